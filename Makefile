@@ -1,0 +1,51 @@
+# Five verbs for newcomers: demo, test, check, bench, docs. Each installs what it needs.
+VENV := .venv
+PY := $(VENV)/bin/python
+APT := crun mmdebstrap nftables uidmap iproute2
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full check bench docs audit clean
+
+help:
+	@echo "make demo       a CDN service through VNFs in two emulated PoPs, from nothing to served content"
+	@echo "make test       the test suite (at most 12 minutes on 2 cores); make test-full for all of it"
+	@echo "make check      lint, types, import contracts, size budgets, docstrings"
+	@echo "make bench      benchmarks with their peers beside them, as JSON"
+	@echo "make docs       the manual, into site/"
+
+$(VENV)/.runtime: pyproject.toml src/sonata/__init__.py
+	@tools/bootstrap runtime
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@tools/bootstrap dev
+
+.system: ;
+	@tools/bootstrap system
+
+demo: $(VENV)/.runtime .system
+	@$(VENV)/bin/sonata demo cdn
+
+test: $(VENV)/.dev .system
+	@$(PY) -m pytest -q -m "not slow and not serial" -n 2
+	@$(PY) -m pytest -q -m "serial and not slow"
+
+test-full: $(VENV)/.dev .system
+	@$(PY) -m pytest -q
+
+check: $(VENV)/.dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(PY) tools/budgets.py
+
+audit: $(VENV)/.dev
+	@tools/audit
+
+bench: $(VENV)/.dev .system
+	@$(PY) -m benchmarks
+
+docs: $(VENV)/.dev
+	@$(VENV)/bin/pip install -q -e '.[docs]' && $(VENV)/bin/mkdocs build -q
+
+clean:
+	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Cogs without a domain word: ids, netlink encoding, namespaces, files."""

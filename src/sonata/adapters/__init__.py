@@ -1,0 +1,1 @@
+"""One package per foreign technology; none knows another."""

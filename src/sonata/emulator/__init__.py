@@ -1,0 +1,1 @@
+"""The emulated multi-site NFV infrastructure; speaks to ports only."""

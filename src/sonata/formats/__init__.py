@@ -1,0 +1,1 @@
+"""Readers and writers of topologies, descriptors, packages and image recipes, with positions."""

@@ -1,0 +1,1 @@
+"""The author kit of service and function specific managers (SSM, FSM), with its test kit; light on purpose."""

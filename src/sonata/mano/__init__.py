@@ -1,0 +1,1 @@
+"""The service platform: onboarding, catalogue, life cycle, placement, managers."""

@@ -1,0 +1,126 @@
+"""The emulated infrastructure as a value: PoPs, links between them, endpoints outside of them.
+
+Read by `formats.topology`, built by scripts through `sonata.emulator`, run by the emulator.
+Units are plain SI: seconds, bytes, bits per second; a loss is a probability in 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Impairment:
+    """What a link does to packets, per direction.
+
+    Args:
+        delay_s: one-way delay in seconds, 0..10.
+        jitter_s: standard deviation of the delay in seconds, at most `delay_s`; packet order is kept.
+        loss: probability that a packet is lost, 0..1.
+        rate_bps: layer 2 rate in bits per second, None for unlimited.
+    """
+
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    rate_bps: float | None = None
+
+    @property
+    def needs_wire(self) -> bool:
+        """Whether more than a rate limit is asked for (delay, jitter or loss)."""
+        return bool(self.delay_s or self.jitter_s or self.loss)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether packets pass untouched."""
+        return not self.needs_wire and self.rate_bps is None
+
+
+CLEAN = Impairment()
+
+
+@dataclass(frozen=True, slots=True)
+class Pop:
+    """A point of presence: one site with an OpenStack of its own.
+
+    Args:
+        location: latitude and longitude in degrees, or None.
+        cpus: physical cores offered.
+        memory_bytes: memory offered.
+        disk_bytes: disk offered.
+        cpu_oversubscription: factor by which virtual cores may exceed `cpus`, at least 1.
+        memory_oversubscription: the same for memory.
+        labels: free key-value pairs for placement, e.g. `tier: edge`.
+        cells: radio cells or access areas that endpoints can attach to.
+    """
+
+    name: str
+    location: tuple[float, float] | None = None
+    cpus: float = 16.0
+    memory_bytes: int = 32 * GIB
+    disk_bytes: int = 1024 * GIB
+    cpu_oversubscription: float = 1.0
+    memory_oversubscription: float = 1.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cells: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link between two PoPs; `name` is unique in the topology."""
+
+    name: str
+    a: str
+    b: str
+    impairment: Impairment = CLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host outside of the PoPs (users, a content server), attached to the external network of one PoP.
+
+    Args:
+        attach: name of the PoP.
+        image: image name, `host` for the host's own programs.
+        command: argv of its program; empty means the image's command, or an idle machine when it has none.
+        impairment: of its access link.
+    """
+
+    name: str
+    attach: str
+    image: str = "host"
+    command: tuple[str, ...] = ()
+    impairment: Impairment = CLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSeed:
+    """A server that is started together with the topology, on a PoP's default network."""
+
+    name: str
+    pop: str
+    image: str = "host"
+    flavor: str = "tiny"
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole emulated infrastructure.
+
+    Example:
+        >>> from sonata.model.topology import Link, Pop, Topology
+        >>> sites = {f"p{i}": Pop(f"p{i}") for i in range(3)}
+        >>> line = Topology("line", sites, (Link("l0", "p0", "p1"), Link("l1", "p1", "p2")))
+        >>> len(line.pops)
+        3
+    """
+
+    name: str
+    pops: Mapping[str, Pop]
+    links: tuple[Link, ...] = ()
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    servers: Mapping[str, ServerSeed] = field(default_factory=dict)

@@ -1,0 +1,319 @@
+"""The data plane of an emulation as the emulator sees it.
+
+One `Fabric` has four parts. All calls are synchronous, come from one thread, are batched where the argument is a
+sequence, and are idempotent: adding what stands already with the same specification does nothing, removing what does
+not stand does nothing. Failures raise `sonata.errors.AdapterError`; what the kernel cannot do raises
+`sonata.errors.Unsupported` and never leaves a silently unimpaired link.
+
+Addressing (all IPv4, decided by the emulator): PoP number i (0-based) owns the external network 100.64.0.0/10,
+i-th /24; its router holds `.1` there, which is also its VXLAN tunnel address. Links between PoPs are /31s of
+198.18.0.0/15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Literal, Protocol
+
+from sonata.model.topology import CLEAN, Impairment
+
+EXTERNAL = "external"
+"""Network id of the external network that every PoP has from the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class PopSpec:
+    """A PoP's network: a namespace with a router and the external bridge.
+
+    Args:
+        external: address of the PoP's router on its external network.
+    """
+
+    name: str
+    external: IPv4Interface
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """A routed underlay link (MTU 1600) between two PoPs, with one address at each end."""
+
+    name: str
+    a: str
+    b: str
+    address_a: IPv4Interface
+    address_b: IPv4Interface
+    impairment: Impairment = CLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """What a link really does now.
+
+    Args:
+        mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`.
+        up: whether packets may pass.
+        overruns: packets that a wire had to drop since its queue was full, both directions.
+        dropped: packets lost on purpose, both directions.
+        forwarded: packets passed by a wire, both directions; 0 for other mechanisms.
+    """
+
+    name: str
+    impairment: Impairment
+    mechanism: str
+    up: bool
+    overruns: int = 0
+    dropped: int = 0
+    forwarded: int = 0
+
+
+class Underlay(Protocol):
+    """PoPs, the links between them, and the routes over them."""
+
+    def add_pops(self, pops: Sequence[PopSpec]) -> None:
+        """Create namespaces with router, external bridge, forwarding on, IPv6 off."""
+
+    def remove_pops(self, names: Sequence[str]) -> None:
+        """Drop PoPs and all that is in them."""
+
+    def add_links(self, links: Sequence[LinkSpec]) -> None:
+        """Create links; packets pass with the declared impairment at return."""
+
+    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+        """Change a link while packets flow; also takes the id of an impaired port's access link."""
+
+    def remove_links(self, names: Sequence[str]) -> None:
+        """Drop links."""
+
+    def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
+        """Make these the PoP's routes to the other PoPs: destination network to next hop address."""
+
+    def link_status(self) -> Sequence[LinkStatus]:
+        """Status of all links and of all impaired access links, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortSpec:
+    """A network interface of a machine, plugged into a network of a PoP.
+
+    Args:
+        id: unique in the emulation; for Neutron ports their UUID.
+        machine: machine that it belongs to.
+        ifname: its name in the machine, `eth0`, `eth1`, ...
+        mac: lower case, colon separated.
+        addresses: addresses with prefix length.
+        gateway: gateway of its subnet, or None. The first interface with a gateway provides the default route.
+            Where a machine has several interfaces, each with a gateway also gets a routing table of its own,
+            1000 + its index, with a default route over its gateway, and a rule for packets from its addresses.
+        impairment: of the access link; anything else than clean makes the port's link visible under the port's id.
+    """
+
+    id: str
+    pop: str
+    network: str
+    machine: str
+    ifname: str
+    mac: str
+    addresses: tuple[IPv4Interface, ...] = ()
+    gateway: IPv4Address | None = None
+    mtu: int = 1500
+    impairment: Impairment = CLEAN
+
+
+@dataclass(frozen=True, slots=True)
+class PortCounters:
+    """Counters of an interface, seen from the machine: `rx` is what the machine received."""
+
+    rx_packets: int
+    rx_bytes: int
+    tx_packets: int
+    tx_bytes: int
+
+
+class Machines(Protocol):
+    """Network namespaces of machines and their interfaces."""
+
+    def add_machines(self, names: Sequence[str]) -> None:
+        """Create namespaces with loopback up and IPv6 off."""
+
+    def remove_machines(self, names: Sequence[str]) -> None:
+        """Drop namespaces and the interfaces in them."""
+
+    def netns_path(self, name: str) -> str:
+        """A path that the runtime may open to enter the machine's namespace, valid in the keeper's namespaces."""
+
+    def add_ports(self, ports: Sequence[PortSpec]) -> None:
+        """Create interfaces with addresses and routes; packets pass at return."""
+
+    def remove_ports(self, ids: Sequence[str]) -> None:
+        """Unplug interfaces."""
+
+    def counters(self, ids: Sequence[str]) -> Mapping[str, PortCounters]:
+        """Counters by port id; unknown ids are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A layer 2 network inside of one PoP: one bridge, no STP."""
+
+    id: str
+    pop: str
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class SpanSpec:
+    """Networks of several PoPs joined into one layer 2 network by VXLAN with learning off.
+
+    Args:
+        vni: 1..16777215.
+        members: network id by PoP.
+        stations: MAC addresses of the ports (routers included) by PoP; the fabric keeps forwarding entries for them.
+    """
+
+    id: str
+    vni: int
+    members: Mapping[str, str]
+    stations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterInterface:
+    """A router's leg into an inner network."""
+
+    port_id: str
+    network: str
+    address: IPv4Interface
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSpec:
+    """A Neutron router: a namespace of its own that forwards between its legs.
+
+    Args:
+        external: its address on the PoP's external network, or None without a gateway; sources in its inner subnets
+            are masqueraded towards it, other sources are forwarded untouched.
+        external_gateway: the PoP's router there.
+        floating: inner address by floating address; both directions are translated.
+    """
+
+    id: str
+    pop: str
+    interfaces: tuple[RouterInterface, ...] = ()
+    external: IPv4Interface | None = None
+    external_mac: str = ""
+    external_gateway: IPv4Address | None = None
+    floating: Mapping[IPv4Address, IPv4Address] = field(default_factory=dict)
+
+
+class Networks(Protocol):
+    """Tenant networks of PoPs, spans between PoPs, and routers."""
+
+    def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
+        """Create bridges."""
+
+    def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
+        """Drop bridges, given as (pop, network id)."""
+
+    def set_span(self, span: SpanSpec) -> None:
+        """Create a span, or bring its members and stations up to date."""
+
+    def remove_span(self, span_id: str) -> None:
+        """Drop a span; the networks stay."""
+
+    def set_router(self, router: RouterSpec) -> None:
+        """Create a router, or change it to this specification."""
+
+    def remove_router(self, router_id: str) -> None:
+        """Drop a router."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Which packets enter a chain (networking-sfc flow classifier). None or empty means any.
+
+    Args:
+        source_port_id: port at which the packets enter (`logical_source_port`); without it they are taken at the
+            PoP's edge: its underlay links and the access links of its endpoints.
+    """
+
+    protocol: Literal["tcp", "udp", "icmp"] | None = None
+    source: IPv4Network | None = None
+    destination: IPv4Network | None = None
+    source_ports: tuple[int, int] | None = None
+    destination_ports: tuple[int, int] | None = None
+    source_port_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HopPort:
+    """One side of a service function. `port_id` is empty when the port is in another PoP on a spanned network."""
+
+    mac: str
+    network: str
+    port_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A service function: packets go in at `ingress` and come back at `egress` (may be the same port)."""
+
+    ingress: HopPort
+    egress: HopPort
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSpec:
+    """The part of a service function path that lies in one PoP.
+
+    Args:
+        hops: in forward order. A first or last hop in another PoP stands for the neighbour on a spanned network:
+            packets are handed to it by its MAC address, and it is neither classified for nor steered from.
+        symmetric: return packets are steered too: between hops in reverse order, and at the PoP's edge back into
+            the last hop when they come from the classifier's destination to its source.
+
+    Forward packets enter the first local hop by the full classifier; from then on the destination side of the
+    classifier alone is matched at each hop's egress port, so that functions may change the source. Return packets
+    are matched by the mirror image. After the last hop packets go where their destination address leads.
+    """
+
+    id: str
+    pop: str
+    classifiers: tuple[Classifier, ...]
+    hops: tuple[Hop, ...]
+    symmetric: bool = True
+
+
+class Steering(Protocol):
+    """Service function chaining inside of a PoP."""
+
+    def set_chain(self, chain: ChainSpec) -> None:
+        """Steer, or change to this specification; other chains are untouched."""
+
+    def remove_chain(self, chain_id: str) -> None:
+        """Undo exactly what `set_chain` did."""
+
+
+class Fabric(Protocol):
+    """The whole data plane."""
+
+    @property
+    def underlay(self) -> Underlay:
+        """PoPs and links."""
+
+    @property
+    def machines(self) -> Machines:
+        """Machines and ports."""
+
+    @property
+    def networks(self) -> Networks:
+        """Tenant networks, spans, routers."""
+
+    @property
+    def steering(self) -> Steering:
+        """Chains."""
+
+    def close(self) -> None:
+        """Drop everything, end the wire process."""

@@ -1,0 +1,56 @@
+"""The local store of machine images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An unpacked image, ready to be a root file system.
+
+    Args:
+        id: a UUID derived from `digest`; Glance shows it.
+        layers: overlay layers, topmost first; empty for `host`.
+        argv: default program, empty when it has none.
+        ready_tcp_port: a machine of this image is ready when a process of it listens on this port; 0 for at once.
+        digest: sha256 of its content or recipe, `sha256:...`.
+    """
+
+    id: str
+    name: str
+    digest: str
+    layers: tuple[Path, ...] = ()
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    ready_tcp_port: int = 0
+    size_bytes: int = 0
+    created_at: float = 0.0
+
+
+class ImageStore(Protocol):
+    """Images by name; `host` is always there."""
+
+    def list(self) -> Sequence[Image]:
+        """All images, sorted by name."""
+
+    def get(self, name_or_id: str) -> Image:
+        """One image.
+
+        Raises:
+            NotFound: with the list of names that exist.
+        """
+
+    def build(self, recipe: Path, progress: Progress) -> Image:
+        """Build from a recipe; returns at once when the same content was built before."""
+
+    def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
+        """Import an OCI layout (folder or tar) or a `docker save` archive; paths in it cannot escape."""
+
+    def remove(self, name_or_id: str) -> None:
+        """Remove an image."""

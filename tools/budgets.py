@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Size budgets of the source tree; exits 1 and lists every breach.
+
+Functions: at most 80 lines without docstring, 95th percentile at most 45, median at most 8. Files: at most 800 lines,
+90th percentile at most 500. Classes: at most 300 lines and 20 methods; protocols at most 12. No assert in `src`,
+broad excepts only in the supervisors listed below, imports inside of functions only in `cli`, docstrings on 90 % of public names.
+"""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SRC = Path("src/sonata")
+# The few places that must survive anything their callees do.
+SUPERVISORS = {
+    "cli/main.py",
+    "engine/runner.py",
+    "adapters/bus_local/server.py",
+    "api/northbound/errors.py",
+    "api/openstack/faults.py",
+    "managers/runner.py",
+}
+
+
+def length(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    """Lines of a definition without its docstring."""
+    lines = (node.end_lineno or 0) - node.lineno + 1
+    first = node.body[0]
+    return lines - ((first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(node) else 0)
+
+
+def percentile(values: list[int], share: float) -> int:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0
+
+
+def is_broad(handler: ast.ExceptHandler) -> bool:
+    names = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(name is None or getattr(name, "id", "") in {"Exception", "BaseException"} for name in names)
+
+
+def breaches_in(path: Path, tree: ast.AST) -> Iterator[str]:
+    room = str(path.relative_to(SRC))
+    for node in ast.walk(tree):
+        where = f"{path}:{getattr(node, 'lineno', 1)}"
+        if isinstance(node, ast.Assert):
+            yield f"{where}: assert in source"
+        if isinstance(node, ast.ExceptHandler) and is_broad(node) and room not in SUPERVISORS:
+            yield f"{where}: broad except outside of a supervisor"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if length(node) > 80:
+                yield f"{where}: function {node.name} has {length(node)} lines, at most 80"
+            if not room.startswith("cli/") and any(isinstance(n, ast.Import | ast.ImportFrom) for n in ast.walk(node)):
+                yield f"{where}: import inside of function {node.name}"
+        if isinstance(node, ast.ClassDef):
+            yield from class_breaches(where, node)
+
+
+def class_breaches(where: str, node: ast.ClassDef) -> Iterator[str]:
+    methods = sum(isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) for n in node.body)
+    allowed = 12 if any(getattr(base, "id", "") == "Protocol" for base in node.bases) else 20
+    own = sum(length(n) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef) else 1 for n in node.body)
+    if own > 300:
+        yield f"{where}: class {node.name} has {own} lines, at most 300"
+    if methods > allowed and node.name != "Store":
+        yield f"{where}: class {node.name} has {methods} methods, at most {allowed}"
+
+
+def main() -> int:
+    problems: list[str] = []
+    functions: list[int] = []
+    files: list[int] = []
+    public = documented = 0
+    for path in sorted(SRC.rglob("*.py")):
+        text = path.read_text()
+        tree = ast.parse(text)
+        count = text.count("\n")
+        if count > 5:
+            files.append(count)
+        if count > 800:
+            problems.append(f"{path}: {count} lines, at most 800")
+        problems += breaches_in(path, tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                functions.append(length(node))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith(
+                "_"
+            ):
+                public += 1
+                documented += bool(ast.get_docstring(node))
+    for value, limit, what in (
+        (statistics.median(functions), 8, "median function"),
+        (percentile(functions, 0.95), 45, "95th percentile function"),
+        (percentile(files, 0.9), 500, "90th percentile file"),
+    ):
+        if value > limit:
+            problems.append(f"{what}: {value} lines, at most {limit}")
+    if documented < 0.9 * public:
+        problems.append(f"public docstrings: {documented} of {public}, at least 90 %")
+    print("\n".join(problems) or f"budgets hold: {len(files)} files, {len(functions)} functions")
+    return bool(problems)
+
+
+sys.exit(main())
