@@ -1,0 +1,1 @@
+"""The emulator's own API under /emulator/v1: topology, links, endpoints, machines, wide area."""

@@ -1,0 +1,1 @@
+"""The gatekeeper: SONATA requests and records under /api/v3."""

@@ -1,0 +1,1 @@
+"""What each PoP shows: Identity, Compute, Networking and Image APIs of OpenStack."""

@@ -1,0 +1,71 @@
+"""All printing of the command line: data on stdout, talk on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from sonata.errors import InvalidInput, SonataError
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+_talk = Console(stderr=True, highlight=False)
+_data = Console(highlight=False)
+
+
+def say(message: str) -> None:
+    """Tell something to the person, on stderr."""
+    _talk.print(message, markup=False, soft_wrap=True)
+
+
+def fail(error: SonataError) -> None:
+    """Print an error with all its diagnostics and its hint, on stderr."""
+    if isinstance(error, InvalidInput):
+        for diagnostic in error.diagnostics:
+            _talk.print(str(diagnostic), markup=False, soft_wrap=True)
+    _talk.print(f"error: {error.message}", style="bold red", markup=False, soft_wrap=True)
+    if error.hint:
+        _talk.print(f"hint: {error.hint}", markup=False, soft_wrap=True)
+
+
+def text(value: str) -> None:
+    """Print data as it is."""
+    sys.stdout.write(value if value.endswith("\n") else value + "\n")
+
+
+def document(value: Any, form: Format = Format.JSON) -> None:
+    """Print a whole document as JSON or YAML."""
+    text(yaml.safe_dump(value, sort_keys=False) if form is Format.YAML else json.dumps(value, indent=2))
+
+
+def rows(columns: Sequence[str], values: Sequence[Mapping[str, Any]], form: Format = Format.TABLE) -> None:
+    """Print a list: a table of these columns, or all fields as JSON or YAML."""
+    if form is not Format.TABLE:
+        document([dict(value) for value in values], form)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " ").upper())
+    for value in values:
+        table.add_row(*(_cell(value.get(column)) for column in columns))
+    _data.print(table, soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
