@@ -109,7 +109,7 @@ class LinuxUnderlay:
         new = [
             requests.route_via(destination, gateway)
             for destination, gateway in routes.items()
-            if standing.routes.get(destination) != gateway and not _within(gateway, dead)
+            if standing.routes.get(destination) != gateway and not (dead and _within(gateway, dead))
         ]
         standing.netspace.apply(gone + new)
         standing.routes = dict(routes)
