@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
@@ -24,6 +25,29 @@ class StrictModel(BaseModel):
     """Base of all file formats: unknown keys, guessed types, NaN and infinity are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, populate_by_name=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule found, before it has a place in a file.
+
+    Args:
+        path: where in the document.
+        is_warning: whether the operation may go on.
+        is_tolerable: whether a tolerant reader may go on.
+    """
+
+    code: str
+    path: DocumentPath
+    summary: str
+    hint: str = ""
+    is_warning: bool = False
+    is_tolerable: bool = False
+
+    def locate(self, document: YamlDocument, *, tolerant: bool = False) -> Diagnostic:
+        """The diagnostic for a file."""
+        warning = self.is_warning or (tolerant and self.is_tolerable)
+        return document.diagnostic(self.code, self.summary, self.path, hint=self.hint, warning=warning)
 
 
 def matching(pattern: str, meaning: str) -> tuple[Any, ...]:
