@@ -176,11 +176,18 @@ def _known_points(subject: Subject) -> Mapping[str, Collection[str] | None]:
     if isinstance(subject, VnfdSubject):
         for unit in subject.document.virtual_deployment_units:
             own[unit.id] = [point.id for point in unit.connection_points]
-        return own
+        document = subject.document
+        others = (document.cloudnative_deployment_units or []) + (document.physical_deployment_units or [])
+        return own | _unread(others, "id")
     for function in subject.document.network_functions:
         vnfd = (subject.functions or {}).get(function.vnf_id)
         own[function.vnf_id] = [point.id for point in vnfd.connection_points] if vnfd else None
-    return own
+    return own | _unread(subject.document.network_services or (), "ns_id")
+
+
+def _unread(items: Iterable[object], key: str) -> dict[str, Collection[str] | None]:
+    """Parts that are not supported, which is reported once, and not again for each reference to them."""
+    return {str(item[key]): None for item in items if isinstance(item, dict) and key in item}
 
 
 def _link_ends(links: Sequence[VirtualLinkDocument]) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -256,8 +263,7 @@ def _functions_found(subject: NsdSubject) -> Iterator[Finding]:
         if function.vnf_id not in subject.functions:
             wanted = f"{function.vnf_vendor}/{function.vnf_name}/{function.vnf_version}"
             summary = f"VNF `{function.vnf_id}`: there is no VNFD `{wanted}` in the package"
-            found = sorted({f"{d.vendor}/{d.name}/{d.version}" for d in subject.functions.values()})
-            hint = suggestion(wanted, found) or "vendor, name and version must all match"
+            hint = "vendor, name and version must all match"
             yield Finding("NSD-0026", ("network_functions", index), summary, hint)
 
 

@@ -63,7 +63,9 @@ def matching(pattern: str, meaning: str) -> tuple[Any, ...]:
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """A hint such as "did you mean `delay`?", or empty when nothing is close."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    known = list(choices)
+    close = [choice for choice in known if choice.casefold() == word.casefold()]
+    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""
 
 

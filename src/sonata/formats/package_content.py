@@ -2,7 +2,8 @@
 
 Package files and project folders both end up here, so that a project is judged exactly as the package built from it.
 
-Codes: PKG-0020 several network services, -0021 two descriptors with the same identity, -0022 no descriptor (warning).
+Codes: PKG-0020 several network services, -0021 two descriptors with the same identity
+(warning when they are equal), -0022 no descriptor (warning).
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def assemble(
         _read_all(files, VNFD_TYPES, lambda source: read_vnfd_document(source, tolerant=tolerant), findings),
     )
     others = {file.path: file.content for file in files if file.media_type not in NSD_TYPES | VNFD_TYPES}
+    findings += _merge_copies(found.vnfds)
     findings += _check_descriptors(found, others, level)
     findings += _check_set(found, identity)
     if errors_in(findings):
@@ -126,16 +128,28 @@ def _check_descriptors(found: _Descriptors, others: dict[str, bytes], level: Lev
     return findings
 
 
+def _merge_copies(vnfds: list[ReadDescriptor[VnfdDocument]]) -> list[Diagnostic]:
+    """Leave one of several VNF descriptors that say the same; those that share an identity alone are errors."""
+    findings = []
+    first: dict[DescriptorId, ReadDescriptor[VnfdDocument]] = {}
+    for read in vnfds:
+        original = first.setdefault(read.id, read)
+        if original is read:
+            continue
+        is_copy = original.document == read.document
+        summary = f"`{read.id}` is also described by `{original.source.file}`" + (
+            ", in the same way" if is_copy else ""
+        )
+        findings.append(read.source.diagnostic("PKG-0021", summary, warning=is_copy))
+    vnfds[:] = first.values()
+    return findings
+
+
 def _check_set(found: _Descriptors, identity: DescriptorId) -> list[Diagnostic]:
     findings = []
     for nsd in found.nsds[1:]:
         summary = f"package `{identity}` has another network service, `{found.nsds[0].id}`"
         findings.append(nsd.source.diagnostic("PKG-0020", summary, hint="make a package of each"))
-    seen: dict[DescriptorId, str] = {}
-    for read in found.vnfds:
-        if read.id in seen:
-            findings.append(read.source.diagnostic("PKG-0021", f"`{read.id}` is also described by `{seen[read.id]}`"))
-        seen.setdefault(read.id, read.source.file)
     if not found.nsds and not found.vnfds:
         summary = f"package `{identity}` has neither a network service nor a VNF that could be read"
         findings.append(Diagnostic("warning", "PKG-0022", summary))

@@ -39,6 +39,7 @@ from sonata.formats.descriptor_rules import (
     split_reference,
     vnfd_findings,
 )
+from sonata.formats.descriptor_upgrade import upgrade_point_names
 from sonata.formats.diagnostics import raise_errors
 from sonata.formats.tolerance import read_model
 from sonata.formats.yaml_nodes import YamlDocument, parse_yaml, read_yaml
@@ -202,7 +203,7 @@ def _vnfd_of(source: YamlDocument, tolerant: bool) -> VnfDescriptor:
 
 
 def _read(source: YamlDocument, model: type[D], prefix: str, tolerant: bool) -> ReadDescriptor[D]:
-    document, findings = read_model(source, model, prefix, tolerant=tolerant)
+    document, findings = read_model(source, model, prefix, tolerant=tolerant, upgrade=upgrade_point_names)
     if document is None:
         raise_errors(f"descriptor `{source.file}`", findings)
         raise TypeError("a descriptor without errors has a value")

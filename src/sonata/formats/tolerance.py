@@ -8,6 +8,7 @@ what cannot be repaired is an error as in strict reading.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
@@ -27,9 +28,12 @@ class TolerableModel(StrictModel):
 
 M = TypeVar("M", bound=TolerableModel)
 
+Upgrade = Callable[[Any, YamlDocument], list[Diagnostic]]
+"""Changes a parsed document in place and returns a warning for each change."""
+
 
 def read_model(
-    source: YamlDocument, model: type[M], prefix: str, *, tolerant: bool = False
+    source: YamlDocument, model: type[M], prefix: str, *, tolerant: bool = False, upgrade: Upgrade | None = None
 ) -> tuple[M | None, list[Diagnostic]]:
     """The model of a document, None when there are errors, and all findings.
 
@@ -38,9 +42,10 @@ def read_model(
         model: what it should be.
         prefix: of the codes of structural findings, see `diagnostics`.
         tolerant: whether to repair what can be repaired.
+        upgrade: changes what older versions of the format wrote differently, when tolerant.
     """
     data = copy.deepcopy(source.data) if tolerant else source.data
-    repairs: list[Diagnostic] = []
+    repairs = upgrade(data, source) if upgrade and tolerant else []
     while True:
         try:
             return model.model_validate(data), repairs
