@@ -75,11 +75,13 @@ class SandboxedManagers:
         manager.roles.add_done_callback(_consume)
         self._running[launch.instance] = manager
         self._endings.pop(launch.instance, None)
+        runs = False
         try:
             await self._start(manager, launch)
-        except BaseException:
-            await self._end(manager, "it did not start")
-            raise
+            runs = True
+        finally:
+            if not runs:
+                await self._end(manager, "it did not start")
 
     async def ask(self, instance: str, event: str, state: Mapping[str, Any], *, timeout_s: float) -> Mapping[str, Any]:
         """Send an event with the state, return the decision as the manager gave it; see the port."""
