@@ -33,6 +33,8 @@ def ensure_network(calls: Calls, request: NetworkRequest) -> VimNetwork:
     }
     if not request.gateway:
         wanted["gateway_ip"] = None
+    elif request.gateway_address:
+        wanted["gateway_ip"] = request.gateway_address
     if request.pool is not None:
         wanted["allocation_pools"] = [{"start": request.pool[0], "end": request.pool[1]}]
     subnet = ensure_marked(calls, "/subnets", "subnet", request.tag, wanted, network_id=network["id"])
