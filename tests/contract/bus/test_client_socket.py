@@ -133,14 +133,18 @@ async def test_nonsense_ends_the_client_and_fails_what_it_owes(
     asking = asyncio.ensure_future(bus.request("manager.mine.placement", {}, timeout_s=LIMIT_S))
     await hear(client)
     await client.send(nonsense)
-    with pytest.raises(ManagerError, match="`mine` did not answer: .*(nonsense|broke)"):
+    with pytest.raises(ManagerError, match=r"`mine` did not answer: .*(nonsense|broke)"):
         await asking
     assert not endpoint.is_connected
     with pytest.raises(ConnectionClosed):
         await client.recv()
 
 
-async def test_an_oversized_answer_ends_the_client_with_that_reason(client: ClientConnection, bus: LocalBus) -> None:
+async def test_an_oversized_answer_ends_the_client_with_that_reason(
+    endpoint: ClientSocket, bus: LocalBus, tmp_path: Path
+) -> None:
+    client = await connect(tmp_path)  # not closed by us: the bus hangs up in the middle of its message
+    await hear(client)
     await take_questions(client)
     asking = asyncio.ensure_future(bus.request("manager.mine.placement", {}, timeout_s=LIMIT_S))
     question = await hear(client)
@@ -148,7 +152,7 @@ async def test_an_oversized_answer_ends_the_client_with_that_reason(client: Clie
     await client.send(json.dumps(huge))
     with pytest.raises(ManagerError, match="too big"):
         await asking
-    await asyncio.wait_for(client.wait_closed(), LIMIT_S)
+    assert not endpoint.is_connected
 
 
 async def test_hanging_up_fails_the_question_at_once(client: ClientConnection, bus: LocalBus) -> None:

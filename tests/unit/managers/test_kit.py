@@ -62,7 +62,7 @@ def test_a_manager_that_answers_nothing_learns_what_it_can_answer() -> None:
     class Mute(ServiceSpecificManager):
         pass
 
-    with pytest.raises(ManagerError, match="`Mute` answers no event.*`place`"):
+    with pytest.raises(ManagerError, match=r"`Mute` answers no event.*`place`"):
         Context(Mute).place(STATE)
 
 

@@ -27,7 +27,7 @@ def test_classes_of_the_file_are_found_and_imported_ones_are_not(tmp_path: Path)
 
 
 def test_a_file_without_manager_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManagerError, match="`author.py` defines no manager.*ServiceSpecificManager"):
+    with pytest.raises(ManagerError, match=r"`author.py` defines no manager.*ServiceSpecificManager"):
         load_manager_classes(write(tmp_path, "x = 1\n"))
 
 
