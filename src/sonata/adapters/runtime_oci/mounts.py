@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: str, target: Path, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
-    """Mount as mount(2) does.
+    """Attach a file system, see mount(2).
 
     Raises:
         OSError: the kernel's answer.
@@ -35,7 +35,7 @@ def mount(source: str, target: Path, kind: str | None = None, flags: int = 0, op
 
 
 def unmount(target: Path, flags: int = MNT_DETACH) -> None:
-    """Unmount as umount2(2) does, by default lazily, so that a late user of a file does not keep the mount."""
+    """Detach a file system, by default lazily, so that a late user of a file does not keep the mount."""
     _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
 
 
