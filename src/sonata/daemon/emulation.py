@@ -30,7 +30,7 @@ from sonata.adapters.images_local import LocalImages
 from sonata.adapters.runtime_oci import OciRuntime, hide_hybrid_cgroup, remove_cgroups
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
-from sonata.api.openstack import openstack_app
+from sonata.api.openstack.app import openstack_app
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.errors import SonataError
@@ -40,7 +40,6 @@ from sonata.sdk.emulations import LET_GO, KeeperConfig
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
-_STARTED_POLL_S = 0.005
 
 
 def main() -> None:
@@ -86,13 +85,14 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
     api = emulator_app(emulation, token=config.token, wan_token=config.wan_token)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
     app = Starlette(routes=[Mount("/emulator/v1", api), Mount("/", openstack)])
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))
+    server = _Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    )
     serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=config.listen)]))
     proxy = ManagementProxy(emulation.management, config.proxy_token)
     async with proxy.serving(socket.socket(fileno=config.proxy)):
-        while not server.started and not serving.done():
-            await asyncio.sleep(_STARTED_POLL_S)
-        _report(config, ready=True)
+        serving.add_done_callback(lambda _: end.set())
+        _report(config, ready=True)  # the socket listens already
         await _finished(_reap_orphans(), end)
     server.should_exit = True
     await serving

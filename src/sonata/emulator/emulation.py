@@ -11,8 +11,9 @@ from typing import Literal
 
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.entities import Server
 from sonata.emulator.data_plane import DataPlane
-from sonata.emulator.endpoints import Endpoints, EndpointState
+from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.wan import Wan
@@ -138,7 +139,7 @@ class Emulation:
             for state in self.endpoints
         ]
         servers = [
-            Machine(f"{pop}/{server.name}", "server", pop, cloud.image_name(server), server.status)
+            Machine(f"{pop}/{server.name}", "server", pop, cloud.images.find(server.image_id).name, server.status)
             for pop, cloud in self.clouds.items()
             for server in cloud.tables.servers
         ]

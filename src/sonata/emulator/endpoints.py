@@ -192,4 +192,3 @@ def _port(state: EndpointState) -> PortSpec:
 
 def _tail(console: Path, size: int = 2000) -> str:
     return console.read_text(errors="replace")[-size:] if console.exists() else ""
-

@@ -130,6 +130,7 @@ class Links:
         """Change a link while packets flow.
 
         Args:
+            name: of the link, or id of the port of an impaired access link.
             changes: new values of fields of its `Impairment`; others stay.
             up: whether packets may pass; None leaves it.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class Routing:
             return np.full(self._pops, _NOWHERE)
         first = np.array([[self._quickest[source, n].delay_s + HOP_COST_S] for n in neighbours])
         costs = first + self._cost[neighbours]
-        hops = np.array(neighbours)[np.argmin(costs, axis=0)]
+        hops: npt.NDArray[np.intp] = np.array(neighbours)[np.argmin(costs, axis=0)]
         hops[np.isinf(costs.min(axis=0))] = _NOWHERE
         hops[source] = _NOWHERE
         return hops
@@ -100,6 +101,7 @@ def prefixes(
     """Routes of PoP `source` as few prefixes.
 
     Args:
+        source: number of the PoP.
         hops: next hop of each PoP, as `Routing.next_hops` gives them.
         networks: external network of each PoP, one after another in address order.
         gateways: address of each neighbour on the link towards it.
@@ -118,6 +120,6 @@ def _runs(hops: npt.NDArray[np.intp], source: int) -> Iterator[tuple[int, int, i
     if len(filled) > 1:
         filled[source] = filled[source - 1] if source else filled[1]
     starts = [0, *(np.flatnonzero(np.diff(filled)) + 1).tolist(), len(filled)]
-    for first, end in zip(starts, starts[1:], strict=False):
+    for first, end in pairwise(starts):
         if (hop := int(filled[first])) != _NOWHERE:
             yield first, end - 1, hop

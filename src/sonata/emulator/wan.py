@@ -45,7 +45,11 @@ class Wan:
     """Graph and connections of one emulation."""
 
     def __init__(
-        self, links: Links, plane: DataPlane, stations: Stations, endpoints: Callable[[], Mapping[str, AttachedEndpoint]]
+        self,
+        links: Links,
+        plane: DataPlane,
+        stations: Stations,
+        endpoints: Callable[[], Mapping[str, AttachedEndpoint]],
     ) -> None:
         self._links = links
         self._plane = plane
@@ -162,7 +166,8 @@ class Wan:
             delay_s = sum(_delay_and_rate(self._links, edge.name)[0] for edge in self._path(a, b))
             if request.max_delay_s is not None and delay_s > request.max_delay_s:
                 raise Conflict(
-                    f"no path between `{a}` and `{b}` within {request.max_delay_s:g} s: the quickest takes {delay_s:g} s",
+                    f"no path between `{a}` and `{b}` within {request.max_delay_s:g} s: "
+                    f"the quickest takes {delay_s:g} s",
                     hint="place the functions closer together, or allow more delay",
                 )
             worst = max(worst, delay_s)

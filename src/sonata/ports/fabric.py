@@ -92,7 +92,8 @@ class Underlay(Protocol):
 
     def packet_socket(self, link: str) -> socket.socket:
         """A packet socket (packet(7), all protocols) that sees both directions of a link, taken where it leaves its
-        PoP `a`; the caller closes it."""
+        PoP `a`; the caller closes it.
+        """
 
     def link_status(self) -> Sequence[LinkStatus]:
         """Status of all links and of all impaired access links, by name."""

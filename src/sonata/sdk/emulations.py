@@ -43,6 +43,7 @@ from sonata.sdk.emulation_records import (
     remove_files,
     save,
 )
+from sonata.sdk.emulator_client import errors_by_code
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
 GRACE_S = 20.0
@@ -130,9 +131,11 @@ def start(
     """Start an emulation and return when it is ready.
 
     Args:
+        topology: what to run.
         name: under which it is found; the topology's name by default.
         listen: loopback address to listen on; port 0 picks a free one.
         images: folder of the image store, by default the user's own.
+        progress: told what is going on.
 
     Raises:
         Conflict: one of this name runs, or the address is taken.
@@ -343,12 +346,7 @@ def _next_report(reports: IO[bytes], name: str) -> Mapping[str, Any]:
 
 def _as_error(error: Mapping[str, str]) -> errors.SonataError:
     """The keeper's own error, as an exception of the same class."""
-    kinds = {kind.code: kind for kind in vars(errors).values() if _is_error(kind)}
-    return kinds.get(error["code"], errors.AdapterError)(error["message"], hint=error["hint"])
-
-
-def _is_error(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, errors.SonataError)
+    return errors_by_code().get(error["code"], errors.AdapterError)(error["message"], hint=error["hint"])
 
 
 def _died(name: str) -> errors.AdapterError:

@@ -16,6 +16,10 @@ from sonata.sdk.emulation_records import EmulationRecord
 _TIMEOUT = httpx.Timeout(30.0, read=None)  # a command may run for as long as it likes
 
 
+Document = Mapping[str, Any]
+Rows = Sequence[Document]
+
+
 class EmulatorClient:
     """One running emulation over HTTP. Raises the same errors as the emulation itself."""
 
@@ -40,13 +44,15 @@ class EmulatorClient:
     ) -> None:
         self._http.close()
 
-    def status(self) -> Mapping[str, Any]:
+    def status(self) -> Document:
         """What runs."""
-        return self._json("GET", "/status")
+        answer: Document = self._json("GET", "/status")
+        return answer
 
-    def links(self) -> Sequence[Mapping[str, Any]]:
+    def links(self) -> Rows:
         """Links as they are."""
-        return self._json("GET", "/links")
+        answer: Rows = self._json("GET", "/links")
+        return answer
 
     def change_link(self, name: str, changes: Mapping[str, Any]) -> None:
         """Change `delay_s`, `jitter_s`, `loss`, `rate_bps`, `up` of a link; others stay."""
@@ -61,17 +67,20 @@ class EmulatorClient:
                 raise _as_error(response)
             yield from response.iter_raw()
 
-    def endpoints(self) -> Sequence[Mapping[str, Any]]:
+    def endpoints(self) -> Rows:
         """Hosts outside of the PoPs."""
-        return self._json("GET", "/endpoints")
+        answer: Rows = self._json("GET", "/endpoints")
+        return answer
 
-    def machines(self) -> Sequence[Mapping[str, Any]]:
+    def machines(self) -> Rows:
         """Endpoints and servers."""
-        return self._json("GET", "/machines")
+        answer: Rows = self._json("GET", "/machines")
+        return answer
 
-    def counters(self, machine: str) -> Mapping[str, Any]:
+    def counters(self, machine: str) -> Document:
         """Counters of a machine's ports."""
-        return self._json("GET", f"/machines/{quote(machine)}/counters")
+        answer: Document = self._json("GET", f"/machines/{quote(machine)}/counters")
+        return answer
 
     def exec(self, machine: str, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run a command in an endpoint or server; returns exit status, stdout and stderr."""
@@ -79,13 +88,15 @@ class EmulatorClient:
         answer = self._json("POST", "/exec", json=body)
         return answer["status"], base64.b64decode(answer["stdout"]), base64.b64decode(answer["stderr"])
 
-    def wan_graph(self) -> Mapping[str, Any]:
+    def wan_graph(self) -> Document:
         """The wide area as an orchestrator sees it."""
-        return self._json("GET", "/wan/graph")
+        answer: Document = self._json("GET", "/wan/graph")
+        return answer
 
-    def wan_connections(self, tag_prefix: str = "") -> Sequence[Mapping[str, Any]]:
+    def wan_connections(self, tag_prefix: str = "") -> Rows:
         """Connections whose tag begins so."""
-        return self._json("GET", "/wan/connections", params={"tag_prefix": tag_prefix})
+        answer: Rows = self._json("GET", "/wan/connections", params={"tag_prefix": tag_prefix})
+        return answer
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self._call(method, path, **options).json()

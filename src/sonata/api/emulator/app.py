@@ -32,7 +32,7 @@ class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
     delay_s: float | msgspec.UnsetType = msgspec.UNSET
     jitter_s: float | msgspec.UnsetType = msgspec.UNSET
     loss: float | msgspec.UnsetType = msgspec.UNSET
-    rate_bps: float | None | msgspec.UnsetType = msgspec.UNSET
+    rate_bps: float | msgspec.UnsetType | None = msgspec.UNSET
     up: bool | None = None
 
 
@@ -156,8 +156,10 @@ def _guard(*tokens: str) -> Callable[[Handler], Handler]:
     def guard(handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
             given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-            if not any([hmac.compare_digest(given, token.encode()) for token in tokens]):
-                raise Unauthorised("the token is missing, wrong, or does not open this part", hint="see `sonata emu show`")
+            if not sum(hmac.compare_digest(given, token.encode()) for token in tokens):
+                raise Unauthorised(
+                    "the token is missing, wrong, or does not open this part", hint="see `sonata emu show`"
+                )
             return await handler(request)
 
         return guarded

@@ -44,9 +44,7 @@ class WanApi:
     async def graph(self, request: Request) -> Response:
         """PoPs, links that are up, endpoints."""
         graph = self._wan.graph()
-        return JsonResponse(
-            {"pops": graph.pops, "edges": graph.edges, "endpoints": list(graph.endpoints.values())}
-        )
+        return JsonResponse({"pops": graph.pops, "edges": graph.edges, "endpoints": list(graph.endpoints.values())})
 
     async def list(self, request: Request) -> Response:
         """Connections, all or those whose tag begins with `tag_prefix`."""
