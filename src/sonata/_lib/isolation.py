@@ -42,6 +42,16 @@ def mount_tmpfs(folder: Path) -> None:
     _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=700")
 
 
+def mount_overlay(lower: Path, upper: Path, work: Path, target: Path) -> None:
+    """Mount `upper` over the read-only `lower`; `userxattr` keeps its marks where an ordinary user may."""
+    marks = "" if _is_host_root() else ",userxattr"
+    _mount("overlay", target, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}{marks}")
+
+
+def _is_host_root() -> bool:
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
 def unmount(folder: Path) -> None:
     """Take a mount away at once; those who use it keep it until they are done."""
     _checked(_libc.umount2(os.fsencode(folder), _MNT_DETACH), f"umount {folder}")
