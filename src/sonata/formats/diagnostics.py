@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
@@ -26,6 +27,29 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, populate_by_name=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule found, before it has a place in a file.
+
+    Args:
+        path: where in the document.
+        is_warning: whether the operation may go on.
+        is_tolerable: whether a tolerant reader may go on.
+    """
+
+    code: str
+    path: DocumentPath
+    summary: str
+    hint: str = ""
+    is_warning: bool = False
+    is_tolerable: bool = False
+
+    def locate(self, document: YamlDocument, *, tolerant: bool = False) -> Diagnostic:
+        """The diagnostic for a file."""
+        warning = self.is_warning or (tolerant and self.is_tolerable)
+        return document.diagnostic(self.code, self.summary, self.path, hint=self.hint, warning=warning)
+
+
 def matching(pattern: str, meaning: str) -> tuple[Any, ...]:
     """Annotations of a text of this form; `meaning` says in words what the pattern says, e.g. "letters and digits"."""
 
@@ -39,7 +63,9 @@ def matching(pattern: str, meaning: str) -> tuple[Any, ...]:
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """A hint such as "did you mean `delay`?", or empty when nothing is close."""
-    close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    known = list(choices)
+    close = [choice for choice in known if choice.casefold() == word.casefold()]
+    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from sonata._lib.quantities import format_duration, format_rate, format_share, format_size
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import from_validation_error, one_of, path_text, raise_errors, suggestion
+from sonata.formats.diagnostics import Finding, from_validation_error, one_of, path_text, raise_errors, suggestion
 from sonata.formats.topology_document import (
     EndpointDocument,
     ImpairedDocument,
@@ -38,17 +37,6 @@ RESERVED_POPS = frozenset({"emulator", "metrics", "docs"})
 """First parts of the emulator's URLs that are not PoPs."""
 
 MAX_DELAY_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a rule found, before it has a place in a file."""
-
-    code: str
-    path: DocumentPath
-    summary: str
-    hint: str = ""
-    is_warning: bool = False
 
 
 Rule = Callable[[Topology], Iterator[Finding]]
@@ -115,11 +103,7 @@ def _inspect(document: YamlDocument) -> tuple[Topology | None, list[Diagnostic]]
     except ValidationError as error:
         return None, from_validation_error(error, document, TopologyDocument, "TOPO")
     topology = _to_model(parsed)
-    findings = [
-        document.diagnostic(finding.code, finding.summary, finding.path, hint=finding.hint, warning=finding.is_warning)
-        for finding in _findings(topology)
-    ]
-    return topology, findings
+    return topology, [finding.locate(document) for finding in _findings(topology)]
 
 
 def _accept(topology: Topology | None, findings: list[Diagnostic]) -> Topology:
