@@ -23,7 +23,7 @@ def from_plain(plain: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"cannot read a `{kind.__name__}`: {error}") from error
+        raise ValueError(f"cannot read a `{getattr(kind, '__name__', kind)}`: {error}") from error
 
 
 def encode(value: Any) -> bytes:

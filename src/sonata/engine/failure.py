@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sonata import errors
 from sonata._lib.plain import from_plain, to_plain
@@ -18,6 +19,7 @@ class Failure:
         answer: the foreign system's own answer.
         hint: what to do about it.
         step: name of the step that failed, empty when none did.
+        retry_after_s: least wait before a retry that the foreign system asked for.
     """
 
     code: str
@@ -26,6 +28,7 @@ class Failure:
     call: str = ""
     answer: str = ""
     step: str = ""
+    retry_after_s: float = 0.0
 
     @property
     def is_transient(self) -> bool:
@@ -49,7 +52,8 @@ def failure_of(error: Exception, step: str = "") -> Failure:
     """The failure that an exception stands for; what is not a `SonataError` is our bug and says so."""
     if isinstance(error, errors.SonataError):
         call, answer = getattr(error, "call", ""), getattr(error, "answer", "")
-        return Failure(error.code, error.message, error.hint, call, answer, step)
+        wait_s = getattr(error, "retry_after_s", None) or 0.0
+        return Failure(error.code, error.message, error.hint, call, answer, step, wait_s)
     message = f"this is a bug in sonata: {type(error).__name__}: {error}"
     return Failure(errors.SonataError.code, message, "please report it with the log", step=step)
 
@@ -62,9 +66,9 @@ def error_of(failure: Failure) -> errors.SonataError:
     return kind(failure.message, hint=failure.hint)
 
 
-def failure_to_plain(failure: Failure) -> dict[str, str]:
+def failure_to_plain(failure: Failure) -> dict[str, Any]:
     """JSON form."""
-    plain: dict[str, str] = to_plain(failure)
+    plain: dict[str, Any] = to_plain(failure)
     return plain
 
 
