@@ -17,7 +17,7 @@ from sonata._lib.plain import from_plain, to_plain
 from sonata.engine.definition import Done, FanOut, Retry, Step, Workflow
 from sonata.engine.failure import Failure, failure_from_plain, failure_of, failure_to_plain
 from sonata.engine.timeline import Timeline
-from sonata.errors import StepTimeout
+from sonata.errors import StepTimeout, WorkflowError
 from sonata.model.records import LcmOperationOccurrence, OperationState, StepRecord, StepState
 from sonata.ports.workflow import Payload, WorkflowContext, Workflows
 
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S")
 _AGAIN = "again after a restart of the platform"
 _UNDO_TIMEOUT_S = 60.0
+_LOOK_UP_S = 0.2
 
 
 class Runner:
@@ -47,6 +48,26 @@ class Runner:
         await self._timeline.put_operation(operation)
         payload = {"operation_id": operation.id, "prefix": "", "state": to_plain(state)}
         await self._workflows.start(workflow.name, f"{operation.id}/{operation.attempt}", payload)
+
+    async def last_operation(self, ns_instance_id: str) -> LcmOperationOccurrence | None:
+        """The youngest operation of an instance."""
+        return await self._timeline.last_operation(ns_instance_id)
+
+    async def was_lost(self, operation: LcmOperationOccurrence) -> bool:
+        """Whether an operation was recorded, but its workflow never started (the process died in between)."""
+        if operation.state is not OperationState.STARTING:
+            return False
+        try:
+            await self._workflows.result(f"{operation.id}/{operation.attempt}", timeout_s=_LOOK_UP_S)
+        except StepTimeout:
+            return False
+        except WorkflowError:
+            return True
+        return False
+
+    async def give_up(self, operation: LcmOperationOccurrence, error: str) -> None:
+        """End an operation whose workflow never started."""
+        await self._timeline.set_state(operation.id, OperationState.FAILED, error)
 
     def _function(self, workflow: Workflow[Any], *, is_branch: bool) -> Callable[..., Awaitable[Any]]:
         async def function(context: WorkflowContext, payload: Payload) -> Any:

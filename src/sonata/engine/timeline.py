@@ -41,6 +41,11 @@ class Timeline:
         """Timeline so far."""
         return tuple(await self._store.list_steps(operation_id))
 
+    async def last_operation(self, ns_instance_id: str) -> LcmOperationOccurrence | None:
+        """The youngest operation of an instance."""
+        operations = await self._store.list_operations(ns_instance_id)
+        return operations[-1] if operations else None
+
     async def watch(self, operation_id: str) -> AsyncIterator[LcmOperationOccurrence | StepRecord]:
         """Every step and every state of an operation, what happened before first, until it ends.
 

@@ -71,6 +71,11 @@ class SqlStore:
             raise NotFound(f"no archive of package `{package_id}`")
         return bytes(content)
 
+    async def delete_archive(self, package_id: str) -> None:
+        """Remove a package archive; idempotent."""
+        statement = sa.delete(archives).where(archives.c.package_id == package_id)
+        await self._database.write(lambda connection: connection.execute(statement))
+
     async def put_operation(self, operation: LcmOperationOccurrence) -> None:
         """Insert or replace an operation occurrence."""
         row = {

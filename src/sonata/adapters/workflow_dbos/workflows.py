@@ -28,6 +28,7 @@ APPLICATION_VERSION = "1"
 EXECUTOR_ID = "platform"
 POLL_S = 0.02
 _RECOVERY_POLL_S = 0.05
+_GRACE_S = 0.2
 
 
 class DbosContext:
@@ -96,7 +97,7 @@ class DbosWorkflows:
 
     async def launch(self) -> None:
         """Open the journal and go on with what was running when the process died."""
-        logging.getLogger("dbos").setLevel(logging.WARNING)
+        logging.getLogger("dbos").setLevel(logging.ERROR)
         self._engine = open_journal(self._journal)
         config: DBOSConfig = {
             "name": "sonata",
@@ -106,7 +107,7 @@ class DbosWorkflows:
             "executor_id": EXECUTOR_ID,
             "serializer": JsonSerializer(),
             "notification_listener_polling_interval_sec": POLL_S,
-            "log_level": "WARNING",
+            "log_level": "ERROR",
             "enable_otlp": False,
         }
         instance = DBOS(config=config)
@@ -153,6 +154,9 @@ class DbosWorkflows:
         """Stop; unfinished workflows go on at the next launch."""
         if self._engine is None:
             return
+        # What is about to end anyway may do so.
+        if self._running:
+            await asyncio.wait(self._running, timeout=_GRACE_S)
         running = tuple(self._running)
         for task in running:
             task.cancel()
