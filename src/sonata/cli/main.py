@@ -10,10 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import typer
-from typer import _click as click  # Typer carries its own copy of click and exports no types of it
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from sonata import __version__
 from sonata.cli import exit_codes, output
@@ -40,26 +40,22 @@ NOUNS: dict[str, tuple[str, str]] = {
 class LazyNouns(TyperGroup):
     """A group whose sub-commands are imported on first use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Names in the order of the help."""
         return list(NOUNS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import and return one noun; for the overview a placeholder with its help is enough."""
         if cmd_name not in NOUNS:
             return None
         module_name, summary = NOUNS[cmd_name]
-        if ctx.params.get("overview") or _is_overview():
-            return click.Command(cmd_name, help=summary)
+        if sys.argv[1:] in ([], ["--help"]):
+            return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(importlib.import_module(module_name).app)
-        if isinstance(command, click.Group) and module_name.endswith(".platform"):
+        if isinstance(command, TyperGroup) and module_name.endswith(".platform"):
             return command.get_command(ctx, cmd_name)
         command.name = cmd_name
         return command
-
-
-def _is_overview() -> bool:
-    return sys.argv[1:] in ([], ["--help"])
 
 
 app = typer.Typer(
@@ -93,13 +89,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         output.fail(error)
         sys.exit(exit_codes.exit_code_of(error))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(exit_codes.INVALID)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         output.say("interrupted")
         sys.exit(exit_codes.INTERRUPTED)
     except Exception as error:
+        if show := getattr(error, "show", None):  # a usage error of Typer, whose type it does not export
+            show()
+            sys.exit(exit_codes.INVALID)
         traceback.print_exc()
         output.say(f"this is a bug in sonata: {type(error).__name__}: {error}")
         sys.exit(exit_codes.BUG)

@@ -1,0 +1,89 @@
+"""What the demonstration found, as values that turn into JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One HTTP GET by a user.
+
+    Args:
+        first_byte_ms: from the start of the TCP connection to the first byte of the answer.
+        total_ms: to its last byte.
+        cache: `HIT`, `MISS`, or empty when no cache was on the way.
+    """
+
+    path: str
+    size_bytes: int
+    first_byte_ms: float
+    total_ms: float
+    cache: str = ""
+
+    @property
+    def rate_mbps(self) -> float:
+        """Goodput of the body in Mbit/s, connection set-up included."""
+        return self.size_bytes * 8 / self.total_ms / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class VnfTraffic:
+    """What one VNF's interfaces counted while one object was fetched."""
+
+    vnf: str
+    pop: str
+    received: Mapping[str, int]
+    sent: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementReport:
+    """One run of the service.
+
+    Args:
+        placement: `ssm` or `generic`.
+        where: PoP by VNF, in chain order.
+        decided_by: who decided, from the service's record.
+        ready_s: from the request to READY.
+        cold: first fetch of each object.
+        cached: second fetch of each object.
+        path: counters of one cold fetch.
+        bypass: counters of the same fetch after the chain was removed.
+        cache_hits: cached fetches that the cache answered.
+    """
+
+    placement: str
+    where: Mapping[str, str]
+    decided_by: str
+    ready_s: float
+    cold: tuple[Fetch, ...]
+    cached: tuple[Fetch, ...]
+    path: tuple[VnfTraffic, ...]
+    cache_hits: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """The whole demonstration.
+
+    Args:
+        direct: fetches by the users before there was any service.
+        left_behind: objects that the VIMs and the WIM still had after termination; empty when all is well.
+    """
+
+    direct: tuple[Fetch, ...]
+    placements: tuple[PlacementReport, ...]
+    took_s: float
+    left_behind: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value, with the rates added."""
+        document = asdict(self)
+        for run, values in zip(document["placements"], self.placements, strict=True):
+            for kind in ("cold", "cached"):
+                for item, fetch in zip(run[kind], getattr(values, kind), strict=True):
+                    item["rate_mbps"] = round(fetch.rate_mbps, 2)
+        return {"apiVersion": "sonata/v1", "kind": "CdnDemo", **document}
