@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from sonata.managers.messages import MAX_FRAME_BYTES, Frame, read_frame, write_f
 logger = logging.getLogger(__name__)
 TRACEBACK_LINES = 12
 SCHEME = "ws+unix:"
+MAX_FILE_BYTES = 16 * 1024**2
 
 
 def socket_path(url: str) -> str:
@@ -33,6 +35,14 @@ def socket_path(url: str) -> str:
     if not url.startswith(SCHEME + "/"):
         raise InvalidInput(f"SONATA_BUS must look like `{SCHEME}/path/to/socket`, not `{url}`")
     return url.removeprefix(SCHEME)
+
+
+def bound_resources() -> None:
+    """Bound what author code can take where the host has no cgroups for it: data in memory, and files with the log."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
+    memory = int(os.environ.get("SONATA_MEMORY_BYTES", "0"))
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 
 
 def answer(managers: Mapping[str, ServiceSpecificManager], frame: Frame) -> Frame:
@@ -94,6 +104,7 @@ def main() -> int:
     """Run until the platform hangs up; returns 1 when the manager could not be started."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
+        bound_resources()
         path = socket_path(os.environ["SONATA_BUS"])
         managers = managers_by_role(Path(sys.argv[1]))
         with unix_connect(path, uri="ws://localhost/", max_size=MAX_FRAME_BYTES, compression=None) as connection:

@@ -83,7 +83,7 @@ class LocalBus:
         self._responders[topic] = registered
         return registered
 
-    async def serve(self, path: Path, identity: str, allowed_topics: Sequence[str]) -> Subscription:
+    async def serve(self, path: Path, identity: str, allowed_topics: Sequence[str]) -> ClientSocket:
         """Open a WebSocket on a new unix socket for one client.
 
         Whoever can open the socket is `identity`, and may use the allowed topics and nothing else. The caller

@@ -48,6 +48,11 @@ class ClientSocket:
         )
         os.chmod(path, 0o666)  # noqa: S103 - the folder is the guard; a sandbox has a user of its own
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the client is connected now."""
+        return self._session is not None
+
     async def cancel(self) -> None:
         """Hang up and remove the socket. Idempotent."""
         self._on_cancel(self)
