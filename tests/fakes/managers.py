@@ -20,8 +20,6 @@ class FakeHost:
         self.asked: list[tuple[str, str]] = []
 
     async def launch(self, launch: ManagerLaunch) -> None:
-        if launch.instance in self.running:
-            raise ManagerError(f"manager `{launch.instance}` runs")
         if launch.entry not in launch.files:
             raise ManagerError(f"no file `{launch.entry}` in the package")
         self.running[launch.instance] = launch

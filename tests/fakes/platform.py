@@ -40,8 +40,8 @@ class TestPlatform:
         )
 
     async def __aenter__(self) -> TestPlatform:
-        await self.mano.lifecycle.reconcile()
         await self.workflows.launch()
+        await self.mano.lifecycle.reconcile()
         for pop in self.cloud.pops:
             access = VimAccess(f"uuid-{pop}", pop, f"http://{pop}", "admin", "secret", "p")
             await self.mano.sites.add_vim(access)

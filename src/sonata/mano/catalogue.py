@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,7 @@ class Catalogue:
             InvalidInput: the package is faulty.
             Conflict: it, or a descriptor in it, is known with other content.
         """
-        content = self._read(archive)
+        content = await asyncio.to_thread(self._read, archive)
         record = _package_record(content, len(archive))
         known = await self._find("package", record.uuid)
         if known is not None:
@@ -112,7 +113,7 @@ class Catalogue:
 
     async def files(self, package_uuid: str) -> Mapping[str, bytes]:
         """The other files of a package, e.g. code of managers."""
-        return self._read(await self.archive(package_uuid)).files
+        return (await asyncio.to_thread(self._read, await self.archive(package_uuid))).files
 
     async def services(self) -> Sequence[ServiceRecord]:
         """All network services, oldest first."""

@@ -82,8 +82,12 @@ class Sites:
         self._vims: dict[str, Vim] = {}
         self._wims: dict[str, Wim] = {}
 
-    async def add_vim(self, access: VimAccess) -> VimAccess:
+    async def add_vim(self, access: VimAccess, *, replace: bool = False) -> VimAccess:
         """Register a VIM; the same name with the same endpoint changes its credentials.
+
+        Args:
+            access: how to reach it.
+            replace: whether another endpoint of the same name is replaced, too.
 
         Raises:
             InvalidInput: unknown kind, or no name.
@@ -91,7 +95,7 @@ class Sites:
         """
         _check_kind("vim", access.name, access.kind)
         known = {each.name: each for each in await self.vims()}.get(access.name)
-        if known is not None and known.url != access.url:
+        if known is not None and known.url != access.url and not replace:
             raise Conflict(f"VIM `{access.name}` is registered with endpoint {known.url}", hint="remove it first")
         await self._forget_vim(access.name)
         await self._store.put("vim", access.name, to_plain(access))

@@ -128,17 +128,16 @@ class Instantiate:
 
     async def start_managers(self, state: Instantiation) -> Done[Instantiation]:
         """Start the service's managers, each in a sandbox of its own."""
-        files = await self.catalogue.files(state.package)
         started = {manager.id: f"{state.ns}.{manager.id}" for manager in _wanted_managers(state)}
         instance = await self.instances.get(state.ns)
         await self.instances.put(replace(instance, managers=tuple(started.values())))
-        await together([self._launch(manager, started[manager.id], files) for manager in _wanted_managers(state)])
+        await self._launch(state, _wanted_managers(state))
         return Done(replace(state, managers=started), f"running: {', '.join(started)}")
 
-    async def _launch(self, manager: ManagerDeclaration, name: str, files: Mapping[str, bytes]) -> None:
-        # A run left over by a crash of this step would refuse the second launch.
-        await self.host.stop(name)
-        await self.host.launch(ManagerLaunch(name, manager.image.removeprefix(_PACKAGE), files))
+    async def _launch(self, state: Instantiation, managers: Sequence[ManagerDeclaration]) -> None:
+        files = await self.catalogue.files(state.package) if managers else {}
+        launches = [ManagerLaunch(f"{state.ns}.{m.id}", m.image.removeprefix(_PACKAGE), files) for m in managers]
+        await together([self.host.launch(launch) for launch in launches])
 
     async def stop_managers(self, state: Instantiation) -> str:
         """Stop the managers of a failed service."""
@@ -161,6 +160,8 @@ class Instantiate:
     async def place(self, state: Instantiation) -> Done[Instantiation]:
         """Decide where each VNF goes."""
         placer = next((each for each in _wanted_managers(state) if "placement" in each.roles), None)
+        # Managers die with the platform; after a restart the one that is asked is not there any more.
+        await self._launch(state, [placer] if placer else [])
         manager = PlacementManager(placer.id, state.managers[placer.id]) if placer else None
         placement = await decide(state.problem, state.policy, self.host, manager)
         where = ", ".join(f"{vnf} -> {pop}" for vnf, pop in placement.mapping.items())
