@@ -19,7 +19,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: str, target: Path, kind: str | None = None, flags: int = 0, options: str | None = None) -> None:
-    """Attach a file system, see mount(2).
+    """Attach a file system; see the manual page of the system call.
 
     Raises:
         OSError: the kernel's answer.
