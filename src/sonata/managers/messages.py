@@ -29,7 +29,7 @@ MAX_FRAME_BYTES = MAX_BYTES + 4096
 Kind = Literal[
     "welcome", "message", "subscribe", "respond", "publish", "request", "reply", "failure", "done", "refused"
 ]
-_KINDS = frozenset(get_args(Kind))
+_KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 
-from sonata.errors import InvalidInput, ManagerError
+from sonata.errors import InvalidInput, ManagerError, SonataError
 from sonata.managers.author import ServiceSpecificManager, name_of
 from sonata.managers.events import API_VERSION, EVENTS
 from sonata.managers.loading import managers_by_role
@@ -45,25 +45,32 @@ def bound_resources() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
 
 
-def answer(managers: Mapping[str, ServiceSpecificManager], frame: Frame) -> Frame:
-    """Answer one request of the platform, whatever the author's code does."""
+def answer(managers: Mapping[str, ServiceSpecificManager], frame: Frame) -> str:
+    """Answer one request of the platform, whatever the author's code does; returns the frame to send."""
     role = frame.topic.rpartition(".")[2]
     try:
         event = EVENTS[role]
         state = event.read_state(frame.body)
         decision = getattr(managers[role], event.method)(state)
-        return Frame("reply", id=frame.id, body=event.write_decision(decision))
+        return write_frame(Frame("reply", id=frame.id, body=event.write_decision(decision)))
     except Exception as error:
-        logger.exception("event failed", extra={"role": role})
-        return Frame("failure", id=frame.id, error=_explain(error))
+        reason = _explain(error)
+        logger.error("event failed: %s", reason)  # noqa: TRY400 - the traceback without the kit's frames
+        return write_frame(Frame("failure", id=frame.id, error=reason))
 
 
 def _explain(error: Exception) -> str:
-    """What the author needs: the message of a decision not taken, else the end of the traceback."""
-    if isinstance(error, ManagerError):
+    """What the author needs: the message of a decision not taken, else the end of the traceback of their own code."""
+    if isinstance(error, SonataError):
         return str(error)
-    lines = "".join(traceback.format_exception(error)).strip().splitlines()
+    told = traceback.TracebackException.from_exception(error)
+    told.stack = traceback.StackSummary.from_list(frame for frame in told.stack if not _is_ours(frame.filename))
+    lines = "".join(told.format()).strip().splitlines()
     return "\n".join(lines[-TRACEBACK_LINES:])
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(("<frozen importlib", str(Path(__file__).parent)))
 
 
 def register(connection: ClientConnection, managers: Mapping[str, ServiceSpecificManager]) -> None:
@@ -95,7 +102,7 @@ def serve(connection: ClientConnection, managers: Mapping[str, ServiceSpecificMa
         for text in connection:
             frame = read_frame(text)
             if frame.kind == "request":
-                connection.send(write_frame(answer(managers, frame)))
+                connection.send(answer(managers, frame))
     except ConnectionClosed as error:
         logger.info("the platform hung up", extra={"reason": str(error)})
 
@@ -110,8 +117,8 @@ def main() -> int:
         with unix_connect(path, uri="ws://localhost/", max_size=MAX_FRAME_BYTES, compression=None) as connection:
             register(connection, managers)
             serve(connection, managers)
-    except Exception:
-        logger.exception("manager cannot run")
+    except Exception as error:
+        logger.error("manager cannot run: %s", _explain(error))  # noqa: TRY400 - as above
         return 1
     return 0
 

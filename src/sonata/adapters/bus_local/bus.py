@@ -171,6 +171,8 @@ async def _result(answering: Coroutine[Any, Any, Message] | Any, timeout_s: floa
     if task.cancelled():
         raise ManagerError(f"the responder of `{topic}` gave up")
     failure = task.exception()
+    if isinstance(failure, ManagerError):
+        raise ManagerError(failure.message, hint=failure.hint) from failure
     if failure is not None:
         raise ManagerError(f"the responder of `{topic}` failed: {failure}") from failure
     return task.result()
