@@ -36,7 +36,7 @@ STANDARD: tuple[Field, ...] = (
 """What every resource has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Resource(Generic[E]):
     """A resource of the Networking API.
 
