@@ -152,7 +152,7 @@ async def test_servers_deployed_at_the_same_time_share_one_new_flavor(vim: Vim, 
             for n, port in enumerate(ports)
         )
     )
-    assert len([flavor for flavor in site.cloud.tables.flavors if flavor.memory_mib == 77]) == 1
+    assert len([flavor for flavor in site.cloud.tables.flavors if flavor.ram_mib == 77]) == 1
 
 
 async def test_a_sweep_leaves_nothing_and_spares_others(vim: Vim, site: VimSite) -> None:
