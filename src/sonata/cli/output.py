@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sonata.errors import InvalidInput, SonataError
 
@@ -84,3 +85,15 @@ def stream(pieces: Iterable[bytes]) -> None:
     for piece in pieces:
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
+
+
+def details(value: Mapping[str, Any], form: Format = Format.TABLE) -> None:
+    """Print one object: a line per field, or the whole as JSON or YAML."""
+    if form is not Format.TABLE:
+        document(dict(value), form)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, each in value.items():
+        text_of = json.dumps(each) if isinstance(each, dict) else _cell(each)
+        table.add_row(key.replace("_", " "), Text(text_of))
+    _data.print(table, soft_wrap=True)
