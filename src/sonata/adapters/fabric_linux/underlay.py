@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import chain
@@ -17,6 +18,7 @@ from sonata.ports.fabric import EXTERNAL, LinkSpec, LinkStatus, NetworkSpec, Pop
 
 _UNDERLAY_MTU = 1600
 _EXTERNAL_IFNAME = "ext"
+_NO_PROTOCOL, _ALL_PROTOCOLS = 0, 3
 
 
 class LinuxUnderlay:
@@ -113,6 +115,16 @@ class LinuxUnderlay:
         ]
         standing.netspace.apply(gone + new)
         standing.routes = dict(routes)
+
+    def packet_socket(self, link: str) -> socket.socket:
+        """A packet socket that sees both directions of a link, taken where it leaves its PoP `a`."""
+        if link not in self._world.links:
+            raise NotFound(f"no link `{link}`", hint="links are those of the topology")
+        end = self._world.links[link].cable.a
+        with end.netspace.entered():
+            tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NO_PROTOCOL)
+        tap.bind((end.ifname, _ALL_PROTOCOLS))
+        return tap
 
     def link_status(self) -> Sequence[LinkStatus]:
         """Status of all links and of all impaired access links, by name."""
