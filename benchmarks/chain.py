@@ -1,8 +1,8 @@
 """Two functions in a chain, inside one PoP and over two: ours beside the same path built by hand.
 
-By hand means: the same machines, functions (which forward by leg) and router in a row, joined by plain bridges and veth pairs, and over two
-PoPs by a VXLAN, all made with `ip`. No rule steers anything there; the row itself is the path. Both are measured in
-turns in one run. Run as `python -m benchmarks.chain`.
+By hand means: the same machines, functions (which forward by leg) and router in a row, joined by plain bridges and veth
+pairs, and over two PoPs by a VXLAN, all made with `ip`. No rule steers anything there; the row itself is the path. Both
+are measured in turns in one run. Run as `python -m benchmarks.chain`.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Ours:
         self.fabric = LinuxFabric()
         self._macs = 0
         last = pops - 1
-        self.fabric.underlay.add_pops(
-            [PopSpec(f"p{i}", IPv4Interface(f"100.64.{i}.1/24")) for i in range(pops)]
-        )
+        self.fabric.underlay.add_pops([PopSpec(f"p{i}", IPv4Interface(f"100.64.{i}.1/24")) for i in range(pops)])
         if pops > 1:
             self._join()
         self._network("n1", 0)
@@ -88,8 +86,7 @@ class Ours:
 
     def _router(self, pop: int, *networks: str) -> None:
         legs = tuple(
-            RouterInterface(f"leg{name}", name, IPv4Interface(f"10.{name[1]}.0.1/24"), self._mac())
-            for name in networks
+            RouterInterface(f"leg{name}", name, IPv4Interface(f"10.{name[1]}.0.1/24"), self._mac()) for name in networks
         )
         outside = IPv4Interface(f"100.64.{pop}.200/24")
         gateway = IPv4Address(f"100.64.{pop}.1")
@@ -190,9 +187,7 @@ class ByHand:
                 f"link add v{number}{side} type veth peer name {peer} netns {self._path(machine)}",
                 f"link set v{number}{side} master br{number} up",
             )
-            self._ip(
-                machine, "link set lo up", f"addr add 10.{number}.0.{side}/24 dev {peer}", f"link set {peer} up"
-            )
+            self._ip(machine, "link set lo up", f"addr add 10.{number}.0.{side}/24 dev {peer}", f"link set {peer} up")
 
     def _tunnel(self, near: str, far: str) -> None:
         self._ip(near, f"link add wan mtu 1600 type veth peer name wan mtu 1600 netns {self._path(far)}")

@@ -57,21 +57,21 @@ def test_matches(classifier: Classifier, text: str) -> None:
     assert match(classifier) == text
 
 
+def handed_to(port: str) -> str:
+    return f'counter ether daddr set 02:00:00:00:00:{port} fwd to "p{port}"'
+
+
 def test_a_symmetric_chain_steers_at_the_edge_and_between_functions() -> None:
     found = rules(spec())
     assert set(found) == {"l1", "e1", "pa1", "pb0"}
-    forward = 'saddr 100.64.0.0/24 ip daddr 100.64.1.10/32 ip protocol tcp th dport 80 counter ether daddr set 02:00:00:00:00:a0 fwd to "pa0"'
-    back = 'saddr 100.64.1.10/32 ip daddr 100.64.0.0/24 ip protocol tcp th sport 80 counter ether daddr set 02:00:00:00:00:b1 fwd to "pb1"'
+    forward = f"saddr 100.64.0.0/24 ip daddr 100.64.1.10/32 ip protocol tcp th dport 80 {handed_to('a0')}"
+    back = f"saddr 100.64.1.10/32 ip daddr 100.64.0.0/24 ip protocol tcp th sport 80 {handed_to('b1')}"
     for edge in ("l1", "e1"):
         assert [forward in rule for rule in found[edge]] == [True, False]
         assert [back in rule for rule in found[edge]] == [False, True]
     # Between functions the destination side alone counts.
-    assert found["pa1"] == [
-        'ether type ip ip daddr 100.64.1.10/32 ip protocol tcp th dport 80 counter ether daddr set 02:00:00:00:00:b0 fwd to "pb0"'
-    ]
-    assert found["pb0"] == [
-        'ether type ip ip saddr 100.64.1.10/32 ip protocol tcp th sport 80 counter ether daddr set 02:00:00:00:00:a1 fwd to "pa1"'
-    ]
+    assert found["pa1"] == [f"ether type ip ip daddr 100.64.1.10/32 ip protocol tcp th dport 80 {handed_to('b0')}"]
+    assert found["pb0"] == [f"ether type ip ip saddr 100.64.1.10/32 ip protocol tcp th sport 80 {handed_to('a1')}"]
 
 
 def test_tunnels_pass_before_anything_else_at_the_edge_alone() -> None:
