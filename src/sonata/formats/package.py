@@ -22,7 +22,7 @@ import yaml
 from sonata.errors import Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_ARCHIVE_BYTES, read_archive, write_archive
 from sonata.formats.descriptor_rules import Level
-from sonata.formats.diagnostics import raise_errors, suggestion
+from sonata.formats.diagnostics import raise_errors, repeated, suggestion
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble
 from sonata.formats.package_documents import SonataManifest, TangoManifest
 from sonata.formats.tolerance import read_model
@@ -240,9 +240,8 @@ def _check_digest(
 
 
 def _check_listing(source: YamlDocument, listed: Sequence[str], files: Mapping[str, bytes]) -> Iterator[Diagnostic]:
-    for index, path in enumerate(listed):
-        if path in listed[:index]:
-            yield source.diagnostic("PKG-0014", f"`{path}` is listed twice", ("package_content", index))
+    for index, path in repeated(listed):
+        yield source.diagnostic("PKG-0014", f"`{path}` is listed twice", ("package_content", index))
     for path in files.keys() - set(listed):
         if path.startswith(("Definitions/", "service_descriptors/", "function_descriptors/")):
             summary = f"`{path}` is in the package but not in its manifest, and is ignored"
