@@ -12,7 +12,7 @@ without root, 0025 end given twice, 0026 VNF not found, 0030 unit or VNF without
 unit to itself, 0032 not connected (warning), 0040 manager code missing, 0041 unknown role, 0042 manager cannot run
 here (warning), 0043 no role (warning), 0050 unknown point on a path, 0051 position given twice (warning), 0052 odd
 number of points (warning), 0053 path disrupted, 0054 path stays inside of a VNF, 0055 policy not understood, 0056
-paths differ in policy, 0057 no forwarding graph (warning).
+paths differ in policy, 0057 no forwarding graph (warning), 0058 constituent that the service does not have (warning).
 """
 
 from __future__ import annotations
@@ -377,6 +377,19 @@ def _has_graph(subject: NsdSubject) -> Iterator[Finding]:
         yield Finding("NSD-0057", (), "the service has no `forwarding_graphs`: traffic is not steered", is_warning=True)
 
 
+def _constituents_known(subject: NsdSubject) -> Iterator[Finding]:
+    document = subject.document
+    links = dict.fromkeys(link.id for link in document.virtual_links)
+    vnfs = dict.fromkeys(function.vnf_id for function in document.network_functions)
+    for number, graph in enumerate(document.forwarding_graphs):
+        for key, known in (("constituent_virtual_links", links), ("constituent_vnfs", vnfs)):
+            for index, name in enumerate(getattr(graph, key) or ()):
+                if name not in known:
+                    path = ("forwarding_graphs", number, key, index)
+                    summary = f"graph `{graph.fg_id}` counts on `{name}`, which the service does not have"
+                    yield Finding("NSD-0058", path, summary, suggestion(name, known), is_warning=True)
+
+
 def _policies_understood(subject: NsdSubject) -> Iterator[Finding]:
     for number, graph in enumerate(subject.document.forwarding_graphs):
         first: Policy | None = None
@@ -470,4 +483,11 @@ _NSD_INTEGRITY: tuple[NsdRule, ...] = (
     _managers_sound,
     _policies_understood,
 )
-_NSD_TOPOLOGY: tuple[NsdRule, ...] = (_units_linked, _no_loops, _graph_connected, _has_graph, _paths_sound)
+_NSD_TOPOLOGY: tuple[NsdRule, ...] = (
+    _units_linked,
+    _no_loops,
+    _graph_connected,
+    _has_graph,
+    _constituents_known,
+    _paths_sound,
+)

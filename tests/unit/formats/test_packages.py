@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.formats.samples import NSD, OTHER_VNFD, PROJECT, VNFD, write_project
 
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -252,6 +254,28 @@ def test_an_older_package_stays_when_building_fails(project, tmp_path):
         build_package(project, tmp_path)
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "project"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_content_of_any_member_is_read_or_refused(tmp_path_factory, form):
+    folder = tmp_path_factory.mktemp("fuzz")
+    path = build_package(write_project(folder / "project"), folder, form=form)
+    with zipfile.ZipFile(path) as package:
+        names = package.namelist()
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sampled_from(names), st.binary(max_size=60), st.integers(0, 400))
+    def judge(name, junk, place):
+        data = rewritten(path, lambda files: files.update({name: files[name][:place] + junk + files[name][place:]}))
+        content, findings = inspect_package(data)
+        assert content is not None or any(finding.severity == "error" for finding in findings)
+
+    judge()
+
+
+def test_manager_may_be_a_folder(tmp_path):
+    project = write_project(tmp_path / "p", nsd=NSD.replace("package:managers/placer.py", "package:managers"))
+    assert validate_project(project) == []
 
 
 def test_what_is_not_there(tmp_path):
