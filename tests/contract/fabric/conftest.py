@@ -83,10 +83,7 @@ class World:
         """PoPs in a row, links `l<i>` between neighbours, routes everywhere."""
         self.pops(count)
         self.fabric.underlay.add_links(
-            [
-                LinkSpec(f"l{i}", f"p{i}", f"p{i + 1}", over(i, 0), over(i, 1), impairment)
-                for i in range(count - 1)
-            ]
+            [LinkSpec(f"l{i}", f"p{i}", f"p{i + 1}", over(i, 0), over(i, 1), impairment) for i in range(count - 1)]
         )
         for i in range(count):
             routes = {
@@ -132,9 +129,7 @@ class World:
         return subprocess.run(self._inside(machine, argv), capture_output=True, text=True, timeout=60, check=False)
 
     def start(self, machine: str, *argv: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            self._inside(machine, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(self._inside(machine, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process
 

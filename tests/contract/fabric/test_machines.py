@@ -196,7 +196,9 @@ def test_close_leaves_no_interface_descriptor_or_process() -> None:
 
 
 def test_the_wire_process_ends_when_its_parent_is_killed() -> None:
-    program = LIFE.partition("    fabric.close()")[0] + "\n    print(fabric.wire_pid, flush=True); os.kill(os.getpid(), 9)"
+    program = (
+        LIFE.partition("    fabric.close()")[0] + "\n    print(fabric.wire_pid, flush=True); os.kill(os.getpid(), 9)"
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     pid = int(result.stdout)
     for _ in range(500):

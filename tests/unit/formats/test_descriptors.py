@@ -248,7 +248,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data(), st.sampled_from([(parse_nsd, NSD), (parse_vnfd, VNFD)]), st.booleans())
 def test_any_change_is_read_or_refused(data, sample, tolerant):
     parse, text = sample

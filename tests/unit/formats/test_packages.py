@@ -197,6 +197,23 @@ def test_versions_with_an_operator_find_the_highest(tmp_path):
     assert [vnf.descriptor.version for vnf in nsd.vnfs] == ["1.0", "1.12"]
 
 
+@pytest.mark.parametrize("path", ["etsi_manifest.mf", "TOSCA-Metadata/NAPD.yaml", "META-INF/x"])
+def test_paths_that_packages_keep_for_themselves(tmp_path, path):
+    project = write_project(tmp_path / "p", project=PROJECT + f"  - {{path: {path}, type: text/plain}}\n")
+    (project / path).parent.mkdir(exist_ok=True)
+    (project / path).write_text("mine")
+    assert [d.code for d in validate_project(project)] == ["PROJ-0014"]
+
+
+def test_two_files_for_one_path_are_never_packed(tmp_path):
+    project = write_project(tmp_path / "p", project=PROJECT + "  - {path: Definitions/nsd.yml, type: text/plain}\n")
+    (project / "Definitions").mkdir()
+    (project / "Definitions/nsd.yml").write_text("mine")
+    with pytest.raises(InvalidInput) as caught:
+        build_package(project, tmp_path)
+    assert "PKG-0014" in {d.code for d in caught.value.diagnostics}
+
+
 def test_two_services_are_one_too_many(project):
     (project / "more.yml").write_text(NSD)
     (project / "project.yml").write_text(PROJECT + "  - {path: more.yml, type: application/vnd.5gtango.nsd}\n")
