@@ -66,9 +66,7 @@ class Routers:
             _check_unused(router, self.floating_ips(router_id))
         gateway = self._new_gateway(router, network_id, wish) if network_id else None
         self._drop_gateway(router)
-        router = self._tables.routers.change(router_id, gateway=gateway)
-        await self.apply(router)
-        return router
+        return await self.update(router_id, gateway=gateway)
 
     async def delete(self, router_id: str) -> None:
         """Delete a router.
@@ -92,10 +90,10 @@ class Routers:
         """
         router = self._tables.routers.get(router_id)
         port = self._take_port(router, port_id) if port_id else self._gateway_port(router, subnet_id)
-        router = self._tables.routers.change(router_id, interfaces=(*router.interfaces, port.id))
-        await self.apply(router)
+        with undone_on_failure(lambda: self._take_back(router, port, made=not port_id)):
+            await self.apply(self._tables.routers.change(router_id, interfaces=(*router.interfaces, port.id)))
         await self._site.on_stations_changed(port.network_id)
-        return Leg(router, self._tables.ports.get(port.id), self._ports.subnets(port)[0])
+        return Leg(self._tables.routers.get(router_id), port, self._ports.subnets(port)[0])
 
     async def remove_interface(self, router_id: str, *, subnet_id: str = "", port_id: str = "") -> Leg:
         """Take a router's leg away, and its port.
@@ -192,6 +190,14 @@ class Routers:
         return self._tables.ports.change(
             port_id, device_id=router.id, device_owner=ROUTER_INTERFACE_OWNER, plugged=True
         )
+
+    def _take_back(self, router: Router, port: Port, *, made: bool) -> None:
+        """Forget a leg that the data plane refused."""
+        self._tables.routers.restore(router)
+        if made:
+            self._ports.drop(port.id)
+        else:
+            self._tables.ports.change(port.id, device_id="", device_owner="", plugged=False)
 
     def _check_overlap(self, router: Router, subnet: Subnet) -> None:
         for port_id in router.interfaces:
