@@ -264,5 +264,5 @@ async def test_seeds_share_a_default_network_with_a_way_out(world: World) -> Non
 
 
 async def test_a_seed_that_does_not_come_up_says_why(world: World) -> None:
-    with pytest.raises(PermanentError, match="did not come up.*no such file"):
+    with pytest.raises(PermanentError, match=r"did not come up.*no such file"):
         await world.cloud.boot_seed(ServerSeed("bad", "edge", image="absent"))

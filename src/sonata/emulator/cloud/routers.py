@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -103,7 +104,7 @@ class Routers:
             RouterInUse: a floating IP leads through it.
         """
         router = self._tables.routers.get(router_id)
-        port = self._leg(router, subnet_id, port_id)
+        port = _leg(router, map(self._tables.ports.get, router.interfaces), subnet_id, port_id)
         subnet = self._ports.subnets(port)[0]
         self._check_leg_not_needed(router, port, subnet)
         kept = tuple(other for other in router.interfaces if other != port.id)
@@ -209,13 +210,6 @@ class Routers:
                         f"Cidr {subnet.cidr} of subnet {subnet.id} overlaps with cidr {other.cidr} of subnet {other.id}"
                     )
 
-    def _leg(self, router: Router, subnet_id: str, port_id: str) -> Port:
-        for port in map(self._tables.ports.get, router.interfaces):
-            if port.id == port_id or (not port_id and any(fixed.subnet_id == subnet_id for fixed in port.fixed_ips)):
-                return port
-        wanted = f"port {port_id}" if port_id else f"subnet {subnet_id}"
-        raise NotFound(f"Router {router.id} has no interface on {wanted}")
-
     def _check_leg_not_needed(self, router: Router, leg: Port, subnet: Subnet) -> None:
         if any(floating.fixed_address in subnet.cidr for floating in self.floating_ips(router.id)):
             raise RouterInUse(
@@ -302,6 +296,14 @@ class FloatingIps:
 
 def _located(floating: FloatingIp, outer: Port) -> FloatingIp:
     return replace(floating, address=outer.fixed_ips[0].address, gateway_port_id=outer.id)
+
+
+def _leg(router: Router, ports: Iterable[Port], subnet_id: str, port_id: str) -> Port:
+    for port in ports:
+        if port.id == port_id or (not port_id and any(fixed.subnet_id == subnet_id for fixed in port.fixed_ips)):
+            return port
+    wanted = f"port {port_id}" if port_id else f"subnet {subnet_id}"
+    raise NotFound(f"Router {router.id} has no interface on {wanted}")
 
 
 def _check_unused(router: Router, floating_ips: tuple[FloatingIp, ...]) -> None:
