@@ -1,0 +1,145 @@
+"""The `config.json` of a machine: OCI runtime specification 1.0, config.md and config-linux.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sonata.adapters.runtime_oci import host_root, seccomp
+from sonata.adapters.runtime_oci.mounts import is_mapped
+from sonata.ports.runtime import Bind, Limits, MachineSpec
+
+PAUSE = ("sleep", "infinity")
+"""What an idle machine runs while somebody works in it; every root with a shell has it (coreutils, busybox)."""
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TTY_GROUP = 5
+_CPU_PERIOD_US = 100_000
+
+# The usual set of container engines without MKNOD, so that a machine has the devices it is given and no others.
+_CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW",
+        "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    )
+)  # fmt: skip
+_MASKED = [
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+]  # fmt: skip
+_READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What this host allows.
+
+    Args:
+        cgroup: path of the machine's cgroup, None where none can be made.
+        enforced: limits that its controllers keep: `cpu`, `memory`, `pids`.
+    """
+
+    cgroup: str | None
+    enforced: frozenset[str]
+
+
+def config(spec: MachineSpec, rootfs: Path, confinement: Confinement) -> dict[str, Any]:
+    """The whole document."""
+    return {
+        "ociVersion": "1.0.2",
+        "hostname": spec.hostname,
+        "root": {"path": str(rootfs), "readonly": False},
+        "process": process(spec, spec.argv or PAUSE),
+        "mounts": [*_system_mounts(spec), *_host_mounts(spec), *map(_bind, spec.binds)],
+        "linux": _linux(spec, confinement),
+    }
+
+
+def process(spec: MachineSpec, argv: Sequence[str]) -> dict[str, Any]:
+    """A process of the machine, with the machine's user, environment and rights."""
+    capabilities = list(_CAPABILITIES) if spec.network_admin else []
+    uid = spec.uid if is_mapped(spec.uid) else 0
+    return {
+        "terminal": False,
+        "user": {"uid": uid, "gid": uid},
+        "args": list(argv),
+        "env": [f"{name}={value}" for name, value in ({"PATH": _PATH, "HOME": "/root"} | dict(spec.env)).items()],
+        "cwd": spec.cwd,
+        "noNewPrivileges": True,
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
+    }
+
+
+def _linux(spec: MachineSpec, confinement: Confinement) -> dict[str, Any]:
+    linux: dict[str, Any] = {
+        "namespaces": [
+            *({"type": kind} for kind in ("mount", "pid", "uts", "ipc")),
+            {"type": "network", "path": spec.netns} if spec.netns else {"type": "network"},
+        ],
+        "maskedPaths": _MASKED,
+        "readonlyPaths": [*_READ_ONLY, *_read_only_settings(spec)],
+        "resources": {},
+    }
+    if spec.network_admin and os.path.exists("/dev/net/tun"):
+        linux["devices"] = [{"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200, "fileMode": 0o666}]
+    if confinement.cgroup:
+        linux["cgroupsPath"] = confinement.cgroup
+        linux["resources"] = _resources(spec.limits, confinement.enforced)
+    if (profile := seccomp.profile()) is not None:
+        linux["seccomp"] = profile
+    return linux
+
+
+def _read_only_settings(spec: MachineSpec) -> Iterable[str]:
+    """Kernel settings that stay read-only; those of its network namespace are a VNF's own."""
+    if not spec.network_admin:
+        return ["/proc/sys"]
+    return sorted(f"/proc/sys/{name}" for name in os.listdir("/proc/sys") if name != "net")
+
+
+def _resources(limits: Limits, enforced: frozenset[str]) -> dict[str, Any]:
+    resources: dict[str, Any] = {
+        "devices": [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rw"},
+        ]
+    }
+    if limits.cpus is not None and "cpu" in enforced:
+        resources["cpu"] = {"quota": max(1000, int(limits.cpus * _CPU_PERIOD_US)), "period": _CPU_PERIOD_US}
+    if limits.memory_bytes is not None and "memory" in enforced:
+        resources["memory"] = {"limit": limits.memory_bytes}
+    if limits.pids is not None and "pids" in enforced:
+        resources["pids"] = {"limit": limits.pids}
+    return resources
+
+
+def _system_mounts(spec: MachineSpec) -> list[dict[str, Any]]:
+    tty = [f"gid={_TTY_GROUP}"] if is_mapped(_TTY_GROUP) else []
+    mounts = [
+        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=64k"),
+        _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty),
+        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=64m"),  # noqa: S108
+    ]
+    if spec.network_admin:  # for /sys/class/net
+        mounts.append(_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"))
+    return mounts
+
+
+def _host_mounts(spec: MachineSpec) -> list[dict[str, Any]]:
+    if spec.root.layers:
+        return []
+    return [_bind(Bind(Path(folder), folder)) for folder in host_root.host_binds()]
+
+
+def _bind(bind: Bind) -> dict[str, Any]:
+    access = "ro" if bind.read_only else "rw"
+    return _mount(bind.target, "bind", str(bind.source), "rbind", "rprivate", access, "nosuid", "nodev")
+
+
+def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "type": kind, "source": source, "options": list(options)}

@@ -1,0 +1,211 @@
+"""Where the kernel lets us limit machines, and removing what is left there.
+
+Machines live in `<prefix>/<machine id>` of every hierarchy, so that a clean-up after a crash needs the prefix alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sonata.adapters.runtime_oci.mounts import MS_PRIVATE, MS_REC, mount, unmount
+from sonata.errors import AdapterError
+
+_HYBRID = Path("/sys/fs/cgroup/unified")
+_WANTED = ("cpu", "memory", "pids")
+_LAST_TASK_GONE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroups:
+    """The limits that can be enforced below one prefix.
+
+    Args:
+        version: of the interface, `none` when no cgroup can be made.
+        prefix: cgroup path below which machines live, relative to each hierarchy's mount.
+        controllers: folder of the hierarchy by controller that works here.
+        unenforced: reason by limit that does not.
+        hierarchies: mount points of all hierarchies; engines make a cgroup in each.
+    """
+
+    version: Literal["v1", "v2", "none"]
+    prefix: str
+    controllers: Mapping[str, Path]
+    unenforced: Mapping[str, str]
+    hierarchies: tuple[Path, ...] = ()
+
+    def path_of(self, machine: str) -> str:
+        """The cgroup of a machine as an OCI engine wants it."""
+        return f"/{self.prefix}/{machine}"
+
+    def was_out_of_memory(self, machine: str) -> bool:
+        """Whether the kernel killed a process of the machine for want of memory."""
+        if "memory" not in self.controllers:
+            return False
+        folder = self.controllers["memory"] / self.prefix / machine
+        events = folder / ("memory.events" if self.version == "v2" else "memory.oom_control")
+        try:
+            counts = dict(line.split() for line in events.read_text().splitlines())
+        except OSError:
+            return False
+        return int(counts.get("oom_kill", 0)) > 0
+
+    def remove(self, machine: str) -> None:
+        """Remove a machine's cgroups in all hierarchies.
+
+        Raises:
+            AdapterError: processes still live in one of them.
+        """
+        deadline = time.monotonic() + _LAST_TASK_GONE_S
+        for hierarchy in self.hierarchies:
+            folder = hierarchy / self.prefix / machine
+            if folder.exists():
+                _remove(folder, deadline)
+
+
+def hierarchies() -> Mapping[Path, tuple[str, ...]]:
+    """Mount points of all cgroup hierarchies, with their mount options (version 1: the controllers are among them)."""
+    found: dict[Path, tuple[str, ...]] = {}
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, folder, kind, options, *_ = line.split()
+        if kind in {"cgroup", "cgroup2"}:
+            found[Path(folder)] = ("cgroup2",) if kind == "cgroup2" else tuple(options.split(","))
+    return found
+
+
+def detect(prefix: str) -> Cgroups:
+    """Find out, by trying, which limits can be enforced below this prefix."""
+    mounted = hierarchies()
+    unified = [folder for folder, options in mounted.items() if options == ("cgroup2",)]
+    if Path("/sys/fs/cgroup") in unified:
+        return _detect_v2(Path("/sys/fs/cgroup"), prefix)
+    return _detect_v1({folder: options for folder, options in mounted.items() if folder not in unified}, prefix)
+
+
+def _detect_v1(mounted: Mapping[Path, tuple[str, ...]], prefix: str) -> Cgroups:
+    controllers: dict[str, Path] = {}
+    unenforced: dict[str, str] = {}
+    for name in _WANTED:
+        folder = next((folder for folder, options in mounted.items() if name in options), None)
+        if folder is None:
+            unenforced[name] = f"the kernel has no {name} cgroup controller"
+        elif reason := _refusal(folder / prefix):
+            unenforced[name] = f"the host delegates no {name} cgroup: {reason}"
+        else:
+            controllers[name] = folder
+    return Cgroups("v1" if controllers else "none", prefix, controllers, unenforced, tuple(mounted))
+
+
+def _detect_v2(folder: Path, prefix: str) -> Cgroups:
+    try:
+        offered = (folder / "cgroup.controllers").read_text().split()
+        usable = [name for name in _WANTED if name in offered]
+        parent = folder
+        for part in Path(prefix).parts:
+            _enable(parent, usable)
+            parent /= part
+            parent.mkdir(exist_ok=True)
+        _enable(parent, usable)
+    except OSError as error:
+        reason = f"the host delegates no cgroups: {error.strerror}"
+        return Cgroups("none", prefix, {}, dict.fromkeys(_WANTED, reason))
+    missing = {n: f"the host does not offer the {n} cgroup controller" for n in _WANTED if n not in usable}
+    return Cgroups("v2", prefix, dict.fromkeys(usable, folder), missing, (folder,))
+
+
+def _enable(folder: Path, controllers: list[str]) -> None:
+    (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
+
+
+def _refusal(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if os.access(folder, os.W_OK) else "permission denied"
+
+
+def leftover_cgroups(prefix: str) -> list[Path]:
+    """All cgroup folders at and below a prefix, deepest first."""
+    found: list[Path] = []
+    for hierarchy in hierarchies():
+        top = hierarchy / prefix
+        found += [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
+    return found
+
+
+def remove_cgroups(prefix: str) -> None:
+    """Remove the cgroups at and below a prefix; waits up to two seconds for the last processes to vanish.
+
+    Raises:
+        AdapterError: processes still live in one of them.
+    """
+    deadline = time.monotonic() + _LAST_TASK_GONE_S
+    for folder in leftover_cgroups(prefix):
+        _remove(folder, deadline)
+    for hierarchy in hierarchies():
+        _remove_empty_parents(hierarchy, hierarchy / prefix)
+
+
+def _remove(folder: Path, deadline: float) -> None:
+    while not _removed(folder):
+        if time.monotonic() > deadline:
+            raise AdapterError(
+                f"cgroup `{folder}` cannot be removed: processes live in it", hint=f"see `cat {folder}/cgroup.procs`"
+            )
+        time.sleep(0.002)
+
+
+def _remove_empty_parents(hierarchy: Path, folder: Path) -> None:
+    """Remove what a prefix of several parts leaves, unless somebody else has something there."""
+    while (folder := folder.parent) != hierarchy and folder.is_relative_to(hierarchy):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise AdapterError(f"cgroup `{folder}` cannot be removed: {error.strerror}") from error
+        return False
+    return True
+
+
+def hide_hybrid_cgroup() -> None:
+    """Hide the version 2 mount of a hybrid host, with which crun refuses to work.
+
+    To be called once, in a mount namespace of one's own, before threads start; does nothing on other hosts.
+
+    Raises:
+        AdapterError: this process shares the mount namespace of the machine's first process.
+    """
+    if _HYBRID not in hierarchies():
+        return
+    if os.getpid() != 1 and os.readlink("/proc/self/ns/mnt") == _namespace_of_first():
+        raise AdapterError(
+            f"`{_HYBRID}` must not be hidden from the whole host",
+            hint="enter a mount namespace first, e.g. with `unshare --mount`",
+        )
+    mount("none", Path("/"), flags=MS_REC | MS_PRIVATE)
+    try:
+        unmount(_HYBRID)
+    except OSError:
+        # Mounts that came along into a user namespace are locked; an empty one above hides it as well.
+        mount("none", _HYBRID, "tmpfs", options="size=4k,mode=555")
+
+
+def _namespace_of_first() -> str:
+    try:
+        return os.readlink("/proc/1/ns/mnt")
+    except OSError:
+        return ""  # another user's: then it is not ours

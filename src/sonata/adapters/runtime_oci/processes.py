@@ -1,0 +1,169 @@
+"""Processes in the event loop by pidfd: no child watcher, no thread, no signal handler."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+_DRAIN_S = 0.2
+_CHUNK = 65536
+
+
+async def wait_readable(descriptor: int) -> None:
+    """Wait until a file descriptor is readable; a pidfd is when its process has ended."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(descriptor, _resolve, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+async def run(argv: Sequence[str], console: Path = Path(os.devnull)) -> int:
+    """Run a program, append stdout and stderr to a file, and return the exit status; kills it when cancelled."""
+    return await _ended(_spawn_with_console(argv, console))
+
+
+async def capture(argv: Sequence[str], stdin: bytes, limit: int) -> tuple[int, bytes, bytes]:
+    """Run a program; returns exit status and the first `limit` bytes of stdout and stderr each.
+
+    Output that comes more than a moment after the program's end (from a process that it left behind) is not waited for.
+    """
+    process = _spawn_with_pipes(argv, stdin)
+    kept = bytearray(), bytearray()
+    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe]
+    readers = [asyncio.create_task(_read(pipe, into, limit)) for pipe, into in zip(pipes, kept, strict=True)]
+    try:
+        status = await _ended(process)
+        await asyncio.wait(readers, timeout=_DRAIN_S)
+    finally:
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+        for pipe in pipes:
+            pipe.close()
+    return status, bytes(kept[0]), bytes(kept[1])
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> int:
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        await wait_readable(pidfd)
+    except asyncio.CancelledError:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        os.close(pidfd)
+    return process.wait()
+
+
+async def _read(pipe: IO[bytes], into: bytearray, limit: int) -> None:
+    descriptor = pipe.fileno()
+    os.set_blocking(descriptor, False)
+    while True:
+        await wait_readable(descriptor)
+        with contextlib.suppress(BlockingIOError):
+            chunk = os.read(descriptor, _CHUNK)
+            if not chunk:
+                return
+            into += chunk[: limit - len(into)]
+
+
+def _spawn_with_console(argv: Sequence[str], console: Path) -> subprocess.Popen[bytes]:
+    with open(console, "ab") as output:
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
+def _spawn_with_pipes(argv: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
+    with os.fdopen(os.memfd_create("stdin"), "w+b") as source:
+        source.write(stdin)
+        source.seek(0)
+        return subprocess.Popen(argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def kill_recorded(pid_file: Path) -> None:
+    """Kill the child of ours whose pid an engine wrote to a file, and collect it."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def reap(pidfd: int) -> int | None:
+    """Exit status of an ended child as a shell has it (128 + signal); None when it was not ours to wait for."""
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if result is None:
+        return None
+    return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal; the first process of a namespace ignores all others."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            caught = next(line for line in status if line.startswith("SigCgt:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+async def became_another(pid: int, name: str) -> bool:
+    """Wait until a process bears another name than `name`, which it changes by execve(2); False when it died before."""
+    while (found := _command_and_state(pid)) is not None:
+        command, state, _ = found
+        if not command.startswith(name):
+            return True
+        if state == "Z":
+            return False
+        await asyncio.sleep(0.0005)
+    return False
+
+
+def reap_orphans(name: str) -> None:
+    """Collect dead children that a helper of ours left to us: they bear its name and have a session of their own.
+
+    An engine detaches by forking twice, and what it forked for a failed `exec` would, uncollected, keep the machine's
+    pid namespace from ending.
+    """
+    ours = os.getsid(0)
+    for pid in _children():
+        command, state, session = _command_and_state(pid) or ("", "", ours)
+        if state == "Z" and session != ours and command.startswith(name):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _command_and_state(pid: int) -> tuple[str, str, int] | None:
+    """Name, state and session of a process, see proc(5); None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            before, _, after = stat.read().rpartition(")")
+    except OSError:
+        return None
+    state, _, _, session, *_ = after.split()
+    return before.partition("(")[2], state, int(session)
+
+
+def _children() -> list[int]:
+    """Children of all threads."""
+    found: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as children:
+            found += map(int, children.read().split())
+    return found

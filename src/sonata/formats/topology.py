@@ -1,0 +1,338 @@
+"""Reader and writer of topology files.
+
+Structure is checked by `topology_document`, meaning by the rules below, which also serve topologies that scripts build.
+
+Codes: TOPO-0001 to -0004 structure (see `diagnostics`), -0010 unknown PoP, -0011 link to itself, -0012 two links
+between the same PoPs, -0013 link name taken, -0014 reserved name, -0015 jitter exceeds delay, -0016 value out of range,
+-0017 name taken, -0018 not connected (warning).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sonata._lib.quantities import format_duration, format_rate, format_share, format_size
+from sonata.errors import Diagnostic
+from sonata.formats.diagnostics import Finding, from_validation_error, one_of, path_text, raise_errors, suggestion
+from sonata.formats.topology_document import (
+    EndpointDocument,
+    ImpairedDocument,
+    LinkDocument,
+    PopDocument,
+    ServerDocument,
+    TopologyDocument,
+)
+from sonata.formats.yaml_nodes import DocumentPath, YamlDocument, parse_yaml, read_yaml
+from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
+
+logger = logging.getLogger(__name__)
+
+RESERVED_POPS = frozenset({"emulator", "metrics", "docs"})
+"""First parts of the emulator's URLs that are not PoPs."""
+
+MAX_DELAY_S = 10.0
+
+
+Rule = Callable[[Topology], Iterator[Finding]]
+
+
+def read_topology(path: Path) -> Topology:
+    """Read a topology file; warnings are logged.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: with all findings.
+    """
+    return _accept(*_inspect(read_yaml(path)))
+
+
+def parse_topology(text: str | bytes, file: str = "topology.yaml") -> Topology:
+    """Read a topology from text; `file` is the name for diagnostics.
+
+    Raises:
+        InvalidInput: with all findings.
+    """
+    return _accept(*_inspect(parse_yaml(text, file)))
+
+
+def check_topology_file(path: Path) -> list[Diagnostic]:
+    """All findings in a topology file, warnings too.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: it is not YAML.
+    """
+    return _inspect(read_yaml(path))[1]
+
+
+def check_topology(topology: Topology) -> list[Diagnostic]:
+    """All findings in a topology that a script built; places are named by path, not by line."""
+    return [
+        Diagnostic(
+            "warning" if finding.is_warning else "error",
+            finding.code,
+            f"`{path_text(finding.path)}`: {finding.summary}" if finding.path else finding.summary,
+            hint=finding.hint,
+        )
+        for finding in _findings(topology)
+    ]
+
+
+def dump_topology(topology: Topology) -> str:
+    """Text of a topology file that reads back as the same topology; defaults are left out."""
+    body: dict[str, Any] = {"apiVersion": "sonata/v1", "kind": "Topology", "name": topology.name}
+    body["pops"] = {name: _dump_pop(pop) for name, pop in topology.pops.items()}
+    if topology.links:
+        body["links"] = [_dump_link(link) for link in topology.links]
+    if topology.endpoints:
+        body["endpoints"] = {name: _dump_endpoint(endpoint) for name, endpoint in topology.endpoints.items()}
+    if topology.servers:
+        body["servers"] = {name: _dump_server(server) for name, server in topology.servers.items()}
+    return _dump(body)
+
+
+def _inspect(document: YamlDocument) -> tuple[Topology | None, list[Diagnostic]]:
+    try:
+        parsed = TopologyDocument.model_validate(document.data)
+    except ValidationError as error:
+        return None, from_validation_error(error, document, TopologyDocument, "TOPO")
+    topology = _to_model(parsed)
+    return topology, [finding.locate(document) for finding in _findings(topology)]
+
+
+def _accept(topology: Topology | None, findings: list[Diagnostic]) -> Topology:
+    file = findings[0].file if findings else ""
+    raise_errors(f"topology `{file}`", findings)
+    for finding in findings:
+        logger.warning("topology has a flaw", extra={"finding": str(finding)})
+    if topology is None:
+        raise TypeError("a topology without findings has a value")
+    return topology
+
+
+def _findings(topology: Topology) -> Iterator[Finding]:
+    for rule in RULES:
+        yield from rule(topology)
+
+
+def _known_pops(topology: Topology) -> Iterator[Finding]:
+    for path, pop in _pop_references(topology):
+        if pop not in topology.pops:
+            hint = suggestion(pop, topology.pops) or f"there are {one_of(list(topology.pops)[:10])}"
+            yield Finding("TOPO-0010", path, f"there is no PoP `{pop}`", hint)
+
+
+def _pop_references(topology: Topology) -> Iterator[tuple[DocumentPath, str]]:
+    for index, link in enumerate(topology.links):
+        yield ("links", index, "between", 0), link.a
+        yield ("links", index, "between", 1), link.b
+    for name, endpoint in topology.endpoints.items():
+        yield ("endpoints", name, "attach"), endpoint.attach
+    for name, server in topology.servers.items():
+        yield ("servers", name, "pop"), server.pop
+
+
+def _two_ends(topology: Topology) -> Iterator[Finding]:
+    for index, link in enumerate(topology.links):
+        if link.a == link.b:
+            path = ("links", index, "between", 1)
+            yield Finding("TOPO-0011", path, f"link `{link.name}` joins `{link.a}` with itself")
+
+
+def _one_link_per_pair(topology: Topology) -> Iterator[Finding]:
+    seen: dict[frozenset[str], str] = {}
+    for index, link in enumerate(topology.links):
+        pair = frozenset((link.a, link.b))
+        if pair in seen:
+            summary = f"link `{link.name}` joins the same PoPs as link `{seen[pair]}`"
+            yield Finding("TOPO-0012", ("links", index, "between"), summary, "give one link the sum of their rates")
+        seen.setdefault(pair, link.name)
+
+
+def _link_names_unique(topology: Topology) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, link in enumerate(topology.links):
+        if link.name in seen:
+            yield Finding("TOPO-0013", ("links", index, "name"), f"another link is named `{link.name}`")
+        seen.add(link.name)
+
+
+def _no_reserved_names(topology: Topology) -> Iterator[Finding]:
+    for name in topology.pops:
+        if name in RESERVED_POPS:
+            summary = f"`{name}` cannot name a PoP: the emulator serves other things under this path"
+            yield Finding("TOPO-0014", ("pops", name), summary, f"reserved: {one_of(sorted(RESERVED_POPS))}")
+
+
+def _names_tell_apart(topology: Topology) -> Iterator[Finding]:
+    for name in topology.endpoints:
+        if name in topology.pops:
+            yield Finding("TOPO-0017", ("endpoints", name), f"endpoint `{name}` has the name of a PoP")
+
+
+def _impairments_possible(topology: Topology) -> Iterator[Finding]:
+    for path, value in _impairments(topology):
+        if value.jitter_s > value.delay_s:
+            summary = f"jitter {format_duration(value.jitter_s)} exceeds delay {format_duration(value.delay_s)}"
+            yield Finding("TOPO-0015", (*path, "jitter"), summary, "packets cannot arrive before they are sent")
+        if not 0 <= value.delay_s <= MAX_DELAY_S:
+            yield Finding("TOPO-0016", (*path, "delay"), f"delay of {value.delay_s} s is not within 0..10 s")
+        if not 0 <= value.loss <= 1:
+            yield Finding("TOPO-0016", (*path, "loss"), f"loss of {value.loss} is not within 0..1")
+        if value.rate_bps is not None and value.rate_bps <= 0:
+            yield Finding("TOPO-0016", (*path, "rate"), f"rate of {value.rate_bps} bit/s is not positive")
+
+
+def _impairments(topology: Topology) -> Iterator[tuple[tuple[str | int, ...], Impairment]]:
+    for index, link in enumerate(topology.links):
+        yield ("links", index), link.impairment
+    for name, endpoint in topology.endpoints.items():
+        yield ("endpoints", name), endpoint.impairment
+
+
+def _capacities_positive(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        for key, value in (("cpus", pop.cpus), ("memory", pop.memory_bytes), ("disk", pop.disk_bytes)):
+            if value <= 0:
+                yield Finding(
+                    "TOPO-0016", ("pops", name, key), f"PoP `{name}` offers no {key}: {value} is not positive"
+                )
+
+
+def _locations_on_earth(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        latitude, longitude = pop.location or (0.0, 0.0)
+        if not -90 <= latitude <= 90:
+            yield Finding("TOPO-0016", ("pops", name, "location", 0), f"latitude {latitude} is not within -90..90")
+        if not -180 <= longitude <= 180:
+            yield Finding("TOPO-0016", ("pops", name, "location", 1), f"longitude {longitude} is not within -180..180")
+
+
+def _connected(topology: Topology) -> Iterator[Finding]:
+    neighbours: dict[str, set[str]] = {name: set() for name in topology.pops}
+    for link in topology.links:
+        if link.a in neighbours and link.b in neighbours:
+            neighbours[link.a].add(link.b)
+            neighbours[link.b].add(link.a)
+    apart = _unreachable(neighbours)
+    if apart:
+        shown = one_of(apart[:5]) + (f" and {len(apart) - 5} more" if len(apart) > 5 else "")
+        summary = f"no path leads from `{next(iter(neighbours))}` to {shown}"
+        yield Finding("TOPO-0018", ("links",), summary, "add links between them", is_warning=True)
+
+
+def _unreachable(neighbours: Mapping[str, set[str]]) -> list[str]:
+    """Nodes that cannot be reached from the first one, in their given order."""
+    pending = list(neighbours)[:1]
+    reached = set(pending)
+    while pending:
+        fresh = neighbours[pending.pop()] - reached
+        reached |= fresh
+        pending.extend(fresh)
+    return [name for name in neighbours if name not in reached]
+
+
+RULES: tuple[Rule, ...] = (
+    _known_pops,
+    _two_ends,
+    _one_link_per_pair,
+    _link_names_unique,
+    _no_reserved_names,
+    _names_tell_apart,
+    _impairments_possible,
+    _capacities_positive,
+    _locations_on_earth,
+    _connected,
+)
+
+
+def _to_model(parsed: TopologyDocument) -> Topology:
+    return Topology(
+        name=parsed.name,
+        pops={name: _to_pop(name, pop) for name, pop in parsed.pops.items()},
+        links=tuple(_to_link(link) for link in parsed.links),
+        endpoints={name: _to_endpoint(name, endpoint) for name, endpoint in parsed.endpoints.items()},
+        servers={name: _to_server(name, server) for name, server in parsed.servers.items()},
+    )
+
+
+def _to_pop(name: str, parsed: PopDocument) -> Pop:
+    return Pop(
+        name=name,
+        location=(parsed.location[0], parsed.location[1]) if parsed.location else None,
+        cpus=parsed.cpus,
+        memory_bytes=parsed.memory,
+        disk_bytes=parsed.disk,
+        cpu_oversubscription=parsed.oversubscription.cpu,
+        memory_oversubscription=parsed.oversubscription.memory,
+        labels=dict(parsed.labels),
+        cells=tuple(parsed.cells),
+    )
+
+
+def _to_link(parsed: LinkDocument) -> Link:
+    a, b = parsed.between
+    return Link(parsed.name or f"{a}-{b}", a, b, _to_impairment(parsed))
+
+
+def _to_impairment(parsed: ImpairedDocument) -> Impairment:
+    return Impairment(parsed.delay, parsed.jitter, parsed.loss, parsed.rate)
+
+
+def _to_endpoint(name: str, parsed: EndpointDocument) -> Endpoint:
+    return Endpoint(name, parsed.attach, parsed.image, tuple(parsed.command), _to_impairment(parsed))
+
+
+def _to_server(name: str, parsed: ServerDocument) -> ServerSeed:
+    return ServerSeed(name, parsed.pop, parsed.image, parsed.flavor, tuple(parsed.command))
+
+
+def _dump(body: Any, *, readable: bool = True) -> str:
+    text = yaml.safe_dump(body, sort_keys=False, default_flow_style=None, allow_unicode=readable, width=120)
+    # PyYAML writes these as they are and then reads them as line breaks or not at all.
+    return _dump(body, readable=False) if readable and set(text) & set("\x85\u2028\u2029\ufeff") else text
+
+
+def _dump_pop(pop: Pop) -> dict[str, Any]:
+    default = Pop(pop.name)
+    shares = {"cpu": pop.cpu_oversubscription, "memory": pop.memory_oversubscription}
+    values = {
+        "location": list(pop.location) if pop.location else None,
+        "cpus": pop.cpus if pop.cpus != default.cpus else None,
+        "memory": format_size(pop.memory_bytes) if pop.memory_bytes != default.memory_bytes else None,
+        "disk": format_size(pop.disk_bytes) if pop.disk_bytes != default.disk_bytes else None,
+        "oversubscription": {key: value for key, value in shares.items() if value != 1.0},
+        "labels": dict(pop.labels),
+        "cells": list(pop.cells),
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _dump_link(link: Link) -> dict[str, Any]:
+    return {"name": link.name, "between": [link.a, link.b], **_dump_impairment(link.impairment)}
+
+
+def _dump_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    command = {"command": list(endpoint.command)} if endpoint.command else {}
+    return {"attach": endpoint.attach, "image": endpoint.image, **command, **_dump_impairment(endpoint.impairment)}
+
+
+def _dump_server(server: ServerSeed) -> dict[str, Any]:
+    command = {"command": list(server.command)} if server.command else {}
+    return {"pop": server.pop, "image": server.image, "flavor": server.flavor, **command}
+
+
+def _dump_impairment(impairment: Impairment) -> dict[str, str]:
+    values = {
+        "delay": format_duration(impairment.delay_s) if impairment.delay_s else "",
+        "jitter": format_duration(impairment.jitter_s) if impairment.jitter_s else "",
+        "loss": format_share(impairment.loss) if impairment.loss else "",
+        "rate": format_rate(impairment.rate_bps) if impairment.rate_bps else "",
+    }
+    return {key: value for key, value in values.items() if value}

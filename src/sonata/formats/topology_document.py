@@ -1,0 +1,104 @@
+"""The topology file as it is written: keys, types, units. What it means is `sonata.model.topology`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from sonata._lib import quantities
+from sonata.formats.diagnostics import StrictModel, matching
+
+# Names become parts of URLs and host names (RFC 1123, clause 2.1).
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+Name = Annotated[str, *matching(_LABEL, "at most 63 letters, digits and inner hyphens")]
+Image = Annotated[str, *matching(r"\S{1,255}", "1 to 255 characters without a space")]
+
+
+def _quantity(parse: Any, pattern: str, *examples: str) -> Any:
+    text = {"type": "string", "pattern": pattern, "examples": list(examples)}
+    return BeforeValidator(parse), WithJsonSchema({"anyOf": [text, {"const": 0}]})
+
+
+_NUMBER = r"^[0-9]+(\.[0-9]*)? *"
+Duration = Annotated[float, *_quantity(quantities.parse_duration, _NUMBER + "(ns|us|ms|s|min|h)$", "20ms", "1.5s")]
+Rate = Annotated[float, *_quantity(quantities.parse_rate, _NUMBER + "[kMGT]?bit$", "100Mbit", "1Gbit")]
+Size = Annotated[int, *_quantity(quantities.parse_size, _NUMBER + "([kMGT]|[KMGT]i)?B$", "32GiB", "512MiB")]
+Share = Annotated[float, *_quantity(quantities.parse_share, _NUMBER + "%$", "0.1%")]
+
+Command = list[str]
+
+
+class _MayBeEmpty(StrictModel):
+    """A mapping of which nothing is mandatory, so that `core:` alone is enough."""
+
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_means_defaults(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+class OversubscriptionDocument(StrictModel):
+    """By how much virtual resources may exceed physical ones."""
+
+    cpu: float = Field(1.0, ge=1, le=1000)
+    memory: float = Field(1.0, ge=1, le=1000)
+
+
+class PopDocument(_MayBeEmpty):
+    """A point of presence: one emulated OpenStack site."""
+
+    location: list[float] | None = Field(None, min_length=2, max_length=2, description="Latitude, longitude in degrees")
+    cpus: float = Field(16.0, description="Physical cores offered")
+    memory: Size = 32 * 1024**3
+    disk: Size = 1024 * 1024**3
+    oversubscription: OversubscriptionDocument = OversubscriptionDocument()
+    labels: dict[str, str] = Field(default_factory=dict, description="Free key-value pairs for placement")
+    cells: list[Name] = Field(default_factory=list, description="Access areas that endpoints can attach to")
+
+
+class ImpairedDocument(StrictModel):
+    """What a link does to packets, per direction."""
+
+    delay: Duration = Field(0.0, description="One-way delay, at most 10s")
+    jitter: Duration = Field(0.0, description="Standard deviation of the delay, at most the delay; order is kept")
+    loss: Share = Field(0.0, description="Probability that a packet is lost")
+    rate: Rate | None = Field(None, description="Layer 2 rate; without it unlimited")
+
+
+class LinkDocument(ImpairedDocument):
+    """A link between two PoPs."""
+
+    name: Name | None = Field(None, description="Without it `A-B`")
+    between: list[str] = Field(min_length=2, max_length=2, description="Names of two PoPs")
+
+
+class EndpointDocument(ImpairedDocument):
+    """A host outside of the PoPs: users, a content server."""
+
+    attach: str = Field(description="Name of a PoP")
+    image: Image = "host"
+    command: Command = Field(default_factory=list)
+
+
+class ServerDocument(StrictModel):
+    """A server that is started together with the topology."""
+
+    pop: str = Field(description="Name of a PoP")
+    image: Image = "host"
+    flavor: Image = "tiny"
+    command: Command = Field(default_factory=list)
+
+
+class TopologyDocument(StrictModel):
+    """A whole emulated infrastructure: sites, links between them, hosts outside of them."""
+
+    api_version: Literal["sonata/v1"] = Field(alias="apiVersion")
+    kind: Literal["Topology"]
+    name: Name
+    pops: dict[Name, PopDocument] = Field(min_length=1)
+    links: list[LinkDocument] = Field(default_factory=list)
+    endpoints: dict[Name, EndpointDocument] = Field(default_factory=dict)
+    servers: dict[Name, ServerDocument] = Field(default_factory=dict)
