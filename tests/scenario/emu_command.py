@@ -17,7 +17,7 @@ import msgspec
 from sonata.sdk.emulation_records import EmulationRecord
 from tests.residue import Footprint, Host
 
-SONATA = [sys.executable, "-c", "from sonata.cli.main import main; main()"]
+PROGRAM = "from sonata.cli.main import main; main()"
 
 LINE = """
 apiVersion: sonata/v1
@@ -43,14 +43,16 @@ class Emu:
 
     Args:
         prefix: argv put before the command, e.g. to change the user.
+        python: what to run it with.
     """
 
-    def __init__(self, home: Path, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, home: Path, prefix: Sequence[str] = (), python: str = sys.executable) -> None:
         self.home = home
         self.name = f"t{secrets.token_hex(4)}"
         self.topology = home / "line.yaml"
         self.topology.write_text(LINE.format(name=self.name))
         self._prefix = list(prefix)
+        self._python = python
         self.env = {**os.environ, "SONATA_HOME": str(home), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
         self._host = Host.now()
         self._foreground: list[subprocess.Popen[str]] = []
@@ -64,7 +66,7 @@ class Emu:
 
     def command(self, *args: str) -> list[str]:
         """The argv of a verb."""
-        return [*self._prefix, *SONATA, "emu", *args]
+        return [*self._prefix, self._python, "-c", PROGRAM, "emu", *args]
 
     def state_files(self) -> list[Path]:
         """Files that are kept about emulations."""
