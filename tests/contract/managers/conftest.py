@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.processes import PlainProcesses, python_here, source_path
 
 from sonata.adapters.bus_local import LocalBus
 from sonata.adapters.manager_host import PythonLaunch, SandboxedManagers
-from tests.fakes.processes import PlainProcesses, python_here, source_path
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.managers import authors
 
 from sonata.adapters.manager_host import SandboxedManagers
 from sonata.errors import InvalidInput, ManagerError
 from sonata.mano.managers import EventPolicy, ask_placement, problem_to_json
 from sonata.ports.managers import ManagerLaunch
-
-from tests.contract.managers import authors
 
 pytestmark = pytest.mark.anyio
 NAME = "ns-1.cdn"
