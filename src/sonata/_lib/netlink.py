@@ -38,6 +38,7 @@ class Request(NamedTuple):
         body: family header and attributes.
         subject: what it is about, for error messages.
         tolerate: error numbers that count as success, e.g. EEXIST.
+        about: what follows the subject in error messages; put into words only then.
     """
 
     kind: int
@@ -45,6 +46,7 @@ class Request(NamedTuple):
     body: bytes
     subject: str = ""
     tolerate: tuple[int, ...] = ()
+    about: object = ""
 
 
 class NetlinkError(OSError):
@@ -138,6 +140,10 @@ class NetlinkSocket:
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0
 
+    def fileno(self) -> int:
+        """The socket's descriptor; it may be used for ioctl(2) on interfaces of its namespace."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Close the socket; twice is no mistake."""
         self._socket.close()
@@ -177,7 +183,7 @@ class NetlinkSocket:
             request = batch[answer.sequence - first]
             number = -_ERROR.unpack_from(answer.payload)[0]
             if number and number not in request.tolerate:
-                refused.append(_refusal(number, request.subject, answer))
+                refused.append(_refusal(number, f"{request.subject} {request.about}".rstrip(), answer))
             if answer.sequence == first + len(batch) - 1:
                 break
         return refused

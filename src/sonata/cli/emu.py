@@ -113,11 +113,7 @@ def logs(name: Name = None) -> None:
     output.text(log_of(record.name).read_text(errors="replace"))
 
 
-@app.command(
-    "exec",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    epilog="Example: sonata emu exec users -- ping -c 3 100.64.1.10",
-)
+@app.command("exec", epilog="Example: sonata emu exec users -- ping -c 3 100.64.1.10")
 def exec_(
     machine: Annotated[str, typer.Argument(metavar="NAME", help="An endpoint, or POP/SERVER.")],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="What to run.")],

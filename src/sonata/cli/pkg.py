@@ -14,7 +14,7 @@ from sonata.cli.output import Format
 from sonata.errors import Diagnostic
 from sonata.formats.diagnostics import errors_in
 
-app = typer.Typer(no_args_is_help=True, help="Packages: build, validate, on-board.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Packages: build, validate, on-board.")
 
 Form = Annotated[Format, typer.Option("--output", "-o", help="How data is printed.")]
 Tolerant = Annotated[
@@ -70,7 +70,7 @@ def validate(
     findings = check(path, tolerant=tolerant, level=level.value)
     _print_findings(findings, form)
     errors = len(errors_in(findings))
-    output.say(f"{path}: {errors} errors, {len(findings) - errors} warnings")
+    output.say(f"{path}: {_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}")
     if errors:
         raise typer.Exit(exit_codes.INVALID)
 
@@ -85,6 +85,10 @@ def unpack(
 
     for path in unpack_package(file, folder):
         output.text(str(path))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _print_findings(findings: list[Diagnostic], form: Format) -> None:

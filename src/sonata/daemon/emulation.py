@@ -34,7 +34,7 @@ from sonata.api.openstack.app import openstack_app
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.errors import SonataError
-from sonata.sdk.emulation_records import remove_files
+from sonata.sdk.emulation_records import remove_files, remove_lock
 from sonata.sdk.emulations import LET_GO, KeeperConfig
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def main() -> None:
     remove_cgroups(config.cgroups)
     unmount(Path(config.run))
     remove_files(config.name)
+    remove_lock(config.name)
 
 
 async def _keep(config: KeeperConfig) -> None:

@@ -110,11 +110,16 @@ async def _supervise(platform: socket.socket, folder: Path) -> None:
 
 
 def _make_runtime(folder: Path) -> OciRuntime:
-    """A runtime with cgroups of its own, emptied of what a killed predecessor left there."""
+    """A runtime with cgroups and a folder of its own, both emptied of what a killed predecessor left there.
+
+    Its mounts and processes went with its namespaces.
+    """
     hide_hybrid_cgroup()
     prefix = "sonata-managers-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     remove_cgroups(prefix)
-    return OciRuntime(folder, prefix)
+    machines = folder / "machines"
+    shutil.rmtree(machines, ignore_errors=True)
+    return OciRuntime(machines, prefix)
 
 
 if __name__ == "__main__":

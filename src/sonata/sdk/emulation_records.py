@@ -102,8 +102,12 @@ def load(name: str) -> EmulationRecord | None:
 
 
 def remove_files(name: str) -> None:
-    """Remove the folder and the lock of an emulation that has ended; its lock must be held."""
+    """Remove the folder of an emulation that has ended; its lock must be held."""
     shutil.rmtree(folder_of(name), ignore_errors=True)
+
+
+def remove_lock(name: str) -> None:
+    """Remove the lock file of a name; the lock must be held, and is worth nothing afterwards."""
     lock_of(name).unlink(missing_ok=True)
 
 

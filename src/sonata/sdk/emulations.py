@@ -41,6 +41,7 @@ from sonata.sdk.emulation_records import (
     log_of,
     new_folder,
     remove_files,
+    remove_lock,
     save,
 )
 from sonata.sdk.emulator_client import errors_by_code
@@ -145,7 +146,7 @@ def start(
     with _locked(name) as lock, ExitStack() as undo:
         _clear(name)
         folder = new_folder(name)
-        undo.callback(_clear, name)
+        undo.callback(_remove_all, name)
         with _listening(*listen) as api, _listening(DEFAULT_HOST, 0) as proxy:
             config = _configure(name, topology, folder, images or data_home() / "images", (lock, api, proxy))
             emulation = _launch(config, folder, _address(api), _address(proxy), progress)
@@ -165,7 +166,7 @@ def stop(name: str) -> bool:
     if lock is None:  # somebody starts it anew: what is there now is theirs
         return record is not None
     try:
-        _clear(name)
+        _remove_all(name)
     finally:
         os.close(lock)
     return record is not None
@@ -194,6 +195,11 @@ def _clear(name: str) -> None:
         end_process(record.process, grace_s=GRACE_S)
         remove_cgroups(record.cgroups)
     remove_files(name)
+
+
+def _remove_all(name: str) -> None:
+    _clear(name)
+    remove_lock(name)
 
 
 @contextmanager
@@ -352,4 +358,5 @@ def _as_error(error: Mapping[str, str]) -> errors.SonataError:
 def _died(name: str) -> errors.AdapterError:
     log = log_of(name)
     answer = log.read_text(errors="replace")[-_LOG_TAIL:] if log.exists() else ""
-    return errors.AdapterError(f"emulation `{name}` died while it started", answer=answer, hint=answer.strip()[-300:])
+    last = answer.strip().rpartition("\n")[2]
+    return errors.AdapterError(f"emulation `{name}` died while it started: {last or 'it was killed'}", answer=answer)

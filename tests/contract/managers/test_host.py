@@ -80,7 +80,7 @@ async def test_what_an_author_raises_fails_the_event_alone(host: SandboxedManage
 @pytest.mark.parametrize("code", [authors.STALLING, authors.SPINNING], ids=["stalling", "spinning"])
 async def test_a_manager_that_stalls_is_stopped(host: SandboxedManagers, code: str) -> None:
     await host.launch(launching(code))
-    with pytest.raises(ManagerError, match="was stopped: it gave no answer to `placement` within 0.3 s"):
+    with pytest.raises(ManagerError, match=r"was stopped: it gave no answer to `placement` within 0.3 s"):
         await ask(host, timeout_s=0.3)
     with pytest.raises(ManagerError, match="does not run: it gave no answer"):
         await ask(host)

@@ -34,7 +34,7 @@ class End:
 
     Args:
         mac: empty for one of the kernel's choice.
-        master: index of the bridge it is a port of, 0 for none.
+        master: index and name of the bridge it is a port of, or None.
         switched: whether it goes down when the cable is set down. An end in a machine does not: its routes would go.
     """
 
@@ -42,7 +42,7 @@ class End:
     ifname: str
     mtu: int
     mac: str = ""
-    master: int = 0
+    master: tuple[int, str] | None = None
     addresses: tuple[IPv4Interface, ...] = ()
     switched: bool = True
 
@@ -108,6 +108,7 @@ class Cables:
         try:
             self._make(cables)
             apply_each(chain.from_iterable(_dress(cable) for cable in cables))
+            _synchronise(cables)
         except (AdapterError, Unsupported):
             with suppress(AdapterError, Unsupported):
                 self.cut(cables)
@@ -134,6 +135,7 @@ class Cables:
         went_up = up and not cable.up
         cable.up = up
         apply_each(_states(cable))
+        _synchronise([cable])
         return replaced or went_up
 
     def cut(self, cables: Sequence[Cable]) -> None:
@@ -255,7 +257,7 @@ def _end_requests(cable: Cable, end: End, index: int) -> Iterator[Request]:
         queue = _SHAPED_QUEUE if cable.impairment.rate_bps else _WIRE_QUEUE
         yield requests.dress_link(index, end.ifname, mtu=end.mtu, mac=end.mac, queue=queue)
     if end.master:
-        yield requests.enslave(index, end.ifname, end.master)
+        yield requests.enslave(index, end.ifname, end.master[0])
     for value in end.addresses:
         yield requests.address(index, end.ifname, value)
     yield from _queue(cable, end, index)
@@ -272,6 +274,17 @@ def _queue(cable: Cable, end: End, index: int) -> Iterator[Request]:
 def _states(cable: Cable) -> Iterator[tuple[Netspace, Request]]:
     for end, index in reversed(cable.ends()):
         yield end.netspace, requests.set_up(index, end.ifname, up=cable.up or not end.switched)
+
+
+def _synchronise(cables: Sequence[Cable]) -> None:
+    masters: dict[tuple[Netspace, str], None] = {}
+    for cable in cables:
+        for end, _ in cable.ends():
+            end.netspace.synchronise(end.ifname)
+            if end.master:
+                masters[end.netspace, end.master[1]] = None
+    for netspace, ifname in masters:
+        netspace.synchronise(ifname)
 
 
 def _interface_overruns(cables: Iterable[Cable]) -> Mapping[int, int]:

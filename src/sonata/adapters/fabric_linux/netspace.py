@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
@@ -27,6 +30,7 @@ MACHINE_SETTINGS: Mapping[str, bytes] = {
 ROUTER_SETTINGS: Mapping[str, bytes] = {**MACHINE_SETTINGS, "net/ipv4/ip_forward": b"1"}
 """PoPs and routers forward, too."""
 
+_SIOCETHTOOL, _ETHTOOL_GLINK, _IFREQ_BYTES = 0x8946, 0x0000000A, 40
 _ETHERTYPE_ARP, _ARP_REQUEST = 0x0806, 1
 
 
@@ -70,6 +74,16 @@ class Netspace:
     def statistics(self) -> Mapping[int, tuple[int, ...]]:
         """Counters by interface index, as in `requests.read_statistics`."""
         return dict(requests.read_statistics(payload) for payload in self._route.dump(*requests.statistics_query()))
+
+    def synchronise(self, ifname: str) -> None:
+        """Let an interface that has got its carrier pass packets now.
+
+        The kernel does so in the background, up to a second later; asking for the link's state does it at once.
+        """
+        query = (ctypes.c_uint32 * 2)(_ETHTOOL_GLINK, 0)
+        request = struct.pack("=16sQ", ifname.encode(), ctypes.addressof(query)).ljust(_IFREQ_BYTES, b"\0")
+        with suppress(OSError):  # a driver that does not tell has no carrier to wait for
+            fcntl.ioctl(self._route.fileno(), _SIOCETHTOOL, request)
 
     def announce(self, ifname: str, mac: str, address: IPv4Address) -> None:
         """Send a gratuitous ARP over an interface, so that neighbours forget who had the address before."""

@@ -129,6 +129,7 @@ class LinuxNetworks:
         standing.netspace.apply(
             [requests.vxlan(index, f"x{index}", vni=vni, local=local, mtu=mtu, master=bridge.index)]
         )
+        standing.netspace.synchronise(bridge.ifname)
         return _Tunnel(index, network, standing.netspace)
 
     def _drop_tunnels(self, span: _Span, pops: Sequence[str]) -> None:

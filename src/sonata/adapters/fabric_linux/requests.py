@@ -184,14 +184,13 @@ def delete_address(index: int, name: str, value: IPv4Interface) -> Request:
 
 def route_via(destination: IPv4Network, gateway: IPv4Address) -> Request:
     """A route of the main table to a network over a neighbour; replaces one to the same network."""
-    return Request(
-        _RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, _via(destination, gateway), f"route to {destination} via {gateway}"
-    )
+    flags = NLM_F_CREATE | NLM_F_REPLACE
+    return Request(_RTM_NEWROUTE, flags, _via(destination, gateway), "route to", about=destination)
 
 
 def delete_route_via(destination: IPv4Network, gateway: IPv4Address) -> Request:
     """Drop such a route."""
-    return Request(_RTM_DELROUTE, 0, _via(destination, gateway), f"route to {destination}", (errno.ESRCH,))
+    return Request(_RTM_DELROUTE, 0, _via(destination, gateway), "route to", (errno.ESRCH,), destination)
 
 
 def device_route(

@@ -103,7 +103,7 @@ class Routers:
     def _plan(self, router: _Router, pop: str, leg: _Leg) -> Cable:
         bridge = self._world.bridge(pop, leg.network)
         number = self._world.new_index()
-        switch = End(self._world.pop(pop).netspace, f"r{number}", bridge.spec.mtu, master=bridge.index)
+        switch = End(self._world.pop(pop).netspace, f"r{number}", bridge.spec.mtu, master=(bridge.index, bridge.ifname))
         inside = End(router.netspace, leg.ifname, bridge.spec.mtu, leg.mac, addresses=leg.addresses)
         return Cable(f"{router.netspace.name} leg {number}", switch, inside, CLEAN)
 

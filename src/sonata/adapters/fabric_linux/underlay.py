@@ -60,7 +60,7 @@ class LinuxUnderlay:
 
     def remove_pops(self, names: Sequence[str]) -> None:
         """Drop PoPs and all that is in them."""
-        doomed = [name for name in names if name in self._world.pops]
+        doomed = [name for name in dict.fromkeys(names) if name in self._world.pops]
         self._drop_contents(doomed)
         attached = [name for name, link in self._world.links.items() if link.spec.a in doomed or link.spec.b in doomed]
         self.remove_links(attached)
@@ -111,7 +111,7 @@ class LinuxUnderlay:
         new = [
             requests.route_via(destination, gateway)
             for destination, gateway in routes.items()
-            if standing.routes.get(destination) != gateway and not _within(gateway, dead)
+            if standing.routes.get(destination) != gateway and not (dead and _within(gateway, dead))
         ]
         standing.netspace.apply(gone + new)
         standing.routes = dict(routes)
@@ -168,6 +168,8 @@ class LinuxUnderlay:
 
     def _restore_routes(self, link: Link) -> None:
         """Interfaces that were down or replaced have lost their neighbours and the routes over them."""
+        if not link.cable.up:
+            return
         apply_each(_neighbours(link))
         for name, near in _feet(link.spec):
             pop = self._world.pop(name)
@@ -206,8 +208,6 @@ def _mac(address: IPv4Interface) -> str:
 
 def _neighbours(link: Link) -> Iterator[tuple[Netspace, Request]]:
     """Both ends know each other: resolving addresses would cost a round trip, and could be lost."""
-    if not link.cable.up:
-        return
     (near, index), (far, far_index) = link.cable.ends()
     here, there = link.spec.address_a, link.spec.address_b
     yield near.netspace, requests.neighbour(index, there.ip, far.mac, permanent=True)

@@ -87,7 +87,7 @@ class Builder:
                 tree = scratch / "tree"
                 tree.mkdir(mode=0o755)
                 script = self._on_top(layer, below, scratch) if below else self._bare(layer, tree)
-                namespaces.run(layer.summary, script, progress)
+                namespaces.run(layer.summary, script)
                 tree.rename(target)
         return target
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sonata.errors import PermanentError, Unsupported
-from sonata.ports.images import Progress
+
+logger = logging.getLogger(__name__)
 
 _TAIL = 12
 _PACKAGES = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "setpriv": "util-linux", "newuidmap": "uidmap"}
@@ -75,8 +77,8 @@ def command(*argv: str) -> list[str]:
     return ["setpriv", "--pdeathsig=KILL", *inner]
 
 
-def run(step: str, argv: Sequence[str], progress: Progress) -> None:
-    """Run a step, tell its output line by line.
+def run(step: str, argv: Sequence[str]) -> None:
+    """Run a step to its end.
 
     Raises:
         PermanentError: it failed; with the end of its output.
@@ -95,7 +97,7 @@ def run(step: str, argv: Sequence[str], progress: Progress) -> None:
     try:
         for line in process.stdout or ():
             lines = [*lines[1 - _TAIL :], line.rstrip()]
-            progress(line.rstrip())
+            logger.debug("build output", extra={"line": lines[-1]})
         status = process.wait()
     finally:
         process.kill()

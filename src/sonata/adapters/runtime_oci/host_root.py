@@ -29,8 +29,8 @@ nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 """
 GROUPS = "root:x:0:\ndaemon:x:1:\nproxy:x:13:\nwww-data:x:33:\nsonata:x:1000:\nnogroup:x:65534:\n"
 _FOLDERS = (
-    "usr", "etc", "proc", "dev", "sys", "home", "mnt", "opt", "srv", "run/lock", "var/cache", "var/lib", "var/log",
-    "var/spool",
+    "usr", "etc", "root", "proc", "dev", "sys", "home", "mnt", "opt", "srv", "run/lock", "var/cache", "var/lib",
+    "var/log", "var/spool",
 )  # fmt: skip
 
 
@@ -39,7 +39,6 @@ def make_host_layer(layer: Path) -> Path:
     shutil.rmtree(layer, ignore_errors=True)
     for name in _FOLDERS:
         (layer / name).mkdir(parents=True)
-    (layer / "root").mkdir(mode=0o700)
     for name in ("tmp", "var/tmp"):
         (layer / name).mkdir()
         (layer / name).chmod(0o1777)

@@ -123,6 +123,18 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
+async def became_another(pid: int, name: str) -> bool:
+    """Wait until a process bears another name than `name`, which it changes by execve(2); False when it died before."""
+    while (found := _command_and_state(pid)) is not None:
+        command, state, _ = found
+        if not command.startswith(name):
+            return True
+        if state == "Z":
+            return False
+        await asyncio.sleep(0.0005)
+    return False
+
+
 def reap_orphans(name: str) -> None:
     """Collect dead children that a helper of ours left to us: they bear its name and have a session of their own.
 
@@ -131,20 +143,27 @@ def reap_orphans(name: str) -> None:
     """
     ours = os.getsid(0)
     for pid in _children():
-        try:
-            with open(f"/proc/{pid}/stat") as stat:
-                command, _, rest = stat.read().rpartition(")")
-        except OSError:
-            continue
-        state, _, _, session, *_ = rest.split()
-        if state == "Z" and int(session) != ours and command.partition("(")[2].startswith(name):
+        command, state, session = _command_and_state(pid) or ("", "", ours)
+        if state == "Z" and session != ours and command.startswith(name):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
 
-def _children() -> list[int]:
+def _command_and_state(pid: int) -> tuple[str, str, int] | None:
+    """Name, state and session of a process, see proc(5); None when it is gone."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as children:
-            return [int(pid) for pid in children.read().split()]
+        with open(f"/proc/{pid}/stat") as stat:
+            before, _, after = stat.read().rpartition(")")
     except OSError:
-        return []
+        return None
+    state, _, _, session, *_ = after.split()
+    return before.partition("(")[2], state, int(session)
+
+
+def _children() -> list[int]:
+    """Children of all threads."""
+    found: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as children:
+            found += map(int, children.read().split())
+    return found

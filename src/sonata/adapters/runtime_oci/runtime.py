@@ -188,11 +188,14 @@ class OciRuntime:
         )
         spec.console.parent.mkdir(parents=True, exist_ok=True)
         status = await processes.run(command, spec.console)
-        processes.reap_orphans(self._engine.kind)
         if status:
             raise self._start_error(spec, _first_line(log) or f"exit status {status}")
         machine.pid = int(pid_file.read_text())
-        machine.pidfd = os.pidfd_open(machine.pid)  # works for the dead too, as long as nobody has waited for them
+        # The engine returns a moment before its child becomes the program.
+        if not await processes.became_another(machine.pid, self._engine.kind):
+            raise self._start_error(spec, _first_line(log) or "it could not be executed")
+        machine.pidfd = os.pidfd_open(machine.pid)
+        processes.reap_orphans(self._engine.kind)
         machine.watcher = asyncio.create_task(self._watch(machine), name=f"machine {spec.id}")
 
     def _start_error(self, spec: MachineSpec, answer: str) -> AdapterError:

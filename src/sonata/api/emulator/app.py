@@ -6,7 +6,6 @@ opens `/wan` alone.
 
 from __future__ import annotations
 
-import base64
 import hmac
 from collections.abc import Awaitable, Callable
 
@@ -141,7 +140,7 @@ class EmulatorApi:
         if not command.argv:
             raise InvalidInput("no command given", hint='put it into `argv`, e.g. ["ip", "address"]')
         status, out, err = await self._emulation.exec(command.name, command.argv, command.stdin)
-        return JsonResponse({"status": status, "stdout": base64.b64encode(out), "stderr": base64.b64encode(err)})
+        return JsonResponse({"status": status, "stdout": out, "stderr": err})
 
 
 def emulator_app(emulation: Emulation, *, token: str, wan_token: str) -> Starlette:

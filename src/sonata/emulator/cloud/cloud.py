@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sonata.emulator.cloud.addresses import Addresses
 from sonata.emulator.cloud.capacity import Usage, usage
-from sonata.emulator.cloud.entities import Network, Router, SecurityGroup, Server, ServerStatus, Subnet
+from sonata.emulator.cloud.entities import Network, Router, Server, ServerStatus, Subnet
 from sonata.emulator.cloud.flavors import Flavors
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.images import Images
@@ -17,6 +17,7 @@ from sonata.emulator.cloud.networks import Networks
 from sonata.emulator.cloud.nics import Nics, NicWish
 from sonata.emulator.cloud.ports import Ports
 from sonata.emulator.cloud.routers import FloatingIps, Routers
+from sonata.emulator.cloud.security import SecurityGroups
 from sonata.emulator.cloud.servers import BootRequest, Servers
 from sonata.emulator.cloud.sfc import Chaining
 from sonata.emulator.cloud.site import Site, StationsChanged
@@ -36,9 +37,9 @@ DEFAULT_CIDR = IPv4Network("10.0.0.0/24")
 class Cloud:
     """One site with its projects, networks, servers, chains and images.
 
-    Its parts are public: `networks`, `ports`, `routers`, `floating_ips`, `chaining`, `images`, `flavors`, `servers`,
-    `nics`, `identity`, and `tables` with their state. The PoP's data plane (`Underlay.add_pops`) stands before the
-    cloud is used.
+    Its parts are public: `networks`, `ports`, `routers`, `floating_ips`, `security_groups`, `chaining`, `images`,
+    `flavors`, `servers`, `nics`, `identity`, and `tables` with their state. The PoP's data plane
+    (`Underlay.add_pops`) stands before the cloud is used.
 
     Args:
         external: the PoP's external network.
@@ -64,6 +65,8 @@ class Cloud:
         addresses = Addresses()
         self.identity = Identity(self.tables)
         self.flavors = Flavors(self.tables)
+        self.security_groups = SecurityGroups(self.tables)
+        self.security_groups.default(self.identity.admin_project.id)
         self.networks = Networks(self.site, addresses)
         self.ports = Ports(self.site, addresses)
         self.routers = Routers(self.site, self.ports)
@@ -75,7 +78,6 @@ class Cloud:
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
         self._default: asyncio.Task[Network] | None = None
-        self._add_default_security_group()
 
     @property
     def usage(self) -> Usage:
@@ -156,8 +158,3 @@ class Cloud:
         router = await self.routers.create(router, gateway_network=self.networks.external.id)
         await self.routers.add_interface(router.id, subnet_id=subnet.id)
         return network
-
-    def _add_default_security_group(self) -> None:
-        project = self.identity.admin_project.id
-        group = SecurityGroup(name="default", project_id=project, description="Default security group")
-        self.tables.security_groups.add(group)

@@ -116,6 +116,7 @@ class Port(Entity):
     admin_state_up: bool = True
     security_groups: tuple[str, ...] = ()
     vnic_type: str = "normal"
+    allowed_address_pairs: tuple[Mapping[str, str], ...] = ()
     plugged: bool = False
 
     @property
@@ -141,13 +142,17 @@ class Router(Entity):
     interfaces: tuple[str, ...] = ()
 
 
+NO_ADDRESS = IPv4Address(0)
+"""Stands where an address is still to be given out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatingIp(Entity):
     """An address of the external network that a router translates to a port's address."""
 
     network_id: str
-    address: IPv4Address
-    gateway_port_id: str
+    address: IPv4Address = NO_ADDRESS
+    gateway_port_id: str = ""
     port_id: str = ""
     fixed_address: IPv4Address | None = None
     router_id: str = ""

@@ -51,12 +51,14 @@ class Ports:
             PortInUse: MAC or addresses are to change while it is plugged in.
         """
         port = self._tables.ports.get(port_id)
-        if port.plugged and (wishes is not None or changes.get("mac", port.mac) != port.mac):
+        new_mac = changes.get("mac", port.mac) != port.mac
+        new_device = changes.get("device_id", port.device_id) != port.device_id
+        if port.plugged and (wishes is not None or new_mac or new_device):
             raise PortInUse(
-                f"Unable to complete operation on port {port_id}: its addresses cannot change while it is in use by "
-                f"device {port.device_id}."
+                f"Unable to complete operation on port {port_id}: addresses and device cannot change while it is in "
+                f"use by device {port.device_id}."
             )
-        if changes.get("mac", port.mac) != port.mac:
+        if new_mac:
             self._check_mac(port.network_id, changes["mac"])
         if wishes is not None:
             changes["fixed_ips"] = self._exchange(port, wishes)
