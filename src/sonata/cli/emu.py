@@ -20,7 +20,6 @@ from sonata._lib.quantities import (
 )
 from sonata.cli import exit_codes, output
 from sonata.errors import InvalidInput, NotFound
-from sonata.formats.topology import read_topology
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
@@ -34,6 +33,7 @@ Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may b
 Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
 
 OPENSTACK_PROJECT = OPENSTACK_USER = "admin"
+OPENSTACK_REGION = "RegionOne"
 
 
 @app.command(epilog="Example: sonata emu up examples/line/topology.yaml --detach")
@@ -47,6 +47,8 @@ def up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, start nothing.")] = False,
 ) -> int:
     """Start an emulation; without --detach it runs until Ctrl-C."""
+    from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
+
     topology = read_topology(file)
     address = _address(listen)
     if dry_run:
@@ -141,7 +143,7 @@ def openrc(pop: Annotated[str, typer.Argument(metavar="POP", help="A site.")], n
         "OS_USER_DOMAIN_NAME": "Default",
         "OS_PROJECT_NAME": OPENSTACK_PROJECT,
         "OS_PROJECT_DOMAIN_NAME": "Default",
-        "OS_REGION_NAME": pop,
+        "OS_REGION_NAME": OPENSTACK_REGION,
     }
     output.text("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))
 
