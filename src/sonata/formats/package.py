@@ -85,10 +85,13 @@ def inspect_package(
 
     Raises:
         NotFound: there is no such file.
-        InvalidInput: the archive itself is refused.
+        InvalidInput: the file cannot be opened.
     """
     data, file = _load(source), _name(source, name)
-    opened = _open(read_archive(data, file), file, tolerant)
+    try:
+        opened = _open(read_archive(data, file), file, tolerant)
+    except InvalidInput as error:
+        return None, list(error.diagnostics)
     if opened.info is None:
         return None, list(opened.findings)
     content, findings = assemble(
@@ -104,7 +107,7 @@ def inspect_package(
 
 
 def read_files(source: bytes | Path, *, name: str = "") -> dict[str, bytes]:
-    """All files of a package archive, its manifests included; raises as `inspect_package`."""
+    """All files of a package archive, its manifests included; raises as `read_package`."""
     return read_archive(_load(source), _name(source, name))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -29,4 +30,17 @@ def schema_files() -> dict[str, str]:
 def _schema(model: type[BaseModel], title: str) -> str:
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
     body = {key: value for key, value in model.model_json_schema(by_alias=True).items() if key != "title"}
+    _close(body)
     return json.dumps({**head, **body}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _close(schema: Any) -> None:
+    """Forbid keys that match none of the patterns, which Pydantic leaves open."""
+    if isinstance(schema, dict):
+        if "patternProperties" in schema:
+            schema.setdefault("additionalProperties", False)
+        for value in schema.values():
+            _close(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _close(value)

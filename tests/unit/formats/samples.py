@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+from sonata.errors import Diagnostic, InvalidInput
 
 NSD = """\
 descriptor_schema: https://example.org/nsd-schema.yml
@@ -81,6 +84,15 @@ files:
   - {path: vnfds/lb.yml, type: application/vnd.5gtango.vnfd}
   - {path: managers, type: application/x-python}
 """
+
+
+def findings_of(call: Callable[[], object]) -> list[Diagnostic] | None:
+    """Findings of a reader that refused, None when it accepted; any other exception is a defect of the reader."""
+    try:
+        call()
+    except InvalidInput as error:
+        return list(error.diagnostics)
+    return None
 
 
 def write_project(folder: Path, **changed: str) -> Path:

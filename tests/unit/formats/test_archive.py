@@ -10,6 +10,7 @@ import zipfile
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.formats.samples import findings_of
 
 from sonata.errors import InvalidInput
 from sonata.formats import archive
@@ -124,7 +125,4 @@ def test_written_archives_repeat_and_read_back():
 @given(st.integers(0, 400), st.binary(max_size=8))
 def test_any_damage_is_read_or_refused(place, junk):
     data = make(("META-INF/MANIFEST.MF", b"name: x\n" * 20), ("a/b.yml", b"hello: world"))
-    try:
-        read_archive(data[:place] + junk + data[place + len(junk) :], "x")
-    except InvalidInput as error:
-        assert error.diagnostics
+    assert findings_of(lambda: read_archive(data[:place] + junk + data[place + len(junk) :], "x")) != []

@@ -6,12 +6,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.formats.samples import NSD, VNFD, findings_of
 
 from sonata.errors import InvalidInput
 from sonata.formats.descriptor_policy import Policy, parse_policy
 from sonata.formats.sonata_descriptors import parse_nsd, parse_vnfd
 from sonata.model.descriptors import ConnectionPoint, CpRef, DescriptorId, VirtualLink
-from tests.unit.formats.samples import NSD, VNFD
 
 
 def codes(parse, text, *, tolerant=False):
@@ -234,7 +234,4 @@ def test_any_change_is_read_or_refused(data, sample, tolerant):
             place[key] = data.draw(values)
             break
         place = place[key]
-    try:
-        parse(yaml.safe_dump(document, allow_unicode=True), tolerant=tolerant)
-    except InvalidInput as error:
-        assert error.diagnostics
+    assert findings_of(lambda: parse(yaml.safe_dump(document, allow_unicode=True), tolerant=tolerant)) != []

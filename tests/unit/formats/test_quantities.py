@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,7 +98,5 @@ def test_writes_what_people_would(text, written):
 @given(st.text(max_size=20))
 def test_any_text_is_read_or_refused(text):
     for parse in (q.parse_duration, q.parse_rate, q.parse_size, q.parse_share):
-        try:
+        with contextlib.suppress(ValueError):
             assert parse(text) >= 0
-        except ValueError as error:
-            assert str(error)

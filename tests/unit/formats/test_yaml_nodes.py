@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.formats.samples import findings_of
 
 from sonata.errors import InvalidInput, NotFound
 from sonata.formats.yaml_nodes import MAX_BYTES, MAX_DEPTH, parse_yaml, read_yaml
@@ -92,7 +93,4 @@ def test_missing_file_and_folder(tmp_path):
     | st.text("{}[]&*!|>-:?,# \n\t'\"a0.~<", max_size=80)
 )
 def test_any_content_is_read_or_refused(content):
-    try:
-        parse_yaml(content, "x.yaml")
-    except InvalidInput as error:
-        assert error.diagnostics
+    assert findings_of(lambda: parse_yaml(content, "x.yaml")) != []

@@ -96,7 +96,12 @@ class LinuxMachines:
         machine = self._world.machine(spec.machine)
         if spec.ifname in {port.spec.ifname for port in machine.ports.values()}:
             raise Conflict(f"machine `{spec.machine}` has an interface `{spec.ifname}` already")
-        switch = End(self._world.pop(spec.pop).netspace, f"p{self._world.new_index()}", spec.mtu, master=(bridge.index, bridge.ifname))
+        switch = End(
+            self._world.pop(spec.pop).netspace,
+            f"p{self._world.new_index()}",
+            spec.mtu,
+            master=(bridge.index, bridge.ifname),
+        )
         inside = End(machine.netspace, spec.ifname, spec.mtu, spec.mac, addresses=spec.addresses, switched=False)
         return Cable(spec.id, switch, inside, spec.impairment)
 

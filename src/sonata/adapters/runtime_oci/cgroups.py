@@ -5,6 +5,7 @@ Machines live in `<prefix>/<machine id>` of every hierarchy, so that a clean-up 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -30,12 +31,14 @@ class Cgroups:
         prefix: cgroup path below which machines live, relative to each hierarchy's mount.
         controllers: folder of the hierarchy by controller that works here.
         unenforced: reason by limit that does not.
+        hierarchies: mount points of all hierarchies; engines make a cgroup in each.
     """
 
     version: Literal["v1", "v2", "none"]
     prefix: str
     controllers: Mapping[str, Path]
     unenforced: Mapping[str, str]
+    hierarchies: tuple[Path, ...] = ()
 
     def path_of(self, machine: str) -> str:
         """The cgroup of a machine as an OCI engine wants it."""
@@ -54,8 +57,16 @@ class Cgroups:
         return int(counts.get("oom_kill", 0)) > 0
 
     def remove(self, machine: str) -> None:
-        """Remove a machine's cgroups in all hierarchies."""
-        remove_cgroups(f"{self.prefix}/{machine}")
+        """Remove a machine's cgroups in all hierarchies.
+
+        Raises:
+            AdapterError: processes still live in one of them.
+        """
+        deadline = time.monotonic() + _LAST_TASK_GONE_S
+        for hierarchy in self.hierarchies:
+            folder = hierarchy / self.prefix / machine
+            if folder.exists():
+                _remove(folder, deadline)
 
 
 def hierarchies() -> Mapping[Path, tuple[str, ...]]:
@@ -88,7 +99,7 @@ def _detect_v1(mounted: Mapping[Path, tuple[str, ...]], prefix: str) -> Cgroups:
             unenforced[name] = f"the host delegates no {name} cgroup: {reason}"
         else:
             controllers[name] = folder
-    return Cgroups("v1" if controllers else "none", prefix, controllers, unenforced)
+    return Cgroups("v1" if controllers else "none", prefix, controllers, unenforced, tuple(mounted))
 
 
 def _detect_v2(folder: Path, prefix: str) -> Cgroups:
@@ -105,7 +116,7 @@ def _detect_v2(folder: Path, prefix: str) -> Cgroups:
         reason = f"the host delegates no cgroups: {error.strerror}"
         return Cgroups("none", prefix, {}, dict.fromkeys(_WANTED, reason))
     missing = {n: f"the host does not offer the {n} cgroup controller" for n in _WANTED if n not in usable}
-    return Cgroups("v2", prefix, dict.fromkeys(usable, folder), missing)
+    return Cgroups("v2", prefix, dict.fromkeys(usable, folder), missing, (folder,))
 
 
 def _enable(folder: Path, controllers: list[str]) -> None:
@@ -137,13 +148,25 @@ def remove_cgroups(prefix: str) -> None:
     """
     deadline = time.monotonic() + _LAST_TASK_GONE_S
     for folder in leftover_cgroups(prefix):
-        while not _removed(folder):
-            if time.monotonic() > deadline:
-                raise AdapterError(
-                    f"cgroup `{folder}` cannot be removed: processes live in it",
-                    hint=f"see `cat {folder}/cgroup.procs`",
-                )
-            time.sleep(0.002)
+        _remove(folder, deadline)
+    for hierarchy in hierarchies():
+        _remove_empty_parents(hierarchy, hierarchy / prefix)
+
+
+def _remove(folder: Path, deadline: float) -> None:
+    while not _removed(folder):
+        if time.monotonic() > deadline:
+            raise AdapterError(
+                f"cgroup `{folder}` cannot be removed: processes live in it", hint=f"see `cat {folder}/cgroup.procs`"
+            )
+        time.sleep(0.002)
+
+
+def _remove_empty_parents(hierarchy: Path, folder: Path) -> None:
+    """Remove what a prefix of several parts leaves, unless somebody else has something there."""
+    while (folder := folder.parent) != hierarchy and folder.is_relative_to(hierarchy):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _removed(folder: Path) -> bool:

@@ -113,7 +113,7 @@ class Calls:
                 self._connection = openstack.connect(
                     load_yaml_config=False,
                     load_envvars=False,
-                    auth_type="password",
+                    auth_type="v3password",
                     auth_url=self._login.auth_url,
                     username=self._login.username,
                     password=self._login.password,

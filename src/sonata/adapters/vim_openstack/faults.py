@@ -38,6 +38,10 @@ class VimConflict(PermanentError):
     """The object exists already or is in use (409); a sweep waits for it to change, nobody else does."""
 
 
+class VimForbidden(PermanentError):
+    """The user may not do this (403)."""
+
+
 def answer_of(text: str) -> str:
     """The message in an error body, which each OpenStack service nests in its own way; at most 500 characters."""
     try:
@@ -73,29 +77,31 @@ def error_of_answer(vim: str, call: str, status: int, headers: Mapping[str, str]
     if status >= 500 or status in (408, 425, 429):
         wait_s = _seconds(headers.get("Retry-After", ""))
         return TransientError(message, call=call, answer=answer, retry_after_s=wait_s)
-    if status == 409:
-        return VimConflict(message, call=call, answer=answer)
-    return PermanentError(message, call=call, answer=answer)
+    kind = {403: VimForbidden, 409: VimConflict}.get(status, PermanentError)
+    return kind(message, call=call, answer=answer)
 
 
 def error_of_session(vim: str, call: str, error: Exception) -> SonataError:
     """The error that a failed connection, login or discovery stands for; never with a credential in it."""
-    status = getattr(error, "http_status", None)
+    answer = str(error)[:MAX_ANSWER]
     if isinstance(error, keystone.Unauthorized):
         hint = "check user, password and project of this VIM"
-        return PermanentError(f"VIM `{vim}` refused the login", hint=hint, call="POST /auth/tokens", answer=str(error))
-    if isinstance(error, keystone.ConnectionError) or (isinstance(status, int) and status >= 500):
+        return PermanentError(f"VIM `{vim}` refused the login", hint=hint, call="POST /auth/tokens", answer=answer)
+    if _is_unreachable(error):
         hint = "is it running, and is its address right?"
-        answer = str(error)[:MAX_ANSWER]
-        return TransientError(
-            f"VIM `{vim}` cannot be reached for `{call}`",
-            hint=hint,
-            call=call,
-            answer=answer,
-            retry_after_s=RETRY_AFTER_S,
-        )
-    answer = str(error)[:MAX_ANSWER]
+        message = f"VIM `{vim}` cannot be reached for `{call}`"
+        return TransientError(message, hint=hint, call=call, answer=answer, retry_after_s=RETRY_AFTER_S)
     return PermanentError(f"VIM `{vim}` cannot be used for `{call}`: {answer}", call=call, answer=answer)
+
+
+def _is_unreachable(error: BaseException | None) -> bool:
+    """Whether a connection failed or a server was in trouble, however often the SDK has wrapped that."""
+    while error is not None:
+        status = getattr(error, "http_status", None)
+        if isinstance(error, keystone.ConnectionError) or (isinstance(status, int) and status >= 500):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _seconds(text: str) -> float:

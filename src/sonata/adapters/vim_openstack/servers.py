@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from sonata.adapters.vim_openstack.calls import Calls, Document
-from sonata.adapters.vim_openstack.faults import VimConflict, VimNotFound, VimQuotaExceeded, is_exhausted
+from sonata.adapters.vim_openstack.faults import VimConflict, VimForbidden, VimNotFound, VimQuotaExceeded, is_exhausted
 from sonata.adapters.vim_openstack.marks import METADATA_KEY, tagged
 from sonata.errors import PermanentError
 from sonata.model.infrastructure import PopCapacity
@@ -21,7 +21,7 @@ def capacity(calls: Calls) -> PopCapacity:
     """Resources of all hypervisors; for a project without that view, what its quota leaves."""
     try:
         answer = calls.get("compute", "/os-hypervisors/detail", microversion=HYPERVISORS_WITH_TOTALS)
-    except PermanentError:
+    except VimForbidden:
         return _quota(calls)
     hypervisors = answer["hypervisors"]
     return PopCapacity(

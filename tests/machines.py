@@ -1,0 +1,58 @@
+"""What tests of machines share: a mount namespace of their own, and network namespaces that go away."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+CLONE_NEWNS = 0x20000
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts and network namespaces")
+needs_engine = pytest.mark.skipif(
+    not (shutil.which("crun") or shutil.which("runc")), reason="needs crun or runc (apt-get install crun)"
+)
+
+
+def enter_private_mounts() -> None:
+    """Do what a keeper does: leave the host's mount namespace, and hide what crun does not bear."""
+    from sonata.adapters.runtime_oci import hide_hybrid_cgroup
+
+    if os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{os.getppid()}/ns/mnt"):
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+            raise OSError(ctypes.get_errno(), "unshare")
+        hide_hybrid_cgroup()
+
+
+def ip(*arguments: str) -> None:
+    """Run ip(8)."""
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@contextmanager
+def network_namespaces(*names: str) -> Iterator[dict[str, str]]:
+    """Fresh named network namespaces, loopback up; yields the full name by short name."""
+    mark = uuid.uuid4().hex[:6]
+    full = {name: f"t{mark}-{name}" for name in names}
+    try:
+        for name in full.values():
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        yield full
+    finally:
+        for name in full.values():
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def cable(a: str, a_name: str, a_address: str, b: str, b_name: str, b_address: str) -> None:
+    """Join two namespaces by a veth pair with addresses."""
+    ip("link", "add", a_name, "netns", a, "type", "veth", "peer", "name", b_name, "netns", b)
+    for namespace, name, address in ((a, a_name, a_address), (b, b_name, b_address)):
+        ip("-n", namespace, "addr", "add", address, "dev", name)
+        ip("-n", namespace, "link", "set", name, "up")
