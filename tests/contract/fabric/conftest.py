@@ -145,8 +145,7 @@ class World:
 
     def socket(self, machine: str, kind: int = socket.SOCK_DGRAM) -> socket.socket:
         """A socket of ours inside of a machine."""
-        descriptor = open(self.fabric.machines.netns_path(machine), "rb")
-        with descriptor, namespaces.inside(descriptor.fileno()):
+        with open(self.fabric.machines.netns_path(machine), "rb") as inside, namespaces.inside(inside.fileno()):
             made = socket.socket(socket.AF_INET, kind)
         made.settimeout(5)
         return made
