@@ -11,9 +11,9 @@ import pytest
 
 from sonata.errors import Conflict, InvalidInput
 from sonata.model.topology import Impairment
-from sonata.ports.fabric import NetworkSpec
+from sonata.ports.fabric import LinkSpec, NetworkSpec
 
-from .conftest import World, external, router_spec, span_of, tenant
+from .conftest import World, external, over, router_spec, span_of, tenant
 
 
 def spanned(world: World, pops: int = 2) -> dict[int, list[str]]:
@@ -119,6 +119,26 @@ def test_nobody_outside_can_talk_into_a_tunnel(world: World, attacker_pop: int, 
         with pytest.raises(TimeoutError):
             victim.recv(16)
     assert world.reaches("m0", "10.0.0.11")
+
+
+def test_pops_that_come_after_the_span_are_guarded_too(world: World) -> None:
+    world.line(2)
+    stations = spanned(world)
+    world.fabric.networks.set_span(span_of(world, "blue", stations))
+    world.pops(3)
+    world.fabric.underlay.add_links([LinkSpec("late", "p1", "p2", over(5, 0), over(5, 1))])
+    world.fabric.underlay.set_routes("p2", {external(1).network: over(5, 0).ip})
+    back = {external(0).network: over(0, 0).ip, external(2).network: over(5, 1).ip}
+    world.fabric.underlay.set_routes("p1", back)
+    world.host("attacker", 2, 66)
+    assert world.reaches("attacker", external(1).ip)
+    with world.socket("m1") as victim, world.socket("attacker") as attacker:
+        victim.bind(("10.0.0.11", 5000))
+        for _ in range(3):
+            attacker.sendto(forged(stations[1][0], 4711, b"evil"), ("100.64.1.1", 4789))
+        victim.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            victim.recv(16)
 
 
 def attacking_socket(world: World, source: str | None) -> socket.socket:
