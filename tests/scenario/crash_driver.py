@@ -15,11 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.platform import TestPlatform
-from tests.fakes.services import PLACER, package, two_sites
-
 from sonata.mano.lifecycle import InstantiateRequest
 from sonata.model.records import NsState, StepRecord
+from tests.fakes.platform import TestPlatform
+from tests.fakes.services import PLACER, package, two_sites
 
 
 class Fate:

@@ -44,7 +44,8 @@ class RunningPlatform:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        if self._lifeline >= 0:
+            self.stop()
 
     def let_go(self) -> None:
         """Let the platform outlive this process."""

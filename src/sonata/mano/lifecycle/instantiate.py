@@ -13,7 +13,7 @@ from sonata._lib.together import together
 from sonata.engine import Done, FanOut, Step, Workflow
 from sonata.engine.definition import ONCE
 from sonata.engine.failure import Failure
-from sonata.errors import InvalidInput, ManagerError
+from sonata.errors import AdapterError, InvalidInput, ManagerError, Unsupported
 from sonata.managers.events import check_placement
 from sonata.mano.catalogue import Catalogue
 from sonata.mano.instances import Instances
@@ -80,17 +80,27 @@ class Instantiate:
         return Done(state, f"{len(state.vnfds)} VNFs, {len(plan.servers)} servers, {len(plan.chains)} forwarding paths")
 
     async def start_managers(self, state: Instantiation) -> Done[Instantiation]:
-        """Start the service's managers, each in a sandbox of its own."""
-        started = {manager.id: f"{state.ns}.{manager.id}" for manager in _wanted_managers(state)}
+        """Start the service's managers, each in a sandbox of its own; the policy says what a failure means."""
+        launches = await self._launches(state)
         instance = await self.instances.get(state.ns)
-        await self.instances.put(replace(instance, managers=tuple(started.values())))
-        await self._launch(state, _wanted_managers(state))
-        return Done(replace(state, managers=started), f"running: {', '.join(started)}")
+        await self.instances.put(replace(instance, managers=tuple(each.instance for each in launches.values())))
+        told = await together([self._launch(state, name, launch) for name, launch in launches.items()])
+        managers = {name: launch.instance for name, launch in launches.items()}
+        return Done(replace(state, managers=managers), "; ".join(told))
 
-    async def _launch(self, state: Instantiation, managers: Sequence[ManagerDeclaration]) -> None:
+    async def _launches(self, state: Instantiation) -> dict[str, ManagerLaunch]:
+        managers = _wanted_managers(state)
         files = await self.catalogue.files(state.package) if managers else {}
-        launches = [ManagerLaunch(f"{state.ns}.{m.id}", m.image.removeprefix(_PACKAGE), files) for m in managers]
-        await together([self.host.launch(launch) for launch in launches])
+        return {m.id: ManagerLaunch(f"{state.ns}.{m.id}", m.image.removeprefix(_PACKAGE), files) for m in managers}
+
+    async def _launch(self, state: Instantiation, name: str, launch: ManagerLaunch) -> str:
+        try:
+            await self.host.launch(launch)
+        except (ManagerError, AdapterError, Unsupported) as error:
+            if state.policy.rules.fallback == "fail":
+                raise
+            return f"{name} does not run: {error.message}"
+        return f"{name} runs"
 
     async def stop_managers(self, state: Instantiation) -> str:
         """Stop the managers of a failed service."""
@@ -113,9 +123,7 @@ class Instantiate:
     async def place(self, state: Instantiation) -> Done[Instantiation]:
         """Decide where each VNF goes."""
         placer = next((each for each in _wanted_managers(state) if "placement" in each.roles), None)
-        # Managers die with the platform; after a restart the one that is asked is not there any more.
-        await self._launch(state, [placer] if placer else [])
-        manager = PlacementManager(placer.id, state.managers[placer.id]) if placer else None
+        manager = PlacementManager(placer.id, (await self._launches(state))[placer.id]) if placer else None
         placement = await decide(state.problem, state.policy, self.host, manager)
         where = ", ".join(f"{vnf} -> {pop}" for vnf, pop in placement.mapping.items())
         return Done(
