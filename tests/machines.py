@@ -24,9 +24,10 @@ def enter_private_mounts() -> None:
     """Do what a keeper does: leave the host's mount namespace, and hide what crun does not bear."""
     from sonata.adapters.runtime_oci import hide_hybrid_cgroup
 
-    if os.getpid() != 1 and os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{os.getppid()}/ns/mnt"):
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
-            raise OSError(ctypes.get_errno(), "unshare")
+    is_keeper = os.getpid() == 1
+    shares = not is_keeper and os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{os.getppid()}/ns/mnt")
+    if shares and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
     hide_hybrid_cgroup()
 
 

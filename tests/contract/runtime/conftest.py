@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.machines import enter_private_mounts
 
 from sonata.adapters.runtime_oci import OciRuntime, leftover_cgroups
-from tests.machines import enter_private_mounts
 
 
 @pytest.fixture(params=["crun", "runc"])

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.machines import cable, needs_engine, needs_root, network_namespaces
 
 from sonata.adapters.runtime_oci import OciRuntime, python_argv, python_binds, python_env
 from sonata.ports.runtime import Bind, MachineSpec, RootFs
-from tests.machines import cable, needs_engine, needs_root, network_namespaces
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.machines import needs_engine, needs_root
 
 from sonata.adapters.runtime_oci import OciRuntime
 from sonata.errors import Conflict, InvalidInput, NotFound, PermanentError
 from sonata.ports.runtime import Limits, MachineExit, MachineSpec, RootFs
-from tests.machines import needs_engine, needs_root
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
 
