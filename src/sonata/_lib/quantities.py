@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-_NUMBER = re.compile(r"(?P<number>[+-]?\d+(\.\d*)?|[+-]?\.\d+)\s*(?P<unit>[^\d\s.+-].*)?", re.ASCII)
-_LONGEST = 64
+_NUMBER = re.compile(r"(?P<number>[+-]?\d+(\.\d*)?|[+-]?\.\d+)\s*(?P<unit>[A-Za-z]+|%)?", re.ASCII)
+# Longer than any float written out.
+_LONGEST = 400
 
 _DURATIONS: Mapping[str, Decimal] = {
     "ns": Decimal("1e-9"),
@@ -100,7 +101,7 @@ def _parse(value: object, units: Mapping[str, Decimal], noun: str, example: str)
     text = str(value).strip()
     match = _NUMBER.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
-        raise ValueError(f"`{text[:_LONGEST]}` is not a {noun}; write it as `{example}`")
+        raise ValueError(f"`{text[:40]}` is not a {noun}; write it as `{example}`")
     number, unit = Decimal(match["number"]), match["unit"] or ""
     if number < 0:
         raise ValueError(f"`{text}` is negative")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sonata.errors import InvalidInput, SonataError
 
@@ -24,7 +25,9 @@ class Format(StrEnum):
 
 
 _talk = Console(stderr=True, highlight=False)
-_data = Console(highlight=False)
+_PIPE_COLUMNS = 1000
+# Nothing is cut or wrapped on its way to a file or another program.
+_data = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
 def say(message: str) -> None:
@@ -69,3 +72,30 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def raw(out: bytes, err: bytes) -> None:
+    """Pass the output of a command on, byte by byte."""
+    sys.stdout.buffer.write(out)
+    sys.stdout.flush()
+    sys.stderr.buffer.write(err)
+    sys.stderr.flush()
+
+
+def stream(pieces: Iterable[bytes]) -> None:
+    """Print binary data as it comes."""
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+def details(value: Mapping[str, Any], form: Format = Format.TABLE) -> None:
+    """Print one object: a line per field, or the whole as JSON or YAML."""
+    if form is not Format.TABLE:
+        document(dict(value), form)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, each in value.items():
+        text_of = json.dumps(each) if isinstance(each, dict) else _cell(each)
+        table.add_row(key.replace("_", " "), Text(text_of))
+    _data.print(table, soft_wrap=True)

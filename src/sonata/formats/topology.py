@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sonata.formats.topology_document import (
     ServerDocument,
     TopologyDocument,
 )
-from sonata.formats.yaml_nodes import DocumentPath, YamlDocument, parse_yaml, read_yaml
+from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument, parse_yaml, read_yaml
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def dump_topology(topology: Topology) -> str:
         body["endpoints"] = {name: _dump_endpoint(endpoint) for name, endpoint in topology.endpoints.items()}
     if topology.servers:
         body["servers"] = {name: _dump_server(server) for name, server in topology.servers.items()}
-    return yaml.safe_dump(body, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    return _dump(body)
 
 
 def _inspect(document: YamlDocument) -> tuple[Topology | None, list[Diagnostic]]:
@@ -117,14 +118,13 @@ def _accept(topology: Topology | None, findings: list[Diagnostic]) -> Topology:
 
 
 def _findings(topology: Topology) -> Iterator[Finding]:
-    for rule in RULES:
-        yield from rule(topology)
+    return islice(chain.from_iterable(rule(topology) for rule in RULES), MAX_FINDINGS)
 
 
 def _known_pops(topology: Topology) -> Iterator[Finding]:
     for path, pop in _pop_references(topology):
         if pop not in topology.pops:
-            hint = suggestion(pop, topology.pops) or f"there are {one_of(list(topology.pops)[:10])}"
+            hint = suggestion(pop, topology.pops) or f"there are {one_of(topology.pops)}"
             yield Finding("TOPO-0010", path, f"there is no PoP `{pop}`", hint)
 
 
@@ -196,6 +196,15 @@ def _impairments(topology: Topology) -> Iterator[tuple[tuple[str | int, ...], Im
         yield ("endpoints", name), endpoint.impairment
 
 
+def _capacities_positive(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        for key, value in (("cpus", pop.cpus), ("memory", pop.memory_bytes), ("disk", pop.disk_bytes)):
+            if value <= 0:
+                yield Finding(
+                    "TOPO-0016", ("pops", name, key), f"PoP `{name}` offers no {key}: {value} is not positive"
+                )
+
+
 def _locations_on_earth(topology: Topology) -> Iterator[Finding]:
     for name, pop in topology.pops.items():
         latitude, longitude = pop.location or (0.0, 0.0)
@@ -237,6 +246,7 @@ RULES: tuple[Rule, ...] = (
     _no_reserved_names,
     _names_tell_apart,
     _impairments_possible,
+    _capacities_positive,
     _locations_on_earth,
     _connected,
 )
@@ -281,6 +291,12 @@ def _to_endpoint(name: str, parsed: EndpointDocument) -> Endpoint:
 
 def _to_server(name: str, parsed: ServerDocument) -> ServerSeed:
     return ServerSeed(name, parsed.pop, parsed.image, parsed.flavor, tuple(parsed.command))
+
+
+def _dump(body: Any, *, readable: bool = True) -> str:
+    text = yaml.safe_dump(body, sort_keys=False, default_flow_style=None, allow_unicode=readable, width=120)
+    # PyYAML writes these as they are and then reads them as line breaks or not at all.
+    return _dump(body, readable=False) if readable and set(text) & set("\x85\u2028\u2029\ufeff") else text
 
 
 def _dump_pop(pop: Pop) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from sonata._lib import quantities
 from sonata.formats.diagnostics import StrictModel, matching
@@ -32,6 +32,8 @@ Command = list[str]
 class _MayBeEmpty(StrictModel):
     """A mapping of which nothing is mandatory, so that `core:` alone is enough."""
 
+    model_config = ConfigDict(json_schema_extra={"type": ["object", "null"]})
+
     @model_validator(mode="before")
     @classmethod
     def _nothing_means_defaults(cls, value: Any) -> Any:
@@ -49,9 +51,9 @@ class PopDocument(_MayBeEmpty):
     """A point of presence: one emulated OpenStack site."""
 
     location: list[float] | None = Field(None, min_length=2, max_length=2, description="Latitude, longitude in degrees")
-    cpus: float = Field(16.0, gt=0, le=1_000_000)
-    memory: Size = Field(32 * 1024**3, gt=0)
-    disk: Size = Field(1024 * 1024**3, gt=0)
+    cpus: float = Field(16.0, description="Physical cores offered")
+    memory: Size = 32 * 1024**3
+    disk: Size = 1024 * 1024**3
     oversubscription: OversubscriptionDocument = OversubscriptionDocument()
     labels: dict[str, str] = Field(default_factory=dict, description="Free key-value pairs for placement")
     cells: list[Name] = Field(default_factory=list, description="Access areas that endpoints can attach to")
@@ -60,10 +62,10 @@ class PopDocument(_MayBeEmpty):
 class ImpairedDocument(StrictModel):
     """What a link does to packets, per direction."""
 
-    delay: Duration = Field(0.0, le=10, description="One-way delay, at most 10s")
+    delay: Duration = Field(0.0, description="One-way delay, at most 10s")
     jitter: Duration = Field(0.0, description="Standard deviation of the delay, at most the delay; order is kept")
     loss: Share = Field(0.0, description="Probability that a packet is lost")
-    rate: Rate | None = Field(None, gt=0, description="Layer 2 rate; without it unlimited")
+    rate: Rate | None = Field(None, description="Layer 2 rate; without it unlimited")
 
 
 class LinkDocument(ImpairedDocument):

@@ -12,6 +12,7 @@ i-th /24; its router holds `.1` there, which is also its VXLAN tunnel address. L
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -88,6 +89,11 @@ class Underlay(Protocol):
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
         """Make these the PoP's routes to the other PoPs: destination network to next hop address."""
+
+    def packet_socket(self, link: str) -> socket.socket:
+        """A packet socket (packet(7), all protocols) that sees both directions of a link, taken where it leaves its
+        PoP `a`; the caller closes it.
+        """
 
     def link_status(self) -> Sequence[LinkStatus]:
         """Status of all links and of all impaired access links, by name."""

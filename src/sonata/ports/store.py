@@ -35,6 +35,9 @@ class Store(Protocol):
     async def get_archive(self, package_id: str) -> bytes:
         """A package archive; raises NotFound."""
 
+    async def delete_archive(self, package_id: str) -> None:
+        """Remove a package archive; idempotent."""
+
     async def put_operation(self, operation: LcmOperationOccurrence) -> None:
         """Insert or replace an operation occurrence."""
 

@@ -20,7 +20,9 @@ class NetworkRequest:
 
     Args:
         pool: first and last address for this PoP's ports when the network spans PoPs, or None for all.
-        gateway: whether `.1` is the gateway (True) or there is none.
+        gateway: whether there is a gateway.
+        gateway_address: its address; empty means the first of the subnet (`.1`). Where a network spans PoPs, each PoP
+            has a gateway of its own.
     """
 
     tag: str
@@ -28,6 +30,7 @@ class NetworkRequest:
     cidr: str
     pool: tuple[str, str] | None = None
     gateway: bool = True
+    gateway_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """What a developer does with packages on her own machine: build, validate, unpack.
 
-A project is a folder with `project.yml` (5GTANGO's form): what the package is called, and which files go into it. A
-folder in the list stands for all files in it. Descriptors keep their path below `Definitions/` (`.tgo`) or go to
+A project is a folder with `project.yml`: what the package is called, and (5GTANGO's form) which files go into it. A
+folder in the list stands for all files in it. Without a list (SONATA's form) the descriptors in `sources/nsd` and
+`sources/vnf` are taken. Descriptors keep their path below `Definitions/` (`.tgo`) or go to
 `service_descriptors/` and `function_descriptors/` (`.son`); all others keep their path, so that a manager is
 `package:managers/x.py` in the project as in the package.
 
 Codes: PROJ-0001 to -0004 structure (see `formats.diagnostics`), -0010 listed file is missing, -0011 two files for one
-path of the package, -0012 path leads out of the project, -0013 file too big.
+path of the package, -0012 path leads out of the project, -0013 file too big, -0014 path that packages keep for
+themselves, -0015 no files at all.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from sonata.errors import Conflict, Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_MEMBER_BYTES
 from sonata.formats.descriptor_rules import Level
 from sonata.formats.diagnostics import raise_errors, suggestion
-from sonata.formats.package import PackageInfo, inspect_package, read_files, write_son, write_tgo
+from sonata.formats.package import RESERVED, PackageInfo, inspect_package, read_files, write_son, write_tgo
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble
 from sonata.formats.package_documents import ProjectDocument, ProjectFile
 from sonata.formats.tolerance import read_model
@@ -31,6 +33,7 @@ from sonata.model.descriptors import DescriptorId
 PROJECT_FILE = "project.yml"
 PackageForm = Literal["tgo", "son"]
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_RESERVED_FOLDERS = ("META-INF/", "TOSCA-Metadata/")
 _SON_TYPES = {
     "application/vnd.5gtango.nsd": "application/sonata.service_descriptor",
     "application/vnd.5gtango.vnfd": "application/sonata.function_descriptor",
@@ -141,10 +144,23 @@ def read_project(folder: Path) -> Project:
     package = document.package
     identity = DescriptorId(package.vendor, package.name, package.version)
     files: dict[str, PackageFile] = {}
-    for index, entry in enumerate(document.files):
+    for index, entry in enumerate(document.files or _sonata_layout(folder)):
         findings += _collect(folder, source, index, entry, files)
+    if not files and not findings:
+        findings.append(source.diagnostic("PROJ-0015", "the project has no `files`", hint="list its descriptors there"))
     info = PackageInfo(identity, package.maintainer, package.description.strip())
     return Project(info, tuple(files.values()), tuple(findings))
+
+
+def _sonata_layout(folder: Path) -> list[ProjectFile]:
+    """What SONATA's form of a project leaves unsaid: which of its files are descriptors."""
+    found = []
+    for place, media_type in (("nsd", "application/vnd.5gtango.nsd"), ("vnf", "application/vnd.5gtango.vnfd")):
+        for path in _files_below(folder / "sources" / place):
+            if path.suffix in {".yml", ".yaml"}:
+                name = str(PurePosixPath(path.relative_to(folder)))
+                found.append(ProjectFile.model_construct(path=name, type=media_type, tags=[]))
+    return found
 
 
 def _collect(
@@ -176,6 +192,8 @@ def _take(
 ) -> Iterator[Diagnostic]:
     if name in files:
         yield source.diagnostic("PROJ-0011", f"`{name}` is listed twice", where)
+    elif name in RESERVED or name.startswith(_RESERVED_FOLDERS):
+        yield source.diagnostic("PROJ-0014", f"`{name}` has a path that packages keep for themselves", where)
     elif file.stat().st_size > MAX_MEMBER_BYTES:
         yield source.diagnostic("PROJ-0013", f"`{name}` is bigger than {MAX_MEMBER_BYTES // 1024**2} MiB", where)
     else:

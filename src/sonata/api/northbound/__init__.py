@@ -1,1 +1,5 @@
-"""The gatekeeper: SONATA requests and records under /api/v3."""
+"""The northbound API: SONATA's `/api/v3` on FastAPI."""
+
+from sonata.api.northbound.app import northbound_app
+
+__all__ = ["northbound_app"]

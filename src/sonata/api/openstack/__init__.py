@@ -1,1 +1,5 @@
-"""What each PoP shows: Identity, Compute, Networking and Image APIs of OpenStack."""
+"""What a PoP shows: Identity, Compute, Networking and Image APIs of an OpenStack, for stock clients."""
+
+from sonata.api.openstack.app import openstack_app
+
+__all__ = ["openstack_app"]

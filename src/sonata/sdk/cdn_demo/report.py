@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -51,7 +51,6 @@ class PlacementReport:
         cold: first fetch of each object.
         cached: second fetch of each object.
         path: counters of one cold fetch.
-        bypass: counters of the same fetch after the chain was removed.
         cache_hits: cached fetches that the cache answered.
     """
 
@@ -71,13 +70,11 @@ class DemoReport:
 
     Args:
         direct: fetches by the users before there was any service.
-        left_behind: objects that the VIMs and the WIM still had after termination; empty when all is well.
     """
 
     direct: tuple[Fetch, ...]
     placements: tuple[PlacementReport, ...]
     took_s: float
-    left_behind: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value, with the rates added."""

@@ -1,0 +1,306 @@
+"""Cables: two interfaces joined by a veth pair or by the wire process, with the impairment that was declared.
+
+A rate alone is a token bucket at both ends of a veth pair. Delay and jitter are netem's where the kernel has it, else
+the wire's. Loss is always the wire's: netem would lose whole 64 kB segments, since segmentation comes after it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from itertools import chain
+
+from sonata._lib.netlink import NetlinkError, Request
+from sonata.adapters.fabric_linux import requests
+from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
+from sonata.adapters.fabric_linux.tap import open_tap
+from sonata.adapters.fabric_linux.wire_client import WireClient, WireLink, WireStatistics
+from sonata.errors import AdapterError, InvalidInput, Unsupported
+from sonata.model.topology import Impairment
+from sonata.ports.fabric import LinkStatus
+
+_TX_DROPPED = 7
+_WIRE_QUEUE, _SHAPED_QUEUE = 10_000, 1_000
+_NO_STATISTICS = WireStatistics(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a cable.
+
+    Args:
+        mac: empty for one of the kernel's choice.
+        master: index and name of the bridge it is a port of, or None.
+        switched: whether it goes down when the cable is set down. An end in a machine does not: its routes would go.
+    """
+
+    netspace: Netspace
+    ifname: str
+    mtu: int
+    mac: str = ""
+    master: tuple[int, str] | None = None
+    addresses: tuple[IPv4Interface, ...] = ()
+    switched: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Cable:
+    """A cable, laid or to be laid; the fields after `b` say what it does now."""
+
+    name: str
+    a: End
+    b: End
+    impairment: Impairment
+    mechanism: str = ""
+    index_a: int = 0
+    index_b: int = 0
+    up: bool = True
+
+    @property
+    def is_wired(self) -> bool:
+        """Whether the wire process carries it."""
+        return self.mechanism.startswith("wire")
+
+    def ends(self) -> tuple[tuple[End, int], tuple[End, int]]:
+        """Both ends with their interface indexes."""
+        return (self.a, self.index_a), (self.b, self.index_b)
+
+
+def mechanism_of(impairment: Impairment, *, has_netem: bool) -> str:
+    """What carries such a cable."""
+    if impairment.is_clean:
+        return "veth"
+    if not impairment.needs_wire:
+        return "veth+tbf"
+    if has_netem and not impairment.loss:
+        return "veth+netem"
+    return "wire+tbf" if impairment.rate_bps else "wire"
+
+
+class Cables:
+    """Lays, changes and cuts cables.
+
+    Args:
+        new_index: source of interface indexes that are unique in the fabric.
+        wire: carries what the kernel cannot.
+    """
+
+    def __init__(self, new_index: Callable[[], int], wire: WireClient) -> None:
+        self._new_index = new_index
+        self._wire = wire
+        self._netem: bool | None = None
+
+    def lay(self, cables: Sequence[Cable]) -> None:
+        """Make cables; packets pass with the declared impairment at return, or nothing stands and an error is raised.
+
+        Raises:
+            InvalidInput: an impairment makes no sense.
+            AdapterError, Unsupported: the kernel failed or cannot do it.
+        """
+        for cable in cables:
+            check(cable.name, cable.impairment)
+            cable.index_a, cable.index_b = self._new_index(), self._new_index()
+            cable.mechanism = self._mechanism(cable.impairment)
+        try:
+            self._make(cables)
+            apply_each(chain.from_iterable(_dress(cable) for cable in cables))
+            _synchronise(cables)
+        except (AdapterError, Unsupported):
+            with suppress(AdapterError, Unsupported):
+                self.cut(cables)
+            raise
+
+    def change(self, cable: Cable, impairment: Impairment, *, up: bool) -> bool:
+        """Change a cable while packets flow.
+
+        Returns:
+            Whether its interfaces were replaced or went up again, so that routes over them have to be made anew.
+
+        Raises:
+            InvalidInput: the impairment makes no sense.
+            AdapterError, Unsupported: it cannot be done; the cable is as it was.
+        """
+        check(cable.name, impairment)
+        replaced = False
+        mechanism = self._mechanism(impairment)
+        if mechanism.partition("+")[0] != cable.mechanism.partition("+")[0]:
+            self._replace(cable, impairment)
+            replaced = True
+        elif impairment != cable.impairment:
+            self._adjust(cable, impairment, mechanism)
+        went_up = up and not cable.up
+        cable.up = up
+        apply_each(_states(cable))
+        _synchronise([cable])
+        return replaced or went_up
+
+    def cut(self, cables: Sequence[Cable]) -> None:
+        """Drop cables; what is gone already is no mistake."""
+        doomed: dict[Netspace, list[int]] = {}
+        for cable in cables:
+            # Deleting one end of a veth pair deletes the other, too.
+            for end, index in cable.ends() if cable.is_wired else cable.ends()[:1]:
+                doomed.setdefault(end.netspace, []).append(index)
+        for netspace, indexes in doomed.items():
+            netspace.apply(requests.delete_links(indexes))
+        if wired := [cable.name for cable in cables if cable.is_wired]:
+            self._wire.remove(wired)
+
+    def statuses(self, cables: Iterable[Cable]) -> list[LinkStatus]:
+        """What cables really do now."""
+        known = list(cables)
+        wired = [cable for cable in known if cable.is_wired]
+        statistics = self._wire.statistics([cable.name for cable in wired]) if wired else {}
+        overruns = _interface_overruns(wired)
+        return [_status(cable, statistics.get(cable.name, _NO_STATISTICS), overruns) for cable in known]
+
+    def _mechanism(self, impairment: Impairment) -> str:
+        if self._netem is None and impairment.needs_wire:
+            self._netem = has_netem()
+        return mechanism_of(impairment, has_netem=bool(self._netem))
+
+    def _make(self, cables: Sequence[Cable]) -> None:
+        apply_each((cable.a.netspace, _pair(cable)) for cable in cables if not cable.is_wired)
+        if wired := [cable for cable in cables if cable.is_wired]:
+            self._make_wired(wired)
+
+    def _make_wired(self, cables: Sequence[Cable]) -> None:
+        descriptors: list[int] = []
+        try:
+            links = []
+            for cable in cables:
+                for end, index in cable.ends():
+                    descriptors.append(open_tap(end.netspace, end.ifname, index))
+                links.append(WireLink(cable.name, cable.impairment, *descriptors[-2:]))
+            self._wire.add(links)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _replace(self, cable: Cable, impairment: Impairment) -> None:
+        before = cable.impairment
+        self.cut([cable])
+        cable.impairment = impairment
+        try:
+            self.lay([cable])
+        except (AdapterError, Unsupported):
+            cable.impairment = before
+            self.lay([cable])
+            raise
+
+    def _adjust(self, cable: Cable, impairment: Impairment, mechanism: str) -> None:
+        if cable.is_wired:
+            self._wire.set(cable.name, impairment)
+        stale = mechanism != cable.mechanism and "+" in cable.mechanism
+        cable.impairment, cable.mechanism = impairment, mechanism
+        for end, index in cable.ends():
+            drop = [requests.delete_qdisc(index, end.ifname)] if stale else []
+            end.netspace.apply([*drop, *_queue(cable, end, index)])
+
+
+def check(name: str, impairment: Impairment) -> None:
+    """Refuse impairments that make no sense.
+
+    Raises:
+        InvalidInput: tells which value of which cable, and its range.
+    """
+    findings = [
+        ("delay", 0 <= impairment.delay_s <= 10, "0 to 10 s"),
+        ("jitter", 0 <= impairment.jitter_s <= impairment.delay_s, "0 to the delay"),
+        ("loss", 0 <= impairment.loss <= 1, "0 to 1"),
+        ("rate", impairment.rate_bps is None or impairment.rate_bps >= 8_000, "at least 8 kbit/s"),
+    ]
+    for what, holds, allowed in findings:
+        if not holds:
+            raise InvalidInput(f"{what} of link `{name}` is out of range", hint=f"it may be {allowed}")
+
+
+def has_netem() -> bool:
+    """Whether the kernel has the network emulator, found out by using it in a namespace that is dropped again."""
+    (scratch,) = create(["netem probe"], MACHINE_SETTINGS)
+    try:
+        scratch.apply([requests.netem(1, "lo", Impairment(delay_s=0.001))])
+    except (AdapterError, Unsupported) as error:
+        cause = error.__cause__
+        if isinstance(cause, NetlinkError) and cause.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+            return False
+        raise
+    finally:
+        scratch.close()
+    return True
+
+
+def _pair(cable: Cable) -> Request:
+    a, b = cable.a, cable.b
+    return requests.veth(
+        *(cable.index_a, a.ifname, cable.index_b, b.ifname, b.netspace.descriptor),
+        mtu=a.mtu,
+        mac=a.mac,
+        peer_mac=b.mac,
+    )
+
+
+def _dress(cable: Cable) -> Iterator[tuple[Netspace, Request]]:
+    for end, index in reversed(cable.ends()):
+        for request in _end_requests(cable, end, index):
+            yield end.netspace, request
+    yield from _states(cable)
+
+
+def _end_requests(cable: Cable, end: End, index: int) -> Iterator[Request]:
+    if cable.is_wired:
+        # A shaped TAP drops in its token bucket; an unshaped one holds bursts for the wire.
+        queue = _SHAPED_QUEUE if cable.impairment.rate_bps else _WIRE_QUEUE
+        yield requests.dress_link(index, end.ifname, mtu=end.mtu, mac=end.mac, queue=queue)
+    if end.master:
+        yield requests.enslave(index, end.ifname, end.master[0])
+    for value in end.addresses:
+        yield requests.address(index, end.ifname, value)
+    yield from _queue(cable, end, index)
+
+
+def _queue(cable: Cable, end: End, index: int) -> Iterator[Request]:
+    discipline = cable.mechanism.partition("+")[2]
+    if discipline == "netem":
+        yield requests.netem(index, end.ifname, cable.impairment)
+    elif discipline and cable.impairment.rate_bps:
+        yield requests.rate_limit(index, end.ifname, cable.impairment.rate_bps)
+
+
+def _states(cable: Cable) -> Iterator[tuple[Netspace, Request]]:
+    for end, index in reversed(cable.ends()):
+        yield end.netspace, requests.set_up(index, end.ifname, up=cable.up or not end.switched)
+
+
+def _synchronise(cables: Sequence[Cable]) -> None:
+    masters: dict[tuple[Netspace, str], None] = {}
+    for cable in cables:
+        for end, _ in cable.ends():
+            end.netspace.synchronise(end.ifname)
+            if end.master:
+                masters[end.netspace, end.master[1]] = None
+    for netspace, ifname in masters:
+        netspace.synchronise(ifname)
+
+
+def _interface_overruns(cables: Iterable[Cable]) -> Mapping[int, int]:
+    """Frames that the kernel dropped at a wire's ends since the wire did not take them in time, by index."""
+    netspaces = {end.netspace for cable in cables for end, _ in cable.ends()}
+    return {index: counters[_TX_DROPPED] for netspace in netspaces for index, counters in netspace.statistics().items()}
+
+
+def _status(cable: Cable, statistics: WireStatistics, overruns: Mapping[int, int]) -> LinkStatus:
+    at_ends = sum(overruns.get(index, 0) for _, index in cable.ends()) if cable.is_wired else 0
+    return LinkStatus(
+        name=cable.name,
+        impairment=cable.impairment,
+        mechanism=cable.mechanism,
+        up=cable.up,
+        overruns=statistics.overruns + at_ends,
+        dropped=statistics.dropped,
+        forwarded=statistics.forwarded,
+    )

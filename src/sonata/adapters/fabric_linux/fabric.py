@@ -1,0 +1,75 @@
+"""The data plane on Linux: the parts, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sonata._lib import namespaces
+from sonata.adapters.fabric_linux.cable import Cables
+from sonata.adapters.fabric_linux.machines import LinuxMachines
+from sonata.adapters.fabric_linux.networks import LinuxNetworks
+from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.routers import Routers
+from sonata.adapters.fabric_linux.steering import LinuxSteering
+from sonata.adapters.fabric_linux.underlay import LinuxUnderlay
+from sonata.adapters.fabric_linux.wire_client import WireClient
+from sonata.adapters.fabric_linux.world import World
+
+
+class LinuxFabric:
+    """Implements `ports.fabric.Fabric` with namespaces, bridges, veth, VXLAN, nftables and TAPs.
+
+    Runs as uid 0 of some user namespace. Everything belongs to this process: namespaces have no names, so nothing
+    survives it, however it ends. All calls come from one thread, the one that makes the fabric.
+    """
+
+    def __init__(self) -> None:
+        namespaces.raise_descriptor_limit()
+        self._world = World()
+        self._wire = WireClient()
+        nftables = Nftables()
+        cables = Cables(self._world.new_index, self._wire)
+        self._routers = Routers(self._world, cables, nftables)
+        self._machines = LinuxMachines(self._world, cables)
+        self._networks = LinuxNetworks(self._world, self._routers)
+        self._steering = LinuxSteering(self._world, nftables)
+        self._underlay = LinuxUnderlay(
+            self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
+        )
+        self._world.on_interfaces_changed.append(self._steering.refresh)
+
+    @property
+    def underlay(self) -> LinuxUnderlay:
+        """PoPs and links."""
+        return self._underlay
+
+    @property
+    def machines(self) -> LinuxMachines:
+        """Machines and ports."""
+        return self._machines
+
+    @property
+    def networks(self) -> LinuxNetworks:
+        """Tenant networks, spans, routers."""
+        return self._networks
+
+    @property
+    def steering(self) -> LinuxSteering:
+        """Chains."""
+        return self._steering
+
+    @property
+    def wire_pid(self) -> int | None:
+        """Process id of the wire process, None while no link needs one."""
+        return self._wire.pid
+
+    def close(self) -> None:
+        """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""
+        self._wire.close()
+        self._routers.close()
+        self._world.close()
+
+    def _drop_contents(self, pops: Sequence[str]) -> None:
+        self._steering.drop_contents(pops)
+        self._machines.drop_contents(pops)
+        self._networks.drop_contents(pops)

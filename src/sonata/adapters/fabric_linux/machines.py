@@ -1,0 +1,187 @@
+"""Network namespaces of machines, their ports, and the routes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network
+
+from sonata._lib.netlink import Request
+from sonata.adapters.fabric_linux import requests
+from sonata.adapters.fabric_linux.cable import Cable, Cables, End
+from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
+from sonata.adapters.fabric_linux.world import Machine, Port, World
+from sonata.errors import Conflict
+from sonata.ports.fabric import EXTERNAL, PortCounters, PortSpec
+
+_FIRST_TABLE = 1000
+_ANYWHERE = IPv4Network("0.0.0.0/0")
+
+
+class LinuxMachines:
+    """Implements `ports.fabric.Machines`."""
+
+    def __init__(self, world: World, cables: Cables) -> None:
+        self._world = world
+        self._cables = cables
+
+    def add_machines(self, names: Sequence[str]) -> None:
+        """Create namespaces with loopback up and IPv6 off."""
+        missing = [name for name in names if name not in self._world.machines]
+        netspaces = create(missing, MACHINE_SETTINGS)
+        self._world.machines.update({netspace.name: Machine(netspace) for netspace in netspaces})
+
+    def remove_machines(self, names: Sequence[str]) -> None:
+        """Drop namespaces and the interfaces in them."""
+        doomed = {name: self._world.machines[name] for name in names if name in self._world.machines}
+        # A process that lingers in the namespace would keep it and its interfaces; so they go first.
+        self.remove_ports([port for machine in doomed.values() for port in machine.ports])
+        for name, machine in doomed.items():
+            del self._world.machines[name]
+            machine.netspace.close()
+
+    def netns_path(self, name: str) -> str:
+        """A path that the runtime may open to enter the machine's namespace, valid in the keeper's namespaces."""
+        return self._world.machine(name).netspace.path
+
+    def add_ports(self, ports: Sequence[PortSpec]) -> None:
+        """Create interfaces with addresses and routes; packets pass at return."""
+        made = [Port(spec, self._plan(spec)) for spec in ports if not self._stands(spec)]
+        self._cables.lay([port.cable for port in made])
+        for port in made:
+            self._world.ports[port.spec.id] = port
+            self._world.machine(port.spec.machine).ports[port.spec.id] = port
+        self._route(port.spec.machine for port in made)
+        for port in made:
+            self._announce(port.spec)
+        self._interfaces_changed(made)
+
+    def remove_ports(self, ids: Sequence[str]) -> None:
+        """Unplug interfaces."""
+        doomed = [self._world.ports.pop(port) for port in ids if port in self._world.ports]
+        self._cables.cut([port.cable for port in doomed])
+        for port in doomed:
+            del self._world.machine(port.spec.machine).ports[port.spec.id]
+        self._route(port.spec.machine for port in doomed)
+        self._interfaces_changed(doomed)
+
+    def drop_contents(self, pops: Sequence[str]) -> None:
+        """Unplug all ports in PoPs; their machines stay."""
+        self.remove_ports([name for name, port in self._world.ports.items() if port.spec.pop in pops])
+
+    def restore_port(self, port_id: str) -> None:
+        """Make the routes of a port's machine anew after the port's interface was replaced."""
+        machine = self._world.machine(self._world.ports[port_id].spec.machine)
+        machine.routing = {}
+        self._route([machine.netspace.name])
+
+    def counters(self, ids: Sequence[str]) -> Mapping[str, PortCounters]:
+        """Counters by port id; unknown ids are left out."""
+        ports = [self._world.ports[port] for port in ids if port in self._world.ports]
+        dumps = {netspace: netspace.statistics() for netspace in {_counting_end(port)[0] for port in ports}}
+        found = {}
+        for port in ports:
+            netspace, index, mirrored = _counting_end(port)
+            if numbers := dumps[netspace].get(index):
+                found[port.spec.id] = _counters(numbers, mirrored=mirrored)
+        return found
+
+    def _stands(self, spec: PortSpec) -> bool:
+        port = self._world.ports.get(spec.id)
+        if port and port.spec != spec:
+            raise Conflict(f"port `{spec.id}` of machine `{port.spec.machine}` stands otherwise")
+        return port is not None
+
+    def _plan(self, spec: PortSpec) -> Cable:
+        bridge = self._world.bridge(spec.pop, spec.network)
+        machine = self._world.machine(spec.machine)
+        if spec.ifname in {port.spec.ifname for port in machine.ports.values()}:
+            raise Conflict(f"machine `{spec.machine}` has an interface `{spec.ifname}` already")
+        switch = End(
+            self._world.pop(spec.pop).netspace,
+            f"p{self._world.new_index()}",
+            spec.mtu,
+            master=(bridge.index, bridge.ifname),
+        )
+        inside = End(machine.netspace, spec.ifname, spec.mtu, spec.mac, addresses=spec.addresses, switched=False)
+        return Cable(spec.id, switch, inside, spec.impairment)
+
+    def _route(self, machines: Iterable[str]) -> None:
+        """Bring the routes of machines in line with their ports."""
+        wanted: list[tuple[Netspace, Request]] = []
+        for name in dict.fromkeys(machines):
+            machine = self._world.machine(name)
+            routing = _routing(machine)
+            wanted += [(machine.netspace, request) for request in _changes(machine.routing, routing)]
+            machine.routing = routing
+        apply_each(wanted)
+
+    def _announce(self, spec: PortSpec) -> None:
+        pop = self._world.pop(spec.pop)
+        bridge = self._world.bridge(spec.pop, spec.network)
+        for value in spec.addresses:
+            pop.netspace.announce(bridge.ifname, spec.mac, value.ip)
+        if spec.network == EXTERNAL:
+            near = [requests.neighbour(bridge.index, value.ip, spec.mac) for value in spec.addresses]
+            pop.netspace.apply(near)
+
+    def _interfaces_changed(self, ports: Iterable[Port]) -> None:
+        for pop in {port.spec.pop for port in ports}:
+            self._world.interfaces_changed(pop)
+
+
+def _number(spec: PortSpec) -> int:
+    digits = spec.ifname.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _routing(machine: Machine) -> dict[bytes, str]:
+    """Routes and rules that a machine's ports ask for; routes before the rules that lead to them."""
+    ports = sorted(machine.ports.values(), key=lambda port: _number(port.spec))
+    routed = [port for port in ports if port.spec.gateway]
+    routing = dict([_default_route(routed[0], table=0)]) if routed else {}
+    if len(ports) > 1:
+        for port in routed:
+            routing.update(_own_table(port))
+    return routing
+
+
+def _own_table(port: Port) -> Iterable[tuple[bytes, str]]:
+    spec, index = port.spec, port.cable.index_b
+    table = _FIRST_TABLE + _number(spec)
+    for value in spec.addresses:
+        body = requests.device_route(value.network, index, table=table)
+        yield body, f"route to {value.network} in table {table}"
+    yield _default_route(port, table=table)
+    for value in spec.addresses:
+        yield requests.source_rule(value.ip, table), f"rule for packets from {value.ip}"
+
+
+def _default_route(port: Port, *, table: int) -> tuple[bytes, str]:
+    spec, gateway = port.spec, port.spec.gateway
+    far = gateway is not None and not any(gateway in value.network for value in spec.addresses)
+    body = requests.device_route(_ANYWHERE, port.cable.index_b, gateway=gateway, table=table, on_link=far)
+    return body, f"default route of {spec.ifname} via {gateway}"
+
+
+def _changes(old: Mapping[bytes, str], new: Mapping[bytes, str]) -> Iterable[Request]:
+    for body, subject in old.items():
+        if body not in new:
+            yield (requests.delete_rule if subject.startswith("rule") else requests.delete_route)(body, subject)
+    for body, subject in new.items():
+        if body not in old:
+            yield (requests.add_rule if subject.startswith("rule") else requests.add_route)(body, subject)
+
+
+def _counting_end(port: Port) -> tuple[Netspace, int, bool]:
+    """Where to count: beside the bridge, mirrored, so that one dump serves a PoP; a wire loses on the way."""
+    cable = port.cable
+    if cable.is_wired:
+        return cable.b.netspace, cable.index_b, False
+    return cable.a.netspace, cable.index_a, True
+
+
+def _counters(numbers: tuple[int, ...], *, mirrored: bool) -> PortCounters:
+    rx_packets, tx_packets, rx_bytes, tx_bytes = numbers[:4]
+    if mirrored:
+        return PortCounters(tx_packets, tx_bytes, rx_packets, rx_bytes)
+    return PortCounters(rx_packets, rx_bytes, tx_packets, tx_bytes)

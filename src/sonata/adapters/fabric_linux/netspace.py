@@ -1,0 +1,194 @@
+"""A network namespace with what is needed to work in it: its descriptor and a netlink socket."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address
+
+from sonata._lib import namespaces
+from sonata._lib.netlink import NetlinkError, NetlinkSocket, Request
+from sonata.adapters.fabric_linux import requests
+from sonata.errors import PermanentError, QuotaExceeded, Unsupported
+
+_IPV6_OFF = ("net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6")
+_QUIET = ("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects")
+_NO_REVERSE_PATH_CHECK = ("net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter")
+_BRIDGED_IP_RULES = "net/bridge/bridge-nf-call-iptables"  # there where the module br_netfilter is loaded
+
+MACHINE_SETTINGS: Mapping[str, bytes] = {
+    **dict.fromkeys(_IPV6_OFF, b"1"),
+    **dict.fromkeys((*_NO_REVERSE_PATH_CHECK, *_QUIET), b"0"),
+}
+"""Machines take chained packets, whose sources are behind other interfaces, and send no redirects about them."""
+
+ROUTER_SETTINGS: Mapping[str, bytes] = {**MACHINE_SETTINGS, "net/ipv4/ip_forward": b"1", _BRIDGED_IP_RULES: b"0"}
+"""PoPs and routers forward, too; bridged packets are not theirs to look at."""
+
+_SIOCETHTOOL, _ETHTOOL_GLINK, _IFREQ_BYTES = 0x8946, 0x0000000A, 40
+_ETHERTYPE_ARP, _ARP_REQUEST = 0x0806, 1
+
+
+class Netspace:
+    """A network namespace held by this process alone.
+
+    Args:
+        name: for error messages.
+        descriptor: of the namespace; owned.
+    """
+
+    def __init__(self, name: str, descriptor: int, route: NetlinkSocket) -> None:
+        self.name = name
+        self.descriptor = descriptor
+        self._route = route
+        self._packets: socket.socket | None = None
+
+    @property
+    def path(self) -> str:
+        """A path by which any process of this pid namespace can open the namespace."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Run a block with the calling thread in the namespace."""
+        with namespaces.inside(self.descriptor):
+            yield
+
+    def apply(self, wanted: Sequence[Request]) -> None:
+        """Do requests in order.
+
+        Raises:
+            PermanentError: the kernel refused one; tells which and why.
+            Unsupported: the kernel does not know what was asked for.
+        """
+        try:
+            self._route.apply(wanted)
+        except NetlinkError as error:
+            raise explain(self.name, error) from error
+
+    def statistics(self) -> Mapping[int, tuple[int, ...]]:
+        """Counters by interface index, as in `requests.read_statistics`."""
+        return dict(requests.read_statistics(payload) for payload in self._route.dump(*requests.statistics_query()))
+
+    def synchronise(self, ifname: str) -> None:
+        """Let an interface that has got its carrier pass packets now.
+
+        The kernel does so in the background, up to a second later; asking for the link's state does it at once.
+        """
+        query = (ctypes.c_uint32 * 2)(_ETHTOOL_GLINK, 0)
+        request = struct.pack("=16sQ", ifname.encode(), ctypes.addressof(query)).ljust(_IFREQ_BYTES, b"\0")
+        with suppress(OSError):  # a driver that does not tell has no carrier to wait for
+            fcntl.ioctl(self._route.fileno(), _SIOCETHTOOL, request)
+
+    def announce(self, ifname: str, mac: str, address: IPv4Address) -> None:
+        """Send a gratuitous ARP over an interface, so that neighbours forget who had the address before."""
+        if self._packets is None:
+            with self.entered():
+                self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        station = requests.mac_bytes(mac)
+        frame = b"\xff" * 6 + station + _ETHERTYPE_ARP.to_bytes(2, "big")
+        frame += bytes((0, 1, 8, 0, 6, 4, 0, _ARP_REQUEST)) + station + address.packed + bytes(6) + address.packed
+        with suppress(OSError):  # a courtesy: neighbours find out by themselves, only later
+            self._packets.sendto(frame, (ifname, 0))
+
+    def close(self) -> None:
+        """Let go of the namespace; it vanishes when no process is in it any more."""
+        if self.descriptor < 0:
+            return
+        self._route.close()
+        if self._packets is not None:
+            self._packets.close()
+        os.close(self.descriptor)
+        self.descriptor = -1
+
+
+def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace]:
+    """Create namespaces with loopback up and these settings (paths below /proc/sys).
+
+    Raises:
+        QuotaExceeded: too many open files or namespaces.
+        Unsupported: this process may not create namespaces.
+        PermanentError: the kernel failed otherwise.
+    """
+    made: list[Netspace] = []
+    pending = iter(names)
+
+    def settle(descriptor: int) -> None:
+        try:
+            _write(settings)
+            made.append(Netspace(next(pending), descriptor, NetlinkSocket()))
+        except OSError:
+            os.close(descriptor)
+            raise
+        made[-1].apply([requests.loopback_up()])
+
+    try:
+        namespaces.create(len(names), settle)
+    except (OSError, PermanentError) as error:
+        for netspace in made:
+            netspace.close()
+        raise _explain_creation(error, len(names)) from error
+    return made
+
+
+def apply_each(wanted: Iterable[tuple[Netspace, Request]]) -> None:
+    """Do requests in several namespaces: one batch per namespace, order kept within each.
+
+    Raises:
+        PermanentError, Unsupported: as `Netspace.apply`, for the first namespace that failed; the others are done.
+    """
+    batches: dict[Netspace, list[Request]] = {}
+    for netspace, request in wanted:
+        batches.setdefault(netspace, []).append(request)
+    failures: list[PermanentError | Unsupported] = []
+    for netspace, batch in batches.items():
+        try:
+            netspace.apply(batch)
+        except (PermanentError, Unsupported) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def explain(where: str, error: NetlinkError) -> PermanentError | Unsupported:
+    """Put the kernel's refusal into our own words."""
+    if error.errno == errno.EOPNOTSUPP:
+        return Unsupported(
+            f"this kernel cannot make {error.subject} in `{where}`: {error.reason}",
+            hint="`sonata doctor` tells which kernel modules are missing",
+        )
+    return PermanentError(
+        f"the kernel refused {error.subject} in `{where}`: {error.reason}", call="rtnetlink", answer=str(error)
+    )
+
+
+def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
+    if isinstance(error, PermanentError):
+        return error
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EUSERS):
+        return QuotaExceeded(
+            f"cannot create {count} network namespaces: {error}",
+            hint="each takes two open files: raise the hard limit `nofile`, or user.max_net_namespaces",
+        )
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return Unsupported(
+            f"this process may not create network namespaces: {error}",
+            hint="run as root, or let the emulation run in a user namespace",
+        )
+    return PermanentError(f"cannot create network namespaces: {error}", call="unshare", answer=str(error))
+
+
+def _write(settings: Mapping[str, bytes]) -> None:
+    for setting, value in settings.items():
+        with suppress(FileNotFoundError):  # a kernel without it has nothing to switch off
+            descriptor = os.open(f"/proc/sys/{setting}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, value)
+            finally:
+                os.close(descriptor)

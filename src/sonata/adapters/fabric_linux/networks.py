@@ -1,0 +1,165 @@
+"""Tenant networks of PoPs and the tunnels that join them over PoPs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from sonata._lib.netlink import Request
+from sonata.adapters.fabric_linux import requests
+from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
+from sonata.adapters.fabric_linux.routers import Routers
+from sonata.adapters.fabric_linux.world import Bridge, World
+from sonata.errors import Conflict, InvalidInput
+from sonata.ports.fabric import EXTERNAL, NetworkSpec, RouterSpec, SpanSpec
+
+_EVERYBODY = "00:00:00:00:00:00"
+_MAX_VNI = 2**24 - 1
+
+Entry = tuple[str, IPv4Address]
+"""A MAC address and the tunnel address behind which it is."""
+
+
+@dataclass(slots=True)
+class _Tunnel:
+    """A span's tunnel end in one PoP."""
+
+    index: int
+    network: str
+    netspace: Netspace
+    entries: set[Entry] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Span:
+    vni: int
+    tunnels: dict[str, _Tunnel] = field(default_factory=dict)
+
+
+class LinuxNetworks:
+    """Implements `ports.fabric.Networks`."""
+
+    def __init__(self, world: World, routers: Routers) -> None:
+        self._world = world
+        self._routers = routers
+        self._spans: dict[str, _Span] = {}
+
+    def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
+        """Create bridges."""
+        made = [self._plan(spec) for spec in networks if not self._stands(spec)]
+        apply_each(
+            (
+                self._world.pop(bridge.spec.pop).netspace,
+                requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu),
+            )
+            for bridge in made
+        )
+        for bridge in made:
+            self._world.pop(bridge.spec.pop).bridges[bridge.spec.id] = bridge
+
+    def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
+        """Drop bridges, given as (pop, network id)."""
+        doomed: dict[str, list[int]] = {}
+        for pop, network in networks:
+            if network == EXTERNAL:
+                raise Conflict(f"the external network of PoP `{pop}` cannot be removed", hint="remove the PoP")
+            if pop in self._world.pops and (bridge := self._world.pop(pop).bridges.pop(network, None)):
+                doomed.setdefault(pop, []).append(bridge.index)
+        for pop, indexes in doomed.items():
+            self._world.pop(pop).netspace.apply(requests.delete_links(indexes))
+
+    def set_span(self, span: SpanSpec) -> None:
+        """Create a span, or bring its members and stations up to date."""
+        standing = self._spans.get(span.id)
+        if standing and standing.vni != span.vni:
+            self.remove_span(span.id)
+            standing = None
+        self._check(span)
+        now = standing or _Span(span.vni)
+        self._spans[span.id] = now
+        self._drop_tunnels(now, [pop for pop, tunnel in now.tunnels.items() if span.members.get(pop) != tunnel.network])
+        for pop, network in span.members.items():
+            if pop not in now.tunnels:
+                now.tunnels[pop] = self._make_tunnel(span.vni, pop, network)
+        self._fill(now, span)
+
+    def remove_span(self, span_id: str) -> None:
+        """Drop a span; the networks stay."""
+        if span := self._spans.pop(span_id, None):
+            self._drop_tunnels(span, list(span.tunnels))
+
+    def set_router(self, router: RouterSpec) -> None:
+        """Create a router, or change it to this specification."""
+        self._routers.set(router)
+
+    def remove_router(self, router_id: str) -> None:
+        """Drop a router."""
+        self._routers.remove(router_id)
+
+    def drop_contents(self, pops: Sequence[str]) -> None:
+        """Drop the routers of PoPs, and their ends of spans."""
+        self._routers.drop_contents(pops)
+        for span in self._spans.values():
+            self._drop_tunnels(span, [pop for pop in pops if pop in span.tunnels])
+
+    def _stands(self, spec: NetworkSpec) -> bool:
+        bridge = self._world.pop(spec.pop).bridges.get(spec.id)
+        if bridge and bridge.spec != spec:
+            raise Conflict(f"network `{spec.id}` of PoP `{spec.pop}` stands with MTU {bridge.spec.mtu}")
+        return bridge is not None
+
+    def _plan(self, spec: NetworkSpec) -> Bridge:
+        index = self._world.new_index()
+        return Bridge(index, f"n{index}", spec)
+
+    def _check(self, span: SpanSpec) -> None:
+        if not 0 < span.vni <= _MAX_VNI:
+            raise InvalidInput(f"VNI {span.vni} of span `{span.id}` is out of range", hint=f"it may be 1 to {_MAX_VNI}")
+        for pop, network in span.members.items():
+            self._world.bridge(pop, network)
+        for name, other in self._spans.items():
+            if name != span.id and other.vni == span.vni and other.tunnels.keys() & span.members.keys():
+                raise Conflict(f"VNI {span.vni} of span `{span.id}` is used by span `{name}`")
+
+    def _make_tunnel(self, vni: int, pop: str, network: str) -> _Tunnel:
+        standing, bridge = self._world.pop(pop), self._world.bridge(pop, network)
+        index = self._world.new_index()
+        local, mtu = standing.spec.external.ip, bridge.spec.mtu
+        standing.netspace.apply(
+            [requests.vxlan(index, f"x{index}", vni=vni, local=local, mtu=mtu, master=bridge.index)]
+        )
+        standing.netspace.synchronise(bridge.ifname)
+        return _Tunnel(index, network, standing.netspace)
+
+    def _drop_tunnels(self, span: _Span, pops: Sequence[str]) -> None:
+        for pop in pops:
+            tunnel = span.tunnels.pop(pop)
+            tunnel.netspace.apply(requests.delete_links([tunnel.index]))
+
+    def _fill(self, span: _Span, spec: SpanSpec) -> None:
+        """Tell every tunnel end where broadcasts and the stations of the others go."""
+        wanted: list[tuple[Netspace, Request]] = []
+        entries: dict[str, set[Entry]] = {}
+        for pop, tunnel in span.tunnels.items():
+            entries[pop] = set(self._entries(spec, pop))
+            wanted += [(tunnel.netspace, request) for request in _entry_changes(tunnel, entries[pop])]
+        apply_each(wanted)
+        for pop, tunnel in span.tunnels.items():
+            tunnel.entries = entries[pop]
+
+    def _entries(self, spec: SpanSpec, pop: str) -> Iterator[Entry]:
+        for other in spec.members:
+            if other == pop:
+                continue
+            remote = self._world.pop(other).spec.external.ip
+            yield _EVERYBODY, remote
+            for mac in spec.stations.get(other, ()):
+                yield mac, remote
+
+
+def _entry_changes(tunnel: _Tunnel, wanted: set[Entry]) -> Iterator[Request]:
+    for mac, remote in sorted(tunnel.entries - wanted):
+        yield from requests.delete_tunnel_entry(tunnel.index, mac, remote)
+    for mac, remote in sorted(wanted - tunnel.entries):
+        yield from requests.add_tunnel_entry(tunnel.index, mac, remote)

@@ -1,0 +1,208 @@
+"""Neutron routers: namespaces that forward between their legs and translate addresses towards the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
+
+from sonata.adapters.fabric_linux import requests
+from sonata.adapters.fabric_linux.cable import Cable, Cables, End
+from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
+from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.world import World
+from sonata.errors import AdapterError, Unsupported
+from sonata.model.topology import CLEAN
+from sonata.ports.fabric import EXTERNAL, RouterInterface, RouterSpec
+
+_OUTSIDE = "ext"
+_ANYWHERE = IPv4Network("0.0.0.0/0")
+_TABLE = "translation"
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    """What a leg of a router is to be."""
+
+    network: str
+    ifname: str
+    mac: str
+    addresses: tuple[IPv4Interface, ...]
+
+
+@dataclass(slots=True)
+class _Router:
+    netspace: Netspace
+    spec: RouterSpec
+    legs: dict[_Leg, Cable] = field(default_factory=dict)
+    floating: set[IPv4Address] = field(default_factory=set)
+    rules: str = ""
+
+
+class Routers:
+    """Makes and changes routers."""
+
+    def __init__(self, world: World, cables: Cables, nftables: Nftables) -> None:
+        self._world = world
+        self._cables = cables
+        self._nftables = nftables
+        self._routers: dict[str, _Router] = {}
+
+    def set(self, spec: RouterSpec) -> None:
+        """Create a router, or change it to this specification; legs that stay are not touched."""
+        self._world.pop(spec.pop)
+        router = self._routers.get(spec.id)
+        if router and router.spec.pop != spec.pop:
+            self.remove(spec.id)
+            router = None
+        if router is None:
+            (netspace,) = create([f"router {spec.id}"], ROUTER_SETTINGS)
+            router = _Router(netspace, spec)
+            try:
+                self._change(router, spec)
+            except (AdapterError, Unsupported):
+                netspace.close()
+                raise
+            self._routers[spec.id] = router
+        else:
+            self._change(router, spec)
+
+    def remove(self, router_id: str) -> None:
+        """Drop a router."""
+        if router := self._routers.pop(router_id, None):
+            self._cables.cut(list(router.legs.values()))
+            router.netspace.close()
+
+    def drop_contents(self, pops: Sequence[str]) -> None:
+        """Drop the routers of PoPs."""
+        for router_id in [name for name, router in self._routers.items() if router.spec.pop in pops]:
+            self.remove(router_id)
+
+    def close(self) -> None:
+        """Let go of all routers' namespaces."""
+        for router in self._routers.values():
+            router.netspace.close()
+        self._routers.clear()
+
+    def _change(self, router: _Router, spec: RouterSpec) -> None:
+        wanted = {_wanted_leg(leg) for leg in spec.interfaces}
+        if spec.external:
+            wanted.add(_Leg(EXTERNAL, _OUTSIDE, spec.external_mac, (spec.external,)))
+        stale = [leg for leg in router.legs if leg not in wanted]
+        self._cables.cut([router.legs.pop(leg) for leg in stale])
+        if any(leg.ifname == _OUTSIDE for leg in stale):
+            router.floating.clear()
+        new = {leg: self._plan(router, spec.pop, leg) for leg in wanted if leg not in router.legs}
+        self._cables.lay(list(new.values()))
+        router.legs.update(new)
+        self._set_outside(router, spec)
+        self._set_rules(router, spec)
+        self._announce(spec, new)
+        router.spec = spec
+
+    def _plan(self, router: _Router, pop: str, leg: _Leg) -> Cable:
+        bridge = self._world.bridge(pop, leg.network)
+        number = self._world.new_index()
+        switch = End(self._world.pop(pop).netspace, f"r{number}", bridge.spec.mtu, master=(bridge.index, bridge.ifname))
+        inside = End(router.netspace, leg.ifname, bridge.spec.mtu, leg.mac, addresses=leg.addresses)
+        return Cable(f"{router.netspace.name} leg {number}", switch, inside, CLEAN)
+
+    def _set_outside(self, router: _Router, spec: RouterSpec) -> None:
+        """Default route and floating addresses of the external leg."""
+        outside = next((cable for leg, cable in router.legs.items() if leg.ifname == _OUTSIDE), None)
+        if outside is None:
+            return
+        index = outside.index_b
+        floating = set(spec.floating)
+        changes = [
+            requests.delete_address(index, _OUTSIDE, IPv4Interface(address))
+            for address in sorted(router.floating - floating)
+        ]
+        changes += [
+            requests.address(index, _OUTSIDE, IPv4Interface(address)) for address in sorted(floating - router.floating)
+        ]
+        if spec.external_gateway:
+            body = requests.device_route(_ANYWHERE, index, gateway=spec.external_gateway)
+            changes.append(requests.add_route(body, f"default route via {spec.external_gateway}"))
+        router.netspace.apply(changes)
+        for address in sorted(floating - router.floating):
+            self._announce_outside(spec, address)
+        router.floating = floating
+
+    def _set_rules(self, router: _Router, spec: RouterSpec) -> None:
+        rules = _rules(spec)
+        if rules != router.rules:
+            # Named before it is deleted, so that the first load finds something to delete.
+            self._nftables.load(router.netspace, f"table ip {_TABLE}\ndelete table ip {_TABLE}\n{rules}")
+            router.rules = rules
+
+    def _announce(self, spec: RouterSpec, legs: dict[_Leg, Cable]) -> None:
+        pop = self._world.pop(spec.pop)
+        for leg in legs:
+            bridge = self._world.bridge(spec.pop, leg.network)
+            for value in leg.addresses if leg.mac else ():
+                pop.netspace.announce(bridge.ifname, leg.mac, value.ip)
+        if spec.external and any(leg.ifname == _OUTSIDE for leg in legs):
+            self._announce_outside(spec, spec.external.ip)
+
+    def _announce_outside(self, spec: RouterSpec, address: IPv4Address) -> None:
+        if not spec.external_mac:
+            return
+        pop = self._world.pop(spec.pop)
+        bridge = pop.bridges[EXTERNAL]
+        pop.netspace.announce(bridge.ifname, spec.external_mac, address)
+        pop.netspace.apply([requests.neighbour(bridge.index, address, spec.external_mac)])
+
+
+def _wanted_leg(interface: RouterInterface) -> _Leg:
+    name = f"i{interface.mac.replace(':', '')}"
+    return _Leg(interface.network, name, interface.mac, (interface.address,))
+
+
+def _rules(spec: RouterSpec) -> str:
+    """Address translation: floating addresses one to one, inner sources behind the router's own address.
+
+    A packet from inside to a floating address would be answered past the router; so its source is hidden, too.
+    """
+    return "\n".join(
+        (
+            f"table ip {_TABLE} {{",
+            *_bypass(spec),
+            "chain before { type nat hook prerouting priority dstnat; policy accept;",
+            *(f"ip daddr {outer} dnat to {inner}" for outer, inner in sorted(spec.floating.items())),
+            "}",
+            "chain after { type nat hook postrouting priority srcnat; policy accept;",
+            *_source_rules(spec),
+            "}",
+            "}",
+            "",
+        )
+    )
+
+
+def _subnets(spec: RouterSpec) -> list[str]:
+    """Inner subnets as nftables takes them in a set: none within another."""
+    return [str(network) for network in collapse_addresses(leg.address.network for leg in spec.interfaces)]
+
+
+def _bypass(spec: RouterSpec) -> Iterator[str]:
+    """Packets between strangers, as those of chains, are never translated: do not spend connection tracking on them."""
+    subnets = _subnets(spec)
+    own = [str(spec.external.ip)] if spec.external else []
+    known = ", ".join([*subnets, *own, *map(str, sorted(spec.floating))])
+    yield "chain strangers { type filter hook prerouting priority raw; policy accept;"
+    if subnets:
+        yield f"ip saddr != {{ {', '.join(subnets)} }} ip daddr != {{ {known} }} notrack"
+    yield "}"
+
+
+def _source_rules(spec: RouterSpec) -> Iterator[str]:
+    subnets = _subnets(spec)
+    if not spec.external or not subnets:
+        return
+    inner = f"ip saddr {{ {', '.join(subnets)} }}"
+    for outer, inside in sorted(spec.floating.items()):
+        yield f'oifname "{_OUTSIDE}" ip saddr {inside} snat to {outer}'
+    yield f'oifname "{_OUTSIDE}" {inner} snat to {spec.external.ip}'
+    if spec.floating:
+        yield f'oifname != "{_OUTSIDE}" {inner} ct status dnat masquerade'

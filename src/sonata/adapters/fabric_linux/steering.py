@@ -1,0 +1,88 @@
+"""Service function chains in PoPs; they follow when interfaces come, change and go."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from sonata.adapters.fabric_linux import chain_rules
+from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.world import World
+from sonata.errors import InvalidInput, NotFound
+from sonata.ports.fabric import EXTERNAL, ChainSpec
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Chain:
+    number: int
+    spec: ChainSpec
+    rules: str
+
+
+class LinuxSteering:
+    """Implements `ports.fabric.Steering`."""
+
+    def __init__(self, world: World, nftables: Nftables) -> None:
+        self._world = world
+        self._nftables = nftables
+        self._chains: dict[str, _Chain] = {}
+
+    def set_chain(self, chain: ChainSpec) -> None:
+        """Steer, or change to this specification; other chains are untouched."""
+        self._check(chain)
+        standing = self._chains.get(chain.id)
+        if standing and standing.spec.pop != chain.pop:
+            self.remove_chain(chain.id)
+            standing = None
+        number = standing.number if standing else self._world.new_index()
+        rules = chain_rules.render(number, chain, self._surroundings(chain.pop))
+        self._nftables.load(self._world.pop(chain.pop).netspace, rules)
+        self._chains[chain.id] = _Chain(number, chain, rules)
+
+    def remove_chain(self, chain_id: str) -> None:
+        """Undo exactly what `set_chain` did."""
+        if chain := self._chains.pop(chain_id, None):
+            netspace = self._world.pop(chain.spec.pop).netspace
+            self._nftables.load(netspace, chain_rules.remove(chain.number) + "\n")
+
+    def refresh(self, pop: str) -> None:
+        """Bring a PoP's chains in line with its interfaces."""
+        chains = [chain for chain in self._chains.values() if chain.spec.pop == pop]
+        if not chains:
+            return
+        around = self._surroundings(pop)
+        for chain in chains:
+            # Always loaded: an interface that was replaced has taken its rules along, under the same name or not.
+            chain.rules = chain_rules.render(chain.number, chain.spec, around)
+        self._nftables.load(self._world.pop(pop).netspace, "".join(chain.rules for chain in chains))
+        logger.debug("chains follow the interfaces", extra={"pop": pop, "chains": len(chains)})
+
+    def drop_contents(self, pops: Sequence[str]) -> None:
+        """Forget the chains of PoPs that are about to go."""
+        for chain_id in [name for name, chain in self._chains.items() if chain.spec.pop in pops]:
+            del self._chains[chain_id]
+
+    def _check(self, chain: ChainSpec) -> None:
+        self._world.pop(chain.pop)
+        if not chain.hops or not chain.classifiers:
+            raise InvalidInput(f"chain `{chain.id}` needs at least one hop and one classifier")
+        named = {port.port_id for hop in chain.hops for port in (hop.ingress, hop.egress)}
+        named |= {classifier.source_port_id for classifier in chain.classifiers}
+        for port in sorted(named - {""}):
+            standing = self._world.ports.get(port)
+            if standing is None or standing.spec.pop != chain.pop:
+                raise NotFound(f"chain `{chain.id}` names port `{port}`, which is not in PoP `{chain.pop}`")
+
+    def _surroundings(self, pop: str) -> chain_rules.Surroundings:
+        ports = {name: port for name, port in self._world.ports.items() if port.spec.pop == pop}
+        links = [link.cable.a.ifname for link in self._world.links.values() if pop in (link.spec.a, link.spec.b)]
+        access = [port.cable.a.ifname for port in ports.values() if port.spec.network == EXTERNAL]
+        return chain_rules.Surroundings(
+            interfaces={name: port.cable.a.ifname for name, port in ports.items()},
+            addresses={name: [IPv4Network(value.ip) for value in port.spec.addresses] for name, port in ports.items()},
+            edge=[*links, *access],
+        )

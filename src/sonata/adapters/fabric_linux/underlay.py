@@ -1,0 +1,222 @@
+"""PoPs, the links between them, and the routes over them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import chain
+
+from sonata._lib.netlink import Request
+from sonata.adapters.fabric_linux import requests
+from sonata.adapters.fabric_linux.cable import Cable, Cables, End
+from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, apply_each, create
+from sonata.adapters.fabric_linux.world import Bridge, Link, Pop, World
+from sonata.errors import AdapterError, Conflict, NotFound
+from sonata.model.topology import Impairment
+from sonata.ports.fabric import EXTERNAL, LinkSpec, LinkStatus, NetworkSpec, PopSpec
+
+_UNDERLAY_MTU = 1600
+_EXTERNAL_IFNAME = "ext"
+_NO_PROTOCOL, _ALL_PROTOCOLS = 0, 3
+
+
+class LinuxUnderlay:
+    """Implements `ports.fabric.Underlay`.
+
+    Args:
+        drop_contents: drops what other parts keep in PoPs: machines' ports, spans, routers, chains.
+        restore_port: makes a machine's addresses and routes anew after its interface was replaced.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        cables: Cables,
+        *,
+        drop_contents: Callable[[Sequence[str]], None],
+        restore_port: Callable[[str], None],
+    ) -> None:
+        self._world = world
+        self._cables = cables
+        self._drop_contents = drop_contents
+        self._restore_port = restore_port
+
+    def add_pops(self, pops: Sequence[PopSpec]) -> None:
+        """Create namespaces with router, external bridge, forwarding on, IPv6 off."""
+        missing = [spec for spec in pops if not self._stands(spec)]
+        netspaces = create([spec.name for spec in missing], ROUTER_SETTINGS)
+        made = [
+            Pop(spec, netspace, {EXTERNAL: self._external_bridge(spec)})
+            for spec, netspace in zip(missing, netspaces, strict=True)
+        ]
+        try:
+            apply_each((pop.netspace, request) for pop in made for request in _external_requests(pop))
+        except AdapterError:
+            for pop in made:
+                pop.netspace.close()
+            raise
+        self._world.pops.update({pop.spec.name: pop for pop in made})
+
+    def remove_pops(self, names: Sequence[str]) -> None:
+        """Drop PoPs and all that is in them."""
+        doomed = [name for name in dict.fromkeys(names) if name in self._world.pops]
+        self._drop_contents(doomed)
+        attached = [name for name, link in self._world.links.items() if link.spec.a in doomed or link.spec.b in doomed]
+        self.remove_links(attached)
+        for name in doomed:
+            self._world.pops.pop(name).netspace.close()
+
+    def add_links(self, links: Sequence[LinkSpec]) -> None:
+        """Create links; packets pass with the declared impairment at return."""
+        missing = [spec for spec in links if not self._link_stands(spec)]
+        laid = {spec.name: Link(spec, self._plan(spec)) for spec in missing}
+        self._cables.lay([link.cable for link in laid.values()])
+        apply_each(chain.from_iterable(_neighbours(link) for link in laid.values()))
+        self._world.links.update(laid)
+        self._interfaces_changed(laid.values())
+
+    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+        """Change a link while packets flow; also takes the id of an impaired port's access link."""
+        if name in self._world.links:
+            link = self._world.links[name]
+            if self._cables.change(link.cable, impairment, up=up):
+                self._restore_routes(link)
+                self._interfaces_changed([link])
+        elif name in self._world.ports:
+            port = self._world.ports[name]
+            if self._cables.change(port.cable, impairment, up=up):
+                self._restore_port(name)
+                self._world.interfaces_changed(port.spec.pop)
+        else:
+            known = ", ".join(sorted(self._world.links)[:10])
+            raise NotFound(f"no link `{name}`", hint=f"links are {known}" if known else "there are no links")
+
+    def remove_links(self, names: Sequence[str]) -> None:
+        """Drop links."""
+        doomed = [self._world.links.pop(name) for name in names if name in self._world.links]
+        self._cables.cut([link.cable for link in doomed])
+        self._forget_routes(doomed)
+        self._interfaces_changed(doomed)
+
+    def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
+        """Make these the PoP's routes to the other PoPs: destination network to next hop address."""
+        standing = self._world.pop(pop)
+        dead = self._dead_networks(pop)
+        gone = [
+            requests.delete_route_via(destination, gateway)
+            for destination, gateway in standing.routes.items()
+            if destination not in routes
+        ]
+        new = [
+            requests.route_via(destination, gateway)
+            for destination, gateway in routes.items()
+            if standing.routes.get(destination) != gateway and not (dead and _within(gateway, dead))
+        ]
+        standing.netspace.apply(gone + new)
+        standing.routes = dict(routes)
+
+    def packet_socket(self, link: str) -> socket.socket:
+        """A packet socket that sees both directions of a link, taken where it leaves its PoP `a`."""
+        if link not in self._world.links:
+            raise NotFound(f"no link `{link}`", hint="links are those of the topology")
+        end = self._world.links[link].cable.a
+        with end.netspace.entered():
+            tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NO_PROTOCOL)
+        tap.bind((end.ifname, _ALL_PROTOCOLS))
+        return tap
+
+    def link_status(self) -> Sequence[LinkStatus]:
+        """Status of all links and of all impaired access links, by name."""
+        links = [link.cable for link in self._world.links.values()]
+        access = [port.cable for port in self._world.ports.values() if not _is_plain(port.cable)]
+        return sorted(self._cables.statuses([*links, *access]), key=lambda status: status.name)
+
+    def _stands(self, spec: PopSpec) -> bool:
+        pop = self._world.pops.get(spec.name)
+        if pop and pop.spec != spec:
+            raise Conflict(f"PoP `{spec.name}` stands with the external address {pop.spec.external}")
+        return pop is not None
+
+    def _link_stands(self, spec: LinkSpec) -> bool:
+        for pop in (spec.a, spec.b):
+            self._world.pop(pop)
+        link = self._world.links.get(spec.name)
+        if link and link.spec != spec:
+            raise Conflict(f"link `{spec.name}` stands otherwise", hint="change its impairment by `set_link`")
+        return link is not None
+
+    def _external_bridge(self, spec: PopSpec) -> Bridge:
+        return Bridge(self._world.new_index(), _EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
+
+    def _plan(self, spec: LinkSpec) -> Cable:
+        ifname = f"l{self._world.new_index()}"
+        a, b = (
+            End(self._world.pop(pop).netspace, ifname, _UNDERLAY_MTU, _mac(address), addresses=(address,))
+            for pop, address in _feet(spec)
+        )
+        return Cable(spec.name, a, b, spec.impairment)
+
+    def _dead_networks(self, pop: str) -> list[IPv4Network]:
+        return [
+            address.network
+            for link in self._world.links.values()
+            if not link.cable.up
+            for name, address in _feet(link.spec)
+            if name == pop
+        ]
+
+    def _restore_routes(self, link: Link) -> None:
+        """Interfaces that were down or replaced have lost their neighbours and the routes over them."""
+        if not link.cable.up:
+            return
+        apply_each(_neighbours(link))
+        for name, near in _feet(link.spec):
+            pop = self._world.pop(name)
+            over_link = [(to, over) for to, over in pop.routes.items() if over in near.network]
+            pop.netspace.apply([requests.route_via(to, over) for to, over in over_link])
+
+    def _forget_routes(self, links: Iterable[Link]) -> None:
+        for link in links:
+            for name, near in _feet(link.spec):
+                pop = self._world.pops[name]
+                pop.routes = {to: over for to, over in pop.routes.items() if over not in near.network}
+
+    def _interfaces_changed(self, links: Iterable[Link]) -> None:
+        for pop in {name for link in links for name in (link.spec.a, link.spec.b)}:
+            if pop in self._world.pops:
+                self._world.interfaces_changed(pop)
+
+
+def _external_requests(pop: Pop) -> list[Request]:
+    bridge = pop.bridges[EXTERNAL]
+    mac = "0a:00:" + pop.spec.external.ip.packed.hex(":")
+    return [
+        requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=mac),
+        requests.address(bridge.index, bridge.ifname, pop.spec.external),
+    ]
+
+
+def _feet(spec: LinkSpec) -> tuple[tuple[str, IPv4Interface], tuple[str, IPv4Interface]]:
+    """A link's PoPs with its address in each."""
+    return (spec.a, spec.address_a), (spec.b, spec.address_b)
+
+
+def _mac(address: IPv4Interface) -> str:
+    return "0a:01:" + address.ip.packed.hex(":")
+
+
+def _neighbours(link: Link) -> Iterator[tuple[Netspace, Request]]:
+    """Both ends know each other: resolving addresses would cost a round trip, and could be lost."""
+    (near, index), (far, far_index) = link.cable.ends()
+    here, there = link.spec.address_a, link.spec.address_b
+    yield near.netspace, requests.neighbour(index, there.ip, far.mac, permanent=True)
+    yield far.netspace, requests.neighbour(far_index, here.ip, near.mac, permanent=True)
+
+
+def _within(gateway: IPv4Address, networks: Sequence[IPv4Network]) -> bool:
+    return any(gateway in network for network in networks)
+
+
+def _is_plain(cable: Cable) -> bool:
+    return cable.up and cable.impairment.is_clean

@@ -1,0 +1,288 @@
+"""The wire process: carries frames between pairs of TAPs and makes them late, jittery or lost.
+
+Run as a program by `wire_client`, never imported for its loop by the fabric. It needs the standard library alone, so
+that it starts in a few milliseconds. Its one argument is the descriptor of a SOCK_SEQPACKET socket over which it gets
+its orders as JSON, with the TAPs' descriptors beside; it ends when that socket is closed.
+
+Orders (each is answered by `{"ok": true, ...}` or `{"ok": false, "error": ...}`):
+    {"do": "add", "links": [{"id", "delay_s", "jitter_s", "loss"}]}     two descriptors per link, a then b
+    {"do": "set", "id", "delay_s", "jitter_s", "loss"}
+    {"do": "remove", "ids": [...]}
+    {"do": "statistics", "ids": [...]}      answers `statistics`: [forwarded, dropped, overruns] by id
+
+Frames carry a virtio-net header. While a link loses nothing, the kernel may hand over TCP segments of 64 kB unsplit;
+on lossy links it may not, so that one lost frame is one lost frame.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import gc
+import heapq
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from collections import deque
+from contextlib import suppress
+from random import Random
+from time import monotonic
+from typing import Any
+
+MAX_MESSAGE_BYTES = 160_000
+MAX_LINKS_PER_MESSAGE = 100
+
+_PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29
+_TIMER_SLACK_NS = 1_000
+_TUNSETOFFLOAD = 0x400454D0
+_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN = 1, 2, 4, 8
+_OFFLOADS = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
+_CLOCK_MONOTONIC, _TFD_TIMER_ABSTIME, _TFD_FLAGS = 1, 1, os.O_NONBLOCK | os.O_CLOEXEC
+_FRAME_BYTES = 66_000
+_FRAMES_PER_TURN = 64
+_QUEUE_BYTES = 64 << 20
+_QUEUE_FRAMES = 100_000
+_NICENESS = -10
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Timer:
+    """A timerfd on the monotonic clock: microseconds where epoll's own time-out knows milliseconds."""
+
+    def __init__(self) -> None:
+        self.descriptor = _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_FLAGS)
+        if self.descriptor < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._due = 0.0
+
+    def set(self, due: float) -> None:
+        """Fire at this time of the monotonic clock in seconds; 0 means never."""
+        if due == self._due:
+            return
+        self._due = due
+        nanoseconds = max(1, int(due * 1e9)) if due else 0
+        spec = struct.pack("=qqqq", 0, 0, nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000)
+        _libc.timerfd_settime(self.descriptor, _TFD_TIMER_ABSTIME, spec, None)
+
+    def clear(self) -> None:
+        """Take note that it has fired."""
+        self._due = 0.0
+        with suppress(BlockingIOError):
+            os.read(self.descriptor, 8)
+
+
+class Direction:
+    """One direction of a link: a queue of frames with the time at which each is due."""
+
+    __slots__ = (
+        "delay_s",
+        "dropped",
+        "forwarded",
+        "jitter_s",
+        "last_due",
+        "loss",
+        "overruns",
+        "queue",
+        "queued_bytes",
+        "random",
+        "source",
+        "target",
+    )
+
+    def __init__(self, source: int, target: int, seed: str) -> None:
+        self.source, self.target = source, target
+        self.random = Random(seed)  # noqa: S311  a repeatable run is the aim
+        self.delay_s = self.jitter_s = self.loss = self.last_due = 0.0
+        self.queue: deque[tuple[float, bytes]] = deque()
+        self.queued_bytes = self.forwarded = self.dropped = self.overruns = 0
+
+    def receive(self) -> bool:
+        """Take the frames that wait, at most a turn's worth; whether the queue has become non-empty."""
+        was_empty = not self.queue
+        for _ in range(_FRAMES_PER_TURN):
+            try:
+                frame = os.read(self.source, _FRAME_BYTES)
+            except BlockingIOError:
+                break
+            if self.loss and self.random.random() < self.loss:
+                self.dropped += 1
+            else:
+                self._enqueue(frame)
+        return was_empty and bool(self.queue)
+
+    def deliver(self, now: float) -> None:
+        """Hand over all frames that are due."""
+        queue = self.queue
+        while queue and queue[0][0] <= now:
+            frame = queue.popleft()[1]
+            self.queued_bytes -= len(frame)
+            try:
+                os.write(self.target, frame)
+            except OSError:  # the other end is down: as with a pulled cable the frame is gone
+                continue
+            self.forwarded += 1
+
+    def _enqueue(self, frame: bytes) -> None:
+        if self.queued_bytes > _QUEUE_BYTES or len(self.queue) >= _QUEUE_FRAMES:
+            self.overruns += 1
+            return
+        due = monotonic() + self.delay_s
+        if self.jitter_s:
+            due += max(-self.delay_s, self.random.gauss(0.0, self.jitter_s))
+        self.last_due = due = max(due, self.last_due)  # never before the frame ahead: order is kept
+        self.queue.append((due, frame))
+        self.queued_bytes += len(frame)
+
+
+class Link:
+    """Two directions between two TAPs."""
+
+    def __init__(self, name: str, a: int, b: int) -> None:
+        self.ends = (a, b)
+        self.directions = (Direction(a, b, f"{name}>"), Direction(b, a, f"{name}<"))
+
+    def impair(self, order: dict[str, Any]) -> None:
+        """Apply the values of an order from now on; frames under way keep their time."""
+        for direction in self.directions:
+            direction.delay_s = float(order["delay_s"])
+            direction.jitter_s = float(order["jitter_s"])
+            direction.loss = float(order["loss"])
+        for end in self.ends:
+            fcntl.ioctl(end, _TUNSETOFFLOAD, 0 if order["loss"] else _OFFLOADS)
+
+    def statistics(self) -> list[int]:
+        """Frames forwarded, lost on purpose, and lost since a queue was full."""
+        there, back = self.directions
+        return [
+            there.forwarded + back.forwarded,
+            there.dropped + back.dropped,
+            there.overruns + back.overruns,
+        ]
+
+    def close(self) -> None:
+        """Close both TAPs."""
+        for end in self.ends:
+            os.close(end)
+
+
+class Wire:
+    """The event loop over all links."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._epoll = select.epoll()
+        self._timer = Timer()
+        self._links: dict[str, Link] = {}
+        self._sources: dict[int, Direction] = {}
+        self._waiting: list[tuple[float, int, Direction]] = []
+        self._ticket = 0
+        for descriptor in (control.fileno(), self._timer.descriptor):
+            self._epoll.register(descriptor, select.EPOLLIN)
+
+    def run(self) -> None:
+        """Carry frames until the control socket is closed."""
+        control, timer = self._control.fileno(), self._timer.descriptor
+        while True:
+            for descriptor, events in self._epoll.poll():
+                if descriptor == timer:
+                    self._timer.clear()
+                elif descriptor == control:
+                    if not self._obey():
+                        return
+                else:
+                    self._receive(descriptor, events)
+            self._deliver()
+
+    def _receive(self, descriptor: int, events: int) -> None:
+        direction = self._sources.get(descriptor)
+        if direction is None:
+            return
+        try:
+            if direction.receive():
+                self._wait_for(direction)
+        except OSError:  # the interface was deleted; the order to forget the link follows
+            events |= select.EPOLLERR
+        if events & select.EPOLLERR:
+            self._forget_source(descriptor)
+
+    def _wait_for(self, direction: Direction) -> None:
+        self._ticket += 1
+        heapq.heappush(self._waiting, (direction.queue[0][0], self._ticket, direction))
+
+    def _deliver(self) -> None:
+        waiting = self._waiting
+        now = monotonic()
+        while waiting and waiting[0][0] <= now:
+            direction = heapq.heappop(waiting)[2]
+            direction.deliver(now)
+            if direction.queue:
+                self._wait_for(direction)
+        self._timer.set(waiting[0][0] if waiting else 0.0)
+
+    def _obey(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 2 * MAX_LINKS_PER_MESSAGE)
+        if not message:
+            return False
+        order = json.loads(message)
+        try:
+            answer = getattr(self, f"_do_{order['do']}")(order, list(descriptors))
+        except (OSError, KeyError, ValueError) as error:
+            answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+        try:
+            self._control.send(json.dumps({"ok": True, **answer}).encode())
+        except BrokenPipeError:
+            return False
+        return True
+
+    def _do_add(self, order: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        for position, wanted in enumerate(order["links"]):
+            a, b = descriptors[2 * position : 2 * position + 2]
+            link = self._links[wanted["id"]] = Link(wanted["id"], a, b)
+            link.impair(wanted)
+            for direction in link.directions:
+                os.set_blocking(direction.source, False)
+                self._sources[direction.source] = direction
+                self._epoll.register(direction.source, select.EPOLLIN)
+        return {}
+
+    def _do_set(self, order: dict[str, Any], _descriptors: list[int]) -> dict[str, Any]:
+        self._links[order["id"]].impair(order)
+        return {}
+
+    def _do_remove(self, order: dict[str, Any], _descriptors: list[int]) -> dict[str, Any]:
+        for link in [self._links.pop(name) for name in order["ids"] if name in self._links]:
+            for end, direction in zip(link.ends, link.directions, strict=True):
+                self._forget_source(end)
+                direction.queue.clear()
+            self._waiting = [entry for entry in self._waiting if entry[2] not in link.directions]
+            link.close()
+        heapq.heapify(self._waiting)
+        return {}
+
+    def _do_statistics(self, order: dict[str, Any], _descriptors: list[int]) -> dict[str, Any]:
+        known = [name for name in order["ids"] if name in self._links]
+        return {"statistics": {name: self._links[name].statistics() for name in known}}
+
+    def _forget_source(self, descriptor: int) -> None:
+        if self._sources.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+
+def main() -> None:
+    """Enter the loop; the descriptor of the control socket is the first argument."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc.prctl(_PR_SET_TIMERSLACK, _TIMER_SLACK_NS, 0, 0, 0)
+    with suppress(PermissionError):
+        os.nice(_NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end is ours
+    gc.disable()  # nothing here is cyclic, and a collection would be heard on every link
+    Wire(socket.socket(fileno=int(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    main()

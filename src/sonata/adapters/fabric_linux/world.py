@@ -1,0 +1,127 @@
+"""What stands at the moment, shared by the parts of the fabric. Values only; the parts act."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+
+from sonata.adapters.fabric_linux.cable import Cable
+from sonata.adapters.fabric_linux.netspace import Netspace
+from sonata.errors import NotFound
+from sonata.ports.fabric import LinkSpec, NetworkSpec, PopSpec, PortSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A network's bridge in a PoP."""
+
+    index: int
+    ifname: str
+    spec: NetworkSpec
+
+
+@dataclass(slots=True)
+class Pop:
+    """A PoP that stands, with its bridges by network id and its routes to other PoPs."""
+
+    spec: PopSpec
+    netspace: Netspace
+    bridges: dict[str, Bridge] = field(default_factory=dict)
+    routes: dict[IPv4Network, IPv4Address] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Link:
+    """An underlay link that stands."""
+
+    spec: LinkSpec
+    cable: Cable
+
+
+@dataclass(slots=True)
+class Port:
+    """A machine's port that stands."""
+
+    spec: PortSpec
+    cable: Cable
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine's namespace with its ports by id.
+
+    Args:
+        routing: bodies of the routes and rules that we made in it, with their subject.
+    """
+
+    netspace: Netspace
+    ports: dict[str, Port] = field(default_factory=dict)
+    routing: dict[bytes, str] = field(default_factory=dict)
+
+
+class World:
+    """Everything that stands, by name."""
+
+    def __init__(self) -> None:
+        self.pops: dict[str, Pop] = {}
+        self.links: dict[str, Link] = {}
+        self.machines: dict[str, Machine] = {}
+        self.ports: dict[str, Port] = {}
+        self.on_interfaces_changed: list[Callable[[str], None]] = []
+        # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
+        self._indexes = itertools.count(16)
+
+    def new_index(self) -> int:
+        """An interface index, and number for a name, that was never used before."""
+        return next(self._indexes)
+
+    def pop(self, name: str) -> Pop:
+        """The PoP of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if name not in self.pops:
+            raise NotFound(f"no PoP `{name}` in the data plane", hint=_choices("PoPs", self.pops))
+        return self.pops[name]
+
+    def machine(self, name: str) -> Machine:
+        """The machine of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if name not in self.machines:
+            raise NotFound(f"no machine `{name}` in the data plane")
+        return self.machines[name]
+
+    def bridge(self, pop: str, network: str) -> Bridge:
+        """The bridge of a network in a PoP.
+
+        Raises:
+            NotFound: there is none.
+        """
+        bridges = self.pop(pop).bridges
+        if network not in bridges:
+            raise NotFound(f"no network `{network}` in PoP `{pop}`", hint=_choices("networks", bridges))
+        return bridges[network]
+
+    def close(self) -> None:
+        """Let go of all namespaces and forget everything."""
+        for machine in self.machines.values():
+            machine.netspace.close()
+        for pop in self.pops.values():
+            pop.netspace.close()
+        for known in (self.pops, self.links, self.machines, self.ports):
+            known.clear()
+
+    def interfaces_changed(self, pop: str) -> None:
+        """Tell those who depend on a PoP's interfaces that some were added, replaced or removed."""
+        for listener in self.on_interfaces_changed:
+            listener(pop)
+
+
+def _choices(what: str, known: dict[str, Pop] | dict[str, Bridge]) -> str:
+    return f"{what} are {', '.join(sorted(known)[:10])}" if known else f"there are no {what}"

@@ -1,0 +1,1 @@
+"""Alembic migrations of `sonata.db`, run at start."""

@@ -1,0 +1,132 @@
+"""Calls to one OpenStack: one openstacksdk connection (login, token renewal, catalogue, discovery), one error mapping.
+
+Synchronous and thread-safe; `vim` runs it in threads. Requests are written out as the API reference has them, so that
+an error can name the call that failed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import openstack
+from keystoneauth1 import exceptions as keystone
+from openstack import exceptions as sdk
+
+from sonata.adapters.vim_openstack.faults import error_of_answer, error_of_session
+from sonata.errors import PermanentError
+
+TIMEOUT_S = 10
+Service = Literal["compute", "network", "image"]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where an OpenStack is and who we are there; the password shows in no representation."""
+
+    auth_url: str
+    username: str
+    password: str = field(repr=False)
+    project: str
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    region: str | None = None
+    verify: bool | str = True
+
+
+class Calls:
+    """GET, POST, PUT and DELETE on the services of one VIM."""
+
+    def __init__(self, vim: str, login: Login) -> None:
+        self.vim = vim
+        self._login = login
+        self._lock = threading.Lock()
+        self._connection: Any = None
+
+    def get(self, service: Service, path: str, *, microversion: str | None = None, **filters: str) -> Document:
+        """GET a document."""
+        return self._call(service, "GET", path, params=filters, microversion=microversion)
+
+    def list(self, service: Service, path: str, *, key: str = "", **filters: str) -> list[Document]:
+        """GET all objects of a collection, following pages; `key` is its name in the answer if not the path's end."""
+        key = key or path.rpartition("/")[2]
+        found: list[Document] = []
+        marker: dict[str, str] = {}
+        while True:
+            page = self.get(service, path, **filters, **marker)
+            found += page[key]
+            if not page[key] or not _has_next(page, key):
+                return found
+            marker = {"marker": page[key][-1]["id"]}
+
+    def post(self, service: Service, path: str, body: Document) -> Document:
+        """POST a document."""
+        return self._call(service, "POST", path, json=body)
+
+    def put(self, service: Service, path: str, body: Document) -> Document:
+        """PUT a document."""
+        return self._call(service, "PUT", path, json=body)
+
+    def delete(self, service: Service, path: str) -> None:
+        """DELETE an object."""
+        self._call(service, "DELETE", path)
+
+    def close(self) -> None:
+        """Release the connection."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _call(self, service: Service, method: str, path: str, **arguments: Any) -> Document:
+        call = f"{method} {path}"
+        try:
+            proxy = getattr(self._connected(), service)
+            response = proxy.request(path, method, **arguments)
+        except (keystone.ClientException, sdk.SDKException) as error:
+            raise error_of_session(self.vim, call, error) from error
+        if response.status_code >= 400:
+            raise error_of_answer(self.vim, call, response.status_code, response.headers, response.text)
+        return self._document(call, response)
+
+    def _document(self, call: str, response: Any) -> Document:
+        if not response.content:
+            return {}
+        try:
+            document = response.json()
+        except ValueError as error:
+            answer = response.text[:200]
+            raise PermanentError(f"VIM `{self.vim}` answered no JSON to `{call}`", call=call, answer=answer) from error
+        if not isinstance(document, dict):
+            raise PermanentError(
+                f"VIM `{self.vim}` answered no object to `{call}`", call=call, answer=str(document)[:200]
+            )
+        return document
+
+    def _connected(self) -> Any:
+        """The connection, made at first use and never from the environment or clouds.yaml."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = openstack.connect(
+                    load_yaml_config=False,
+                    load_envvars=False,
+                    auth_type="v3password",
+                    auth_url=self._login.auth_url,
+                    username=self._login.username,
+                    password=self._login.password,
+                    project_name=self._login.project,
+                    user_domain_name=self._login.user_domain,
+                    project_domain_name=self._login.project_domain,
+                    region_name=self._login.region,
+                    verify=self._login.verify,
+                    api_timeout=TIMEOUT_S,
+                    app_name="sonata",
+                )
+            return self._connection
+
+
+def _has_next(page: Mapping[str, Any], key: str) -> bool:
+    return any(link.get("rel") == "next" for link in page.get(f"{key}_links", ()))

@@ -1,0 +1,5 @@
+"""Durable workflows on DBOS."""
+
+from sonata.adapters.workflow_dbos.workflows import DbosWorkflows
+
+__all__ = ["DbosWorkflows"]

@@ -1,0 +1,177 @@
+"""The emulator's own HTTP API, served under `/emulator/v1`: topology, links, machines, the wide area.
+
+Every request carries `Authorization: Bearer TOKEN`. One token opens everything; another one, for wide area managers,
+opens `/wan` alone.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from sonata.api.emulator.errors import problem, unknown_path
+from sonata.api.emulator.json import JsonResponse, body_of
+from sonata.api.emulator.wan import WanApi
+from sonata.emulator.capture import MAX_SECONDS, pcap_stream
+from sonata.emulator.emulation import Emulation
+from sonata.errors import InvalidInput, SonataError, Unauthorised
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `PATCH /links/NAME`: fields that are not given stay as they are."""
+
+    delay_s: float | msgspec.UnsetType = msgspec.UNSET
+    jitter_s: float | msgspec.UnsetType = msgspec.UNSET
+    loss: float | msgspec.UnsetType = msgspec.UNSET
+    rate_bps: float | msgspec.UnsetType | None = msgspec.UNSET
+    up: bool | None = None
+
+
+class Command(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /exec`: what to run where; `stdin` is base64."""
+
+    name: str
+    argv: list[str]
+    stdin: bytes = b""
+
+
+class EmulatorApi:
+    """Handlers over one emulation."""
+
+    def __init__(self, emulation: Emulation) -> None:
+        self._emulation = emulation
+
+    def routes(self, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+        """Routes, each behind the guard."""
+        return [
+            Route("/status", guard(self.status)),
+            Route("/topology", guard(self.topology)),
+            Route("/links", guard(self.links)),
+            Route("/links/{name}", guard(self.change_link), methods=["PATCH"]),
+            Route("/links/{name}/capture", guard(self.capture)),
+            Route("/endpoints", guard(self.endpoints)),
+            Route("/machines", guard(self.machines)),
+            Route("/machines/{name:path}/counters", guard(self.counters)),
+            Route("/exec", guard(self.exec), methods=["POST"]),
+        ]
+
+    async def status(self, request: Request) -> Response:
+        """What runs, and which limits are not enforced."""
+        topology = self._emulation.topology
+        runtime = self._emulation.runtime
+        return JsonResponse(
+            {
+                "name": topology.name,
+                "pops": len(topology.pops),
+                "links": len(topology.links),
+                "endpoints": len(topology.endpoints),
+                "connections": len(self._emulation.wan.connections()),
+                "runtime": runtime.name,
+                "unenforced": runtime.unenforced,
+            }
+        )
+
+    async def topology(self, request: Request) -> Response:
+        """The topology as it was declared."""
+        return JsonResponse(self._emulation.topology)
+
+    async def links(self, request: Request) -> Response:
+        """All links, and impaired access links, as they are."""
+        ends = {state.name: state.link for state in self._emulation.links}
+        rows = []
+        for status in await self._emulation.links.status():
+            link = ends.get(status.name)
+            row = {"name": status.name, "a": link.a if link else None, "b": link.b if link else None}
+            rows.append(row | msgspec.to_builtins(status))
+        return JsonResponse(rows)
+
+    async def change_link(self, request: Request) -> Response:
+        """Change a link while packets flow."""
+        change = await body_of(request, LinkChange)
+        values = {
+            field: value
+            for field in ("delay_s", "jitter_s", "loss", "rate_bps")
+            if (value := getattr(change, field)) is not msgspec.UNSET
+        }
+        await self._emulation.links.set(request.path_params["name"], values, up=change.up)
+        return Response(status_code=204)
+
+    async def capture(self, request: Request) -> Response:
+        """Stream the packets of a link as pcap for `seconds`, or until the client goes."""
+        seconds = _seconds(request.query_params.get("seconds"))
+        tap = await self._emulation.capture(request.path_params["name"])
+        return StreamingResponse(pcap_stream(tap, seconds), media_type="application/vnd.tcpdump.pcap")
+
+    async def endpoints(self, request: Request) -> Response:
+        """Hosts outside of the PoPs."""
+        rows = [
+            {
+                "name": state.endpoint.name,
+                "pop": state.endpoint.attach,
+                "address": state.address.ip,
+                "image": state.image.name,
+                "status": state.status,
+                "reason": state.ended,
+                "delay_s": state.endpoint.impairment.delay_s,
+            }
+            for state in self._emulation.endpoints
+        ]
+        return JsonResponse(rows)
+
+    async def machines(self, request: Request) -> Response:
+        """Everything that commands can be run in: endpoints and servers."""
+        return JsonResponse(self._emulation.machines())
+
+    async def counters(self, request: Request) -> Response:
+        """Counters of a machine's ports, by port id."""
+        return JsonResponse(await self._emulation.counters(request.path_params["name"]))
+
+    async def exec(self, request: Request) -> Response:
+        """Run a command and answer with its exit status and output, base64."""
+        command = await body_of(request, Command)
+        if not command.argv:
+            raise InvalidInput("no command given", hint='put it into `argv`, e.g. ["ip", "address"]')
+        status, out, err = await self._emulation.exec(command.name, command.argv, command.stdin)
+        return JsonResponse({"status": status, "stdout": out, "stderr": err})
+
+
+def emulator_app(emulation: Emulation, *, token: str, wan_token: str) -> Starlette:
+    """The ASGI application; mount it under `/emulator/v1`."""
+    routes = EmulatorApi(emulation).routes(_guard(token)) + WanApi(emulation.wan).routes(_guard(token, wan_token))
+    return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
+
+
+def _guard(*tokens: str) -> Callable[[Handler], Handler]:
+    """A decorator that lets requests with one of these tokens through."""
+
+    def guard(handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+            if not sum(hmac.compare_digest(given, token.encode()) for token in tokens):
+                raise Unauthorised(
+                    "the token is missing, wrong, or does not open this part", hint="see `sonata emu show`"
+                )
+            return await handler(request)
+
+        return guarded
+
+    return guard
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        seconds = float(text or MAX_SECONDS)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise InvalidInput(f"`seconds` must be a number above 0 and at most {MAX_SECONDS:g}")
+    return seconds

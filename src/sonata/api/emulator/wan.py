@@ -1,0 +1,68 @@
+"""The wide area manager's part of the emulator's API, under `/emulator/v1/wan`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from sonata.api.emulator.json import JsonResponse, body_of
+from sonata.emulator.wan import Wan
+from sonata.ports.wim import ConnectionRequest
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /wan/connections`; `members` is network id by PoP."""
+
+    tag: str
+    members: dict[str, str]
+    rate_bps: float | None = None
+    max_delay_s: float | None = None
+
+
+class WanApi:
+    """Handlers over the wide area."""
+
+    def __init__(self, wan: Wan) -> None:
+        self._wan = wan
+
+    def routes(self, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+        """Routes, each behind the guard."""
+        return [
+            Route("/wan/graph", guard(self.graph)),
+            Route("/wan/connections", guard(self.list)),
+            Route("/wan/connections", guard(self.create), methods=["POST"]),
+            Route("/wan/connections/{id}", guard(self.show)),
+            Route("/wan/connections/{id}", guard(self.delete), methods=["DELETE"]),
+        ]
+
+    async def graph(self, request: Request) -> Response:
+        """PoPs, links that are up, endpoints."""
+        graph = self._wan.graph()
+        return JsonResponse({"pops": graph.pops, "edges": graph.edges, "endpoints": list(graph.endpoints.values())})
+
+    async def list(self, request: Request) -> Response:
+        """Connections, all or those whose tag begins with `tag_prefix`."""
+        return JsonResponse(self._wan.connections(request.query_params.get("tag_prefix", "")))
+
+    async def create(self, request: Request) -> Response:
+        """Join networks; the same tag gives the same connection."""
+        wanted = await body_of(request, NewConnection)
+        connection = await self._wan.connect(
+            ConnectionRequest(wanted.tag, wanted.members, wanted.rate_bps, wanted.max_delay_s)
+        )
+        return JsonResponse(connection, 201)
+
+    async def show(self, request: Request) -> Response:
+        """One connection."""
+        return JsonResponse(self._wan.get(request.path_params["id"]))
+
+    async def delete(self, request: Request) -> Response:
+        """Take a connection apart."""
+        await self._wan.disconnect(request.path_params["id"])
+        return Response(status_code=204)

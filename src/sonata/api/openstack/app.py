@@ -1,0 +1,87 @@
+"""One ASGI application for the OpenStack APIs of all PoPs: `/{pop}/{service}/...`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
+
+from sonata.api.openstack.call import OLDEST, Call, microversion_headers, microversion_of
+from sonata.api.openstack.compute import compute_routes
+from sonata.api.openstack.faults import supervised
+from sonata.api.openstack.identity import identity_routes
+from sonata.api.openstack.image import image_routes
+from sonata.api.openstack.network import network_routes
+from sonata.api.openstack.reply import Reply
+from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.tokens import REQUIRED, Token, Tokens
+from sonata.emulator.cloud import Cloud
+from sonata.errors import NotFound, Unauthorised
+
+
+def openstack_app(clouds: Mapping[str, Cloud], *, admin_password: str) -> Starlette:
+    """The OpenStack APIs of all PoPs; `clouds` may change while the application serves.
+
+    Args:
+        clouds: by PoP name, which is the first segment of each path.
+        admin_password: password of the user `admin` in every PoP.
+    """
+    return Starlette(routes=[Mount("/", app=Surface(clouds, admin_password))])
+
+
+class Surface:
+    """Finds cloud, service and handler of a request, and answers in the service's own form."""
+
+    def __init__(self, clouds: Mapping[str, Cloud], admin_password: str) -> None:
+        self._clouds = clouds
+        self._tokens = Tokens()
+        self._services: Mapping[str, Routes] = {
+            "identity": identity_routes(self._tokens, admin_password),
+            "compute": compute_routes(),
+            "network": network_routes(),
+            "image": image_routes(),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
+        pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
+        reply = await supervised(service, lambda: self._answer(request, pop, service, rest))
+        response = Response(reply.body, reply.status, {**_headers(service, reply), **reply.headers})
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, pop: str, service: str, path: str) -> Reply:
+        if pop not in self._clouds or service not in self._services:
+            raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
+        target, params = self._services[service].find(request.method, path)
+        caller = None if target.public else self._caller(request, pop)
+        version = microversion_of(request) if service == "compute" else OLDEST
+        reply = await target.handler(Call(self._clouds[pop], pop, service, request, params, caller, version))
+        if service == "compute":
+            return Reply(reply.body, reply.status, {**microversion_headers(version), **reply.headers})
+        return reply
+
+    def _caller(self, request: Request, pop: str) -> Token:
+        secret = request.headers.get("x-auth-token", "")
+        if not secret:
+            raise Unauthorised(REQUIRED)
+        return self._tokens.check(pop, secret)
+
+
+def _headers(service: str, reply: Reply) -> dict[str, str]:
+    """What every answer carries."""
+    request_id = f"req-{uuid.uuid4()}"
+    headers = {"x-openstack-request-id": request_id}
+    if service == "compute":
+        headers["x-compute-request-id"] = request_id
+    if reply.body:
+        headers["content-type"] = "application/json"
+    if reply.status == 401:
+        headers["www-authenticate"] = "Keystone"
+    return headers

@@ -1,0 +1,177 @@
+"""One request as handlers see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from sonata.api.openstack.faults import Forbidden, NotAcceptable
+from sonata.api.openstack.tokens import Token
+from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.entities import Entity
+from sonata.errors import InvalidInput, Unauthorised
+
+Microversion = tuple[int, int]
+OLDEST: Microversion = (2, 1)
+NEWEST: Microversion = (2, 96)
+LONGEST_BODY = 4 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to one service of one PoP.
+
+    Args:
+        service: `identity`, `compute`, `network` or `image`.
+        params: what the route's placeholders stand for.
+        caller: who asks; None at public routes.
+    """
+
+    cloud: Cloud
+    pop: str
+    service: str
+    request: Request
+    params: Mapping[str, str] = field(default_factory=dict)
+    caller: Token | None = None
+    microversion: Microversion = OLDEST
+
+    @property
+    def token(self) -> Token:
+        """Who asks.
+
+        Raises:
+            Unauthorised: nobody known.
+        """
+        if self.caller is None:
+            raise Unauthorised("The request you have made requires authentication.")
+        return self.caller
+
+    @property
+    def project_id(self) -> str:
+        """The project in which is asked."""
+        return self.token.project.id
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """Query parameters in their order, repeated ones included."""
+        return self.request.query_params.multi_items()
+
+    def first(self, name: str, default: str = "") -> str:
+        """The first value of a query parameter."""
+        return self.request.query_params.get(name, default)
+
+    def url(self, service: str, path: str = "") -> str:
+        """The address of something in this PoP, as the client reached us."""
+        base = self.request.base_url
+        return f"{base.scheme}://{base.netloc}{base.path.rstrip('/')}/{self.pop}/{service}{path}"
+
+    async def json(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises:
+            InvalidInput: it is none, or larger than 4 MiB.
+        """
+        document = await self._decoded()
+        if not isinstance(document, dict):
+            raise InvalidInput("Malformed request body: a JSON object is needed")
+        return document
+
+    async def json_list(self) -> list[Any]:
+        """The body as a JSON list.
+
+        Raises:
+            InvalidInput: it is none, or larger than 4 MiB.
+        """
+        document = await self._decoded()
+        if not isinstance(document, list):
+            raise InvalidInput("Malformed request body: a JSON list is needed")
+        return document
+
+    async def _decoded(self) -> Any:
+        body = bytearray()
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > LONGEST_BODY:
+                raise InvalidInput(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"Malformed request body: {error}") from None
+
+    async def member(self, name: str) -> dict[str, Any]:
+        """The object under one key of the body, as OpenStack wraps them.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        return inner(await self.json(), name)
+
+    def sees(self, entity: Entity) -> bool:
+        """Whether the caller may know of an object."""
+        if self.token.is_admin or entity.project_id in ("", self.project_id):
+            return True
+        return bool(getattr(entity, "shared", False) or getattr(entity, "external", False))
+
+    def require_admin(self, action: str) -> None:
+        """Refuse callers without the role `admin`.
+
+        Raises:
+            Forbidden: the caller has not got it.
+        """
+        if not self.token.is_admin:
+            raise Forbidden(f"Policy doesn't allow {action} to be performed.")
+
+
+def inner(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object under a key.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    found = document.get(name)
+    if not isinstance(found, dict):
+        raise InvalidInput(f"Invalid input: the body needs an object `{name}`")
+    return found
+
+
+def microversion_of(request: Request) -> Microversion:
+    """The compute microversion asked for: 2.1 when none is.
+
+    Raises:
+        InvalidInput: it cannot be read.
+        NotAcceptable: it is out of range.
+    """
+    asked = request.headers.get("openstack-api-version", "").removeprefix("compute ").strip()
+    asked = asked or request.headers.get("x-openstack-nova-api-version", "").strip()
+    if not asked or " " in asked:
+        return OLDEST
+    if asked == "latest":
+        return NEWEST
+    if not re.fullmatch(r"\d+\.\d+", asked):
+        raise InvalidInput(f"API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum.")
+    major, minor = asked.split(".")
+    version = (int(major), int(minor))
+    if not OLDEST <= version <= NEWEST:
+        raise NotAcceptable(
+            f"Version {asked} is not supported by the API. Minimum is {_dotted(OLDEST)} and maximum is "
+            f"{_dotted(NEWEST)}."
+        )
+    return version
+
+
+def microversion_headers(version: Microversion) -> dict[str, str]:
+    """What Nova tells about the microversion in each answer."""
+    return {
+        "openstack-api-version": f"compute {_dotted(version)}",
+        "x-openstack-nova-api-version": _dotted(version),
+        "vary": "OpenStack-API-Version, X-OpenStack-Nova-API-Version",
+    }
+
+
+def _dotted(version: Microversion) -> str:
+    return f"{version[0]}.{version[1]}"

@@ -1,0 +1,137 @@
+"""From `sonata.errors` to the error bodies of each OpenStack service: one table for all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from starlette.requests import ClientDisconnect
+
+from sonata.api.openstack.reply import Reply
+from sonata.emulator.cloud.causes import NoSuch
+from sonata.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+    SonataError,
+    TransientError,
+    Unauthorised,
+    Unsupported,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Forbidden(Unauthorised):
+    """Who asks is known, but may not do this."""
+
+
+class MethodNotAllowed(InvalidInput):
+    """The path exists, the method does not."""
+
+
+class NotAcceptable(InvalidInput):
+    """A microversion out of range."""
+
+
+class QuotaForbidden(QuotaExceeded):
+    """A Nova quota is exhausted; Nova answers 403 where Neutron answers 409."""
+
+
+# The first class that fits decides; the more special ones come first.
+STATUS: tuple[tuple[type[SonataError], int], ...] = (
+    (MethodNotAllowed, 405),
+    (NotAcceptable, 406),
+    (InvalidInput, 400),
+    (Forbidden, 403),
+    (Unauthorised, 401),
+    (NotFound, 404),
+    (Conflict, 409),
+    (QuotaForbidden, 403),
+    (QuotaExceeded, 409),
+    (Unsupported, 501),
+    (TransientError, 503),
+    (SonataError, 500),
+)
+TITLES: Mapping[int, str] = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    409: "Conflict",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+NOVA_NAMES: Mapping[int, str] = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    406: "computeFault",
+    409: "conflictingRequest",
+    500: "computeFault",
+    501: "notImplemented",
+    503: "serviceUnavailable",
+}
+NEUTRON_TYPES: Mapping[int, str] = {
+    400: "HTTPBadRequest",
+    401: "HTTPUnauthorized",
+    403: "PolicyNotAuthorized",
+    404: "HTTPNotFound",
+    405: "HTTPMethodNotAllowed",
+    409: "Conflict",
+    501: "NotImplementedError",
+}
+
+
+async def supervised(service: str, work: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Run a handler; whatever goes wrong becomes an answer in the service's own form."""
+    try:
+        return await work()
+    except SonataError as error:
+        return fault(service, error)
+    except ClientDisconnect:
+        return fault(service, InvalidInput("the request ended before its body was complete"))
+    except Exception:
+        logger.exception("request failed", extra={"service": service})
+        return fault(service, SonataError("Unexpected API Error: this is a defect of Sonata; its log tells more"))
+
+
+def fault(service: str, error: SonataError) -> Reply:
+    """An error as a service tells it."""
+    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    message = f"{error.message} ({error.hint})" if error.hint else error.message
+    if status >= 500:
+        logger.warning("request refused", extra={"service": service, "status": status, "cause": str(error)})
+    body = _BODIES.get(service, _keystone)(status, message, error)
+    return Reply(msgspec.json.encode(body), status)
+
+
+def _nova(status: int, message: str, error: SonataError) -> object:
+    return {NOVA_NAMES[status]: {"code": status, "message": message}}
+
+
+def _neutron(status: int, message: str, error: SonataError) -> object:
+    return {"NeutronError": {"type": _neutron_type(status, error), "message": message, "detail": ""}}
+
+
+def _keystone(status: int, message: str, error: SonataError) -> object:
+    return {"error": {"code": status, "message": message, "title": TITLES[status]}}
+
+
+def _neutron_type(status: int, error: SonataError) -> str:
+    """Neutron names the cause; causes of the cloud have Neutron's names."""
+    if isinstance(error, NoSuch):
+        return f"{error.kind}NotFound"
+    if type(error).__module__.endswith(".causes"):
+        return type(error).__name__
+    return NEUTRON_TYPES.get(status, TITLES[status].replace(" ", ""))
+
+
+_BODIES: Mapping[str, Callable[[int, str, SonataError], object]] = {"compute": _nova, "network": _neutron}

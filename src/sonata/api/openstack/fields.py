@@ -1,0 +1,227 @@
+"""Fields of resources, declared once: their name on the wire, how they are read, checked and shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from sonata.emulator.cloud import Cloud
+from sonata.errors import Diagnostic, InvalidInput
+
+LONGEST_TEXT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of values: `read` checks one from the wire and raises ValueError, `show` turns it back."""
+
+    read: Callable[[Any], Any]
+    show: Callable[[Any], Any] = lambda value: value
+
+
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"'{value}' is not a valid string.")
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"'{value[:20]}...' exceeds maximum length of {LONGEST_TEXT}.")
+    return value
+
+
+def _read_flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"true": True, "false": False, "1": True, "0": False}
+    try:
+        return known[str(value).lower()]
+    except KeyError:
+        raise ValueError(f"'{value}' cannot be converted to boolean") from None
+
+
+def _read_address(value: Any) -> IPv4Address:
+    try:
+        return IPv4Address(value)
+    except ValueError:
+        raise ValueError(f"'{value}' is not a valid IPv4 address.") from None
+
+
+def _read_cidr(value: Any) -> IPv4Network:
+    try:
+        return IPv4Network(value, strict=False)
+    except ValueError:
+        raise ValueError(f"'{value}' is not a valid IPv4 subnet.") from None
+
+
+def _read_mac(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"(?i)[0-9a-f]{2}([:-][0-9a-f]{2}){5}", value):
+        raise ValueError(f"'{value}' is not a valid MAC address.")
+    if int(value[:2], 16) & 1:
+        raise ValueError(f"'{value}' is a multicast MAC address.")
+    return value.lower().replace("-", ":")
+
+
+def _read_texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"'{value}' is not a list.")
+    return tuple(map(_read_text, value))
+
+
+def _read_tags(value: Any) -> tuple[str, ...]:
+    tags = _read_texts(value)
+    if too_long := [tag for tag in tags if not 0 < len(tag) <= 255]:
+        raise ValueError(f"'{too_long[0]}' is no tag: 1 to 255 characters are needed.")
+    return tuple(dict.fromkeys(tags))
+
+
+def _read_object(value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"'{value}' is not a dictionary.")
+    return value
+
+
+def integer(low: int, high: int) -> Kind:
+    """Whole numbers from `low` to `high`."""
+
+    def read(value: Any) -> int:
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"'{value}' is not an integer.") from None
+        if isinstance(value, bool | float) or not low <= number <= high:
+            raise ValueError(f"'{value}' is not in valid range {low}..{high}.")
+        return number
+
+    return Kind(read)
+
+
+def one_of(*choices: str) -> Kind:
+    """One of a few words, in any case."""
+
+    def read(value: Any) -> str:
+        for choice in choices:
+            if str(value).lower() == choice.lower():
+                return choice
+        raise ValueError(f"'{value}' is not in {list(choices)}.")
+
+    return Kind(read)
+
+
+def or_none(kind: Kind, empty: Any = None) -> Kind:
+    """A kind, or null; inside null is `empty`."""
+    return Kind(
+        read=lambda value: empty if value is None else kind.read(value),
+        show=lambda value: None if value == empty else kind.show(value),
+    )
+
+
+def as_is(value: Any) -> Any:
+    """Any value."""
+    return value
+
+
+TEXT = Kind(_read_text)
+FLAG = Kind(_read_flag)
+ADDRESS = Kind(_read_address, str)
+CIDR = Kind(_read_cidr, str)
+MAC = Kind(_read_mac)
+TEXTS = Kind(_read_texts, list)
+TAGS = Kind(_read_tags, list)
+OBJECT = Kind(_read_object, dict)
+ANYTHING = Kind(as_is)
+
+
+def timestamp(seconds: float) -> str:
+    """Unix time as OpenStack writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+TIME = Kind(as_is, timestamp)
+
+Computed = Callable[[Cloud, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a resource.
+
+    Args:
+        name: on the wire.
+        kind: how it is read and shown.
+        attr: attribute of the entity, the name when empty.
+        access: `c` may be given at creation, `u` in an update; empty for read only.
+        required: must be given at creation.
+        computed: how it is found out where no attribute holds it.
+        hidden: is read, but not shown.
+    """
+
+    name: str
+    kind: Kind = ANYTHING
+    attr: str = ""
+    access: str = ""
+    required: bool = False
+    computed: Computed | None = None
+    hidden: bool = False
+
+    @property
+    def key(self) -> str:
+        """The entity's attribute."""
+        return self.attr or self.name
+
+    def show(self, cloud: Cloud, entity: Any) -> Any:
+        """The field's value in a document."""
+        if self.computed:
+            return self.computed(cloud, entity)
+        return self.kind.show(getattr(entity, self.key))
+
+
+def computed(name: str, how: Computed) -> Field:
+    """A read-only field that is found out."""
+    return Field(name, computed=how)
+
+
+def constant(name: str, value: Any) -> Field:
+    """A read-only field that is always the same here."""
+    return Field(name, computed=lambda _cloud, _entity: value)
+
+
+def read_fields(fields: Iterable[Field], body: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """The values of a request body by attribute.
+
+    In `mode` `c` (creation) or `u` (update) only the fields that may be given then are taken.
+
+    Raises:
+        InvalidInput: with all findings: unknown, read-only, missing or ill-formed fields.
+    """
+    by_name = {field.name: field for field in fields}
+    findings: list[str] = []
+    values: dict[str, Any] = {}
+    for name, value in body.items():
+        field = by_name.get(name)
+        if field is None:
+            findings.append(f"Unrecognized attribute(s) '{name}'")
+        elif mode not in field.access:
+            findings.append(_not_allowed(name, mode))
+        else:
+            _read_one(field, value, values, findings)
+    if mode == "c":
+        missing = [field.name for field in by_name.values() if field.required and field.name not in body]
+        findings += [f"Failed to parse request. Required attribute '{name}' not specified" for name in missing]
+    if findings:
+        raise InvalidInput("; ".join(findings), diagnostics=[Diagnostic("error", "OS-0001", text) for text in findings])
+    return values
+
+
+def _not_allowed(name: str, mode: str) -> str:
+    return f"Cannot update read-only attribute {name}" if mode == "u" else f"Attribute '{name}' not allowed in POST"
+
+
+def _read_one(field: Field, value: Any, values: dict[str, Any], findings: list[str]) -> None:
+    try:
+        values[field.key] = field.kind.read(value)
+    except ValueError as error:
+        findings.append(f"Invalid input for {field.name}. Reason: {error}")

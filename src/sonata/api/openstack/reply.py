@@ -1,0 +1,28 @@
+"""Answers of the OpenStack surface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its body, status and further headers."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_reply(document: object, status: int = 200, **headers: str) -> Reply:
+    """An answer with a JSON document; underscores in header names become dashes."""
+    return Reply(encode(document), status, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+NO_CONTENT = Reply(status=204)
+ACCEPTED = Reply(status=202)

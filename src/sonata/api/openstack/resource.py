@@ -1,0 +1,209 @@
+"""A resource of the Networking API: one declaration gives list, show, create, bulk create, update, delete and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sonata.api.openstack.call import Call
+from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields
+from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, page
+from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
+from sonata.api.openstack.routing import Routes
+from sonata.emulator.cloud.causes import NoSuch
+from sonata.emulator.cloud.entities import Entity
+from sonata.emulator.cloud.tables import Table, Tables
+from sonata.errors import InvalidInput
+
+E = TypeVar("E", bound=Entity)
+Values = dict[str, Any]
+Create = Callable[[Call, Values], Awaitable[E]]
+Update = Callable[[Call, E, Values], Awaitable[E]]
+Delete = Callable[[Call, E], Awaitable[None]]
+
+STANDARD: tuple[Field, ...] = (
+    Field("id"),
+    Field("name", TEXT, access="cu"),
+    Field("description", or_none(TEXT, ""), access="cu", computed=lambda _cloud, entity: entity.description),
+    Field("project_id", TEXT, access="c"),
+    Field("tenant_id", TEXT, attr="project_id", access="c"),
+    Field("tags", TAGS, access="c"),
+    Field("created_at", TIME),
+    Field("updated_at", TIME),
+    computed("revision_number", lambda _cloud, entity: entity.revision),
+)
+"""What every resource has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource(Generic[E]):
+    """A resource of the Networking API.
+
+    Args:
+        member: key of one object in bodies.
+        collection: key of a list in bodies.
+        path: below `/v2.0`.
+        table: where its entities are.
+        fields: besides the standard ones.
+        create: makes an entity of the values read; None when nobody may create one. So with `update` and `delete`.
+    """
+
+    member: str
+    collection: str
+    path: str
+    table: Callable[[Tables], Table[E]]
+    fields: tuple[Field, ...]
+    create: Create[E] | None = None
+    update: Update[E] | None = None
+    delete: Delete[E] | None = None
+
+    @property
+    def all_fields(self) -> tuple[Field, ...]:
+        """Standard and own fields; own ones win."""
+        return tuple({field.name: field for field in (*STANDARD, *self.fields)}.values())
+
+
+class Service(Generic[E]):
+    """The handlers of one resource."""
+
+    def __init__(self, resource: Resource[E]) -> None:
+        self._resource = resource
+        self._shown = tuple(field for field in resource.all_fields if not field.hidden)
+        self._read = resource.all_fields
+
+    def register(self, routes: Routes) -> None:
+        """Add the resource's routes."""
+        resource, base = self._resource, f"/v2.0{self._resource.path}"
+        routes.add("GET", base, self.list)
+        routes.add("GET", f"{base}/{{id}}", self.show)
+        if resource.create:
+            routes.add("POST", base, self.create)
+        if resource.update:
+            routes.add("PUT", f"{base}/{{id}}", self.update)
+        if resource.delete:
+            routes.add("DELETE", f"{base}/{{id}}", self.delete)
+        routes.add("GET", f"{base}/{{id}}/tags", self.list_tags)
+        routes.add("PUT", f"{base}/{{id}}/tags", self.replace_tags)
+        routes.add("DELETE", f"{base}/{{id}}/tags", self.clear_tags)
+        routes.add("GET", f"{base}/{{id}}/tags/{{tag}}", self.has_tag)
+        routes.add("PUT", f"{base}/{{id}}/tags/{{tag}}", self.add_tag)
+        routes.add("DELETE", f"{base}/{{id}}/tags/{{tag}}", self.remove_tag)
+
+    async def list(self, call: Call) -> Reply:
+        """GET of the collection."""
+        query = call.query
+        documents = filtered((self._document(call, entity) for entity in self._candidates(call)), query)
+        found, more = page(ordered(documents, query), query)
+        body: Document = {self._resource.collection: [narrowed(document, query) for document in found]}
+        if more and found:
+            next_page = str(call.request.url.include_query_params(marker=found[-1]["id"]))
+            body[f"{self._resource.collection}_links"] = [{"rel": "next", "href": next_page}]
+        return json_reply(body)
+
+    async def show(self, call: Call) -> Reply:
+        """GET of one."""
+        document = narrowed(self._document(call, self._find(call)), call.query)
+        return json_reply({self._resource.member: document})
+
+    async def create(self, call: Call) -> Reply:
+        """POST of one, or of several under the collection's key."""
+        body = await call.json()
+        if isinstance(several := body.get(self._resource.collection), list):
+            made = [await self._create(call, one) for one in several]
+            return json_reply({self._resource.collection: [self._document(call, one) for one in made]}, 201)
+        if self._resource.member not in body:
+            raise InvalidInput(f"Unable to find '{self._resource.member}' in request body")
+        one = await self._create(call, body[self._resource.member])
+        return json_reply({self._resource.member: self._document(call, one)}, 201)
+
+    async def update(self, call: Call) -> Reply:
+        """PUT of one."""
+        entity = self._own(call)
+        values = read_fields(self._read, await call.member(self._resource.member), "u")
+        if self._resource.update and values:
+            entity = await self._resource.update(call, entity, values)
+        return json_reply({self._resource.member: self._document(call, entity)})
+
+    async def delete(self, call: Call) -> Reply:
+        """DELETE of one."""
+        if self._resource.delete:
+            await self._resource.delete(call, self._own(call))
+        return NO_CONTENT
+
+    async def list_tags(self, call: Call) -> Reply:
+        """GET of the tags of one."""
+        return json_reply({"tags": list(self._find(call).tags)})
+
+    async def replace_tags(self, call: Call) -> Reply:
+        """PUT of all tags of one."""
+        try:
+            tags = TAGS.read((await call.json()).get("tags"))
+        except ValueError as error:
+            raise InvalidInput(f"Invalid input for tags. Reason: {error}") from None
+        self._set_tags(call, tags)
+        return json_reply({"tags": list(tags)})
+
+    async def clear_tags(self, call: Call) -> Reply:
+        """DELETE of all tags of one."""
+        self._set_tags(call, ())
+        return NO_CONTENT
+
+    async def has_tag(self, call: Call) -> Reply:
+        """GET of one tag: 204 or 404."""
+        self._require_tag(call)
+        return NO_CONTENT
+
+    async def add_tag(self, call: Call) -> Reply:
+        """PUT of one tag."""
+        self._set_tags(call, tuple(dict.fromkeys((*self._find(call).tags, call.params["tag"]))))
+        return Reply(status=201)
+
+    async def remove_tag(self, call: Call) -> Reply:
+        """DELETE of one tag."""
+        self._require_tag(call)
+        self._set_tags(call, tuple(tag for tag in self._find(call).tags if tag != call.params["tag"]))
+        return NO_CONTENT
+
+    async def _create(self, call: Call, body: Any) -> E:
+        if not isinstance(body, dict):
+            raise InvalidInput(f"Invalid input: the body needs an object `{self._resource.member}`")
+        values = read_fields(self._read, body, "c")
+        if values.setdefault("project_id", call.project_id) != call.project_id:
+            call.require_admin("creating for another project")
+        create = self._resource.create
+        if create is None:
+            raise NoSuch(self._resource.member, "")
+        return await create(call, values)
+
+    def _document(self, call: Call, entity: E) -> Document:
+        return {field.name: field.show(call.cloud, entity) for field in self._shown}
+
+    def _candidates(self, call: Call) -> Iterable[E]:
+        """Visible entities; ids and names asked for are looked at before any document is made."""
+        ids = {value for key, value in call.query if key == "id"}
+        names = {value for key, value in call.query if key == "name"}
+        for entity in self._resource.table(call.cloud.tables):
+            if (not ids or entity.id in ids) and (not names or entity.name in names) and call.sees(entity):
+                yield entity
+
+    def _find(self, call: Call) -> E:
+        table = self._resource.table(call.cloud.tables)
+        entity = table.get(call.params["id"])
+        if not call.sees(entity):
+            raise NoSuch(table.kind, entity.id)
+        return entity
+
+    def _own(self, call: Call) -> E:
+        """The entity of a call that changes it; what is merely shared may be seen but not changed."""
+        entity = self._find(call)
+        if entity.project_id != call.project_id:
+            call.require_admin(f"changing a {self._resource.member} of another project")
+        return entity
+
+    def _set_tags(self, call: Call, tags: tuple[str, ...]) -> None:
+        self._resource.table(call.cloud.tables).change(self._own(call).id, tags=tags)
+
+    def _require_tag(self, call: Call) -> None:
+        if call.params["tag"] not in self._find(call).tags:
+            raise NoSuch("Tag", call.params["tag"])

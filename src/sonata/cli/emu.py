@@ -1,0 +1,304 @@
+"""`sonata emu`: emulated multi-site infrastructure."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sonata._lib.quantities import (
+    format_duration,
+    format_rate,
+    format_share,
+    parse_duration,
+    parse_rate,
+    parse_share,
+)
+from sonata.cli import exit_codes, output
+from sonata.errors import AdapterError, InvalidInput, NotFound
+from sonata.model.topology import Topology
+from sonata.sdk import emulations
+from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
+from sonata.sdk.emulator_client import EmulatorClient
+
+app = typer.Typer(help="Emulated multi-site infrastructure.", no_args_is_help=True)
+links = typer.Typer(help="Links between sites.", no_args_is_help=True)
+app.add_typer(links, name="link")
+
+Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
+Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
+
+OPENSTACK_PROJECT = OPENSTACK_USER = "admin"
+OPENSTACK_REGION = "RegionOne"
+
+
+@app.command(epilog="Example: sonata emu up examples/line/topology.yaml --detach")
+def up(
+    file: Annotated[Path, typer.Argument(help="Topology file.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the emulation; default: the topology's.")] = None,
+    listen: Annotated[str, typer.Option(help="Loopback HOST:PORT; port 0 picks a free one.")] = (
+        f"{emulations.DEFAULT_HOST}:{emulations.DEFAULT_PORT}"
+    ),
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, start nothing.")] = False,
+) -> int:
+    """Start an emulation; without --detach it runs until Ctrl-C."""
+    from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
+
+    topology = read_topology(file)
+    address = _address(listen)
+    if dry_run:
+        _show_plan(topology)
+        return exit_codes.OK
+    emulation = emulations.start(topology, name=name, listen=address, progress=output.say)
+    if detach:
+        emulation.let_go()
+        _tell_ready(emulation.record)
+        return exit_codes.OK
+    return _attend(emulation)
+
+
+@app.command(epilog="Example: sonata emu down --name line")
+def down(name: Name = None) -> None:
+    """Stop an emulation and remove everything it left, also after it was killed."""
+    name = name or _only_recorded()
+    if not emulations.stop(name):
+        raise NotFound(f"no emulation `{name}` is running or left over", hint="see `sonata emu ls`")
+    output.say(f"emulation {name} is down")
+
+
+@app.command("ls", epilog="Example: sonata emu ls -o json")
+def list_(form: Form = output.Format.TABLE) -> None:
+    """List emulations."""
+    rows = [
+        {
+            "name": record.name,
+            "state": _state(record),
+            "pid": record.process.pid,
+            "url": record.url,
+            "pops": len(record.topology.pops),
+            "created_at": record.created_at,
+        }
+        for record in recorded()
+    ]
+    output.rows(("name", "state", "pid", "url", "pops"), rows, form)
+
+
+@app.command(epilog="Example: sonata emu show --name line -o yaml")
+def show(name: Name = None, form: Form = output.Format.TABLE) -> None:
+    """Show an emulation: its sites, machines and where its APIs are."""
+    record = find(name)
+    with EmulatorClient.of(record) as client:
+        status, machines = client.status(), client.machines()
+    pops = [{"pop": pop, "auth_url": _auth_url(record, pop)} for pop in record.topology.pops]
+    if form is not output.Format.TABLE:
+        head = {"name": record.name, "url": record.url, "pid": record.process.pid, "proxy": record.proxy}
+        output.document({**head, **status, "pops": pops, "machines": machines}, form)
+        return
+    output.text(f"{record.name}: {record.url}, keeper {record.process.pid}, runtime {status['runtime']}")
+    for limit, reason in status["unenforced"].items():
+        output.text(f"not enforced: {limit}: {reason}")
+    output.rows(("pop", "auth_url"), pops)
+    output.rows(("name", "kind", "pop", "image", "status"), machines)
+
+
+@app.command(epilog="Example: sonata emu logs --name line")
+def logs(name: Name = None) -> None:
+    """Print the log of an emulation."""
+    record = load(name) if name else find(None)
+    if record is None:
+        raise NotFound(f"no emulation `{name}`", hint="see `sonata emu ls`")
+    output.text(log_of(record.name).read_text(errors="replace"))
+
+
+@app.command("exec", epilog="Example: sonata emu exec users -- ping -c 3 100.64.1.10")
+def exec_(
+    machine: Annotated[str, typer.Argument(metavar="NAME", help="An endpoint, or POP/SERVER.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="What to run.")],
+    with_stdin: Annotated[bool, typer.Option("-i", "--stdin", help="Give it our standard input.")] = False,
+    name: Name = None,
+) -> int:
+    """Run a command in an endpoint or server; its exit status becomes ours."""
+    stdin = sys.stdin.buffer.read() if with_stdin else b""
+    with EmulatorClient.of(find(name)) as client:
+        status, out, err = client.exec(machine, command, stdin)
+    output.raw(out, err)
+    return status
+
+
+@app.command(epilog='Example: eval "$(sonata emu openrc core)" && openstack server list')
+def openrc(pop: Annotated[str, typer.Argument(metavar="POP", help="A site.")], name: Name = None) -> None:
+    """Print `export OS_...` lines that let stock OpenStack clients use a site."""
+    record = find(name)
+    if pop not in record.topology.pops:
+        raise NotFound(f"no PoP `{pop}`", hint=f"there are {', '.join(list(record.topology.pops)[:10])}")
+    variables = {
+        "OS_AUTH_URL": _auth_url(record, pop),
+        "OS_IDENTITY_API_VERSION": "3",
+        "OS_USERNAME": OPENSTACK_USER,
+        "OS_PASSWORD": record.admin_password,
+        "OS_USER_DOMAIN_NAME": "Default",
+        "OS_PROJECT_NAME": OPENSTACK_PROJECT,
+        "OS_PROJECT_DOMAIN_NAME": "Default",
+        "OS_REGION_NAME": OPENSTACK_REGION,
+    }
+    output.text("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))
+
+
+@links.command("ls", epilog="Example: sonata emu link ls")
+def list_links(name: Name = None, form: Form = output.Format.TABLE) -> None:
+    """List links with what they really do."""
+    with EmulatorClient.of(find(name)) as client:
+        status = client.links()
+    if form is output.Format.TABLE:
+        status = [{**link, **_written(link["impairment"])} for link in status]
+    columns = ("name", "a", "b", "delay", "jitter", "loss", "rate", "up", "mechanism", "dropped", "overruns")
+    output.rows(columns, status, form)
+
+
+@links.command(
+    "set",
+    epilog="Examples: sonata emu link set access core --delay 50ms --loss 1%; sonata emu link set backbone --down",
+)
+def set_link(
+    ends: Annotated[list[str], typer.Argument(metavar="A B", help="Two sites, or the name of a link.")],
+    delay: Annotated[str | None, typer.Option(help="One-way delay, e.g. 20ms.")] = None,
+    jitter: Annotated[str | None, typer.Option(help="Standard deviation of the delay, e.g. 2ms.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Share of packets lost, e.g. 0.1%.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Rate per direction, e.g. 100Mbit, or `none`.")] = None,
+    up_: Annotated[bool | None, typer.Option("--up/--down", help="Let packets pass, or none at all.")] = None,
+    name: Name = None,
+) -> None:
+    """Change a link while packets flow; what is not given stays."""
+    changes: dict[str, Any] = {}
+    for field, text, parse in (
+        ("delay_s", delay, parse_duration),
+        ("jitter_s", jitter, parse_duration),
+        ("loss", loss, parse_share),
+        ("rate_bps", rate, _parse_rate),
+    ):
+        if text is not None:
+            changes[field] = _parsed(parse, text)
+    if up_ is not None:
+        changes["up"] = up_
+    if not changes:
+        raise InvalidInput("nothing to change", hint="give --delay, --jitter, --loss, --rate, --up or --down")
+    with EmulatorClient.of(find(name)) as client:
+        client.change_link(_link_name(client, ends), changes)
+
+
+@app.command(epilog="Example: sonata emu capture access core -w backbone.pcap --seconds 10")
+def capture(
+    ends: Annotated[list[str], typer.Argument(metavar="A B", help="Two sites, or the name of a link.")],
+    write: Annotated[
+        Path | None, typer.Option("-w", "--write", help="File to write; default: standard output.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long; default: until Ctrl-C.")] = None,
+    name: Name = None,
+) -> None:
+    """Record the packets of a link as pcap, for tcpdump or Wireshark."""
+    with EmulatorClient.of(find(name)) as client:
+        packets = client.capture(_link_name(client, ends), seconds)
+        if write is None:
+            output.stream(packets)
+            return
+        with write.open("wb") as file:
+            for piece in packets:
+                file.write(piece)
+                file.flush()
+
+
+def _attend(emulation: emulations.Emulation) -> int:
+    """Stay until the emulation ends or the person ends it."""
+    with emulation:
+        _tell_ready(emulation.record)
+        output.say("Ctrl-C ends it")
+        try:
+            emulation.wait()
+        except KeyboardInterrupt:
+            output.say("ending")
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return exit_codes.OK
+        if load(emulation.record.name) is None:  # it has cleaned up behind itself, as when somebody said `down`
+            output.say("the emulation was ended")
+            return exit_codes.OK
+        raise AdapterError(f"emulation `{emulation.record.name}` died")
+
+
+def _tell_ready(record: EmulationRecord) -> None:
+    output.say(f"emulation {record.name} is ready on {record.url}")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise InvalidInput(f"`{text}` is no HOST:PORT", hint="e.g. --listen 127.0.0.1:0")
+    return host.strip("[]") or emulations.DEFAULT_HOST, int(port)
+
+
+def _show_plan(topology: Topology) -> None:
+    counts = {
+        "pops": topology.pops,
+        "links": topology.links,
+        "endpoints": topology.endpoints,
+        "servers": topology.servers,
+    }
+    output.text("\n".join([f"name: {topology.name}", *(f"{what}: {len(these)}" for what, these in counts.items())]))
+
+
+def _only_recorded() -> str:
+    names = [record.name for record in recorded()]
+    if not names:
+        raise NotFound("no emulation is running or left over", hint="start one with `sonata emu up FILE`")
+    if len(names) > 1:
+        raise InvalidInput(f"there are {len(names)} emulations: {', '.join(names)}", hint="say which with --name")
+    return names[0]
+
+
+def _state(record: EmulationRecord) -> str:
+    if not record.is_running:
+        return "dead"
+    return "ready" if record.ready else "starting"
+
+
+def _auth_url(record: EmulationRecord, pop: str) -> str:
+    return f"{record.url}/{pop}/identity/v3"
+
+
+def _written(impairment: dict[str, Any]) -> dict[str, str | None]:
+    rate = impairment["rate_bps"]
+    return {
+        "delay": format_duration(impairment["delay_s"]),
+        "jitter": format_duration(impairment["jitter_s"]),
+        "loss": format_share(impairment["loss"]),
+        "rate": None if rate is None else format_rate(rate),
+    }
+
+
+def _parse_rate(text: str) -> float | None:
+    return None if text == "none" else parse_rate(text)
+
+
+def _parsed(parse: Any, text: str) -> float | None:
+    try:
+        value: float | None = parse(text)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from error
+    return value
+
+
+def _link_name(client: EmulatorClient, ends: list[str]) -> str:
+    if len(ends) == 1:
+        return ends[0]
+    if len(ends) > 2:
+        raise InvalidInput("give two sites, or the name of a link")
+    found = [link["name"] for link in client.links() if {link["a"], link["b"]} == set(ends)]
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        raise InvalidInput(f"several links join `{ends[0]}` and `{ends[1]}`", hint=f"use a name: {', '.join(found)}")
+    raise NotFound(f"no link between `{ends[0]}` and `{ends[1]}`", hint="see `sonata emu link ls`")

@@ -1,0 +1,161 @@
+"""Composition root of an emulation: pid 1 of its namespaces, see `sonata.daemon.keeper`.
+
+Picks the adapters, starts the emulation, serves its HTTP surfaces and its management proxy on sockets that were opened
+on the host, and ends on SIGTERM, SIGINT, or when the starter hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from sonata._lib.isolation import unmount
+from sonata._lib.processes import lingering_zombies, reap
+from sonata.adapters.fabric_linux import LinuxFabric
+from sonata.adapters.images_local import LocalImages
+from sonata.adapters.runtime_oci import OciRuntime, hide_hybrid_cgroup, remove_cgroups
+from sonata.api.emulator.app import emulator_app
+from sonata.api.emulator.socks import ManagementProxy
+from sonata.api.openstack.app import openstack_app
+from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.emulation import Emulation
+from sonata.errors import SonataError
+from sonata.sdk.emulation_records import remove_files, remove_lock
+from sonata.sdk.emulations import LET_GO, KeeperConfig
+
+logger = logging.getLogger(__name__)
+
+_REAP_EVERY_S = 2.0
+
+
+def main() -> None:
+    """Run the emulation that standard input describes, to its end."""
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=KeeperConfig)
+    for descriptor in (config.listen, config.proxy, config.report, config.lifeline, config.lock):
+        os.set_inheritable(descriptor, False)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        hide_hybrid_cgroup()
+        asyncio.run(_keep(config))
+    except SonataError as error:  # the starter shows it, and removes our files once it has read the log
+        logger.exception("emulation failed")
+        _report(config, error={"code": error.code, "message": error.message, "hint": error.hint})
+        sys.exit(1)
+    remove_cgroups(config.cgroups)
+    unmount(Path(config.run))
+    remove_files(config.name)
+    remove_lock(config.name)
+
+
+async def _keep(config: KeeperConfig) -> None:
+    """Start, serve until told to end, and close."""
+    end = asyncio.Event()
+    _watch_signals(end)
+    _watch_lifeline(config.lifeline, end)
+    plane = DataPlane(LinuxFabric())
+    emulation = Emulation(
+        topology=config.topology,
+        plane=plane,
+        runtime=OciRuntime(Path(config.run) / "machines", config.cgroups),
+        images=LocalImages(Path(config.images)),
+        folder=Path(config.run),
+    )
+    try:
+        if await _finished(emulation.start(lambda message: _report(config, progress=message)), end):
+            await _serve(config, emulation, end)
+    finally:
+        await emulation.close()
+
+
+async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
+    """Serve both HTTP surfaces and the proxy until the end."""
+    api = emulator_app(emulation, token=config.token, wan_token=config.wan_token)
+    openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
+    app = Starlette(routes=[Mount("/emulator/v1", api), Mount("/", openstack)])
+    server = _Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    )
+    serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=config.listen)]))
+    proxy = ManagementProxy(emulation.management, config.proxy_token)
+    async with proxy.serving(socket.socket(fileno=config.proxy)):
+        serving.add_done_callback(lambda _: end.set())
+        _report(config, ready=True)  # the socket listens already
+        await _finished(_reap_orphans(), end)
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the keeper."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signal."""
+        yield
+
+
+async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool:
+    """Do the work unless the end comes before it is done; whether it was finished."""
+    task = asyncio.create_task(work)
+    ending = asyncio.create_task(end.wait())
+    await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if not task.done():
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return False
+    await task
+    return True
+
+
+async def _reap_orphans() -> None:
+    """Collect what machines left behind; children that somebody waits for are gone before they are seen twice."""
+    seen: set[int] = set()
+    while True:
+        await asyncio.sleep(_REAP_EVERY_S)
+        zombies = lingering_zombies()
+        reap(zombies & seen)
+        seen = zombies - seen
+
+
+def _watch_signals(end: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end.set)
+
+
+def _watch_lifeline(lifeline: int, end: asyncio.Event) -> None:
+    """End when the starter ends, unless it has let go of us before."""
+    loop = asyncio.get_running_loop()
+
+    def readable() -> None:
+        loop.remove_reader(lifeline)
+        if os.read(lifeline, 1) != LET_GO:
+            end.set()
+
+    loop.add_reader(lifeline, readable)
+
+
+def _report(config: KeeperConfig, **message: object) -> None:
+    """Tell the starter; nobody listens any more once it has let go."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(config.report, json.dumps(message).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

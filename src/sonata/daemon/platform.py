@@ -1,0 +1,233 @@
+"""The composition root of the service platform: picks the adapters, opens the port, serves until told to end.
+
+Run by `sonata.sdk.platforms` as `python -m sonata.daemon.platform CONFIG`, CONFIG a JSON object without secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from sonata._lib.paths import private_folder, write_private
+from sonata._lib.processes import identify
+from sonata.adapters.bus_local import LocalBus
+from sonata.adapters.store_sql import DataLock, SqlStore
+from sonata.adapters.vim_openstack import OpenStackVim
+from sonata.adapters.wim_emulator import EmulatorWim
+from sonata.adapters.workflow_dbos import DbosWorkflows
+from sonata.api.northbound import northbound_app
+from sonata.daemon.manager_supervisor import sandboxed_managers
+from sonata.engine import Runner, Timeline
+from sonata.engine.failure import failure_of, failure_to_plain
+from sonata.errors import Conflict, InvalidInput, SonataError, WorkflowError
+from sonata.formats.package import read_package
+from sonata.mano.platform import Platform
+from sonata.mano.sites import VimAccess, WimAccess
+from sonata.sdk import platform_records
+from sonata.sdk.platforms import LET_GO
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 128
+_DRAIN_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformConfig:
+    """What the platform is told.
+
+    Args:
+        report: descriptor for one JSON line to the starter, `ready` or `error`.
+        lifeline: descriptor that ends when the starter ends; the byte `LET_GO` first lets go of it.
+    """
+
+    data: str
+    host: str
+    port: int
+    report: int
+    lifeline: int
+
+
+def main() -> None:
+    """Run one platform; failures of the start go to the starter."""
+    config = PlatformConfig(**json.loads(sys.argv[1]))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        asyncio.run(run_platform(config))
+    except SonataError as error:
+        logger.error("platform ended", extra={"error": error.message})  # noqa: TRY400  # told, no bug
+        _report(config, error=failure_to_plain(failure_of(error)))
+        sys.exit(1)
+
+
+async def run_platform(config: PlatformConfig) -> None:
+    """Serve until SIGTERM, SIGINT or the end of the starter.
+
+    Raises:
+        Conflict: the data folder or the address is in use.
+        InvalidInput: the address is no loopback address.
+    """
+    end = asyncio.Event()
+    _watch(config.lifeline, end)
+    data = private_folder(Path(config.data))
+    async with AsyncExitStack() as stack:
+        stack.callback(DataLock(data).release)
+        listener = stack.enter_context(_listening(config.host, config.port))
+        platform = await stack.enter_async_context(_running(data))
+        token = _admin_token(data)
+        server = _Server(
+            uvicorn.Config(
+                northbound_app(platform, token),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=_DRAIN_S,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving.add_done_callback(lambda _: end.set())
+        stack.callback(platform_records.remove, data)
+        _record(data, listener, token)
+        _report(config, ready=True)  # the socket listens already
+        await end.wait()
+        server.should_exit = True
+        await serving
+
+
+@asynccontextmanager
+async def _running(data: Path) -> AsyncIterator[Platform]:
+    """Everything behind the API, on this data folder; what was under way goes on."""
+    async with AsyncExitStack() as stack:
+        store = SqlStore(data / "sonata.db")
+        stack.push_async_callback(store.close)
+        bus = LocalBus()
+        stack.push_async_callback(bus.close)
+        host = sandboxed_managers(bus, private_folder(data / "managers"))
+        stack.push_async_callback(host.close)
+        timeline = Timeline(store)
+        workflows = DbosWorkflows(data / "engine.db")
+        platform = Platform(
+            store=store,
+            timeline=timeline,
+            runner=Runner(workflows, timeline),
+            host=host,
+            read_package=read_package,
+            open_vim=_open_vim,
+            open_wim=_open_wim,
+        )
+        stack.push_async_callback(platform.sites.close)
+        stack.push_async_callback(workflows.close)
+        await workflows.launch()
+        await platform.lifecycle.reconcile()
+        yield platform
+
+
+def _open_vim(access: VimAccess) -> OpenStackVim:
+    return OpenStackVim(
+        access.name,
+        access.url,
+        access.username,
+        access.password,
+        access.project,
+        user_domain=access.user_domain,
+        project_domain=access.project_domain,
+        region=access.region or None,
+    )
+
+
+def _open_wim(access: WimAccess) -> EmulatorWim:
+    return EmulatorWim(access.url, access.token)
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens on a loopback address."""
+    _check_loopback(host)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise Conflict(
+                f"cannot listen on {host}:{port}: {error.strerror}",
+                hint="choose another address with --listen HOST:PORT; port 0 picks a free one",
+            ) from error
+        listener.listen(_BACKLOG)
+        yield listener
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        is_local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = False
+    if not is_local:
+        raise InvalidInput(
+            f"`{host}` is no loopback address",
+            hint="the platform listens on 127.0.0.1 or ::1 alone; reach it from elsewhere through an SSH tunnel",
+        )
+
+
+def _admin_token(data: Path) -> str:
+    """The admin token of a data folder, made at its first start."""
+    path = data / platform_records.TOKEN_FILE
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32) + "\n")
+    return path.read_text().strip()
+
+
+def _record(data: Path, listener: socket.socket, token: str) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    process = identify(os.getpid())
+    if process is None:
+        raise WorkflowError("the platform does not find itself in /proc")
+    platform_records.save(data, platform_records.PlatformRecord(process, url, token))
+    logger.info("platform is up on %s", url)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the platform."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signal."""
+        yield
+
+
+def _watch(lifeline: int, end: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end.set)
+
+    def heard() -> None:
+        loop.remove_reader(lifeline)
+        if os.read(lifeline, 1) != LET_GO:
+            end.set()
+
+    loop.add_reader(lifeline, heard)
+
+
+def _report(config: PlatformConfig, **message: object) -> None:
+    with contextlib.suppress(BrokenPipeError, OSError):
+        os.write(config.report, json.dumps(message).encode() + b"\n")
+        os.close(config.report)
+
+
+if __name__ == "__main__":
+    main()

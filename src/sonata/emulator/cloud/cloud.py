@@ -1,0 +1,160 @@
+"""One emulated OpenStack site: the domain behind its APIs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from sonata.emulator.cloud.addresses import Addresses
+from sonata.emulator.cloud.capacity import Usage, usage
+from sonata.emulator.cloud.entities import Network, Router, Server, ServerStatus, Subnet
+from sonata.emulator.cloud.flavors import Flavors
+from sonata.emulator.cloud.identity import Identity
+from sonata.emulator.cloud.images import Images
+from sonata.emulator.cloud.networks import Networks
+from sonata.emulator.cloud.nics import Nics, NicWish
+from sonata.emulator.cloud.ports import Ports
+from sonata.emulator.cloud.routers import FloatingIps, Routers
+from sonata.emulator.cloud.security import SecurityGroups
+from sonata.emulator.cloud.servers import BootRequest, Servers
+from sonata.emulator.cloud.sfc import Chaining
+from sonata.emulator.cloud.site import Site, StationsChanged
+from sonata.emulator.cloud.steering import Steering
+from sonata.emulator.cloud.wiring import Wiring
+from sonata.emulator.data_plane import DataPlane
+from sonata.errors import Conflict, PermanentError
+from sonata.model.topology import Pop, ServerSeed
+from sonata.ports.fabric import PortCounters
+from sonata.ports.images import ImageStore
+from sonata.ports.runtime import Runtime
+
+DEFAULT_NETWORK = "default"
+DEFAULT_CIDR = IPv4Network("10.0.0.0/24")
+
+
+class Cloud:
+    """One site with its projects, networks, servers, chains and images.
+
+    Its parts are public: `networks`, `ports`, `routers`, `floating_ips`, `security_groups`, `chaining`, `images`,
+    `flavors`, `servers`, `nics`, `identity`, and `tables` with their state. The PoP's data plane
+    (`Underlay.add_pops`) stands before the cloud is used.
+
+    Args:
+        external: the PoP's external network.
+        external_gateway: the PoP's router there.
+        folder: private folder for consoles and uploads; exists.
+        on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
+    """
+
+    def __init__(
+        self,
+        pop: Pop,
+        plane: DataPlane,
+        runtime: Runtime,
+        images: ImageStore,
+        external: IPv4Network,
+        external_gateway: IPv4Address,
+        folder: Path,
+        on_stations_changed: StationsChanged,
+    ) -> None:
+        self.pop = pop
+        self.site = Site(pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed)
+        self.tables = self.site.tables
+        addresses = Addresses()
+        self.identity = Identity(self.tables)
+        self.flavors = Flavors(self.tables)
+        self.security_groups = SecurityGroups(self.tables)
+        self.security_groups.default(self.identity.admin_project.id)
+        self.networks = Networks(self.site, addresses)
+        self.ports = Ports(self.site, addresses)
+        self.routers = Routers(self.site, self.ports)
+        self.floating_ips = FloatingIps(self.site, self.ports, self.routers)
+        steering = Steering(self.site)
+        self.chaining = Chaining(self.site, steering)
+        self.images = Images(self.site)
+        self.wiring = Wiring(self.site, self.ports, steering)
+        self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
+        self.servers = Servers(self.site, self.wiring, self.images, self.nics)
+        self._default: asyncio.Task[Network] | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """Capacity of the PoP and what is claimed of it."""
+        return usage(self.pop, self.tables)
+
+    def stations(self, network_id: str) -> tuple[str, ...]:
+        """MAC addresses that are plugged into a network here, routers included; a stand-in for another PoP is not."""
+        ports = (port for port in self.tables.ports if port.network_id == network_id)
+        return tuple(port.mac for port in ports if port.plugged)
+
+    def find_server(self, name_or_id: str) -> Server:
+        """A server by id or name.
+
+        Raises:
+            NoSuch: there is none.
+            Conflict: several have the name.
+        """
+        return self.tables.servers.find(name_or_id)
+
+    async def boot_seed(self, seed: ServerSeed) -> Server:
+        """Boot a server of the topology on the network `default`; it is ACTIVE at return.
+
+        Raises:
+            NoSuch: image or flavor do not exist.
+            PermanentError: it did not come up.
+        """
+        network = await self._default_network()
+        request = BootRequest(
+            name=seed.name,
+            project_id=self.identity.admin_project.id,
+            user_id=self.identity.admin.id,
+            image_id=self.images.find(seed.image).id,
+            flavor=self.tables.flavors.find(seed.flavor),
+            nics=[NicWish(network_id=network.id)],
+            argv=seed.command or None,
+        )
+        server = await self.servers.settled(self.servers.create(request).id)
+        if server is None or server.status != ServerStatus.ACTIVE:
+            why = server.fault.message if server and server.fault else "it was deleted or ended"
+            raise PermanentError(f"server `{seed.name}` of PoP `{self.pop.name}` did not come up: {why}")
+        return server
+
+    async def exec(self, server: Server, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+        """Run a command in a server; returns exit status, stdout and stderr.
+
+        Raises:
+            Conflict: the server is not ACTIVE.
+        """
+        if server.status != ServerStatus.ACTIVE:
+            raise Conflict(f"server `{server.name}` is {server.status}, not ACTIVE", hint="start it first")
+        return await self.servers.power.exec(server, argv, stdin)
+
+    async def port_counters(self, server: Server) -> Mapping[str, PortCounters]:
+        """Counters of a server's interfaces by their name in it, `eth0`, ..."""
+        return await self.wiring.counters(server)
+
+    async def close(self) -> None:
+        """End background work and remove uploads; machines and ports go with runtime and data plane."""
+        if self._default:
+            self._default.cancel()
+            await asyncio.wait([self._default])
+        await self.servers.close()
+        await self.images.close()
+
+    async def _default_network(self) -> Network:
+        """The network `default` with its router, made at first use."""
+        if self._default is None:
+            self._default = asyncio.get_running_loop().create_task(self._make_default_network())
+        return await asyncio.shield(self._default)
+
+    async def _make_default_network(self) -> Network:
+        project = self.identity.admin_project.id
+        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project))
+        subnet = Subnet(name=DEFAULT_NETWORK, project_id=project, network_id=network.id, cidr=DEFAULT_CIDR)
+        subnet = await self.networks.create_subnet(subnet, default_gateway=True)
+        router = Router(name=DEFAULT_NETWORK, project_id=project)
+        router = await self.routers.create(router, gateway_network=self.networks.external.id)
+        await self.routers.add_interface(router.id, subnet_id=subnet.id)
+        return network

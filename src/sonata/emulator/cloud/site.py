@@ -1,0 +1,41 @@
+"""What all parts of one cloud share: its PoP, its state, and the ports to the world below."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.data_plane import DataPlane
+from sonata.model.topology import Pop
+from sonata.ports.images import ImageStore
+from sonata.ports.runtime import Runtime
+
+StationsChanged = Callable[[str], Awaitable[None]]
+
+EXTERNAL_POOL_START = 64
+"""Host number from which routers and floating IPs get addresses; those below are for the PoP and its endpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One emulated OpenStack site.
+
+    Args:
+        external: the PoP's external network.
+        external_gateway: the PoP's router there.
+        folder: where consoles and uploads are kept while the cloud lives.
+        on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
+    """
+
+    pop: Pop
+    plane: DataPlane
+    runtime: Runtime
+    images: ImageStore
+    external: IPv4Network
+    external_gateway: IPv4Address
+    folder: Path
+    on_stations_changed: StationsChanged
+    tables: Tables = field(default_factory=Tables)

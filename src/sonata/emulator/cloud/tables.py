@@ -1,0 +1,125 @@
+"""Tables of entities: the whole state of one cloud."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from sonata.emulator.cloud.causes import NoSuch
+from sonata.emulator.cloud.entities import (
+    Entity,
+    Flavor,
+    FloatingIp,
+    FlowClassifier,
+    GlanceImage,
+    Network,
+    Port,
+    PortChain,
+    PortPair,
+    PortPairGroup,
+    Project,
+    Router,
+    SecurityGroup,
+    Server,
+    Subnet,
+    User,
+)
+from sonata.errors import Conflict
+
+E = TypeVar("E", bound=Entity)
+
+
+class Table(Generic[E]):
+    """Entities of one kind by id, in the order of their creation."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._rows: dict[str, E] = {}
+
+    def __iter__(self) -> Iterator[E]:
+        return iter(tuple(self._rows.values()))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, entity_id: str) -> bool:
+        return entity_id in self._rows
+
+    def get(self, entity_id: str) -> E:
+        """The entity of this id.
+
+        Raises:
+            NoSuch: there is none.
+        """
+        try:
+            return self._rows[entity_id]
+        except KeyError:
+            raise NoSuch(self.kind, entity_id) from None
+
+    def peek(self, entity_id: str) -> E | None:
+        """The entity of this id, or None."""
+        return self._rows.get(entity_id)
+
+    def find(self, name_or_id: str) -> E:
+        """The entity of this id, else the only one of this name.
+
+        Raises:
+            NoSuch: there is none.
+            Conflict: several have this name.
+        """
+        if name_or_id in self._rows:
+            return self._rows[name_or_id]
+        named = [row for row in self._rows.values() if row.name == name_or_id]
+        if len(named) > 1:
+            raise Conflict(f"{len(named)} {self.kind.lower()}s have the name `{name_or_id}`", hint="use the id")
+        if not named:
+            raise NoSuch(self.kind, name_or_id)
+        return named[0]
+
+    def add(self, entity: E) -> E:
+        """Add an entity.
+
+        Raises:
+            Conflict: its id is taken.
+        """
+        if entity.id in self._rows:
+            raise Conflict(f"{self.kind} {entity.id} exists already.")
+        self._rows[entity.id] = entity
+        return entity
+
+    def change(self, entity_id: str, **changes: Any) -> E:
+        """Replace attributes of an entity; its revision and time of change move on."""
+        row = self.get(entity_id)
+        self._rows[entity_id] = replace(row, revision=row.revision + 1, updated_at=time.time(), **changes)
+        return self._rows[entity_id]
+
+    def restore(self, entity: E) -> None:
+        """Put an earlier state of an entity back."""
+        self._rows[entity.id] = entity
+
+    def remove(self, entity_id: str) -> None:
+        """Forget an entity; idempotent."""
+        self._rows.pop(entity_id, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All tables of a cloud."""
+
+    projects: Table[Project] = field(default_factory=lambda: Table("Project"))
+    users: Table[User] = field(default_factory=lambda: Table("User"))
+    networks: Table[Network] = field(default_factory=lambda: Table("Network"))
+    subnets: Table[Subnet] = field(default_factory=lambda: Table("Subnet"))
+    ports: Table[Port] = field(default_factory=lambda: Table("Port"))
+    routers: Table[Router] = field(default_factory=lambda: Table("Router"))
+    floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
+    security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
+    port_pairs: Table[PortPair] = field(default_factory=lambda: Table("PortPair"))
+    port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))
+    flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
+    port_chains: Table[PortChain] = field(default_factory=lambda: Table("PortChain"))
+    flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
+    servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
+    uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))

@@ -1,0 +1,184 @@
+"""A whole running emulation: PoPs, links, endpoints and servers, composed out of ports."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sonata.emulator.addressing import router_address
+from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.entities import Server
+from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.endpoints import Endpoints
+from sonata.emulator.links import Links
+from sonata.emulator.management import Management
+from sonata.emulator.wan import Wan
+from sonata.errors import NotFound
+from sonata.model.topology import Pop, Topology
+from sonata.ports.fabric import PortCounters
+from sonata.ports.images import ImageStore
+from sonata.ports.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """An endpoint or server, for people."""
+
+    name: str
+    kind: Literal["endpoint", "server"]
+    pop: str
+    image: str
+    status: str
+
+
+class Emulation:
+    """One emulated infrastructure.
+
+    Args:
+        plane: the data plane; closed together with the emulation.
+        runtime: runs machines; closed together with the emulation.
+        folder: scratch folder for console logs.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        plane: DataPlane,
+        runtime: Runtime,
+        images: ImageStore,
+        folder: Path,
+    ) -> None:
+        self.topology = topology
+        self._plane = plane
+        self._runtime = runtime
+        self._images = images
+        self._folder = folder
+        self.links = Links(topology, plane)
+        self.endpoints = Endpoints(topology, self.links, plane, runtime, folder)
+        self.clouds: dict[str, Cloud] = {}
+        self.management = Management(self.links, plane)
+        self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the machines."""
+        return self._runtime
+
+    async def start(self, progress: Progress = lambda message: None) -> None:
+        """Bring everything up; after a failure `close` removes what stands.
+
+        Raises:
+            NotFound: an image of the topology does not exist; nothing was started then.
+            SonataError: whatever fabric or runtime could not do.
+        """
+        self._check_images()
+        progress(f"{len(self.topology.pops)} PoPs and {len(self.topology.links)} links")
+        await self.links.bring_up()
+        for pop in self.topology.pops.values():
+            self.clouds[pop.name] = self._open_cloud(pop)
+        if self.topology.endpoints:
+            progress(f"{len(self.topology.endpoints)} endpoints")
+            await self.endpoints.start(self._images)
+        if self.topology.servers:
+            progress(f"{len(self.topology.servers)} servers")
+        for seed in self.topology.servers.values():
+            await self.clouds[seed.pop].boot_seed(seed)
+        logger.info("emulation runs", extra={"topology": self.topology.name, "pops": len(self.topology.pops)})
+
+    async def close(self) -> None:
+        """Stop everything. Idempotent."""
+        for cloud in self.clouds.values():
+            await cloud.close()
+        self.clouds.clear()
+        await self._runtime.close()
+        await self._plane.close()
+
+    async def capture(self, link: str) -> socket.socket:
+        """A packet socket on a link; the caller closes it.
+
+        Raises:
+            NotFound: no link of this name.
+        """
+        self.links.get(link)
+        return await self._plane.run(lambda fabric: fabric.underlay.packet_socket(link))
+
+    async def exec(self, name: str, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+        """Run a command in an endpoint or a server (`POP/SERVER`); returns exit status, stdout and stderr.
+
+        Raises:
+            NotFound: there is no such machine.
+        """
+        if endpoint := self.endpoints.find(name):
+            return await self.endpoints.exec(endpoint, argv, stdin)
+        cloud, server = self._server(name)
+        return await cloud.exec(server, argv, stdin)
+
+    async def counters(self, name: str) -> Mapping[str, PortCounters]:
+        """Counters of the ports of an endpoint or server, by port id.
+
+        Raises:
+            NotFound: there is no such machine.
+        """
+        if endpoint := self.endpoints.find(name):
+            return await self._plane.run(lambda fabric: fabric.machines.counters([endpoint.port_id]))
+        cloud, server = self._server(name)
+        return await cloud.port_counters(server)
+
+    def machines(self) -> list[Machine]:
+        """Everything that commands can be run in, endpoints first."""
+        endpoints = [
+            Machine(state.endpoint.name, "endpoint", state.endpoint.attach, state.image.name, state.status)
+            for state in self.endpoints
+        ]
+        servers = [
+            Machine(f"{pop}/{server.name}", "server", pop, cloud.images.find(server.image_id).name, server.status)
+            for pop, cloud in self.clouds.items()
+            for server in cloud.tables.servers
+        ]
+        return endpoints + servers
+
+    def _server(self, name: str) -> tuple[Cloud, Server]:
+        pop, slash, server = name.partition("/")
+        if not slash:
+            known = ", ".join(f"`{state.endpoint.name}`" for state in self.endpoints) or "none"
+            raise NotFound(f"no endpoint `{name}`", hint=f"endpoints: {known}; name a server as `POP/SERVER`")
+        self.links.number_of(pop)
+        return self.clouds[pop], self.clouds[pop].find_server(server)
+
+    def _stations(self, pop: str, network_id: str) -> tuple[str, ...]:
+        cloud = self.clouds[pop]
+        cloud.tables.networks.get(network_id)
+        return cloud.stations(network_id)
+
+    def _open_cloud(self, pop: Pop) -> Cloud:
+        external = self.links.external_of(pop.name)
+        folder = self._folder / "pops" / pop.name
+        folder.mkdir(parents=True, mode=0o700)
+
+        async def stations_changed(network_id: str) -> None:
+            await self.wan.stations_changed(pop.name, network_id)
+
+        return Cloud(
+            pop=pop,
+            plane=self._plane,
+            runtime=self._runtime,
+            images=self._images,
+            external=external,
+            external_gateway=router_address(external).ip,
+            folder=folder,
+            on_stations_changed=stations_changed,
+        )
+
+    def _check_images(self) -> None:
+        names = [endpoint.image for endpoint in self.topology.endpoints.values()]
+        names += [seed.image for seed in self.topology.servers.values()]
+        for name in dict.fromkeys(names):
+            self._images.get(name)

@@ -1,0 +1,199 @@
+"""Hosts outside of the PoPs: users, content servers. Each sits on the external network of one PoP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface
+from itertools import count
+from pathlib import Path
+
+from sonata.emulator.addressing import endpoint_address, mac_address
+from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.links import Links
+from sonata.errors import PermanentError, SonataError
+from sonata.model.infrastructure import AttachedEndpoint
+from sonata.model.topology import Endpoint, Topology
+from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
+from sonata.ports.images import Image, ImageStore
+from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime
+
+logger = logging.getLogger(__name__)
+
+READY_TIMEOUT_S = 30.0
+_FIRST_POLL_S, _LONGEST_POLL_S = 0.002, 0.1
+_PARALLEL_STARTS = 8
+
+
+@dataclass(slots=True)
+class EndpointState:
+    """An endpoint that stands.
+
+    Args:
+        running: whether its machine was started; an idle one is started by the first command run in it.
+        ended: how its program ended, empty while it runs.
+    """
+
+    endpoint: Endpoint
+    image: Image
+    address: IPv4Interface
+    running: bool = False
+    ended: str = ""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def machine(self) -> str:
+        """Id of its machine."""
+        return f"endpoint-{self.endpoint.name}"
+
+    @property
+    def port_id(self) -> str:
+        """Id of its port; an impaired access link is shown under it."""
+        return f"access-{self.endpoint.name}"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Its program, empty for an idle endpoint."""
+        return self.endpoint.command or self.image.argv
+
+    @property
+    def status(self) -> str:
+        """`running`, `idle` or `ended`."""
+        if self.ended:
+            return "ended"
+        return "running" if self.running else "idle"
+
+
+class Endpoints:
+    """All endpoints of one emulation."""
+
+    def __init__(self, topology: Topology, links: Links, plane: DataPlane, runtime: Runtime, folder: Path) -> None:
+        self._declared = topology.endpoints
+        self._links = links
+        self._plane = plane
+        self._runtime = runtime
+        self._folder = folder
+        self._states: dict[str, EndpointState] = {}
+
+    def __iter__(self) -> Iterator[EndpointState]:
+        return iter(self._states.values())
+
+    def find(self, name: str) -> EndpointState | None:
+        """An endpoint by name, or None."""
+        return self._states.get(name)
+
+    def attached(self) -> Mapping[str, AttachedEndpoint]:
+        """Endpoints as the wide area manager tells of them, by name."""
+        return {
+            name: AttachedEndpoint(
+                name, state.endpoint.attach, str(state.address.ip), state.endpoint.impairment.delay_s
+            )
+            for name, state in self._states.items()
+        }
+
+    async def start(self, images: ImageStore) -> None:
+        """Create all endpoints, start their programs, and wait until those that serve a port listen.
+
+        Raises:
+            NotFound: an image does not exist.
+            PermanentError: a program cannot be executed, or does not listen in time.
+        """
+        self._states = self._assign(images)
+        ports = [_port(state) for state in self._states.values()]
+
+        def build(fabric: Fabric) -> None:
+            fabric.machines.add_machines([port.machine for port in ports])
+            fabric.machines.add_ports(ports)
+
+        await self._plane.run(build)
+        for port in ports:
+            if not port.impairment.is_clean:
+                self._links.watch_access(port.id)
+        slots = asyncio.Semaphore(_PARALLEL_STARTS)
+        starts = [self._start_program(state, slots) for state in self._states.values() if state.argv]
+        for failure in await asyncio.gather(*starts, return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+    async def exec(self, state: EndpointState, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+        """Run a command in an endpoint; starts the machine of an idle one first."""
+        async with state.turn:
+            if not state.running:
+                await self._start_machine(state)
+        return await self._runtime.exec(state.machine, argv, stdin=stdin)
+
+    def console(self, state: EndpointState) -> Path:
+        """File with what the endpoint's program printed."""
+        return self._folder / f"{state.machine}.log"
+
+    def _assign(self, images: ImageStore) -> dict[str, EndpointState]:
+        numbers = {pop: count() for pop in self._links.pops}
+        states = {}
+        for name, endpoint in self._declared.items():
+            address = endpoint_address(self._links.external_of(endpoint.attach), next(numbers[endpoint.attach]))
+            states[name] = EndpointState(endpoint, images.get(endpoint.image), address)
+        return states
+
+    async def _start_program(self, state: EndpointState, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            await self._start_machine(state)
+            if state.image.ready_tcp_port and not state.endpoint.command:
+                await self._wait_listening(state, state.image.ready_tcp_port)
+
+    async def _start_machine(self, state: EndpointState) -> None:
+        netns = await self._plane.run(lambda fabric: fabric.machines.netns_path(state.machine))
+
+        async def ended(exit_: MachineExit) -> None:
+            state.running, state.ended = False, exit_.reason or f"status {exit_.status}"
+            logger.warning("endpoint ended", extra={"endpoint": state.endpoint.name, "reason": state.ended})
+
+        spec = MachineSpec(
+            id=state.machine,
+            hostname=state.endpoint.name,
+            root=RootFs(state.image.layers),
+            argv=state.argv,
+            console=self.console(state),
+            env=state.image.env,
+            netns=netns,
+        )
+        await self._runtime.stop(state.machine)  # what is left of a program that ended
+        state.running, state.ended = True, ""
+        try:
+            await self._runtime.start(spec, ended)
+        except SonataError:
+            state.running = False
+            raise
+
+    async def _wait_listening(self, state: EndpointState, tcp_port: int) -> None:
+        deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
+        pause_s = _FIRST_POLL_S
+        while not await self._runtime.is_listening(state.machine, tcp_port):
+            if state.ended or asyncio.get_running_loop().time() > deadline:
+                raise PermanentError(
+                    f"endpoint `{state.endpoint.name}` does not listen on TCP port {tcp_port}: "
+                    f"{state.ended or f'nothing after {READY_TIMEOUT_S:g} s'}",
+                    answer=_tail(self.console(state)),
+                    hint="look at what its program printed",
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_POLL_S)
+
+
+def _port(state: EndpointState) -> PortSpec:
+    return PortSpec(
+        id=state.port_id,
+        pop=state.endpoint.attach,
+        network=EXTERNAL,
+        machine=state.machine,
+        ifname="eth0",
+        mac=mac_address(state.port_id),
+        addresses=(state.address,),
+        gateway=state.address.network.network_address + 1,
+        impairment=state.endpoint.impairment,
+    )
+
+
+def _tail(console: Path, size: int = 2000) -> str:
+    return console.read_text(errors="replace")[-size:] if console.exists() else ""

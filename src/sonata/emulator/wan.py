@@ -1,0 +1,219 @@
+"""The wide area as an orchestrator sees it: the graph between PoPs, and connections that join networks over it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, count
+
+from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.links import Links
+from sonata.emulator.routing import Edge
+from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
+from sonata.model.infrastructure import AttachedEndpoint, WanEdge, WanGraph
+from sonata.ports.fabric import SpanSpec
+from sonata.ports.wim import ConnectionRequest
+
+logger = logging.getLogger(__name__)
+
+Stations = Callable[[str, str], tuple[str, ...]]
+"""MAC addresses of the ports on a network: (pop, network id) to addresses; raises NotFound without such a network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Networks of several PoPs that are one layer 2 network.
+
+    Args:
+        delay_s: longest one-way delay between two of its members when it was made.
+    """
+
+    id: str
+    tag: str
+    vni: int
+    members: Mapping[str, str]
+    rate_bps: float | None
+    max_delay_s: float | None
+    delay_s: float
+
+
+class Wan:
+    """Graph and connections of one emulation."""
+
+    def __init__(
+        self,
+        links: Links,
+        plane: DataPlane,
+        stations: Stations,
+        endpoints: Callable[[], Mapping[str, AttachedEndpoint]],
+    ) -> None:
+        self._links = links
+        self._plane = plane
+        self._stations = stations
+        self._endpoints = endpoints
+        self._connections: dict[str, Connection] = {}
+        self._turn = asyncio.Lock()
+
+    def graph(self) -> WanGraph:
+        """PoPs, links that are up, endpoints."""
+        edges = [
+            WanEdge(state.name, state.link.a, state.link.b, *_delay_and_rate(self._links, state.name))
+            for state in self._links
+            if state.up
+        ]
+        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()))
+
+    def connections(self, tag_prefix: str = "") -> list[Connection]:
+        """Connections whose tag begins so, oldest first."""
+        return [connection for connection in self._connections.values() if connection.tag.startswith(tag_prefix)]
+
+    def get(self, connection_id: str) -> Connection:
+        """One connection.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        if connection_id not in self._connections:
+            raise NotFound(f"no connection `{connection_id}`")
+        return self._connections[connection_id]
+
+    async def connect(self, request: ConnectionRequest) -> Connection:
+        """Find the connection of this tag, or make it.
+
+        Raises:
+            InvalidInput: fewer than two members, or values out of range.
+            NotFound: an unknown PoP or network.
+            Conflict: the tag stands for other members, a network is in another connection, or no path keeps the bounds.
+            QuotaExceeded: a link on the way has not enough bandwidth left.
+        """
+        async with self._turn:
+            if standing := next((c for c in self._connections.values() if c.tag == request.tag), None):
+                return _same(standing, request)
+            delay_s = self._check(request)
+            members = dict(request.members)
+            vni = self._free_vni()
+            connection = Connection(
+                str(uuid.uuid4()), request.tag, vni, members, request.rate_bps, request.max_delay_s, delay_s
+            )
+            await self._span(connection)
+            self._connections[connection.id] = connection
+        logger.info("connection made", extra={"connection": connection.id, "tag": connection.tag, "vni": vni})
+        return connection
+
+    async def disconnect(self, connection_id: str) -> None:
+        """Take a connection apart; the networks stay.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        async with self._turn:
+            self.get(connection_id)
+            await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
+            del self._connections[connection_id]
+        logger.info("connection removed", extra={"connection": connection_id})
+
+    async def stations_changed(self, pop: str, network_id: str) -> None:
+        """Bring the forwarding entries of the connection that this network is in up to date."""
+        async with self._turn:
+            for connection in self._connections.values():
+                if connection.members.get(pop) == network_id:
+                    await self._span(connection)
+
+    async def _span(self, connection: Connection) -> None:
+        stations = {pop: self._stations_of(pop, network) for pop, network in connection.members.items()}
+        span = SpanSpec(connection.id, connection.vni, connection.members, stations)
+        await self._plane.run(lambda fabric: fabric.networks.set_span(span))
+
+    def _stations_of(self, pop: str, network: str) -> tuple[str, ...]:
+        try:
+            return self._stations(pop, network)
+        except NotFound:  # the network was deleted while it was connected
+            return ()
+
+    def _free_vni(self) -> int:
+        used = {connection.vni for connection in self._connections.values()}
+        return next(vni for vni in count(1) if vni not in used)
+
+    def _check(self, request: ConnectionRequest) -> float:
+        """Check a new request and return its longest delay."""
+        if len(request.members) < 2:
+            raise InvalidInput("a connection joins networks of at least two PoPs", hint="give more members")
+        if request.rate_bps is not None and not request.rate_bps > 0:
+            raise InvalidInput("the rate of a connection must be above 0 bit/s")
+        for pop, network in request.members.items():
+            self._links.number_of(pop)
+            self._stations(pop, network)
+            self._check_free(pop, network)
+        delay_s = self._check_delay(request)
+        self._check_rate(request)
+        return delay_s
+
+    def _check_free(self, pop: str, network: str) -> None:
+        for connection in self._connections.values():
+            if connection.members.get(pop) == network:
+                raise Conflict(
+                    f"network `{network}` of PoP `{pop}` is in connection `{connection.tag}`",
+                    hint="remove that connection first",
+                )
+
+    def _check_delay(self, request: ConnectionRequest) -> float:
+        worst = 0.0
+        for a, b in combinations(request.members, 2):
+            delay_s = sum(_delay_and_rate(self._links, edge.name)[0] for edge in self._path(a, b))
+            if request.max_delay_s is not None and delay_s > request.max_delay_s:
+                raise Conflict(
+                    f"no path between `{a}` and `{b}` within {request.max_delay_s:g} s: "
+                    f"the quickest takes {delay_s:g} s",
+                    hint="place the functions closer together, or allow more delay",
+                )
+            worst = max(worst, delay_s)
+        return worst
+
+    def _check_rate(self, request: ConnectionRequest) -> None:
+        if request.rate_bps is None:
+            return
+        reserved = self._reserved()
+        for name, paths in Counter(self._links_of(request.members)).items():
+            capacity = _delay_and_rate(self._links, name)[1]
+            if capacity is not None and reserved[name] + paths * request.rate_bps > capacity:
+                raise QuotaExceeded(
+                    f"link `{name}` has {capacity - reserved[name]:g} of {capacity:g} bit/s left, "
+                    f"{paths * request.rate_bps:g} bit/s are wanted",
+                    hint="remove connections, or ask for less",
+                )
+
+    def _reserved(self) -> Mapping[str, float]:
+        """Bits per second promised to connections, by link, on the paths that packets take now."""
+        reserved: dict[str, float] = defaultdict(float)
+        for connection in self._connections.values():
+            for name in self._links_of(connection.members):
+                reserved[name] += connection.rate_bps or 0.0
+        return reserved
+
+    def _links_of(self, members: Mapping[str, str]) -> Iterator[str]:
+        for a, b in combinations(members, 2):
+            yield from (edge.name for edge in self._route(a, b) or ())
+
+    def _route(self, a: str, b: str) -> list[Edge] | None:
+        return self._links.routing.path(self._links.number_of(a), self._links.number_of(b))
+
+    def _path(self, a: str, b: str) -> list[Edge]:
+        path = self._route(a, b)
+        if path is None:
+            raise Conflict(f"no path between `{a}` and `{b}`", hint="bring a link up, or choose other PoPs")
+        return path
+
+
+def _delay_and_rate(links: Links, name: str) -> tuple[float, float | None]:
+    impairment = links.get(name).link.impairment
+    return impairment.delay_s, impairment.rate_bps
+
+
+def _same(standing: Connection, request: ConnectionRequest) -> Connection:
+    if dict(standing.members) != dict(request.members):
+        raise Conflict(f"connection `{request.tag}` joins other networks", hint="use another tag, or remove it first")
+    return standing

@@ -1,0 +1,362 @@
+"""Starting and stopping emulations: each is a process of its own, the keeper, that outlives or follows its starter.
+
+Example:
+    >>> from sonata.emulator import Pop, Topology
+    >>> from sonata.sdk import emulations
+    >>> def run_one() -> None:
+    ...     with emulations.start(Topology("one", {"core": Pop("core")})) as emulation:
+    ...         print(emulation.record.url)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import msgspec
+
+from sonata import errors
+from sonata._lib.locks import try_lock
+from sonata._lib.paths import data_home
+from sonata._lib.processes import ProcessId, end_process, identify
+from sonata.adapters.runtime_oci.cgroups import remove_cgroups
+from sonata.model.topology import Topology
+from sonata.sdk.emulation_records import (
+    EmulationRecord,
+    checked_name,
+    load,
+    lock_of,
+    log_of,
+    new_folder,
+    remove_files,
+    remove_lock,
+    save,
+)
+from sonata.sdk.emulator_client import errors_by_code
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
+GRACE_S = 20.0
+LET_GO = b"d"
+_LOG_TAIL = 2000
+_BACKLOG = 128
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperConfig:
+    """What the keeper is told, on its standard input.
+
+    Args:
+        run: folder with a private file system for what lives as long as the emulation.
+        images: folder of the image store.
+        listen, proxy: descriptors of sockets that listen on the host.
+        report: descriptor for JSON lines to the starter.
+        lifeline: descriptor that ends when the starter ends; the byte `LET_GO` first lets go of it.
+        lock: descriptor that holds the lock of the name.
+    """
+
+    name: str
+    topology: Topology
+    run: str
+    images: str
+    cgroups: str
+    listen: int
+    proxy: int
+    report: int
+    lifeline: int
+    lock: int
+    token: str
+    wan_token: str
+    admin_password: str
+    proxy_token: str
+
+
+class Emulation:
+    """An emulation that this process started and that ends with it, unless it is let go of."""
+
+    def __init__(self, record: EmulationRecord, lifeline: int, reports: IO[bytes]) -> None:
+        self.record = record
+        self._lifeline = lifeline
+        self._reports = reports
+
+    def __enter__(self) -> Emulation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def let_go(self) -> None:
+        """Let the emulation outlive this process."""
+        os.write(self._lifeline, LET_GO)
+        self._hang_up()
+
+    def wait(self) -> None:
+        """Wait until the emulation has ended, whatever ended it."""
+        while self._reports.readline():
+            continue
+
+    def stop(self) -> None:
+        """End the emulation and remove whatever it left. Idempotent."""
+        stop(self.record.name)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if not self._reports.closed:
+            os.close(self._lifeline)
+            self._reports.close()
+
+
+def start(
+    topology: Topology,
+    *,
+    name: str | None = None,
+    listen: tuple[str, int] = (DEFAULT_HOST, DEFAULT_PORT),
+    images: Path | None = None,
+    progress: Progress = lambda message: None,
+) -> Emulation:
+    """Start an emulation and return when it is ready.
+
+    Args:
+        topology: what to run.
+        name: under which it is found; the topology's name by default.
+        listen: loopback address to listen on; port 0 picks a free one.
+        images: folder of the image store, by default the user's own.
+        progress: told what is going on.
+
+    Raises:
+        Conflict: one of this name runs, or the address is taken.
+        SonataError: whatever made the start fail; nothing is left of it then.
+    """
+    name = checked_name(name or topology.name)
+    with _locked(name) as lock, ExitStack() as undo:
+        _clear(name)
+        folder = new_folder(name)
+        undo.callback(_remove_all, name)
+        with _listening(*listen) as api, _listening(DEFAULT_HOST, 0) as proxy:
+            config = _configure(name, topology, folder, images or data_home() / "images", (lock, api, proxy))
+            emulation = _launch(config, folder, _address(api), _address(proxy), progress)
+        undo.pop_all()
+    return emulation
+
+
+def stop(name: str) -> bool:
+    """End an emulation, running or dead, and remove its processes, cgroups and files; whether there was anything.
+
+    Raises:
+        AdapterError: something could not be removed.
+    """
+    if record := load(name):
+        end_process(record.process, grace_s=GRACE_S)
+    lock = try_lock(lock_of(name))
+    if lock is None:  # somebody starts it anew: what is there now is theirs
+        return record is not None
+    try:
+        _remove_all(name)
+    finally:
+        os.close(lock)
+    return record is not None
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[int]:
+    """Hold the lock of a name; the keeper inherits it."""
+    lock = try_lock(lock_of(name))
+    if lock is None:
+        record = load(name)
+        where = f" as process {record.process.pid} on {record.url}" if record else ", and is being started or stopped"
+        raise errors.Conflict(
+            f"emulation `{name}` runs{where}",
+            hint=f"stop it with `sonata emu down --name {name}`, or start this one under another --name",
+        )
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _clear(name: str) -> None:
+    """Remove whatever is recorded under a name; its lock is held."""
+    if record := load(name):
+        end_process(record.process, grace_s=GRACE_S)
+        remove_cgroups(record.cgroups)
+    remove_files(name)
+
+
+def _remove_all(name: str) -> None:
+    _clear(name)
+    remove_lock(name)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens on the host, before the keeper leaves the host's network."""
+    _check_loopback(host)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise errors.Conflict(
+                f"cannot listen on {host}:{port}: {error.strerror}",
+                hint="choose another address with --listen HOST:PORT; port 0 picks a free one",
+            ) from error
+        listener.listen(_BACKLOG)
+        yield listener
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        is_local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = False
+    if not is_local:
+        raise errors.InvalidInput(
+            f"`{host}` is no loopback address",
+            hint="the emulator listens on 127.0.0.1 or ::1 alone; reach it from elsewhere through an SSH tunnel",
+        )
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _configure(
+    name: str, topology: Topology, folder: Path, images: Path, inherited: tuple[int, socket.socket, socket.socket]
+) -> KeeperConfig:
+    lock, api, proxy = inherited
+    return KeeperConfig(
+        name=name,
+        topology=topology,
+        run=str(folder / "run"),
+        images=str(images),
+        cgroups=f"sonata-{name}-{secrets.token_hex(4)}",
+        listen=api.fileno(),
+        proxy=proxy.fileno(),
+        report=-1,
+        lifeline=-1,
+        lock=lock,
+        token=secrets.token_urlsafe(24),
+        wan_token=secrets.token_urlsafe(24),
+        admin_password=secrets.token_urlsafe(18),
+        proxy_token=secrets.token_urlsafe(24),
+    )
+
+
+def _launch(config: KeeperConfig, folder: Path, api: str, proxy: str, progress: Progress) -> Emulation:
+    """Start the keeper and follow its reports until it is ready."""
+    report_read, report_write = os.pipe()
+    lifeline_read, lifeline_write = os.pipe()
+    reports = os.fdopen(report_read, "rb")
+    with ExitStack() as undo:
+        undo.callback(reports.close)
+        undo.callback(os.close, lifeline_write)
+        try:
+            config = replace(config, report=report_write, lifeline=lifeline_read)
+            keeper = _spawn(config, log_of(config.name))
+        finally:
+            os.close(report_write)
+            os.close(lifeline_read)
+        record = _recorded(config, api, proxy, _first_process(reports, config.name))
+        save(record)
+        keeper.wait()
+        _await_ready(reports, config.name, progress)
+        record = replace(record, ready=True)
+        save(record)
+        undo.pop_all()
+    return Emulation(record, lifeline_write, reports)
+
+
+def _spawn(config: KeeperConfig, log: Path) -> subprocess.Popen[bytes]:
+    Path(config.run).mkdir(mode=0o700)
+    inherited = (config.listen, config.proxy, config.report, config.lifeline, config.lock)
+    with _as_stdin(config) as stdin, open(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sonata.daemon.keeper", str(config.report), config.run],
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            pass_fds=inherited,
+            cwd="/",
+        )
+
+
+@contextmanager
+def _as_stdin(config: KeeperConfig) -> Iterator[IO[bytes]]:
+    """The configuration, secrets included, as a file that exists in memory alone."""
+    with open(os.memfd_create("keeper"), "w+b") as stream:
+        stream.write(msgspec.json.encode(config))
+        stream.seek(0)
+        yield stream
+
+
+def _recorded(config: KeeperConfig, api: str, proxy: str, process: ProcessId) -> EmulationRecord:
+    return EmulationRecord(
+        name=config.name,
+        process=process,
+        url=f"http://{api}",
+        token=config.token,
+        wan_token=config.wan_token,
+        admin_password=config.admin_password,
+        proxy=proxy,
+        proxy_token=config.proxy_token,
+        cgroups=config.cgroups,
+        created_at=time.time(),
+        topology=config.topology,
+    )
+
+
+def _first_process(reports: IO[bytes], name: str) -> ProcessId:
+    report = _next_report(reports, name)
+    process = identify(int(report["pid"]))
+    if process is None:  # it died meanwhile; its reason comes next
+        _next_report(reports, name)
+        raise _died(name)
+    return process
+
+
+def _await_ready(reports: IO[bytes], name: str, progress: Progress) -> None:
+    while True:
+        report = _next_report(reports, name)
+        if "progress" in report:
+            progress(report["progress"])
+        if "ready" in report:
+            return
+
+
+def _next_report(reports: IO[bytes], name: str) -> Mapping[str, Any]:
+    line = reports.readline()
+    if not line:
+        raise _died(name)
+    report: Mapping[str, Any] = json.loads(line)
+    if "error" in report:
+        raise _as_error(report["error"])
+    return report
+
+
+def _as_error(error: Mapping[str, str]) -> errors.SonataError:
+    """The keeper's own error, as an exception of the same class."""
+    return errors_by_code().get(error["code"], errors.AdapterError)(error["message"], hint=error["hint"])
+
+
+def _died(name: str) -> errors.AdapterError:
+    log = log_of(name)
+    answer = log.read_text(errors="replace")[-_LOG_TAIL:] if log.exists() else ""
+    last = answer.strip().rpartition("\n")[2]
+    return errors.AdapterError(f"emulation `{name}` died while it started: {last or 'it was killed'}", answer=answer)

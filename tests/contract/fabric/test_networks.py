@@ -1,0 +1,178 @@
+"""Spans over PoPs, routers and floating addresses."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from sonata.errors import Conflict, InvalidInput
+from sonata.model.topology import Impairment
+from sonata.ports.fabric import NetworkSpec
+
+from .conftest import World, external, router_spec, span_of, tenant
+
+
+def spanned(world: World, pops: int = 2) -> dict[int, list[str]]:
+    """A network `blue` over PoPs, a machine `m<i>` with address .10+i in each; returns the stations."""
+    stations: dict[int, list[str]] = {}
+    for pop in range(pops):
+        world.fabric.networks.add_networks([NetworkSpec("blue", f"p{pop}")])
+        port = world.port(f"m{pop}", pop, "blue", f"10.0.0.{10 + pop}/24")
+        world.machine(f"m{pop}", port)
+        stations[pop] = [port.mac]
+    return stations
+
+
+def test_a_span_joins_networks_of_three_pops(world: World) -> None:
+    world.line(3)
+    stations = spanned(world, 3)
+    assert not world.reaches("m0", "10.0.0.11")
+    world.fabric.networks.set_span(span_of(world, "blue", stations))
+    for target in ("10.0.0.11", "10.0.0.12"):
+        assert world.ping("m0", target).received == 3
+    # Full frames pass: the underlay has room for the tunnel's header.
+    assert world.run("m0", "ping", "-c1", "-W1", "-Mdo", "-s1472", "10.0.0.12").returncode == 0
+
+
+def test_a_span_suffers_from_the_links_below(world: World) -> None:
+    world.line(2, Impairment(delay_s=0.02))
+    world.fabric.networks.set_span(span_of(world, "blue", spanned(world)))
+    assert world.ping("m0", "10.0.0.11", count=5).best_s >= 0.04
+
+
+def test_spans_with_equal_addresses_are_apart(world: World) -> None:
+    world.line(2)
+    world.fabric.networks.set_span(span_of(world, "blue", spanned(world)))
+    for pop in (0, 1):
+        world.fabric.networks.add_networks([NetworkSpec("red", f"p{pop}")])
+    world.machine("red0", world.port("red0", 0, "red", "10.0.0.10/24"))
+    world.machine("red1", world.port("red1", 1, "red", "10.0.0.12/24"))
+    with pytest.raises(Conflict, match="VNI"):
+        world.fabric.networks.set_span(span_of(world, "red", {0: [], 1: []}))
+    world.fabric.networks.set_span(replace(span_of(world, "red", {0: [], 1: []}), vni=99))
+    assert world.reaches("red0", "10.0.0.12")  # by broadcast: its station was not told
+    assert not world.reaches("red0", "10.0.0.11")
+
+
+def test_a_span_follows_its_members_and_stations(world: World) -> None:
+    world.line(3)
+    stations = spanned(world, 3)
+    span = span_of(world, "blue", stations)
+    world.fabric.networks.set_span(span)
+    two = span_of(world, "blue", {0: stations[0], 1: stations[1]})
+    world.fabric.networks.set_span(two)
+    assert world.reaches("m0", "10.0.0.11")
+    assert not world.reaches("m0", "10.0.0.12")
+    # The station moves from PoP 1 to PoP 2, with its address and MAC.
+    world.fabric.machines.remove_machines(["m1"])
+    moved = replace(world.port("m1", 2, "blue", "10.0.0.11/24"), mac=stations[1][0])
+    world.machine("m1", moved)
+    world.fabric.networks.set_span(span_of(world, "blue", {0: stations[0], 1: [], 2: stations[2] + stations[1]}))
+    assert world.reaches("m0", "10.0.0.11")
+    world.fabric.networks.remove_span("span-blue")
+    world.fabric.networks.remove_span("span-blue")
+    assert not world.reaches("m0", "10.0.0.11")
+    assert world.reaches("m2", "10.0.0.11")  # the networks stay
+    with pytest.raises(InvalidInput, match="VNI"):
+        world.fabric.networks.set_span(replace(span, vni=0))
+
+
+def test_a_router_hides_inner_sources_and_no_others(world: World) -> None:
+    world.line(2)
+    world.host("user", 0)
+    target = world.host("origin", 1)
+    tenant(world, 0, "blue")
+    world.machine("web", world.port("web", 0, "blue", "10.0.0.5/24", "10.0.0.1"))
+    assert world.ping("web", target).received == 3
+    assert seen_source(world, "web", "origin", target) == str(external(0, 200).ip)
+    assert not world.reaches("origin", "10.0.0.5")
+
+
+def seen_source(world: World, client: str, server: str, target: IPv4Address) -> str:
+    receiver, sender = world.socket(server), world.socket(client)
+    with receiver, sender:
+        receiver.bind((str(target), 5000))
+        sender.sendto(b"who am I", (str(target), 5000))
+        return str(receiver.recvfrom(16)[1][0])
+
+
+def test_a_floating_address_works_both_ways_and_can_move(world: World) -> None:
+    world.line(2)
+    world.host("user", 1)
+    tenant(world, 0, "blue")
+    for name, number in (("web", 5), ("spare", 6)):
+        world.machine(name, world.port(name, 0, "blue", f"10.0.0.{number}/24", "10.0.0.1"))
+    floating = external(0, 100).ip
+    networks = [("blue", "10.0.0.0/24")]
+    set_router = world.fabric.networks.set_router
+    set_router(router_spec(0, networks, {floating: IPv4Address("10.0.0.5")}))
+    before = world.received("web-eth0", "spare-eth0")
+    assert world.ping("user", floating).received == 3
+    assert world.received("web-eth0")["web-eth0"] >= before["web-eth0"] + 3
+    assert seen_source(world, "web", "user", external(1, 10).ip) == str(floating)
+    assert seen_source(world, "spare", "user", external(1, 10).ip) == str(external(0, 200).ip)
+    assert world.reaches("spare", floating)  # from inside, too
+    set_router(router_spec(0, networks, {floating: IPv4Address("10.0.0.6")}))
+    before = world.received("spare-eth0")
+    assert world.ping("user", floating).received == 3
+    assert world.received("spare-eth0")["spare-eth0"] >= before["spare-eth0"] + 3
+    set_router(router_spec(0, networks))
+    assert not world.reaches("user", floating)
+
+
+def test_a_router_keeps_its_connections_while_legs_come_and_go(world: World) -> None:
+    world.pops(1)
+    tenant(world, 0, "blue")
+    world.machine("web", world.port("web", 0, "blue", "10.0.0.5/24", "10.0.0.1"))
+    user = world.host("user", 0)
+    with connection(world, user) as (near, far):
+        world.fabric.networks.add_networks([NetworkSpec("red", "p0")])
+        both = [("blue", "10.0.0.0/24"), ("red", "10.0.1.0/24")]
+        world.fabric.networks.set_router(router_spec(0, both))
+        world.machine("db", world.port("db", 0, "red", "10.0.1.5/24", "10.0.1.1"))
+        assert world.reaches("web", "10.0.1.5")
+        near.sendall(b"still here")
+        assert far.recv(16) == b"still here"
+        world.fabric.networks.set_router(router_spec(0, both[:1]))
+        assert not world.reaches("web", "10.0.1.5")
+        near.sendall(b"and now")
+        assert far.recv(16) == b"and now"
+    world.fabric.networks.remove_router("router-0")
+    world.fabric.networks.remove_router("router-0")
+    assert not world.reaches("web", user)
+
+
+class connection:
+    """A TCP connection from `web` to `user`."""
+
+    def __init__(self, world: World, target: IPv4Address) -> None:
+        self._world, self._target = world, target
+
+    def __enter__(self) -> tuple[socket.socket, socket.socket]:
+        server = self._world.socket("user", socket.SOCK_STREAM)
+        server.bind((str(self._target), 5000))
+        server.listen()
+        near = self._world.socket("web", socket.SOCK_STREAM)
+        near.connect((str(self._target), 5000))
+        far, _ = server.accept()
+        far.settimeout(5)
+        self._sockets = (server, near, far)
+        return near, far
+
+    def __exit__(self, *_exc: object) -> None:
+        for each in self._sockets:
+            each.close()
+
+
+def test_a_router_without_an_outside_forwards_untouched(world: World) -> None:
+    world.pops(1)
+    for name in ("blue", "red"):
+        world.fabric.networks.add_networks([NetworkSpec(name, "p0")])
+    inner = replace(router_spec(0, [("blue", "10.0.0.0/24"), ("red", "10.0.1.0/24")]), external=None)
+    world.fabric.networks.set_router(inner)
+    world.machine("web", world.port("web", 0, "blue", "10.0.0.5/24", "10.0.0.1"))
+    world.machine("db", world.port("db", 0, "red", "10.0.1.5/24", "10.0.1.1"))
+    assert seen_source(world, "web", "db", IPv4Address("10.0.1.5")) == "10.0.0.5"

@@ -1,0 +1,139 @@
+"""Two PoPs served on a loopback port, and openstacksdk connected to them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import openstack
+import pytest
+import uvicorn
+from tests.fakes.fabric import FakeFabric
+from tests.fakes.images import FakeImageStore, image
+from tests.fakes.runtime import EXITS_AT_ONCE, FakeRuntime
+
+from sonata.api.openstack import openstack_app
+from sonata.emulator.cloud import Cloud
+from sonata.emulator.data_plane import DataPlane
+from sonata.model.topology import GIB, Pop
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Site:
+    """A running surface and what is behind it."""
+
+    url: str
+    fabric: FakeFabric = field(default_factory=FakeFabric)
+    runtime: FakeRuntime = field(default_factory=FakeRuntime)
+    clouds: dict[str, Cloud] = field(default_factory=dict)
+
+    def auth(self, pop: str = "access", **changes: str) -> dict[str, str]:
+        """What a client needs to log in."""
+        login = {
+            "auth_url": f"{self.url}/{pop}/identity/v3",
+            "username": "admin",
+            "password": PASSWORD,
+            "project_name": "admin",
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        }
+        return {**login, **changes}
+
+    def connect(self, pop: str = "access", **changes: str) -> Any:
+        """A connection of openstacksdk that knows nothing of the environment."""
+        return openstack.connect(load_yaml_config=False, load_envvars=False, **self.auth(pop, **changes))
+
+
+class SiteThread:
+    """A server in a loop of its own; each `renew` gives it fresh, empty PoPs."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.site = Site(f"http://127.0.0.1:{self._listener.getsockname()[1]}")
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> SiteThread:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._listener.close()
+
+    def renew(self, folder: Path) -> Site:
+        """Fresh PoPs `access` and `core`."""
+        asyncio.run_coroutine_threadsafe(self._open(folder), self._loop).result(10)
+        return self.site
+
+    def drop(self) -> None:
+        """Close the PoPs."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+
+    async def _open(self, folder: Path) -> None:
+        self.site.fabric, self.site.runtime = FakeFabric(), FakeRuntime()
+        self._plane = DataPlane(self.site.fabric)
+        store = FakeImageStore(
+            image("web", argv=("/bin/web",), ready_tcp_port=80), image("broken", argv=(EXITS_AT_ONCE,))
+        )
+        for number, name in enumerate(("access", "core")):
+            (folder / name).mkdir()
+            external = IPv4Network(f"100.64.{number}.0/24")
+            pop = Pop(name, cpus=8, memory_bytes=16 * GIB)
+            below = (self._plane, self.site.runtime, store)
+            self.site.clouds[name] = Cloud(pop, *below, external, external[1], folder / name, _nobody_cares)
+
+    async def _close(self) -> None:
+        for cloud in self.site.clouds.values():
+            await cloud.close()
+        self.site.clouds.clear()
+        await self._plane.close()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        app = openstack_app(self.site.clouds, admin_password=PASSWORD)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        self._ready.set()
+        await self._server.serve([self._listener])
+
+
+async def _nobody_cares(_network_id: str) -> None:
+    pass
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The client warns of what it will remove one day."""
+    config.addinivalue_line("filterwarnings", "ignore::Warning:openstack")
+    config.addinivalue_line("filterwarnings", "ignore::openstack.warnings.OpenStackDeprecationWarning")
+
+
+@pytest.fixture(scope="session")
+def surface() -> Iterator[SiteThread]:
+    """The server of all tests."""
+    with SiteThread() as running:
+        yield running
+
+
+@pytest.fixture
+def site(surface: SiteThread, tmp_path: Path) -> Iterator[Site]:
+    """A fresh surface with the PoPs `access` and `core`."""
+    yield surface.renew(tmp_path)
+    surface.drop()
+
+
+@pytest.fixture
+def cloud(site: Site) -> Iterator[Any]:
+    """openstacksdk, logged in to PoP `access` as admin."""
+    connection = site.connect()
+    yield connection
+    connection.close()

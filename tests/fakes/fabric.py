@@ -1,0 +1,169 @@
+"""A data plane in memory. It refuses what the kernel would refuse: ports on networks or machines that do not stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+
+from sonata.errors import AdapterError
+from sonata.model.topology import Impairment
+from sonata.ports.fabric import (
+    EXTERNAL,
+    ChainSpec,
+    LinkSpec,
+    LinkStatus,
+    NetworkSpec,
+    PopSpec,
+    PortCounters,
+    PortSpec,
+    RouterSpec,
+    SpanSpec,
+)
+
+
+class FakeUnderlay:
+    """PoPs and links as they were declared."""
+
+    def __init__(self) -> None:
+        self.pops: dict[str, PopSpec] = {}
+        self.links: dict[str, LinkSpec] = {}
+
+    def add_pops(self, pops: Sequence[PopSpec]) -> None:
+        self.pops.update({pop.name: pop for pop in pops})
+
+    def remove_pops(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.pops.pop(name, None)
+
+    def add_links(self, links: Sequence[LinkSpec]) -> None:
+        self.links.update({link.name: link for link in links})
+
+    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+        if name not in self.links:
+            raise AdapterError(f"no link `{name}`")
+
+    def remove_links(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.links.pop(name, None)
+
+    def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
+        pass
+
+    def link_status(self) -> Sequence[LinkStatus]:
+        return [LinkStatus(link.name, link.impairment, "veth", True) for link in self.links.values()]
+
+
+class FakeNetworks:
+    """Networks, routers and spans as they were declared; `fail_next` makes the next call fail."""
+
+    def __init__(self) -> None:
+        self.networks: dict[tuple[str, str], NetworkSpec] = {}
+        self.routers: dict[str, RouterSpec] = {}
+        self.spans: dict[str, SpanSpec] = {}
+        self.fail_next = ""
+
+    def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
+        self._fail_if_told()
+        self.networks.update({(network.pop, network.id): network for network in networks})
+
+    def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
+        for key in networks:
+            self.networks.pop(key, None)
+
+    def set_span(self, span: SpanSpec) -> None:
+        self.spans[span.id] = span
+
+    def remove_span(self, span_id: str) -> None:
+        self.spans.pop(span_id, None)
+
+    def set_router(self, router: RouterSpec) -> None:
+        self._fail_if_told()
+        for leg in router.interfaces:
+            self.require(router.pop, leg.network)
+        self.routers[router.id] = router
+
+    def remove_router(self, router_id: str) -> None:
+        self.routers.pop(router_id, None)
+
+    def require(self, pop: str, network: str) -> None:
+        if network != EXTERNAL and (pop, network) not in self.networks:
+            raise AdapterError(f"no network `{network}` in `{pop}`")
+
+    def _fail_if_told(self) -> None:
+        if self.fail_next:
+            message, self.fail_next = self.fail_next, ""
+            raise AdapterError(message)
+
+
+class FakeMachines:
+    """Machines and ports as they were declared."""
+
+    def __init__(self, networks: FakeNetworks) -> None:
+        self._networks = networks
+        self.machines: set[str] = set()
+        self.ports: dict[str, PortSpec] = {}
+        self.fail_next = ""
+
+    def add_machines(self, names: Sequence[str]) -> None:
+        self.machines.update(names)
+
+    def remove_machines(self, names: Sequence[str]) -> None:
+        self.machines.difference_update(names)
+        self.ports = {key: port for key, port in self.ports.items() if port.machine in self.machines}
+
+    def netns_path(self, name: str) -> str:
+        if name not in self.machines:
+            raise AdapterError(f"no machine `{name}`")
+        return f"/run/netns/{name}"
+
+    def add_ports(self, ports: Sequence[PortSpec]) -> None:
+        if self.fail_next:
+            message, self.fail_next = self.fail_next, ""
+            raise AdapterError(message)
+        for port in ports:
+            if port.machine not in self.machines:
+                raise AdapterError(f"no machine `{port.machine}`")
+            self._networks.require(port.pop, port.network)
+            self.ports[port.id] = port
+
+    def remove_ports(self, ids: Sequence[str]) -> None:
+        for port_id in ids:
+            self.ports.pop(port_id, None)
+
+    def counters(self, ids: Sequence[str]) -> Mapping[str, PortCounters]:
+        return {port_id: PortCounters(1, 60, 2, 120) for port_id in ids if port_id in self.ports}
+
+    def of(self, machine: str) -> list[PortSpec]:
+        """A machine's ports by interface name."""
+        return sorted((port for port in self.ports.values() if port.machine == machine), key=lambda port: port.ifname)
+
+
+class FakeSteering:
+    """Chains as they were declared; local hops must be plugged in."""
+
+    def __init__(self, machines: FakeMachines) -> None:
+        self._machines = machines
+        self.chains: dict[str, ChainSpec] = {}
+
+    def set_chain(self, chain: ChainSpec) -> None:
+        for hop in chain.hops:
+            for end in (hop.ingress, hop.egress):
+                if end.port_id and end.port_id not in self._machines.ports:
+                    raise AdapterError(f"no port `{end.port_id}`")
+        self.chains[chain.id] = chain
+
+    def remove_chain(self, chain_id: str) -> None:
+        self.chains.pop(chain_id, None)
+
+
+class FakeFabric:
+    """The whole data plane."""
+
+    def __init__(self) -> None:
+        self.underlay = FakeUnderlay()
+        self.networks = FakeNetworks()
+        self.machines = FakeMachines(self.networks)
+        self.steering = FakeSteering(self.machines)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,46 @@
+"""An image store in memory; archives that begin with `OCI` can be imported."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from sonata.errors import InvalidInput, NotFound
+from sonata.ports.images import Image, Progress
+
+
+def image(name: str, *, argv: tuple[str, ...] = (), ready_tcp_port: int = 0) -> Image:
+    """An image whose content is its name."""
+    digest = f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+    image_id = str(uuid.uuid5(uuid.NAMESPACE_URL, digest))
+    return Image(image_id, name, digest, argv=argv, ready_tcp_port=ready_tcp_port, size_bytes=1000, created_at=1.7e9)
+
+
+class FakeImageStore:
+    """Images by name."""
+
+    def __init__(self, *images: Image) -> None:
+        self.images = {one.name: one for one in (image("host"), *images)}
+
+    def list(self) -> Sequence[Image]:
+        return [self.images[name] for name in sorted(self.images)]
+
+    def get(self, name_or_id: str) -> Image:
+        for one in self.images.values():
+            if name_or_id in (one.name, one.id):
+                return one
+        raise NotFound(f"no image `{name_or_id}`", hint=f"images: {', '.join(sorted(self.images))}")
+
+    def build(self, recipe: Path, progress: Progress) -> Image:
+        raise NotImplementedError
+
+    def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
+        if not archive.read_bytes().startswith(b"OCI"):
+            raise InvalidInput("no OCI layout and no `docker save` archive")
+        self.images[name] = image(name, argv=("/bin/app",))
+        return self.images[name]
+
+    def remove(self, name_or_id: str) -> None:
+        del self.images[self.get(name_or_id).name]

@@ -1,0 +1,66 @@
+"""A runtime in memory: programs that a test ends, makes listen, or makes fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sonata.errors import Conflict, NotFound, PermanentError
+from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
+
+MISSING_PROGRAM = "/no/such/program"
+EXITS_AT_ONCE = "/bin/false"
+
+
+@dataclass
+class _Running:
+    spec: MachineSpec
+    on_exit: OnExit | None
+
+
+class FakeRuntime:
+    """Machines by id. `listening` holds the ids whose programs listen on whatever port is asked for."""
+
+    name = "fake 1.0"
+
+    def __init__(self) -> None:
+        self.running: dict[str, _Running] = {}
+        self.started: list[MachineSpec] = []
+        self.listening: set[str] = set()
+        self.listen_at_once = True
+
+    @property
+    def unenforced(self) -> Mapping[str, str]:
+        return {}
+
+    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+        if spec.id in self.running:
+            raise Conflict(f"machine `{spec.id}` runs")
+        if spec.argv[:1] == (MISSING_PROGRAM,):
+            raise PermanentError(f"cannot execute `{MISSING_PROGRAM}`: no such file")
+        self.running[spec.id] = _Running(spec, on_exit)
+        self.started.append(spec)
+        spec.console.write_text(f"{' '.join(spec.argv)} started\nsecond line\n")
+        if spec.argv[:1] == (EXITS_AT_ONCE,):
+            await self.end(spec.id, 1)
+        return 1000 + len(self.started)
+
+    async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
+        self.running.pop(machine_id, None)
+
+    async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+        if machine_id not in self.running:
+            raise NotFound(f"no machine `{machine_id}`")
+        return 0, " ".join(argv).encode() + stdin, b""
+
+    async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
+        return self.listen_at_once or machine_id in self.listening
+
+    async def close(self) -> None:
+        self.running.clear()
+
+    async def end(self, machine_id: str, status: int) -> None:
+        """Let a program end by itself."""
+        machine = self.running.pop(machine_id)
+        if machine.on_exit:
+            await machine.on_exit(MachineExit(machine_id, status, "exited"))

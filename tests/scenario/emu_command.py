@@ -1,0 +1,123 @@
+"""The command `sonata emu` as a person runs it: processes, exit statuses, output."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sonata.sdk.emulation_records import EmulationRecord
+from tests.residue import Footprint, Host
+
+PROGRAM = "from sonata.cli.main import main; main()"
+
+LINE = """
+apiVersion: sonata/v1
+kind: Topology
+name: {name}
+pops:
+  a: {{}}
+  b: {{}}
+  c: {{}}
+links:
+  - {{name: ab, between: [a, b], delay: 10ms}}
+  - {{name: bc, between: [b, c], rate: 100Mbit}}
+endpoints:
+  users: {{attach: a}}
+  origin: {{attach: c, delay: 1ms, command: [sleep, infinity]}}
+"""
+ORIGIN = "100.64.2.10"
+PATH_DELAY_S = 0.011
+
+
+class Emu:
+    """`sonata emu` with a home of its own and a topology `line` of a unique name.
+
+    Args:
+        prefix: argv put before the command, e.g. to change the user.
+        python: what to run it with.
+    """
+
+    def __init__(self, home: Path, prefix: Sequence[str] = (), python: str = sys.executable) -> None:
+        self.home = home
+        self.name = f"t{secrets.token_hex(4)}"
+        self.topology = home / "line.yaml"
+        self.topology.write_text(LINE.format(name=self.name))
+        self._prefix = list(prefix)
+        self._python = python
+        self.env = {**os.environ, "SONATA_HOME": str(home), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._host = Host.now()
+        self._foreground: list[subprocess.Popen[str]] = []
+
+    def run(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end."""
+        command = self.command(*args)
+        return subprocess.run(
+            command, env=self.env, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def command(self, *args: str) -> list[str]:
+        """The argv of a verb."""
+        return [*self._prefix, self._python, "-c", PROGRAM, "emu", *args]
+
+    def state_files(self) -> list[Path]:
+        """Files that are kept about emulations."""
+        return list((self.home / "state" / "emulations").rglob("*"))
+
+    def ok(self, *args: str) -> str:
+        """Run a verb that must succeed; returns its standard output."""
+        result = self.run(*args)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def json(self, *args: str) -> Any:
+        """Run a verb that must succeed; returns its data."""
+        return json.loads(self.ok(*args, "-o", "json"))
+
+    def up(self) -> Footprint:
+        """Start the line, detached."""
+        self.ok("up", str(self.topology), "--listen", "127.0.0.1:0", "--detach")
+        return self.footprint()
+
+    def foreground(self) -> subprocess.Popen[str]:
+        """Start the line in the foreground; not waited for."""
+        command = self.command("up", str(self.topology), "--listen", "127.0.0.1:0")
+        process = subprocess.Popen(command, env=self.env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self._foreground.append(process)
+        return process
+
+    def record(self) -> EmulationRecord:
+        """What is recorded of the line."""
+        state = self.home / "state" / "emulations" / self.name / "state.json"
+        return msgspec.json.decode(state.read_bytes(), type=EmulationRecord)
+
+    def footprint(self) -> Footprint:
+        """What the line consists of now."""
+        return Footprint.of(self.record(), self._host, self.home)
+
+    def close(self) -> None:
+        """End whatever a failed test has left."""
+        for process in self._foreground:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+        self.run("down", "--name", self.name)
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    """Read a process's talk until it says so."""
+    assert process.stderr is not None
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"ended without `{text}`: {''.join(told)}")

@@ -1,0 +1,207 @@
+"""Emulations from start to end: traffic, live changes, refusals, and nothing left behind however they end."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from tests.scenario.emu_command import ORIGIN, PATH_DELAY_S, Emu, wait_for_line
+
+pytestmark = [pytest.mark.root, pytest.mark.serial]
+
+
+def round_trip_s(emu: Emu) -> float:
+    """The least round trip of a few pings from the users to the origin."""
+    told = emu.ok("exec", "users", "--", "ping", "-c", "3", "-i", "0.2", ORIGIN)
+    found = re.search(r"min/avg/max/mdev = ([\d.]+)/", told)
+    assert found, told
+    return float(found[1]) / 1000
+
+
+def test_packets_take_the_declared_delay_and_follow_live_changes(emu: Emu) -> None:
+    footprint = emu.up()
+    assert 2 * PATH_DELAY_S <= round_trip_s(emu) < 2 * PATH_DELAY_S + 0.2
+
+    emu.ok("link", "set", "a", "b", "--delay", "40ms", "--rate", "10Mbit")
+    links = {link["name"]: link for link in emu.json("link", "ls")}
+    assert links["ab"]["impairment"] == {"delay_s": 0.04, "jitter_s": 0.0, "loss": 0.0, "rate_bps": 10_000_000.0}
+    assert round_trip_s(emu) >= 2 * 0.041
+
+    emu.ok("link", "set", "bc", "--down")
+    assert emu.run("exec", "users", "--", "ping", "-c", "1", "-W", "1", ORIGIN).returncode == 1
+    emu.ok("link", "set", "bc", "--up")
+    assert round_trip_s(emu) >= 2 * 0.041
+
+    emu.ok("down")
+    assert footprint.leftovers() == []
+
+
+def test_verbs_tell_the_truth(emu: Emu) -> None:
+    footprint = emu.up()
+    (listed,) = emu.json("ls")
+    assert (listed["name"], listed["state"], listed["pops"]) == (emu.name, "ready", 3)
+    shown = emu.json("show")
+    assert {machine["name"]: machine["status"] for machine in shown["machines"]} == {
+        "users": "idle",
+        "origin": "running",
+    }
+    assert f"export OS_AUTH_URL={listed['url']}/b/identity/v3" in emu.ok("openrc", "b")
+    assert emu.run("openrc", "nowhere").returncode == 5
+    assert "emulation runs" in emu.ok("logs")
+
+    command = emu.run("exec", "-i", "origin", "--", "sh", "-c", "cat; echo oops >&2; exit 7", stdin="hello")
+    assert (command.returncode, command.stdout, command.stderr) == (7, "hello", "oops\n")
+    assert emu.run("exec", "nobody", "--", "true").returncode == 5
+    assert emu.run("link", "set", "a", "b", "--loss", "200%").returncode == 2
+    assert emu.run("link", "set", "a", "c", "--delay", "1ms").returncode == 5
+    assert emu.run("link", "set", "ab", "--jitter", "1s").returncode == 2
+
+    emu.ok("down")
+    assert footprint.leftovers() == []
+    assert emu.run("down").returncode == 5
+    assert emu.json("ls") == []
+
+
+def test_capture_holds_the_packets_of_the_link(emu: Emu) -> None:
+    emu.up()
+    target = emu.home / "bc.pcap"
+    capture = subprocess.Popen(
+        [*emu.command("capture", "b", "c", "-w", str(target), "--seconds", "20")], env=emu.env, stderr=subprocess.PIPE
+    )
+    try:
+        while not (target.exists() and target.stat().st_size >= 24):
+            assert capture.poll() is None
+        emu.ok("exec", "users", "--", "ping", "-c", "2", "-i", "0.2", "-p", "5e", ORIGIN)
+        while target.read_bytes().count(b"\x5e" * 16) < 4:  # two requests, two replies
+            assert capture.poll() is None
+    finally:
+        capture.kill()
+        capture.communicate()
+    assert target.read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
+
+
+def test_a_second_emulation_of_the_name_is_refused(emu: Emu) -> None:
+    footprint = emu.up()
+    refused = emu.run("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach")
+    assert refused.returncode == 6
+    assert str(emu.record().process.pid) in refused.stderr
+    assert emu.run("exec", "origin", "--", "true").returncode == 0
+    emu.ok("down")
+    assert footprint.leftovers() == []
+
+
+def test_a_taken_port_is_named(emu: Emu) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused = emu.run("up", str(emu.topology), "--listen", address, "--detach")
+    assert refused.returncode == 6
+    assert address in refused.stderr
+    assert emu.json("ls") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status", "told"),
+    [
+        ("delay: 10ms", "delai: 10ms", 2, "delai"),
+        ("attach: c,", "attach: nowhere,", 2, "nowhere"),
+        ("attach: a}", "attach: a, image: no-such-image}", 5, "no-such-image"),
+        ("[sleep, infinity]", "[no-such-program]", 1, "no-such-program"),
+    ],
+)
+def test_a_start_that_fails_tells_why_and_leaves_nothing(emu: Emu, old: str, new: str, status: int, told: str) -> None:
+    emu.topology.write_text(emu.topology.read_text().replace(old, new))
+    failed = emu.run("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach")
+    assert failed.returncode == status, failed.stderr
+    assert told in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert emu.state_files() == []
+
+
+def test_interrupting_the_foreground_ends_the_emulation(emu: Emu) -> None:
+    process = emu.foreground()
+    wait_for_line(process, "is ready")
+    footprint = emu.footprint()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    assert footprint.leftovers() == []
+
+
+def test_the_foreground_notices_that_somebody_ended_the_emulation(emu: Emu) -> None:
+    process = emu.foreground()
+    wait_for_line(process, "is ready")
+    footprint = emu.footprint()
+    emu.ok("down", "--name", emu.name)
+    assert process.wait(30) == 0
+    assert footprint.leftovers() == []
+
+
+def test_the_foreground_notices_a_killed_keeper_and_cleans_up(emu: Emu) -> None:
+    process = emu.foreground()
+    wait_for_line(process, "is ready")
+    footprint = emu.footprint()
+    kill_keeper(emu)
+    assert process.wait(30) == 1
+    assert footprint.leftovers() == []
+
+
+@pytest.mark.parametrize("moment", ["3 PoPs", "2 endpoints"])
+def test_interrupting_the_start_leaves_nothing(emu: Emu, moment: str) -> None:
+    process = emu.foreground()
+    wait_for_line(process, moment)
+    footprint = emu.footprint()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert footprint.leftovers() == []
+
+
+def test_the_emulation_follows_a_killed_foreground(emu: Emu) -> None:
+    process = emu.foreground()
+    wait_for_line(process, "is ready")
+    footprint = emu.footprint()
+    keeper = os.pidfd_open(emu.record().process.pid)
+    process.kill()
+    assert signal_of_end(keeper)
+    assert footprint.leftovers() == []
+
+
+def test_down_cleans_up_after_a_killed_keeper(emu: Emu) -> None:
+    footprint = emu.up()
+    emu.ok("exec", "users", "--", "true")
+    kill_keeper(emu)
+    (listed,) = emu.json("ls")
+    assert listed["state"] == "dead"
+    assert emu.run("exec", "users", "--", "true").returncode == 5
+    emu.ok("down")
+    assert footprint.leftovers() == []
+
+
+def test_up_cleans_up_after_a_killed_keeper(emu: Emu) -> None:
+    first = emu.up()
+    kill_keeper(emu)
+    second = emu.up()
+    assert [left for left in first.leftovers() if not left.startswith("file")] == []
+    assert round_trip_s(emu) >= 2 * PATH_DELAY_S
+    emu.ok("down")
+    assert second.leftovers() == []
+
+
+def kill_keeper(emu: Emu) -> None:
+    keeper = os.pidfd_open(emu.record().process.pid)
+    signal.pidfd_send_signal(keeper, signal.SIGKILL)
+    assert signal_of_end(keeper)
+
+
+def signal_of_end(keeper: int) -> bool:
+    """Wait until a process held by its descriptor has ended."""
+    poll = select.poll()
+    poll.register(keeper, select.POLLIN)
+    try:
+        return bool(poll.poll(30_000))
+    finally:
+        os.close(keeper)

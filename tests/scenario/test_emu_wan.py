@@ -1,0 +1,146 @@
+"""The wide area as an orchestrator uses it: networks of two sites joined, bounds kept, and the way to management."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+import httpx
+import openstack
+import pytest
+
+from sonata.sdk.emulation_records import EmulationRecord
+from tests.scenario.emu_command import ORIGIN, Emu
+
+pytestmark = [pytest.mark.root, pytest.mark.serial]
+
+SERVER = ["/usr/bin/perl", "-MIO::Socket::INET", "-e"]
+GREETER = (
+    "my $l = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, ReuseAddr => 1); "
+    'while (my $c = $l->accept) { print $c "hello"; close $c }'
+)
+
+
+def site(record: EmulationRecord, pop: str) -> openstack.connection.Connection:
+    return openstack.connect(
+        auth_url=f"{record.url}/{pop}/identity/v3",
+        username="admin",
+        password=record.admin_password,
+        project_name="admin",
+        user_domain_name="Default",
+        project_domain_name="Default",
+        region_name="RegionOne",
+    )
+
+
+def boot(cloud: openstack.connection.Connection, name: str, first: str, last: str) -> tuple[str, str]:
+    """A network with a pool of its own and a server on it; returns the network's id and the server's address."""
+    network = cloud.network.create_network(name="joined")
+    cloud.network.create_subnet(
+        network_id=network.id,
+        ip_version=4,
+        cidr="10.5.0.0/24",
+        gateway_ip=None,
+        allocation_pools=[{"start": first, "end": last}],
+    )
+    image, flavor = cloud.image.find_image("host"), cloud.compute.find_flavor("tiny")
+    server = cloud.compute.create_server(
+        name=name, image_id=image.id, flavor_id=flavor.id, networks=[{"uuid": network.id}]
+    )
+    server = cloud.compute.wait_for_server(server, interval=0.05, wait=30)
+    return network.id, server.addresses["joined"][0]["addr"]
+
+
+@pytest.fixture
+def wan(emu: Emu) -> Iterator[httpx.Client]:
+    """The wide area of the running line, opened with the token of wide area managers."""
+    emu.up()
+    record = emu.record()
+    headers = {"Authorization": f"Bearer {record.wan_token}"}
+    with httpx.Client(base_url=f"{record.url}/emulator/v1", headers=headers, trust_env=False) as client:
+        yield client
+
+
+def test_a_connection_joins_networks_of_two_sites_until_it_is_removed(emu: Emu, wan: httpx.Client) -> None:
+    near, _ = boot(site(emu.record(), "a"), "near", "10.5.0.10", "10.5.0.99")
+    far, address = boot(site(emu.record(), "c"), "far", "10.5.0.100", "10.5.0.199")
+    ping = ["exec", "a/near", "--", "ping", "-c", "2", "-i", "0.2", "-W", "2", address]
+    assert emu.run(*ping).returncode == 1
+
+    wanted = {"tag": "svc/link", "members": {"a": near, "c": far}, "rate_bps": 60e6, "max_delay_s": 0.05}
+    made = wan.post("/wan/connections", json=wanted)
+    assert made.status_code == 201
+    assert wan.post("/wan/connections", json=wanted).json()["id"] == made.json()["id"]
+    told = emu.ok(*ping)
+    assert float(re.search(r"mdev = ([\d.]+)/", told)[1]) >= 20.0  # type: ignore[index]
+
+    assert [found["tag"] for found in wan.get("/wan/connections", params={"tag_prefix": "svc/"}).json()] == ["svc/link"]
+    assert wan.get("/wan/connections", params={"tag_prefix": "other/"}).json() == []
+    assert wan.delete(f"/wan/connections/{made.json()['id']}").status_code == 204
+    assert emu.run(*ping).returncode == 1
+
+
+def test_the_graph_and_the_bounds(emu: Emu, wan: httpx.Client) -> None:
+    graph = wan.get("/wan/graph").json()
+    assert graph["pops"] == ["a", "b", "c"]
+    assert {edge["name"]: (edge["delay_s"], edge["rate_bps"]) for edge in graph["edges"]} == {
+        "ab": (0.01, None),
+        "bc": (0.0, 100e6),
+    }
+    assert {end["name"]: (end["pop"], end["address"]) for end in graph["endpoints"]} == {
+        "users": ("a", "100.64.0.10"),
+        "origin": ("c", ORIGIN),
+    }
+    record = emu.record()
+    members = {pop: site(record, pop).network.create_network(name="n").id for pop in ("a", "c")}
+    for bound in ({"max_delay_s": 0.005}, {"rate_bps": 200e6}):
+        refused = wan.post("/wan/connections", json={"tag": "t", "members": members, **bound})
+        assert refused.status_code == 409
+        assert refused.headers["content-type"] == "application/problem+json"
+    assert "bc" in refused.json()["detail"]
+    assert wan.post("/wan/connections", json={"tag": "t", "members": {**members, "x": "y"}}).status_code == 404
+    assert wan.post("/wan/connections", json={"tag": "t", "members": {**members, "b": "y"}}).status_code == 404
+    assert wan.post("/wan/connections", json={"tag": "t"}).status_code == 400
+    assert wan.get("/wan/connections").json() == []
+
+
+def test_the_wide_area_token_opens_nothing_else(wan: httpx.Client) -> None:
+    for path in ("/links", "/machines", "/topology", "/status"):
+        refused = wan.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (401, "SONATA-0006")
+    assert wan.post("/exec", json={"name": "users", "argv": ["true"]}).status_code == 401
+    assert wan.get("/wan/graph", headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_the_proxy_reaches_management_addresses_and_nothing_else(emu: Emu) -> None:
+    program = f"command: [{', '.join(repr(part) for part in SERVER)}, '{GREETER}']"
+    emu.topology.write_text(emu.topology.read_text().replace("command: [sleep, infinity]", program))
+    emu.up()
+    record = emu.record()
+    assert through_proxy(record, ORIGIN, 8080) == (0, b"hello")
+    assert through_proxy(record, ORIGIN, 8081)[0] == 4
+    assert through_proxy(record, "100.64.9.10", 8080)[0] == 2
+    assert through_proxy(record, "127.0.0.1", int(record.url.rpartition(":")[2]))[0] == 2
+    with pytest.raises(PermissionError):
+        through_proxy(record, ORIGIN, 8080, password="wrong")
+
+
+def through_proxy(record: EmulationRecord, address: str, port: int, password: str = "") -> tuple[int, bytes]:
+    """What the proxy answered (RFC 1928), and what came from behind it."""
+    host, _, proxy_port = record.proxy.rpartition(":")
+    with socket.create_connection((host, int(proxy_port)), timeout=20) as proxy:
+        proxy.sendall(b"\x05\x01\x02")
+        assert proxy.recv(2) == b"\x05\x02"
+        secret = (password or record.proxy_token).encode()
+        proxy.sendall(b"\x01\x06sonata" + bytes([len(secret)]) + secret)
+        if proxy.recv(2) != b"\x01\x00":
+            raise PermissionError
+        proxy.sendall(b"\x05\x01\x00\x01" + IPv4Address(address).packed + struct.pack("!H", port))
+        reply = proxy.recv(10)[1]
+        received = b""
+        while reply == 0 and (piece := proxy.recv(100)):
+            received += piece
+        return reply, received
