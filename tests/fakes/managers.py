@@ -17,9 +17,12 @@ class FakeHost:
     def __init__(self, answers: Mapping[str, Answer] | None = None) -> None:
         self.answers = dict(answers or {})
         self.running: dict[str, ManagerLaunch] = {}
+        self.start_error: Exception | None = None
         self.asked: list[tuple[str, str]] = []
 
     async def launch(self, launch: ManagerLaunch) -> None:
+        if self.start_error is not None:
+            raise self.start_error
         if launch.entry not in launch.files:
             raise ManagerError(f"no file `{launch.entry}` in the package")
         self.running[launch.instance] = launch

@@ -25,7 +25,9 @@ class Format(StrEnum):
 
 
 _talk = Console(stderr=True, highlight=False)
-_data = Console(highlight=False)
+_PIPE_COLUMNS = 1000
+# Nothing is cut or wrapped on its way to a file or another program.
+_data = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
 def say(message: str) -> None:

@@ -62,14 +62,13 @@ def _emulation_of(file: Path) -> emulation_records.EmulationRecord:
 def _attend(platform: platforms.RunningPlatform) -> int:
     """Stay until the platform ends or the person ends it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with platform:
-        output.say("Ctrl-C ends it")
-        try:
+    try:
+        with platform:
+            output.say("Ctrl-C ends it")
             platform.wait()
-        except KeyboardInterrupt:
-            output.say("ending")
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            return exit_codes.OK
+    except KeyboardInterrupt:
+        output.say("platform is down")
+        return exit_codes.OK
     output.say("the platform ended; `sonata logs` tells more")
     return exit_codes.FAILED
 

@@ -64,7 +64,6 @@ class PlatformConfig:
 
 def main() -> None:
     """Run one platform; failures of the start go to the starter."""
-    os.umask(0o077)  # databases, logs and sockets are the owner's alone
     config = PlatformConfig(**json.loads(sys.argv[1]))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

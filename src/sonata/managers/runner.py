@@ -112,7 +112,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
         bound_resources()
-        path = socket_path(os.environ["SONATA_BUS"])
+        path = socket_path(os.environ.get("SONATA_BUS", ""))
         managers = managers_by_role(Path(sys.argv[1]))
         with unix_connect(path, uri="ws://localhost/", max_size=MAX_FRAME_BYTES, compression=None) as connection:
             register(connection, managers)

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -43,7 +44,8 @@ class RunningPlatform:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        if self._lifeline >= 0:
+            self.stop()
 
     def let_go(self) -> None:
         """Let the platform outlive this process."""
@@ -89,18 +91,15 @@ def start(data: Path, *, listen: tuple[str, int] = (DEFAULT_HOST, DEFAULT_PORT))
         "report": report_write,
         "lifeline": lifeline_read,
     }
-    with os.fdopen(report_read, "rb") as reports:
+    with os.fdopen(report_read, "rb") as reports, ExitStack() as undo:
+        undo.callback(os.close, lifeline_write)  # which ends the platform
         try:
             process = _spawn(json.dumps(config), data, (report_write, lifeline_read))
         finally:
             os.close(report_write)
             os.close(lifeline_read)
-        try:
-            _await_ready(reports, data)
-        except BaseException:
-            os.close(lifeline_write)
-            process.wait()
-            raise
+        _await_ready(reports, data)
+        undo.pop_all()
     return RunningPlatform(data, find(data), process, lifeline_write)
 
 

@@ -93,13 +93,15 @@ async def probe(host: SandboxedManagers, probes: Mapping[str, str], **options: A
 async def test_no_file_of_the_host(confined: SandboxedManagers, folder: Path, canary: str) -> None:
     (folder / "secret.txt").write_text(canary)
     (folder / "secret.txt").chmod(0o666)
+    home_file = next(path for path in Path.home().iterdir() if path.is_file())
     made = await probe(
         confined,
         {
             "shadow": "open('/etc/shadow').read()",
-            "roots home": "os.listdir('/root')",
+            "home": f"open({str(home_file)!r}).read()",
             "platform folder": f"os.listdir({str(folder)!r})",
-            "repository": f"os.listdir({str(Path(__file__).parents[3])!r})",
+            "repository": f"open({str(Path(__file__).parents[3] / 'pyproject.toml')!r}).read()",
+            "tests": f"open({__file__!r}).read()",
             "outer mounts": "open('/proc/1/root/etc/shadow').read()",
             "memory": "open('/dev/mem', 'rb').read(1)",
             "kernel memory": "open('/proc/kcore', 'rb').read(1)",
@@ -248,11 +250,13 @@ async def test_managers_die_with_a_killed_platform(confined: SandboxedManagers, 
 
 
 async def test_a_killed_supervisor_is_told_and_replaced(confined: SandboxedManagers, folder: Path) -> None:
-    launch = ManagerLaunch(NAME, "author.py", {"author.py": authors.GOOD.encode()}, start_timeout_s=20.0)
+    entry = f"author_{secrets.token_hex(6)}.py"
+    launch = ManagerLaunch(NAME, entry, {entry: authors.GOOD.encode()}, start_timeout_s=20.0)
     await confined.launch(launch)
     for pid in processes_with(str(folder / "supervisor")):
         os.kill(pid, signal.SIGKILL)
-    assert await asyncio.to_thread(eventually_none, str(folder)) == []
+    for text in (str(folder), f"/package/{entry}"):
+        assert await asyncio.to_thread(eventually_none, text) == []
     question = problem_to_json(authors.STATE.problem)
     with pytest.raises(ManagerError, match=r"supervisor of managers has ended|did not answer"):
         await confined.ask(NAME, "placement", question, timeout_s=5)

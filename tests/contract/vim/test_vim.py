@@ -50,7 +50,7 @@ async def test_capacity_follows_what_is_given_out(vim: Vim) -> None:
 
 async def test_images_are_found_and_missing_ones_told_with_those_there(vim: Vim, site: VimSite) -> None:
     assert await vim.check_image("vcache") == site.cloud.images.find("vcache").id
-    with pytest.raises(NotFound, match="no image `vcash`.*`host`, `vcache`"):
+    with pytest.raises(NotFound, match=r"no image `vcash`.*`host`, `vcache`"):
         await vim.check_image("vcash")
 
 
@@ -178,7 +178,7 @@ async def test_a_sweep_removes_a_server_that_is_not_ready_yet(vim: Vim) -> None:
 async def test_a_server_that_cannot_start_is_told_with_the_fault(vim: Vim) -> None:
     network = await vim.ensure_network(NETWORK)
     broken = await vim.ensure_server(server(await port_on(vim, network, "p"), "broken"))
-    with pytest.raises(PermanentError, match="`broken`.*is ERROR.*no such file") as caught:
+    with pytest.raises(PermanentError, match=r"`broken`.*is ERROR.*no such file") as caught:
         await vim.wait_active(broken, timeout_s=20)
     assert caught.value.call == f"GET /servers/{broken}"
     assert "no such file" in caught.value.answer
@@ -186,8 +186,8 @@ async def test_a_server_that_cannot_start_is_told_with_the_fault(vim: Vim) -> No
 
 async def test_a_server_that_does_not_fit_is_a_matter_of_capacity(vim: Vim) -> None:
     network = await vim.ensure_network(NETWORK)
-    with pytest.raises(QuotaExceeded, match="(?i)no valid host|quota") as caught:
-        big = await vim.ensure_server(server(await port_on(vim, network, "p"), vcpus=64))
+    big = await vim.ensure_server(server(await port_on(vim, network, "p"), vcpus=64))
+    with pytest.raises(QuotaExceeded, match=r"(?i)no valid host|quota") as caught:
         await vim.wait_active(big, timeout_s=20)
     assert_tells(caught.value, "/servers")
 
@@ -230,7 +230,7 @@ async def test_too_short_a_wait_is_transient(vim: Vim, site: VimSite, monkeypatc
     monkeypatch.setattr(site.cloud.site.runtime, "start", never)
     network = await vim.ensure_network(NETWORK)
     slow = await vim.ensure_server(server(await port_on(vim, network, "p")))
-    with pytest.raises(TransientError, match="not ACTIVE after 0.05 s"):
+    with pytest.raises(TransientError, match=r"not ACTIVE after 0.05 s"):
         await vim.wait_active(slow, timeout_s=0.05)
 
 

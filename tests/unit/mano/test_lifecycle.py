@@ -8,7 +8,7 @@ import pytest
 from tests.fakes.platform import TestPlatform
 from tests.fakes.services import PLACER, package, two_sites
 
-from sonata.errors import Conflict, PermanentError, QuotaExceeded, TransientError
+from sonata.errors import Conflict, ManagerError, PermanentError, QuotaExceeded, TransientError
 from sonata.mano.lifecycle import InstantiateRequest
 from sonata.mano.managers import EventPolicy
 from sonata.mano.placement import PlacementPolicy
@@ -217,3 +217,18 @@ async def test_a_vim_that_refuses_for_capacity_is_told_as_such(tmp_path: Path) -
         assert ended.state is OperationState.ROLLED_BACK
         assert "no valid host" in ended.error
         assert cloud.objects == {}
+
+
+async def test_a_manager_that_does_not_even_start_is_a_matter_of_policy(tmp_path: Path) -> None:
+    async with TestPlatform(tmp_path, two_sites()) as platform:
+        platform.host.start_error = ManagerError("it crashed at its start")
+        await platform.mano.catalogue.onboard(package(managers=(PLACER,)))
+        ended = await platform.end(await platform.mano.lifecycle.instantiate(REQUEST))
+        assert ended.state is OperationState.COMPLETED
+        placement = (await platform.mano.instances.find("web")).record.placement
+        assert placement is not None
+        assert "fallback, since manager `placer` failed: it crashed at its start" in placement.rule
+        strict = PlacementPolicy("auto", EventPolicy(fallback="fail"))
+        request = InstantiateRequest("chain", "strict", "users", "origin", strict)
+        ended = await platform.end(await platform.mano.lifecycle.instantiate(request))
+        assert ended.error == "step `start_managers` failed: it crashed at its start"

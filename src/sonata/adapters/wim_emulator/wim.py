@@ -16,6 +16,15 @@ MAX_ANSWER = 500
 WAN = "/emulator/v1/wan"
 
 
+class WimNotFound(NotFound):
+    """The wide area knows no such PoP, network or connection; tells the call and the answer."""
+
+    def __init__(self, message: str, *, hint: str = "", call: str = "", answer: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.call = call
+        self.answer = answer
+
+
 class EmulatorWim:
     """Implements `ports.wim.Wim`.
 
@@ -37,14 +46,11 @@ class EmulatorWim:
         return WanGraph(tuple(document["pops"]), tuple(edges), {endpoint.name: endpoint for endpoint in endpoints})
 
     async def ensure_connection(self, request: ConnectionRequest) -> str:
-        """Find or create a connection; returns its id.
+        """Find or create a connection; returns its id. The emulator itself keeps a tag unique.
 
         Raises:
-            PermanentError: no path keeps the bounds.
+            PermanentError: no path keeps the bounds, or the tag stands for other members.
         """
-        for connection in await self._connections(request.tag):
-            if connection["tag"] == request.tag:
-                return str(connection["id"])
         body = {
             "tag": request.tag,
             "members": dict(request.members),
@@ -92,7 +98,7 @@ class EmulatorWim:
         answer = _answer(response)
         message = f"WIM `{self._url}` answered {response.status_code} to `{call}`: {answer}"
         if response.status_code == 404:
-            return NotFound(message)
+            return WimNotFound(message, call=call, answer=answer)
         if response.status_code >= 500 or response.status_code == 429:
             return TransientError(message, call=call, answer=answer, retry_after_s=1.0)
         return PermanentError(message, call=call, answer=answer)

@@ -14,7 +14,9 @@ from sonata.engine import Runner
 from sonata.errors import Conflict, InvalidInput
 from sonata.mano.catalogue import Catalogue, ServiceRecord
 from sonata.mano.instances import Instance, Instances, is_live
-from sonata.mano.lifecycle.instantiate import Instantiate, Instantiation
+from sonata.mano.lifecycle.building import Builder
+from sonata.mano.lifecycle.instantiate import Instantiate
+from sonata.mano.lifecycle.states import Instantiation
 from sonata.mano.lifecycle.terminate import Terminate, Termination
 from sonata.mano.placement.decide import PlacementPolicy
 from sonata.mano.sites import Sites, new_uuid
@@ -51,7 +53,7 @@ class Lifecycle:
         self, runner: Runner, catalogue: Catalogue, instances: Instances, sites: Sites, host: ManagerHost
     ) -> None:
         self._runner, self._catalogue, self._instances = runner, catalogue, instances
-        self._instantiate = Instantiate(sites, catalogue, instances, host).workflow()
+        self._instantiate = Instantiate(Builder(sites), sites, catalogue, instances, host).workflow()
         self._terminate = Terminate(sites, instances, host).workflow()
         self._requests = asyncio.Lock()  # names, address blocks and states are checked and taken in one go
         runner.register(self._instantiate)

@@ -8,7 +8,7 @@ from sonata._lib.together import together
 from sonata.engine import Done, Step, Workflow
 from sonata.engine.failure import Failure
 from sonata.mano.instances import Instances
-from sonata.mano.lifecycle.instantiate import refuse_leftovers
+from sonata.mano.lifecycle.building import refuse_leftovers
 from sonata.mano.sites import Sites
 from sonata.model.records import NsState
 from sonata.ports.managers import ManagerHost

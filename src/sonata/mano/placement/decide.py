@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sonata.errors import ManagerError
+from sonata.errors import AdapterError, ManagerError, Unsupported
 from sonata.mano.managers import EventPolicy, ask_placement
 from sonata.mano.placement.generic import broken_bounds, place
 from sonata.mano.placement.world import World
 from sonata.model.placement import Placement, PlacementProblem
 from sonata.model.records import PlacementRecord
-from sonata.ports.managers import ManagerHost
+from sonata.ports.managers import ManagerHost, ManagerLaunch
 
 Decider = Literal["auto", "ssm", "generic"]
 
@@ -32,10 +32,10 @@ class PlacementPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PlacementManager:
-    """A running placement manager: its id in the descriptor, and the host's name of its run."""
+    """A service's placement manager: its id in the descriptor, and how it is started."""
 
     id: str
-    instance: str
+    launch: ManagerLaunch
 
 
 async def decide(
@@ -44,16 +44,18 @@ async def decide(
     """Decide, and tell who decided and by which rule.
 
     Raises:
-        ManagerError: the manager failed or was refused, and the policy is to fail.
+        ManagerError, AdapterError, Unsupported: the manager failed or was refused, and the policy is to fail.
         QuotaExceeded: the generic placer finds no room.
     """
     if manager is None or policy.decider == "generic":
         rule = "the service has no placement manager" if manager is None else "the request asks for generic placement"
         return _generic(problem, rule)
     try:
-        decision = await ask_placement(host, manager.instance, problem, policy.rules)
+        # Managers die with the platform: after a restart the one to ask may not be there any more.
+        await host.launch(manager.launch)
+        decision = await ask_placement(host, manager.launch.instance, problem, policy.rules)
         check_route(problem, decision)
-    except ManagerError as error:
+    except (ManagerError, AdapterError, Unsupported) as error:
         if policy.rules.fallback == "fail":
             raise
         return _generic(problem, f"fallback, since manager `{manager.id}` failed: {error.message}")
