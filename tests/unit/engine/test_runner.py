@@ -133,6 +133,13 @@ async def test_compensation_runs_backwards_from_the_step_that_failed() -> None:
     assert ("undo/a", 1, StepState.COMPENSATED) in bench.rows()
 
 
+async def test_what_was_skipped_is_not_undone() -> None:
+    bench = Bench()
+    skipped = replace(leave("a"), compensate=bench.undo("a"), skip=lambda state: "nothing to do")
+    await bench.run(Workflow("w", State, (skipped, fail("b", PermanentError("no")))))
+    assert bench.undone == []
+
+
 async def test_a_compensation_that_fails_does_not_stop_the_others_and_is_told() -> None:
     bench = Bench()
     steps = (
