@@ -9,10 +9,10 @@ import pytest
 from tests.fakes.store import MemoryStore
 from tests.fakes.workflows import MemoryWorkflows
 
-from sonata.engine import Done, Failure, FanOut, Retry, Runner, Step, Timeline, Workflow
-from sonata.engine.definition import ONCE
-from sonata.engine.failure import error_of, failure_of
-from sonata.engine.runner import apply, changes
+from sonata.engine.definition import ONCE, Done, FanOut, Retry, Step, Workflow
+from sonata.engine.failure import Failure, error_of, failure_of
+from sonata.engine.runner import Runner, apply, changes
+from sonata.engine.timeline import Timeline
 from sonata.errors import NotFound, PermanentError, TransientError
 from sonata.model.records import LcmOperationOccurrence, OperationState, StepRecord, StepState
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sonata._lib.together import together
-from sonata.engine import Done
+from sonata.engine.definition import Done
 from sonata.errors import PermanentError
 from sonata.mano.lifecycle.plan import ChainPlan
 from sonata.mano.lifecycle.states import Deployment, Instantiation
