@@ -53,6 +53,7 @@ class TestPlatform:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.workflows.close()
+        await self.mano.sites.close()
         await self.store.close()
 
     async def end(self, operation: LcmOperationOccurrence, timeout_s: float = 20.0) -> LcmOperationOccurrence:

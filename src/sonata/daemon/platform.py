@@ -135,6 +135,7 @@ async def _running(data: Path) -> AsyncIterator[Platform]:
         stack.push_async_callback(workflows.close)
         await workflows.launch()
         await platform.lifecycle.reconcile()
+        await platform.sites.warm_up()
         yield platform
 
 
