@@ -55,7 +55,7 @@ def test_verbs_tell_the_truth(emu: Emu) -> None:
     assert emu.run("openrc", "nowhere").returncode == 5
     assert "emulation runs" in emu.ok("logs")
 
-    command = emu.run("exec", "origin", "--", "sh", "-c", "cat; echo oops >&2; exit 7", stdin="hello")
+    command = emu.run("exec", "-i", "origin", "--", "sh", "-c", "cat; echo oops >&2; exit 7", stdin="hello")
     assert (command.returncode, command.stdout, command.stderr) == (7, "hello", "oops\n")
     assert emu.run("exec", "nobody", "--", "true").returncode == 5
     assert emu.run("link", "set", "a", "b", "--loss", "200%").returncode == 2
@@ -129,6 +129,24 @@ def test_interrupting_the_foreground_ends_the_emulation(emu: Emu) -> None:
     footprint = emu.footprint()
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
+    assert footprint.leftovers() == []
+
+
+def test_the_foreground_notices_that_somebody_ended_the_emulation(emu: Emu) -> None:
+    process = emu.foreground()
+    wait_for_line(process, "is ready")
+    footprint = emu.footprint()
+    emu.ok("down", "--name", emu.name)
+    assert process.wait(30) == 0
+    assert footprint.leftovers() == []
+
+
+def test_the_foreground_notices_a_killed_keeper_and_cleans_up(emu: Emu) -> None:
+    process = emu.foreground()
+    wait_for_line(process, "is ready")
+    footprint = emu.footprint()
+    kill_keeper(emu)
+    assert process.wait(30) == 1
     assert footprint.leftovers() == []
 
 

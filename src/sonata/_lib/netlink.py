@@ -25,7 +25,7 @@ _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
-_BATCH = 512
+_BATCH = 128  # if all of them fail, their errors still fit into the default receive buffer
 _RECEIVE_BYTES = 1 << 20
 
 

@@ -19,7 +19,7 @@ from sonata._lib.quantities import (
     parse_share,
 )
 from sonata.cli import exit_codes, output
-from sonata.errors import InvalidInput, NotFound
+from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
@@ -119,10 +119,11 @@ def logs(name: Name = None) -> None:
 def exec_(
     machine: Annotated[str, typer.Argument(metavar="NAME", help="An endpoint, or POP/SERVER.")],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="What to run.")],
+    with_stdin: Annotated[bool, typer.Option("-i", "--stdin", help="Give it our standard input.")] = False,
     name: Name = None,
 ) -> int:
     """Run a command in an endpoint or server; its exit status becomes ours."""
-    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    stdin = sys.stdin.buffer.read() if with_stdin else b""
     with EmulatorClient.of(find(name)) as client:
         status, out, err = client.exec(machine, command, stdin)
     output.raw(out, err)
@@ -222,8 +223,10 @@ def _attend(emulation: emulations.Emulation) -> int:
             output.say("ending")
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return exit_codes.OK
-    output.say("the emulation ended")
-    return exit_codes.FAILED
+        if load(emulation.record.name) is None:  # it has cleaned up behind itself, as when somebody said `down`
+            output.say("the emulation was ended")
+            return exit_codes.OK
+        raise AdapterError(f"emulation `{emulation.record.name}` died")
 
 
 def _tell_ready(record: EmulationRecord) -> None:

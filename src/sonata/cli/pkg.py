@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from sonata.cli import exit_codes, output
+from sonata.cli.connection import Data, Form, client_of
 from sonata.cli.output import Format
-from sonata.errors import Diagnostic
+from sonata.errors import Diagnostic, InvalidInput, NotFound
 from sonata.formats.diagnostics import errors_in
+from sonata.sdk.packages import build_package, unpack_package, validate_package, validate_project
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Packages: build, validate, on-board.")
 
-Form = Annotated[Format, typer.Option("--output", "-o", help="How data is printed.")]
 Tolerant = Annotated[
     bool, typer.Option("--tolerant", help="Take flaws that do not matter for running the package as warnings.")
 ]
@@ -49,8 +51,6 @@ def build(
 
     Prints the path of the package.
     """
-    from sonata.sdk.packages import build_package
-
     path = build_package(project, file, form=form.value)
     output.say(f"built {path}")
     output.text(str(path))
@@ -64,8 +64,6 @@ def validate(
     form: Form = Format.TABLE,
 ) -> None:
     """Report everything that is wrong with a package or project; exit code 2 when there are errors."""
-    from sonata.sdk.packages import validate_package, validate_project
-
     check = validate_project if path.is_dir() else validate_package
     findings = check(path, tolerant=tolerant, level=level.value)
     _print_findings(findings, form)
@@ -81,10 +79,57 @@ def unpack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is empty or does not exist yet.")],
 ) -> None:
     """Write all files of a package into a folder; nothing is written when the package is unsafe or damaged."""
-    from sonata.sdk.packages import unpack_package
-
     for path in unpack_package(file, folder):
         output.text(str(path))
+
+
+@app.command(epilog="Examples: sonata pkg onboard cdn.tgo  |  sonata pkg onboard examples/cdn")
+def onboard(
+    path: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A package file, or a project to build first.")],
+    data: Data = None,
+    form: Form = Format.TABLE,
+) -> None:
+    """Put a package on the platform; the same package again changes nothing."""
+    with client_of(data) as client:
+        record = client.onboard(_archive_of(path), path.name)
+    output.details(record, form)
+
+
+@app.command("ls", epilog="Example: sonata pkg ls -o json")
+def list_(data: Data = None, form: Form = Format.TABLE) -> None:
+    """List the packages of the platform."""
+    with client_of(data) as client:
+        output.rows(("name", "vendor", "version", "size", "created_at", "uuid"), client.list("packages"), form)
+
+
+@app.command(epilog="Example: sonata pkg show cdn")
+def show(
+    package: Annotated[str, typer.Argument(help="Name or UUID.")], data: Data = None, form: Form = Format.TABLE
+) -> None:
+    """Show a package of the platform."""
+    with client_of(data) as client:
+        output.details(client.show("packages", package), form)
+
+
+@app.command("rm", epilog="Example: sonata pkg rm cdn")
+def remove(package: Annotated[str, typer.Argument(help="Name or UUID.")], data: Data = None) -> None:
+    """Remove a package, with its descriptors, that no live service uses."""
+    with client_of(data) as client:
+        client.remove("packages", package)
+    output.say(f"package {package} removed")
+
+
+def _archive_of(path: Path) -> bytes:
+    """The bytes of a package file, or of the package of a project."""
+    try:
+        if path.is_dir():
+            with tempfile.TemporaryDirectory() as folder:
+                return build_package(path, Path(folder)).read_bytes()
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"there is no package `{path}`") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot read package `{path}`: {error.strerror}") from error
 
 
 def _count(number: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 import time
@@ -16,16 +17,26 @@ _FILE_HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, _SNAP_LENGTH, _ET
 
 async def pcap_stream(tap: socket.socket, seconds: float) -> AsyncIterator[bytes]:
     """Yield a pcap file piece by piece for so many seconds; closes the packet socket at the end."""
-    loop = asyncio.get_running_loop()
     with tap:
         tap.setblocking(False)
         yield _FILE_HEADER
         try:
             async with asyncio.timeout(seconds):
-                while True:
-                    yield _packet(await loop.sock_recv(tap, _SNAP_LENGTH))
+                while frame := await _received(tap):
+                    yield _packet(frame)
+                    await asyncio.sleep(0)  # a busy link must not keep others from their turn
         except TimeoutError:
             return
+
+
+async def _received(tap: socket.socket) -> bytes:
+    """The next frame; a link that goes down meanwhile may come up again."""
+    while True:
+        try:
+            return await asyncio.get_running_loop().sock_recv(tap, _SNAP_LENGTH)
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
 
 
 def _packet(frame: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sonata.emulator.addressing import endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.links import Links
-from sonata.errors import PermanentError
+from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
@@ -158,8 +158,13 @@ class Endpoints:
             env=state.image.env,
             netns=netns,
         )
-        await self._runtime.start(spec, ended)
+        await self._runtime.stop(state.machine)  # what is left of a program that ended
         state.running, state.ended = True, ""
+        try:
+            await self._runtime.start(spec, ended)
+        except SonataError:
+            state.running = False
+            raise
 
     async def _wait_listening(self, state: EndpointState, tcp_port: int) -> None:
         deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S

@@ -12,13 +12,15 @@ without root, 0025 end given twice, 0026 VNF not found, 0030 unit or VNF without
 unit to itself, 0032 not connected (warning), 0040 manager code missing, 0041 unknown role, 0042 manager cannot run
 here (warning), 0043 no role (warning), 0050 unknown point on a path, 0051 position given twice (warning), 0052 odd
 number of points (warning), 0053 path disrupted, 0054 path stays inside of a VNF, 0055 policy not understood, 0056
-paths differ in policy, 0057 no forwarding graph (warning).
+paths differ in policy, 0057 no forwarding graph (warning), 0058 constituent that the service does not have (warning).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import PurePosixPath
 from typing import Literal
 
 from sonata.formats.descriptor_documents import (
@@ -31,7 +33,8 @@ from sonata.formats.descriptor_documents import (
     VnfdDocument,
 )
 from sonata.formats.descriptor_policy import Policy, parse_policy
-from sonata.formats.diagnostics import Finding, one_of, suggestion
+from sonata.formats.diagnostics import Finding, one_of, repeated, suggestion
+from sonata.formats.yaml_nodes import MAX_FINDINGS
 
 Level = Literal["syntax", "integrity", "topology"]
 
@@ -70,15 +73,15 @@ VnfdRule = Callable[[VnfdSubject], Iterator[Finding]]
 
 
 def nsd_findings(subject: NsdSubject, level: Level = "topology") -> list[Finding]:
-    """All findings in a network service descriptor up to a level."""
+    """The findings in a network service descriptor up to a level, at most `MAX_FINDINGS`."""
     rules = [*_NSD_INTEGRITY, *(_NSD_TOPOLOGY if level == "topology" else ())] if level != "syntax" else []
-    return [finding for rule in (_family, *rules) for finding in rule(subject)]
+    return list(islice(chain.from_iterable(rule(subject) for rule in (_family, *rules)), MAX_FINDINGS))
 
 
 def vnfd_findings(subject: VnfdSubject, level: Level = "topology") -> list[Finding]:
-    """All findings in a VNF descriptor up to a level."""
+    """The findings in a VNF descriptor up to a level, at most `MAX_FINDINGS`."""
     rules = [*_VNFD_INTEGRITY, *(_VNFD_TOPOLOGY if level == "topology" else ())] if level != "syntax" else []
-    return [finding for rule in (_family, *rules) for finding in rule(subject)]
+    return list(islice(chain.from_iterable(rule(subject) for rule in (_family, *rules)), MAX_FINDINGS))
 
 
 def _family(subject: Subject) -> Iterator[Finding]:
@@ -124,9 +127,8 @@ def _ids_unique(subject: Subject) -> Iterator[Finding]:
 
 
 def _unique(subject: Subject, path: tuple[str | int, ...], key: str, ids: Sequence[str]) -> Iterator[Finding]:
-    for index, value in enumerate(ids):
-        if value in ids[:index]:
-            yield Finding(f"{subject.prefix}-0020", (*path, index, key), f"`{value}` is given twice")
+    for index, value in repeated(ids):
+        yield Finding(f"{subject.prefix}-0020", (*path, index, key), f"`{value}` is given twice")
 
 
 def _managers(document: DescriptorDocument) -> tuple[str, Sequence[ManagerDocument]]:
@@ -172,17 +174,22 @@ def _link_ends_known(subject: Subject) -> Iterator[Finding]:
 
 def _known_points(subject: Subject) -> Mapping[str, Collection[str] | None]:
     """Names of connection points by unit or VNF, "" for the descriptor itself; None where they are not known."""
-    own: dict[str, Collection[str] | None] = {"": [point.id for point in subject.document.connection_points]}
+    own: dict[str, Collection[str] | None] = {"": _ids(subject.document.connection_points)}
     if isinstance(subject, VnfdSubject):
         for unit in subject.document.virtual_deployment_units:
-            own[unit.id] = [point.id for point in unit.connection_points]
+            own[unit.id] = _ids(unit.connection_points)
         document = subject.document
         others = (document.cloudnative_deployment_units or []) + (document.physical_deployment_units or [])
         return own | _unread(others, "id")
     for function in subject.document.network_functions:
         vnfd = (subject.functions or {}).get(function.vnf_id)
-        own[function.vnf_id] = [point.id for point in vnfd.connection_points] if vnfd else None
+        own[function.vnf_id] = _ids(vnfd.connection_points) if vnfd else None
     return own | _unread(subject.document.network_services or (), "ns_id")
+
+
+def _ids(points: Sequence[ConnectionPointDocument]) -> Collection[str]:
+    """Ids in their order, quick to look up."""
+    return dict.fromkeys(point.id for point in points)
 
 
 def _unread(items: Iterable[object], key: str) -> dict[str, Collection[str] | None]:
@@ -248,12 +255,9 @@ def _link_shapes(subject: Subject) -> Iterator[Finding]:
             summary = f"E-Tree `{link.id}` does not say which end is its root"
             hint = "give `root_requirement`, or make it an E-LAN"
             yield Finding(f"{subject.prefix}-0024", path, summary, hint, is_tolerable=True)
-        for number, end in enumerate(ends):
-            if end in ends[:number]:
-                where = (*path, "connection_points_reference", number)
-                yield Finding(
-                    f"{subject.prefix}-0025", where, f"`{end}` is on link `{link.id}` twice", is_tolerable=True
-                )
+        for number, end in repeated(ends):
+            where = (*path, "connection_points_reference", number)
+            yield Finding(f"{subject.prefix}-0025", where, f"`{end}` is on link `{link.id}` twice", is_tolerable=True)
 
 
 def _functions_found(subject: NsdSubject) -> Iterator[Finding]:
@@ -270,22 +274,31 @@ def _functions_found(subject: NsdSubject) -> Iterator[Finding]:
 def _managers_sound(subject: Subject) -> Iterator[Finding]:
     key, managers = _managers(subject.document)
     roles = SERVICE_ROLES if isinstance(subject, NsdSubject) else FUNCTION_ROLES
+    paths = _package_paths(subject.files) if subject.files is not None else None
     for index, manager in enumerate(managers):
-        yield from _manager_code(subject, (key, index), manager)
+        yield from _manager_code(subject.prefix, (key, index), manager, paths)
         yield from _manager_roles(subject, (key, index), manager, roles)
 
 
-def _manager_code(subject: Subject, path: tuple[str | int, ...], manager: ManagerDocument) -> Iterator[Finding]:
+def _package_paths(files: Collection[str]) -> Collection[str]:
+    """Files of a package and the folders that they are in."""
+    folders = {str(folder) for name in files for folder in PurePosixPath(name).parents}
+    return {**dict.fromkeys(files), **dict.fromkeys(folders)}
+
+
+def _manager_code(
+    prefix: str, path: tuple[str | int, ...], manager: ManagerDocument, known: Collection[str] | None
+) -> Iterator[Finding]:
     if not manager.image.startswith(PACKAGE_PREFIX):
         summary = f"manager `{manager.id}`: image `{manager.image}` is not in the package and cannot be run"
         hint = "ship its code and name it as `package:PATH`"
-        yield Finding(f"{subject.prefix}-0042", (*path, "image"), summary, hint, is_warning=True)
+        yield Finding(f"{prefix}-0042", (*path, "image"), summary, hint, is_warning=True)
         return
     code = manager.image.removeprefix(PACKAGE_PREFIX).strip("/")
-    if subject.files is not None and not any(name == code or name.startswith(code + "/") for name in subject.files):
+    if known is not None and code not in known:
         summary = f"manager `{manager.id}`: the package has no file `{code}`"
-        hint = suggestion(code, subject.files) or "list it among the `files` of the project"
-        yield Finding(f"{subject.prefix}-0040", (*path, "image"), summary, hint)
+        hint = suggestion(code, known) or "list it among the `files` of the project"
+        yield Finding(f"{prefix}-0040", (*path, "image"), summary, hint)
 
 
 def _manager_roles(
@@ -323,22 +336,40 @@ def _units(subject: Subject) -> Iterator[tuple[tuple[str | int, ...], str]]:
 def _no_loops(subject: Subject) -> Iterator[Finding]:
     for index, link in enumerate(subject.document.virtual_links):
         units = [split_reference(reference)[0] for reference in link.connection_points_reference]
-        for unit in sorted({unit for unit in units if unit and units.count(unit) > 1}):
+        for unit in sorted({unit for _, unit in repeated(units) if unit}):
             summary = f"link `{link.id}` joins `{unit}` with itself"
             yield Finding(f"{subject.prefix}-0031", ("virtual_links", index), summary)
 
 
 def _graph_connected(subject: Subject) -> Iterator[Finding]:
-    groups: list[set[str]] = []
-    for link in subject.document.virtual_links:
-        # A unit forwards between its own connection points; a connection point of the descriptor stands for itself.
-        nodes = {split_reference(end)[0] or f":{end}" for end in link.connection_points_reference}
-        touched = [group for group in groups if group & nodes]
-        groups = [group for group in groups if not group & nodes] + [nodes.union(*touched)]
-    if len(groups) > 1:
-        parts = "; ".join(", ".join(sorted(name.lstrip(":") for name in group)) for group in groups)
-        summary = f"the virtual links fall into {len(groups)} parts that do not meet: {parts}"
+    parts = _parts(subject.document.virtual_links)
+    if len(parts) > 1:
+        shown = "; ".join(", ".join(part[:5]) for part in parts[:5])
+        summary = f"the virtual links fall into {len(parts)} parts that do not meet: {shown}"
         yield Finding(f"{subject.prefix}-0032", ("virtual_links",), summary, is_warning=True)
+
+
+def _parts(links: Sequence[VirtualLinkDocument]) -> list[list[str]]:
+    """Units and connection points, grouped by whether links lead from one to the other.
+
+    A unit forwards between its own connection points; a connection point of the descriptor stands for itself.
+    """
+    neighbours: dict[str, set[str]] = {}
+    for link in links:
+        nodes = [split_reference(end)[0] or end for end in link.connection_points_reference]
+        for node in nodes:
+            neighbours.setdefault(node, set()).add(nodes[0])
+            neighbours[nodes[0]].add(node)
+    parts = []
+    while neighbours:
+        part, pending = [], [next(iter(neighbours))]
+        while pending:
+            node = pending.pop()
+            if node in neighbours:
+                part.append(node)
+                pending.extend(neighbours.pop(node))
+        parts.append(sorted(part))
+    return parts
 
 
 def _has_graph(subject: NsdSubject) -> Iterator[Finding]:
@@ -346,16 +377,31 @@ def _has_graph(subject: NsdSubject) -> Iterator[Finding]:
         yield Finding("NSD-0057", (), "the service has no `forwarding_graphs`: traffic is not steered", is_warning=True)
 
 
+def _constituents_known(subject: NsdSubject) -> Iterator[Finding]:
+    document = subject.document
+    links = dict.fromkeys(link.id for link in document.virtual_links)
+    vnfs = dict.fromkeys(function.vnf_id for function in document.network_functions)
+    for number, graph in enumerate(document.forwarding_graphs):
+        for key, known in (("constituent_virtual_links", links), ("constituent_vnfs", vnfs)):
+            for index, name in enumerate(getattr(graph, key) or ()):
+                if name not in known:
+                    path = ("forwarding_graphs", number, key, index)
+                    summary = f"graph `{graph.fg_id}` counts on `{name}`, which the service does not have"
+                    yield Finding("NSD-0058", path, summary, suggestion(name, known), is_warning=True)
+
+
 def _policies_understood(subject: NsdSubject) -> Iterator[Finding]:
     for number, graph in enumerate(subject.document.forwarding_graphs):
-        policies: list[Policy] = []
+        first: Policy | None = None
         for index, route in enumerate(graph.network_forwarding_paths):
             path = ("forwarding_graphs", number, "network_forwarding_paths", index, "policy")
             try:
-                policies.append(parse_policy(route.policy))
+                policy = parse_policy(route.policy)
             except ValueError as error:
                 yield Finding("NSD-0055", path, str(error), is_tolerable=True)
-            if len(set(policies)) > 1:
+                continue
+            first = first or policy
+            if policy != first:
                 summary = f"the paths of graph `{graph.fg_id}` differ in their policy"
                 yield Finding("NSD-0056", path, summary, "describe each in a graph of its own")
                 break
@@ -363,7 +409,7 @@ def _policies_understood(subject: NsdSubject) -> Iterator[Finding]:
 
 def _paths_sound(subject: NsdSubject) -> Iterator[Finding]:
     known = _known_points(subject)
-    links = [frozenset(link.connection_points_reference) for link in subject.document.virtual_links]
+    links = _links_by_end(subject.document.virtual_links)
     for number, graph in enumerate(subject.document.forwarding_graphs):
         for index, route in enumerate(graph.network_forwarding_paths):
             path = ("forwarding_graphs", number, "network_forwarding_paths", index)
@@ -372,6 +418,14 @@ def _paths_sound(subject: NsdSubject) -> Iterator[Finding]:
             yield from _route_positions(route, path)
             if not unknown:
                 yield from _route_linked(route, path, links)
+
+
+def _links_by_end(links: Sequence[VirtualLinkDocument]) -> Mapping[str, set[int]]:
+    ends: dict[str, set[int]] = {}
+    for index, link in enumerate(links):
+        for end in link.connection_points_reference:
+            ends.setdefault(end, set()).add(index)
+    return ends
 
 
 def _route_points_known(
@@ -384,17 +438,16 @@ def _route_points_known(
 
 def _route_positions(route: ForwardingPathDocument, path: tuple[str | int, ...]) -> Iterator[Finding]:
     positions = [point.position for point in route.connection_points]
-    for index, position in enumerate(positions):
-        if position in positions[:index]:
-            where = (*path, "connection_points", index, "position")
-            yield Finding("NSD-0051", where, f"position {position} is given twice", is_warning=True)
+    for index, position in repeated(positions):
+        where = (*path, "connection_points", index, "position")
+        yield Finding("NSD-0051", where, f"position {position} is given twice", is_warning=True)
     if len(positions) % 2:
         summary = f"the path has {len(positions)} connection points; links have two ends"
         yield Finding("NSD-0052", path, summary, is_warning=True)
 
 
 def _route_linked(
-    route: ForwardingPathDocument, path: tuple[str | int, ...], links: Iterable[frozenset[str]]
+    route: ForwardingPathDocument, path: tuple[str | int, ...], links: Mapping[str, set[int]]
 ) -> Iterator[Finding]:
     """Points come in pairs: a link leads from the first to the second, the VNF from there to the next pair."""
     points = [point.connection_point_ref for point in sorted(route.connection_points, key=lambda p: p.position)]
@@ -402,7 +455,7 @@ def _route_linked(
         if split_reference(start)[0] and split_reference(start)[0] == split_reference(end)[0]:
             summary = f"`{start}` and `{end}` are of the same VNF, where a link should lead to another"
             yield Finding("NSD-0054", path, summary)
-        elif not any({start, end} <= link for link in links):
+        elif not links.get(start, set()) & links.get(end, set()):
             yield Finding("NSD-0053", path, f"no virtual link joins `{start}` and `{end}`")
     for end, start in zip(points[1::2], points[2::2], strict=False):
         if split_reference(end)[0] != split_reference(start)[0]:
@@ -430,4 +483,11 @@ _NSD_INTEGRITY: tuple[NsdRule, ...] = (
     _managers_sound,
     _policies_understood,
 )
-_NSD_TOPOLOGY: tuple[NsdRule, ...] = (_units_linked, _no_loops, _graph_connected, _has_graph, _paths_sound)
+_NSD_TOPOLOGY: tuple[NsdRule, ...] = (
+    _units_linked,
+    _no_loops,
+    _graph_connected,
+    _has_graph,
+    _constituents_known,
+    _paths_sound,
+)

@@ -10,21 +10,28 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from sonata.errors import Diagnostic, InvalidInput
-from sonata.formats.yaml_nodes import DocumentPath, YamlDocument
+from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument
 
 
 class StrictModel(BaseModel):
     """Base of all file formats: unknown keys, guessed types, NaN and infinity are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, populate_by_name=True)
+
+
+H = TypeVar("H", bound=Hashable)
+
+_MAX_CHOICES = 2000
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +70,16 @@ def matching(pattern: str, meaning: str) -> tuple[Any, ...]:
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """A hint such as "did you mean `delay`?", or empty when nothing is close."""
-    known = list(choices)
+    known = list(islice(choices, _MAX_CHOICES))
     close = [choice for choice in known if choice.casefold() == word.casefold()]
     close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""
 
 
 def one_of(choices: Iterable[str]) -> str:
-    """A list of choices for people: `a`, `b`, `c`."""
-    return ", ".join(f"`{choice}`" for choice in choices)
+    """A list of choices for people: `a`, `b`, `c`; the first ones when there are many."""
+    known = [f"`{choice}`" for choice in islice(choices, _MAX_LISTED + 1)]
+    return ", ".join(known[:_MAX_LISTED]) + (", ..." if len(known) > _MAX_LISTED else "")
 
 
 def path_text(path: DocumentPath) -> str:
@@ -80,6 +88,15 @@ def path_text(path: DocumentPath) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def repeated(values: Iterable[H]) -> Iterator[tuple[int, H]]:
+    """Index and value of each value that was there before."""
+    seen: set[H] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            yield index, value
+        seen.add(value)
 
 
 def errors_in(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -91,14 +108,16 @@ def raise_errors(what: str, diagnostics: Sequence[Diagnostic]) -> None:
     """Raise InvalidInput with all findings when one is an error; `what` is the object, e.g. "topology `cdn.yaml`"."""
     count = len(errors_in(diagnostics))
     if count:
-        raise InvalidInput(f"{what} is invalid: {count} error{'s' * (count > 1)}", diagnostics=diagnostics)
+        number = f"{count} error{'s' * (count > 1)}" + (" or more" if count >= MAX_FINDINGS else "")
+        raise InvalidInput(f"{what} is invalid: {number}", diagnostics=diagnostics)
 
 
 def from_validation_error(
     error: ValidationError, document: YamlDocument, model: type[BaseModel], prefix: str
 ) -> list[Diagnostic]:
-    """All findings of Pydantic, in the order of the file."""
-    findings = [_from_details(details, document, model, prefix) for details in error.errors(include_url=False)]
+    """The findings of Pydantic, at most `MAX_FINDINGS`, in the order of the file."""
+    first = islice(error.errors(include_url=False), MAX_FINDINGS)
+    findings = [_from_details(details, document, model, prefix) for details in first]
     return sorted(findings, key=lambda finding: (finding.line, finding.column, finding.summary))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from sonata.formats.diagnostics import raise_errors, suggestion
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble
 from sonata.formats.package_documents import SonataManifest, TangoManifest
 from sonata.formats.tolerance import read_model
-from sonata.formats.yaml_nodes import YamlDocument, parse_yaml
+from sonata.formats.yaml_nodes import MAX_FINDINGS, YamlDocument, parse_yaml
 from sonata.model.descriptors import DescriptorId, PackageContent
 
 PD = "META-INF/MANIFEST.MF"
 TOSCA_META = "TOSCA-Metadata/TOSCA.meta"
 NAPD = "TOSCA-Metadata/NAPD.yaml"
 ETSI_MANIFEST = "etsi_manifest.mf"
+RESERVED = (PD, TOSCA_META, NAPD, ETSI_MANIFEST)
+"""Paths that a project's own files cannot have."""
 
 _NAPD_SCHEMA = "https://raw.githubusercontent.com/sonata-nfv/tng-schema/master/package-specification/napd-schema.yml"
 # Of a package nothing but its content may decide its bytes, not even the day on which it is built.
@@ -48,6 +51,19 @@ class PackageInfo:
     id: DescriptorId
     maintainer: str = ""
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A file as a manifest lists it; the keys are where its path and digest stand in the manifest."""
+
+    path: str
+    media_type: str
+    path_key: str
+    digest_key: str
+    algorithm: str
+    digest: str | None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +176,12 @@ def _open_son(files: Mapping[str, bytes], file: str, tolerant: bool) -> _Opened:
     manifest, findings = read_model(source, SonataManifest, "PD", tolerant=tolerant)
     if manifest is None:
         return _Opened(None, (), tuple(findings))
-    for stray in (name for name in files if name.startswith("META-INF/") and name != PD):
-        findings.append(Diagnostic("error", "PKG-0015", f"META-INF holds `{stray}` beside the manifest", file))
-    listed = []
-    for index, entry in enumerate(manifest.package_content):
-        path = entry.name.strip("/")
-        findings += _check_entry(source, index, "name", path, files)
-        if path in files and entry.md5:
-            findings += _check_digest(source, index, "md5", path, files[path], "MD5", entry.md5)
-        if path in files:
-            listed.append(_package_file(path, entry.content_type, files[path], file))
-    findings += _check_listing(source, [entry.name.strip("/") for entry in manifest.package_content], files)
-    findings += _check_entry_service(source, manifest, files)
-    return _Opened(_info(manifest), tuple(listed), tuple(findings))
+    entries = [
+        _Entry(each.name.strip("/"), each.content_type, "name", "md5", "MD5", each.md5)
+        for each in manifest.package_content
+    ]
+    own = chain(_check_meta_inf(files, file), _check_entry_service(source, manifest, files))
+    return _opened(_info(manifest), source, entries, files, file, [*findings, *islice(own, MAX_FINDINGS)])
 
 
 def _open_tgo(files: Mapping[str, bytes], file: str, tolerant: bool) -> _Opened:
@@ -184,16 +193,37 @@ def _open_tgo(files: Mapping[str, bytes], file: str, tolerant: bool) -> _Opened:
     manifest, findings = read_model(source, TangoManifest, "NAPD", tolerant=tolerant)
     if manifest is None:
         return _Opened(None, (), tuple(findings))
-    listed = []
-    for index, entry in enumerate(manifest.package_content):
-        path = entry.source.strip("/")
-        findings += _check_entry(source, index, "source", path, files)
-        if path in files:
-            findings += _check_digest(source, index, "hash", path, files[path], entry.algorithm, entry.hash)
-            listed.append(_package_file(path, entry.content_type, files[path], file, entry.tags or ()))
-    paths = [entry.source.strip("/") for entry in manifest.package_content]
-    findings += _check_listing(source, paths, files)
-    return _Opened(_info(manifest), tuple(listed), tuple(findings))
+    entries = [
+        _Entry(
+            each.source.strip("/"),
+            each.content_type,
+            "source",
+            "hash",
+            each.algorithm,
+            each.hash,
+            tuple(each.tags or ()),
+        )
+        for each in manifest.package_content
+    ]
+    return _opened(_info(manifest), source, entries, files, file, findings)
+
+
+def _opened(
+    info: PackageInfo,
+    source: YamlDocument,
+    entries: Sequence[_Entry],
+    files: Mapping[str, bytes],
+    file: str,
+    findings: Iterable[Diagnostic],
+) -> _Opened:
+    """Compare the files of package `file` with its manifest, `source`."""
+    checks = chain(_check_entries(source, entries, files), _check_listing(source, entries, files))
+    listed = {
+        entry.path: PackageFile(entry.path, entry.media_type, files[entry.path], f"{file}/{entry.path}", entry.tags)
+        for entry in entries
+        if entry.path in files
+    }
+    return _Opened(info, tuple(listed.values()), (*findings, *islice(checks, MAX_FINDINGS)))
 
 
 def _napd_path(files: Mapping[str, bytes]) -> str:
@@ -212,38 +242,41 @@ def _info(manifest: SonataManifest | TangoManifest) -> PackageInfo:
     return PackageInfo(identity, manifest.maintainer or "", manifest.description.strip())
 
 
-def _package_file(path: str, media_type: str, content: bytes, file: str, tags: Iterable[str] = ()) -> PackageFile:
-    return PackageFile(path, media_type, content, f"{file}/{path}", tuple(tags))
+def _check_meta_inf(files: Mapping[str, bytes], file: str) -> Iterator[Diagnostic]:
+    for stray in (name for name in files if name.startswith("META-INF/") and name != PD):
+        yield Diagnostic("error", "PKG-0015", f"META-INF holds `{stray}` beside the manifest", file)
 
 
-def _check_entry(
-    source: YamlDocument, index: int, key: str, path: str, files: Mapping[str, bytes]
-) -> Iterator[Diagnostic]:
-    if path not in files:
-        summary = f"the manifest lists `{path}`, which is not in the package"
-        yield source.diagnostic("PKG-0011", summary, ("package_content", index, key), hint=suggestion(path, files))
+def _check_entries(source: YamlDocument, entries: Sequence[_Entry], files: Mapping[str, bytes]) -> Iterator[Diagnostic]:
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        if entry.path in seen:
+            yield source.diagnostic("PKG-0014", f"`{entry.path}` is listed twice", ("package_content", index))
+        elif entry.path not in files:
+            summary = f"the manifest lists `{entry.path}`, which is not in the package"
+            where = ("package_content", index, entry.path_key)
+            yield source.diagnostic("PKG-0011", summary, where, hint=suggestion(entry.path, files))
+        elif entry.digest:
+            yield from _check_digest(source, index, entry, files[entry.path])
+        seen.add(entry.path)
 
 
-def _check_digest(
-    source: YamlDocument, index: int, key: str, path: str, content: bytes, algorithm: str, expected: str
-) -> Iterator[Diagnostic]:
-    where = ("package_content", index, key)
+def _check_digest(source: YamlDocument, index: int, entry: _Entry, content: bytes) -> Iterator[Diagnostic]:
+    where = ("package_content", index, entry.digest_key)
+    algorithm, expected = entry.algorithm, (entry.digest or "").lower()
     known = _ALGORITHMS.get(algorithm.upper())
     if known is None:
         summary = f"digest algorithm `{algorithm}` is unknown"
         yield source.diagnostic("PKG-0013", summary, where, hint="use `SHA-256`")
         return
     actual = hashlib.new(known, content, usedforsecurity=False).hexdigest()
-    if actual != expected.lower():
-        summary = f"checksum mismatch: `{path}` has {algorithm} {actual}, the manifest says {expected.lower()}"
+    if actual != expected:
+        summary = f"checksum mismatch: `{entry.path}` has {algorithm} {actual}, the manifest says {expected}"
         yield source.diagnostic("PKG-0012", summary, where, hint="the file was changed after packaging: build it anew")
 
 
-def _check_listing(source: YamlDocument, listed: Sequence[str], files: Mapping[str, bytes]) -> Iterator[Diagnostic]:
-    for index, path in enumerate(listed):
-        if path in listed[:index]:
-            yield source.diagnostic("PKG-0014", f"`{path}` is listed twice", ("package_content", index))
-    for path in files.keys() - set(listed):
+def _check_listing(source: YamlDocument, entries: Sequence[_Entry], files: Mapping[str, bytes]) -> Iterator[Diagnostic]:
+    for path in sorted(files.keys() - {entry.path for entry in entries}):
         if path.startswith(("Definitions/", "service_descriptors/", "function_descriptors/")):
             summary = f"`{path}` is in the package but not in its manifest, and is ignored"
             yield source.diagnostic("PKG-0017", summary, ("package_content",), warning=True)

@@ -10,12 +10,14 @@ from pydantic import BaseModel
 
 from sonata.formats.descriptor_documents import NsdDocument, VnfdDocument
 from sonata.formats.package_documents import ProjectDocument, SonataManifest, TangoManifest
+from sonata.formats.recipe import RecipeDocument
 from sonata.formats.topology_document import TopologyDocument
 
 _MODELS: Mapping[str, tuple[type[BaseModel], str]] = {
     "topology": (TopologyDocument, "Sonata topology file"),
     "nsd": (NsdDocument, "Network service descriptor, SONATA and 5GTANGO"),
     "vnfd": (VnfdDocument, "VNF descriptor, SONATA and 5GTANGO"),
+    "recipe": (RecipeDocument, "Image recipe"),
     "project": (ProjectDocument, "Project file, project.yml"),
     "son-manifest": (SonataManifest, "Package descriptor of a .son package"),
     "tgo-manifest": (TangoManifest, "Package descriptor of a .tgo package (NAPD)"),

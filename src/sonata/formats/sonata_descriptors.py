@@ -153,9 +153,13 @@ def check_vnfd(
 
 def resolve_functions(nsd: NsdDocument, vnfds: Sequence[VnfdDocument]) -> dict[str, VnfdDocument]:
     """The VNFD of each `vnf_id` for which there is one; of several versions that fit, the highest."""
+    by_name: dict[tuple[str, str], list[VnfdDocument]] = {}
+    for vnfd in vnfds:
+        by_name.setdefault((vnfd.vendor, vnfd.name), []).append(vnfd)
     found = {}
     for function in nsd.network_functions:
-        fitting = [vnfd for vnfd in vnfds if _fits(function, vnfd)]
+        versions = by_name.get((function.vnf_vendor, function.vnf_name), [])
+        fitting = [vnfd for vnfd in versions if _fits(function, vnfd)]
         if fitting:
             found[function.vnf_id] = max(fitting, key=lambda vnfd: _version_key(vnfd.version))
     return found
@@ -211,8 +215,6 @@ def _read(source: YamlDocument, model: type[D], prefix: str, tolerant: bool) -> 
 
 
 def _fits(function: NetworkFunctionDocument, vnfd: VnfdDocument) -> bool:
-    if (function.vnf_vendor, function.vnf_name) != (vnfd.vendor, vnfd.name):
-        return False
     operator, wanted = _split_range(function.vnf_version)
     if operator in {"", "=="}:
         return vnfd.version == wanted

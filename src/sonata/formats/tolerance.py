@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
 from sonata.errors import Diagnostic
 from sonata.formats.diagnostics import StrictModel, from_validation_error, model_at, path_text
-from sonata.formats.yaml_nodes import DocumentPath, YamlDocument
+from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument
 
 _MAX_REPAIRS = 500
 
@@ -59,7 +60,7 @@ def read_model(
 def _repair(data: Any, source: YamlDocument, error: ValidationError, model: type[TolerableModel]) -> list[Diagnostic]:
     """Change `data` so that fewer findings remain; returns a warning for each change, none when nothing helped."""
     made = []
-    for details in error.errors(include_url=False):
+    for details in islice(error.errors(include_url=False), MAX_FINDINGS):
         path = details["loc"]
         summary = _repair_one(data, source, path, details["type"], model)
         if summary:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sonata.formats.topology_document import (
     ServerDocument,
     TopologyDocument,
 )
-from sonata.formats.yaml_nodes import DocumentPath, YamlDocument, parse_yaml, read_yaml
+from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument, parse_yaml, read_yaml
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
 
 logger = logging.getLogger(__name__)
@@ -117,14 +118,13 @@ def _accept(topology: Topology | None, findings: list[Diagnostic]) -> Topology:
 
 
 def _findings(topology: Topology) -> Iterator[Finding]:
-    for rule in RULES:
-        yield from rule(topology)
+    return islice(chain.from_iterable(rule(topology) for rule in RULES), MAX_FINDINGS)
 
 
 def _known_pops(topology: Topology) -> Iterator[Finding]:
     for path, pop in _pop_references(topology):
         if pop not in topology.pops:
-            hint = suggestion(pop, topology.pops) or f"there are {one_of(list(topology.pops)[:10])}"
+            hint = suggestion(pop, topology.pops) or f"there are {one_of(topology.pops)}"
             yield Finding("TOPO-0010", path, f"there is no PoP `{pop}`", hint)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from yaml import events, nodes
 
 from sonata.errors import Diagnostic, InvalidInput, NotFound
 
-MAX_BYTES = 8 * 1024**2
+MAX_BYTES = 4 * 1024**2
 MAX_DEPTH = 64
-MAX_NODES = 1_000_000
+MAX_NODES = 500_000
+MAX_FINDINGS = 200
+"""More findings help nobody, and looking for them would take long in a file made to be wrong."""
 
 DocumentPath = Sequence[str | int]
 """Keys and indexes from the root of a document, e.g. `("links", 0, "delay")`."""
@@ -116,7 +119,7 @@ def parse_yaml(content: str | bytes, file: str) -> YamlDocument:
         root = loader.get_single_node()
         if root is None:
             raise _invalid("YAML-0006", "the file is empty", file)
-        duplicates = list(_duplicate_keys(root, file))
+        duplicates = list(islice(_duplicate_keys(root, file), MAX_FINDINGS))
         if duplicates:
             raise InvalidInput(f"`{file}` has duplicate keys", diagnostics=duplicates)
         data = loader.construct_document(root)
@@ -245,7 +248,8 @@ def _from_marked(error: yaml.MarkedYAMLError, file: str) -> InvalidInput:
     code = "YAML-0005" if isinstance(error, yaml.constructor.ConstructorError) else "YAML-0001"
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    return _invalid(code, str(error.problem or error.context), file, line, column)
+    told = ": ".join(str(part) for part in (error.context, error.problem) if part)
+    return _invalid(code, told, file, line, column)
 
 
 def _invalid(code: str, summary: str, file: str, line: int = 0, column: int = 0) -> InvalidInput:

@@ -6,7 +6,8 @@ folder in the list stands for all files in it. Descriptors keep their path below
 `package:managers/x.py` in the project as in the package.
 
 Codes: PROJ-0001 to -0004 structure (see `formats.diagnostics`), -0010 listed file is missing, -0011 two files for one
-path of the package, -0012 path leads out of the project, -0013 file too big.
+path of the package, -0012 path leads out of the project, -0013 file too big, -0014 path that packages keep for
+themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sonata.errors import Conflict, Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_MEMBER_BYTES
 from sonata.formats.descriptor_rules import Level
 from sonata.formats.diagnostics import raise_errors, suggestion
-from sonata.formats.package import PackageInfo, inspect_package, read_files, write_son, write_tgo
+from sonata.formats.package import RESERVED, PackageInfo, inspect_package, read_files, write_son, write_tgo
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble
 from sonata.formats.package_documents import ProjectDocument, ProjectFile
 from sonata.formats.tolerance import read_model
@@ -31,6 +32,7 @@ from sonata.model.descriptors import DescriptorId
 PROJECT_FILE = "project.yml"
 PackageForm = Literal["tgo", "son"]
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_RESERVED_FOLDERS = ("META-INF/", "TOSCA-Metadata/")
 _SON_TYPES = {
     "application/vnd.5gtango.nsd": "application/sonata.service_descriptor",
     "application/vnd.5gtango.vnfd": "application/sonata.function_descriptor",
@@ -176,6 +178,8 @@ def _take(
 ) -> Iterator[Diagnostic]:
     if name in files:
         yield source.diagnostic("PROJ-0011", f"`{name}` is listed twice", where)
+    elif name in RESERVED or name.startswith(_RESERVED_FOLDERS):
+        yield source.diagnostic("PROJ-0014", f"`{name}` has a path that packages keep for themselves", where)
     elif file.stat().st_size > MAX_MEMBER_BYTES:
         yield source.diagnostic("PROJ-0013", f"`{name}` is bigger than {MAX_MEMBER_BYTES // 1024**2} MiB", where)
     else:

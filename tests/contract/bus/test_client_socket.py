@@ -183,6 +183,22 @@ async def test_subscriptions_are_bounded(client: ClientConnection) -> None:
     assert "at most" in answers[-1]["error"]
 
 
+async def flood(client: ClientConnection) -> None:
+    late = json.dumps({"v": 1, "kind": "reply", "id": "none", "body": {}})
+    while True:
+        await client.send(late)
+
+
+async def test_a_flood_ends_the_client(client: ClientConnection, bus: LocalBus) -> None:
+    await take_questions(client)
+    asking = asyncio.ensure_future(bus.request("manager.mine.placement", {}, timeout_s=60))
+    await hear(client)
+    with pytest.raises(ConnectionClosed):
+        await flood(client)
+    with pytest.raises(ManagerError, match="messages in a second"):
+        await asyncio.wait_for(asking, LIMIT_S)
+
+
 async def test_topics_are_free_again_when_the_client_left(
     endpoint: ClientSocket, bus: LocalBus, tmp_path: Path
 ) -> None:

@@ -83,10 +83,7 @@ class World:
         """PoPs in a row, links `l<i>` between neighbours, routes everywhere."""
         self.pops(count)
         self.fabric.underlay.add_links(
-            [
-                LinkSpec(f"l{i}", f"p{i}", f"p{i + 1}", over(i, 0), over(i, 1), impairment)
-                for i in range(count - 1)
-            ]
+            [LinkSpec(f"l{i}", f"p{i}", f"p{i + 1}", over(i, 0), over(i, 1), impairment) for i in range(count - 1)]
         )
         for i in range(count):
             routes = {
@@ -132,9 +129,7 @@ class World:
         return subprocess.run(self._inside(machine, argv), capture_output=True, text=True, timeout=60, check=False)
 
     def start(self, machine: str, *argv: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            self._inside(machine, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(self._inside(machine, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process
 
@@ -150,8 +145,7 @@ class World:
 
     def socket(self, machine: str, kind: int = socket.SOCK_DGRAM) -> socket.socket:
         """A socket of ours inside of a machine."""
-        descriptor = open(self.fabric.machines.netns_path(machine), "rb")
-        with descriptor, namespaces.inside(descriptor.fileno()):
+        with open(self.fabric.machines.netns_path(machine), "rb") as inside, namespaces.inside(inside.fileno()):
             made = socket.socket(socket.AF_INET, kind)
         made.settimeout(5)
         return made

@@ -130,7 +130,7 @@ def test_removal_restores_the_direct_path_exactly(site: World) -> None:
 
 
 def nft(world: World, pop: str) -> str:
-    path = world.fabric._world.pop(pop).netspace.path  # noqa: SLF001
+    path = world.fabric._world.pop(pop).netspace.path
     return subprocess.run(
         ["nsenter", f"--net={path}", "nft", "list", "ruleset"], capture_output=True, text=True, check=True
     ).stdout

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -120,8 +121,8 @@ def test_adding_and_removing_twice_does_no_harm(world: World) -> None:
     world.fabric.machines.remove_ports([port.id, port.id])
     world.fabric.machines.remove_machines(["web", "web"])
     world.fabric.networks.remove_networks([("p0", "blue"), ("p0", "blue"), ("p9", "blue")])
+    world.fabric.machines.add_machines(["late"])
     with pytest.raises(NotFound, match="blue"):
-        world.fabric.machines.add_machines(["late"])
         world.fabric.machines.add_ports([world.port("late", 0, "blue", "10.0.0.6/24")])
 
 
@@ -171,17 +172,21 @@ from sonata.model.topology import Impairment
 from sonata.ports.fabric import EXTERNAL, LinkSpec, PopSpec, PortSpec
 
 def traces():
-    held = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
-    return sorted(name for name in held if "socket" in name or "net:" in name or "tun" in name), psutil.Process().children()
+    paths = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    held = [os.readlink(path) for path in paths if os.path.lexists(path)]
+    kinds = ("socket", "net:", "tun")
+    return sorted(name for name in held if any(kind in name for kind in kinds)), psutil.Process().children()
 
 start = traces(), sorted(os.listdir("/proc/self/net/dev_snmp6"))
 for _ in range(2):
     fabric = LinuxFabric()
-    fabric.underlay.add_pops([PopSpec("a", IPv4Interface("100.64.0.1/24")), PopSpec("b", IPv4Interface("100.64.1.1/24"))])
-    link = LinkSpec("l", "a", "b", IPv4Interface("198.18.0.0/31"), IPv4Interface("198.18.0.1/31"), Impairment(delay_s=0.001))
-    fabric.underlay.add_links([link])
+    pops = [PopSpec(name, IPv4Interface(f"100.64.{i}.1/24")) for i, name in enumerate("ab")]
+    fabric.underlay.add_pops(pops)
+    ends = IPv4Interface("198.18.0.0/31"), IPv4Interface("198.18.0.1/31")
+    fabric.underlay.add_links([LinkSpec("l", "a", "b", *ends, Impairment(delay_s=0.001))])
     fabric.machines.add_machines(["m"])
-    fabric.machines.add_ports([PortSpec("p", "a", EXTERNAL, "m", "eth0", "02:00:00:00:00:01", (IPv4Interface("100.64.0.9/24"),))])
+    address = IPv4Interface("100.64.0.9/24")
+    fabric.machines.add_ports([PortSpec("p", "a", EXTERNAL, "m", "eth0", "02:00:00:00:00:01", (address,))])
     assert traces() != start[0]
     fabric.close()
     fabric.close()
@@ -195,15 +200,23 @@ def test_close_leaves_no_interface_descriptor_or_process() -> None:
     assert result.stdout == "clean\n", result.stderr
 
 
+def has_life(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_the_wire_process_ends_when_its_parent_is_killed() -> None:
-    program = LIFE.partition("    fabric.close()")[0] + "\n    print(fabric.wire_pid, flush=True); os.kill(os.getpid(), 9)"
+    program = (
+        LIFE.partition("    fabric.close()")[0] + "\n    print(fabric.wire_pid, flush=True); os.kill(os.getpid(), 9)"
+    )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     pid = int(result.stdout)
     for _ in range(500):
-        if not os.path.exists(f"/proc/{pid}") or " Z " in open(f"/proc/{pid}/stat").read():
+        if not has_life(pid):
             return
-        os.sched_yield()
-        subprocess.run(["sleep", "0.01"], check=True)
+        time.sleep(0.01)
     pytest.fail(f"wire process {pid} lives on")
 
 

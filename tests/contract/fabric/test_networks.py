@@ -145,7 +145,7 @@ def test_a_router_keeps_its_connections_while_legs_come_and_go(world: World) -> 
     assert not world.reaches("web", user)
 
 
-class connection:  # noqa: N801
+class connection:
     """A TCP connection from `web` to `user`."""
 
     def __init__(self, world: World, target: IPv4Address) -> None:

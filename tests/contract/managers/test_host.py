@@ -174,6 +174,12 @@ async def test_files_stay_inside_of_the_package(host: SandboxedManagers, path: s
         await host.launch(ManagerLaunch(NAME, "author.py", files))
 
 
+async def test_a_file_that_is_a_folder_too_is_refused(host: SandboxedManagers) -> None:
+    files = {"author.py": authors.GOOD.encode(), "a": b"", "a/b": b""}
+    with pytest.raises(InvalidInput, match="both a file and a folder"):
+        await host.launch(ManagerLaunch(NAME, "author.py", files))
+
+
 async def test_a_missing_entry_is_told(host: SandboxedManagers) -> None:
     with pytest.raises(ManagerError, match=r"`main\.py` is not in its package"):
         await host.launch(ManagerLaunch(NAME, "main.py", {"author.py": b""}))

@@ -53,55 +53,82 @@ class Site:
 
 
 class SiteThread:
-    """Runs clouds and server in a loop of their own."""
+    """A server in a loop of its own; each `renew` gives it fresh, empty PoPs."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.site = Site(f"http://127.0.0.1:{self._listener.getsockname()[1]}")
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
-    def __enter__(self) -> Site:
+    def __enter__(self) -> SiteThread:
         self._thread.start()
         assert self._ready.wait(10)
-        return self.site
+        return self
 
     def __exit__(self, *_exc: object) -> None:
         self._server.should_exit = True
         self._thread.join(10)
         self._listener.close()
 
-    async def _serve(self) -> None:
-        plane = DataPlane(self.site.fabric)
+    def renew(self, folder: Path) -> Site:
+        """Fresh PoPs `access` and `core`."""
+        asyncio.run_coroutine_threadsafe(self._open(folder), self._loop).result(10)
+        return self.site
+
+    def drop(self) -> None:
+        """Close the PoPs."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+
+    async def _open(self, folder: Path) -> None:
+        self.site.fabric, self.site.runtime = FakeFabric(), FakeRuntime()
+        self._plane = DataPlane(self.site.fabric)
         store = FakeImageStore(
             image("web", argv=("/bin/web",), ready_tcp_port=80), image("broken", argv=(EXITS_AT_ONCE,))
         )
         for number, name in enumerate(("access", "core")):
-            folder = self._folder / name
-            folder.mkdir()
+            (folder / name).mkdir()
             external = IPv4Network(f"100.64.{number}.0/24")
             pop = Pop(name, cpus=8, memory_bytes=16 * GIB)
-            args = (self.site.runtime, store, external, external[1], folder, _nobody_cares)
-            self.site.clouds[name] = Cloud(pop, plane, *args)
+            below = (self._plane, self.site.runtime, store)
+            self.site.clouds[name] = Cloud(pop, *below, external, external[1], folder / name, _nobody_cares)
+
+    async def _close(self) -> None:
+        for cloud in self.site.clouds.values():
+            await cloud.close()
+        self.site.clouds.clear()
+        await self._plane.close()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         app = openstack_app(self.site.clouds, admin_password=PASSWORD)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         self._ready.set()
         await self._server.serve([self._listener])
-        for cloud in self.site.clouds.values():
-            await cloud.close()
-        await plane.close()
 
 
 async def _nobody_cares(_network_id: str) -> None:
     pass
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A fresh surface with the PoPs `access` and `core`."""
-    with SiteThread(tmp_path) as running:
+def pytest_configure(config: pytest.Config) -> None:
+    """The client warns of what it will remove one day."""
+    config.addinivalue_line("filterwarnings", "ignore::Warning:openstack")
+    config.addinivalue_line("filterwarnings", "ignore::openstack.warnings.OpenStackDeprecationWarning")
+
+
+@pytest.fixture(scope="session")
+def surface() -> Iterator[SiteThread]:
+    """The server of all tests."""
+    with SiteThread() as running:
         yield running
+
+
+@pytest.fixture
+def site(surface: SiteThread, tmp_path: Path) -> Iterator[Site]:
+    """A fresh surface with the PoPs `access` and `core`."""
+    yield surface.renew(tmp_path)
+    surface.drop()
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.formats.samples import NSD, OTHER_VNFD, PROJECT, VNFD, write_project
 
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -195,6 +197,23 @@ def test_versions_with_an_operator_find_the_highest(tmp_path):
     assert [vnf.descriptor.version for vnf in nsd.vnfs] == ["1.0", "1.12"]
 
 
+@pytest.mark.parametrize("path", ["etsi_manifest.mf", "TOSCA-Metadata/NAPD.yaml", "META-INF/x"])
+def test_paths_that_packages_keep_for_themselves(tmp_path, path):
+    project = write_project(tmp_path / "p", project=PROJECT + f"  - {{path: {path}, type: text/plain}}\n")
+    (project / path).parent.mkdir(exist_ok=True)
+    (project / path).write_text("mine")
+    assert [d.code for d in validate_project(project)] == ["PROJ-0014"]
+
+
+def test_two_files_for_one_path_are_never_packed(tmp_path):
+    project = write_project(tmp_path / "p", project=PROJECT + "  - {path: Definitions/nsd.yml, type: text/plain}\n")
+    (project / "Definitions").mkdir()
+    (project / "Definitions/nsd.yml").write_text("mine")
+    with pytest.raises(InvalidInput) as caught:
+        build_package(project, tmp_path)
+    assert "PKG-0014" in {d.code for d in caught.value.diagnostics}
+
+
 def test_two_services_are_one_too_many(project):
     (project / "more.yml").write_text(NSD)
     (project / "project.yml").write_text(PROJECT + "  - {path: more.yml, type: application/vnd.5gtango.nsd}\n")
@@ -252,6 +271,28 @@ def test_an_older_package_stays_when_building_fails(project, tmp_path):
         build_package(project, tmp_path)
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "project"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_content_of_any_member_is_read_or_refused(tmp_path_factory, form):
+    folder = tmp_path_factory.mktemp("fuzz")
+    path = build_package(write_project(folder / "project"), folder, form=form)
+    with zipfile.ZipFile(path) as package:
+        names = package.namelist()
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sampled_from(names), st.binary(max_size=60), st.integers(0, 400))
+    def judge(name, junk, place):
+        data = rewritten(path, lambda files: files.update({name: files[name][:place] + junk + files[name][place:]}))
+        content, findings = inspect_package(data)
+        assert content is not None or any(finding.severity == "error" for finding in findings)
+
+    judge()
+
+
+def test_manager_may_be_a_folder(tmp_path):
+    project = write_project(tmp_path / "p", nsd=NSD.replace("package:managers/placer.py", "package:managers"))
+    assert validate_project(project) == []
 
 
 def test_what_is_not_there(tmp_path):

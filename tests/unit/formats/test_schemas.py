@@ -18,6 +18,9 @@ EXAMPLES = {
     **dict.fromkeys([f"examples/{name}/topology.yaml" for name in ("cdn", "line", "ring")], "topology"),
     "examples/cdn/project.yml": "project",
     "examples/cdn/descriptors/cdn-nsd.yml": "nsd",
+    **dict.fromkeys(
+        [str(path.relative_to(ROOT)) for path in sorted((ROOT / "examples/cdn/images").glob("*.yaml"))], "recipe"
+    ),
     **dict.fromkeys([f"examples/cdn/descriptors/{name}-vnfd.yml" for name in ("vcache", "vtc", "vtu")], "vnfd"),
 }
 

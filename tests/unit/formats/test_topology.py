@@ -207,7 +207,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_any_change_is_read_or_refused(data):
     document = yaml.safe_load(WHOLE)
@@ -222,7 +222,7 @@ def test_any_change_is_read_or_refused(data):
     assert findings_of(lambda: parse_topology(yaml.safe_dump(document, allow_unicode=True))) != []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, len(WHOLE)), st.integers(0, 5), st.text(max_size=5))
 def test_any_edit_of_the_text_is_read_or_refused(start, length, inserted):
     assert findings_of(lambda: parse_topology(WHOLE[:start] + inserted + WHOLE[start + length :])) != []

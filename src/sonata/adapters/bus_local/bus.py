@@ -21,7 +21,7 @@ from sonata.ports.bus import Handler, Message, Responder, Subscription
 
 logger = logging.getLogger(__name__)
 MAX_BYTES = 1024 * 1024
-MAX_QUEUED = 10_000
+MAX_QUEUED = 1000
 """Messages that may wait for one handler; more are dropped, as publishing is at most once."""
 
 

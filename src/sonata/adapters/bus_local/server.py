@@ -22,6 +22,7 @@ from sonata.ports.bus import Bus, Message, Subscription
 logger = logging.getLogger(__name__)
 MAX_SUBSCRIPTIONS = 64
 MAX_REQUEST_S = 60.0
+MAX_FRAMES_PER_S = 2000
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 
 
@@ -88,6 +89,27 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+class _Pace:
+    """Counts the messages of each second."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second = 0
+        self._messages = 0
+
+    def count(self) -> None:
+        """Count one more.
+
+        Raises:
+            InvalidInput: there were too many in this second.
+        """
+        if int(self._clock()) != self._second:
+            self._second, self._messages = int(self._clock()), 0
+        self._messages += 1
+        if self._messages > MAX_FRAMES_PER_S:
+            raise InvalidInput(f"more than {MAX_FRAMES_PER_S} messages in a second")
+
+
 class _Session:
     """What one connected client asked for, and what it was asked."""
 
@@ -104,7 +126,9 @@ class _Session:
     async def run(self) -> None:
         """Greet the client, then serve it until it hangs up."""
         await self._send(Frame("welcome", topic=self._allowed[0].removesuffix(".#")))
+        pace = _Pace(asyncio.get_running_loop().time)
         async for text in self._connection:
+            pace.count()
             await self._take(read_frame(text))
 
     async def end(self, reason: str) -> None:

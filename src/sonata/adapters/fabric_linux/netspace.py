@@ -20,6 +20,7 @@ from sonata.errors import PermanentError, QuotaExceeded, Unsupported
 _IPV6_OFF = ("net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6")
 _QUIET = ("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects")
 _NO_REVERSE_PATH_CHECK = ("net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter")
+_BRIDGED_IP_RULES = "net/bridge/bridge-nf-call-iptables"  # there where the module br_netfilter is loaded
 
 MACHINE_SETTINGS: Mapping[str, bytes] = {
     **dict.fromkeys(_IPV6_OFF, b"1"),
@@ -27,8 +28,8 @@ MACHINE_SETTINGS: Mapping[str, bytes] = {
 }
 """Machines take chained packets, whose sources are behind other interfaces, and send no redirects about them."""
 
-ROUTER_SETTINGS: Mapping[str, bytes] = {**MACHINE_SETTINGS, "net/ipv4/ip_forward": b"1"}
-"""PoPs and routers forward, too."""
+ROUTER_SETTINGS: Mapping[str, bytes] = {**MACHINE_SETTINGS, "net/ipv4/ip_forward": b"1", _BRIDGED_IP_RULES: b"0"}
+"""PoPs and routers forward, too; bridged packets are not theirs to look at."""
 
 _SIOCETHTOOL, _ETHTOOL_GLINK, _IFREQ_BYTES = 0x8946, 0x0000000A, 40
 _ETHERTYPE_ARP, _ARP_REQUEST = 0x0806, 1
@@ -185,7 +186,7 @@ def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
 
 def _write(settings: Mapping[str, bytes]) -> None:
     for setting, value in settings.items():
-        with suppress(FileNotFoundError):  # a kernel without IPv6 has nothing to switch off
+        with suppress(FileNotFoundError):  # a kernel without it has nothing to switch off
             descriptor = os.open(f"/proc/sys/{setting}", os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(descriptor, value)

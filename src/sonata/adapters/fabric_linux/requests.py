@@ -118,7 +118,7 @@ def vxlan(index: int, name: str, *, vni: int, local: IPv4Address, mtu: int, mast
         attribute(_IFLA_VXLAN_LOCAL, local.packed),
         u8(_IFLA_VXLAN_LEARNING, 0),
         u16_network(_IFLA_VXLAN_PORT, VXLAN_PORT),
-        u8(_IFLA_VXLAN_UDP_CSUM, 0),
+        u8(_IFLA_VXLAN_UDP_CSUM, 1),
     )
     own = (u32(_IFLA_MTU, mtu), u32(_IFLA_MASTER, master))
     return _new_link(index, name, "vxlan", nested(_IFLA_INFO_DATA, *data), own, up=True)

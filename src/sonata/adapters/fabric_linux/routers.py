@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 
 from sonata.adapters.fabric_linux import requests
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
@@ -167,6 +167,7 @@ def _rules(spec: RouterSpec) -> str:
     return "\n".join(
         (
             f"table ip {_TABLE} {{",
+            *_bypass(spec),
             "chain before { type nat hook prerouting priority dstnat; policy accept;",
             *(f"ip daddr {outer} dnat to {inner}" for outer, inner in sorted(spec.floating.items())),
             "}",
@@ -179,8 +180,24 @@ def _rules(spec: RouterSpec) -> str:
     )
 
 
+def _subnets(spec: RouterSpec) -> list[str]:
+    """Inner subnets as nftables takes them in a set: none within another."""
+    return [str(network) for network in collapse_addresses(leg.address.network for leg in spec.interfaces)]
+
+
+def _bypass(spec: RouterSpec) -> Iterator[str]:
+    """Packets between strangers, as those of chains, are never translated: do not spend connection tracking on them."""
+    subnets = _subnets(spec)
+    own = [str(spec.external.ip)] if spec.external else []
+    known = ", ".join([*subnets, *own, *map(str, sorted(spec.floating))])
+    yield "chain strangers { type filter hook prerouting priority raw; policy accept;"
+    if subnets:
+        yield f"ip saddr != {{ {', '.join(subnets)} }} ip daddr != {{ {known} }} notrack"
+    yield "}"
+
+
 def _source_rules(spec: RouterSpec) -> Iterator[str]:
-    subnets = sorted({str(leg.address.network) for leg in spec.interfaces})
+    subnets = _subnets(spec)
     if not spec.external or not subnets:
         return
     inner = f"ip saddr {{ {', '.join(subnets)} }}"

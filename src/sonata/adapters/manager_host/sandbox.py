@@ -71,7 +71,7 @@ class Sandbox:
         """Write the package's files afresh.
 
         Raises:
-            InvalidInput: a path leaves the package.
+            InvalidInput: a path leaves the package, or is file and folder at once.
             ManagerError: the entry is none of the files.
         """
         if launch.entry not in launch.files:
@@ -83,9 +83,7 @@ class Sandbox:
         for folder in (self.socket.parent, self.package):
             folder.mkdir(parents=True, mode=0o755)
         for path, content in launch.files.items():
-            target = self.package / safe_path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            _write(self.package / safe_path(path), content)
 
     def clear(self) -> None:
         """Remove all but the log. Idempotent."""
@@ -141,6 +139,14 @@ def sandbox_of(instance: str, folder: Path) -> Sandbox:
     if len(str(sandbox.socket).encode()) > MAX_SOCKET_PATH:
         raise Unsupported(f"folder `{folder}` is too deep for a socket in it", hint="choose a data folder nearer to /")
     return sandbox
+
+
+def _write(target: Path, content: bytes) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InvalidInput(f"`{target.name}` is both a file and a folder of the package") from error
 
 
 def safe_path(path: str) -> PurePosixPath:

@@ -25,6 +25,7 @@ from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
 logger = logging.getLogger(__name__)
 MAX_LINE = 4 * 1024 * 1024
 READY_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 30.0
 
 
 class Request(msgspec.Struct, omit_defaults=True):
@@ -96,6 +97,8 @@ async def _carry_out(sandboxes: Sandboxes, request: Request, on_exit: OnExit) ->
         await sandboxes.stop(request.machine, grace_s=request.grace_s)
     except SonataError as error:
         return Report(request.number, failure=_failure_of(error))
+    except OSError as error:  # one machine's trouble must not end all others
+        return Report(request.number, failure=Failure(AdapterError.code, f"the sandbox failed: {error}"))
     return Report(request.number)
 
 
@@ -195,7 +198,12 @@ class SupervisedSandboxes:
             raise TransientError("the supervisor of managers has ended")
         answer = self._expect(request.number)
         self._writer.write(_to_line(request))
-        return await self._result(answer)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await self._result(answer)
+        except TimeoutError:
+            message = f"the supervisor of managers did not answer within {ANSWER_TIMEOUT_S:g} s"
+            raise TransientError(message, call=request.verb) from None
 
     def _expect(self, number: int) -> asyncio.Future[Report]:
         self._waiting[number] = asyncio.get_running_loop().create_future()

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from sonata.api.emulator.errors import problem
+from sonata.api.emulator.errors import problem, unknown_path
 from sonata.api.emulator.json import JsonResponse, body_of
 from sonata.api.emulator.wan import WanApi
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
@@ -146,7 +147,7 @@ class EmulatorApi:
 def emulator_app(emulation: Emulation, *, token: str, wan_token: str) -> Starlette:
     """The ASGI application; mount it under `/emulator/v1`."""
     routes = EmulatorApi(emulation).routes(_guard(token)) + WanApi(emulation.wan).routes(_guard(token, wan_token))
-    return Starlette(routes=routes, exception_handlers={SonataError: problem})
+    return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
 
 
 def _guard(*tokens: str) -> Callable[[Handler], Handler]:

@@ -22,6 +22,17 @@ _STATUS: tuple[tuple[type[errors.SonataError], int], ...] = (
 )
 
 
+async def unknown_path(request: Request, error: Exception) -> Response:
+    """The answer to a request for a path or method that does not exist."""
+    status = getattr(error, "status_code", 404)
+    document = {"type": "about:blank", "title": "Not found", "status": status, "detail": f"no such resource: {error}"}
+    return JsonResponse(
+        document | {"code": errors.NotFound.code, "hint": "see the reference of the emulator's API"},
+        status,
+        media_type=PROBLEM,
+    )
+
+
 async def problem(request: Request, error: Exception) -> Response:
     """The answer to a request that failed with one of our errors."""
     if not isinstance(error, errors.SonataError):

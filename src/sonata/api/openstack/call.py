@@ -93,9 +93,11 @@ class Call:
         return document
 
     async def _decoded(self) -> Any:
-        body = await self.request.body()
-        if len(body) > LONGEST_BODY:
-            raise InvalidInput(f"the request body has {len(body)} bytes, at most {LONGEST_BODY} are read")
+        body = bytearray()
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > LONGEST_BODY:
+                raise InvalidInput(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -100,6 +100,7 @@ def network_routes() -> Routes:
     routes.add("GET", "/v2.0/quotas", _all_quotas)
     routes.add("GET", "/v2.0/quotas/{project}", _quotas)
     routes.add("GET", "/v2.0/quotas/{project}/default", _quotas)
+    routes.add("GET", "/v2.0/quotas/{project}/details", _quota_details)
     routes.add("GET", "/v2.0/quotas/{project}/details.json", _quota_details)
     routes.add("GET", "/v2.0/agents", _agents)
     routes.add("GET", "/v2.0/availability_zones", _zones)

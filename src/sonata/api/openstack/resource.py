@@ -119,7 +119,7 @@ class Service(Generic[E]):
 
     async def update(self, call: Call) -> Reply:
         """PUT of one."""
-        entity = self._find(call)
+        entity = self._own(call)
         values = read_fields(self._read, await call.member(self._resource.member), "u")
         if self._resource.update and values:
             entity = await self._resource.update(call, entity, values)
@@ -128,7 +128,7 @@ class Service(Generic[E]):
     async def delete(self, call: Call) -> Reply:
         """DELETE of one."""
         if self._resource.delete:
-            await self._resource.delete(call, self._find(call))
+            await self._resource.delete(call, self._own(call))
         return NO_CONTENT
 
     async def list_tags(self, call: Call) -> Reply:
@@ -194,9 +194,15 @@ class Service(Generic[E]):
             raise NoSuch(table.kind, entity.id)
         return entity
 
-    def _set_tags(self, call: Call, tags: tuple[str, ...]) -> None:
+    def _own(self, call: Call) -> E:
+        """The entity of a call that changes it; what is merely shared may be seen but not changed."""
         entity = self._find(call)
-        self._resource.table(call.cloud.tables).change(entity.id, tags=tags)
+        if entity.project_id != call.project_id:
+            call.require_admin(f"changing a {self._resource.member} of another project")
+        return entity
+
+    def _set_tags(self, call: Call, tags: tuple[str, ...]) -> None:
+        self._resource.table(call.cloud.tables).change(self._own(call).id, tags=tags)
 
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:

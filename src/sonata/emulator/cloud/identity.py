@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from sonata.emulator.cloud.entities import Project, User
 from sonata.emulator.cloud.tables import Tables
 
@@ -14,6 +16,11 @@ class Identity:
     """Projects and users; at first there is `admin` in project `admin`, and project `service`."""
 
     def __init__(self, tables: Tables) -> None:
-        self.admin_project = tables.projects.add(Project(name=ADMIN, description="Bootstrap project"))
-        tables.projects.add(Project(name="service", description="Services of this cloud"))
-        self.admin = tables.users.add(User(name=ADMIN, project_id=self.admin_project.id))
+        self.admin_project = tables.projects.add(Project(id=_hex_id(), name=ADMIN, description="Bootstrap project"))
+        tables.projects.add(Project(id=_hex_id(), name="service", description="Services of this cloud"))
+        self.admin = tables.users.add(User(id=_hex_id(), name=ADMIN, project_id=self.admin_project.id))
+
+
+def _hex_id() -> str:
+    """A random id in Keystone's form, 32 hexadecimal digits."""
+    return uuid.uuid4().hex

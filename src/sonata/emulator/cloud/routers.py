@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -66,9 +67,7 @@ class Routers:
             _check_unused(router, self.floating_ips(router_id))
         gateway = self._new_gateway(router, network_id, wish) if network_id else None
         self._drop_gateway(router)
-        router = self._tables.routers.change(router_id, gateway=gateway)
-        await self.apply(router)
-        return router
+        return await self.update(router_id, gateway=gateway)
 
     async def delete(self, router_id: str) -> None:
         """Delete a router.
@@ -92,10 +91,10 @@ class Routers:
         """
         router = self._tables.routers.get(router_id)
         port = self._take_port(router, port_id) if port_id else self._gateway_port(router, subnet_id)
-        router = self._tables.routers.change(router_id, interfaces=(*router.interfaces, port.id))
-        await self.apply(router)
+        with undone_on_failure(lambda: self._take_back(router, port, made=not port_id)):
+            await self.apply(self._tables.routers.change(router_id, interfaces=(*router.interfaces, port.id)))
         await self._site.on_stations_changed(port.network_id)
-        return Leg(router, self._tables.ports.get(port.id), self._ports.subnets(port)[0])
+        return Leg(self._tables.routers.get(router_id), port, self._ports.subnets(port)[0])
 
     async def remove_interface(self, router_id: str, *, subnet_id: str = "", port_id: str = "") -> Leg:
         """Take a router's leg away, and its port.
@@ -105,7 +104,7 @@ class Routers:
             RouterInUse: a floating IP leads through it.
         """
         router = self._tables.routers.get(router_id)
-        port = self._leg(router, subnet_id, port_id)
+        port = _leg(router, map(self._tables.ports.get, router.interfaces), subnet_id, port_id)
         subnet = self._ports.subnets(port)[0]
         self._check_leg_not_needed(router, port, subnet)
         kept = tuple(other for other in router.interfaces if other != port.id)
@@ -193,6 +192,14 @@ class Routers:
             port_id, device_id=router.id, device_owner=ROUTER_INTERFACE_OWNER, plugged=True
         )
 
+    def _take_back(self, router: Router, port: Port, *, made: bool) -> None:
+        """Forget a leg that the data plane refused."""
+        self._tables.routers.restore(router)
+        if made:
+            self._ports.drop(port.id)
+        else:
+            self._tables.ports.change(port.id, device_id="", device_owner="", plugged=False)
+
     def _check_overlap(self, router: Router, subnet: Subnet) -> None:
         for port_id in router.interfaces:
             for other in self._ports.subnets(self._tables.ports.get(port_id)):
@@ -202,13 +209,6 @@ class Routers:
                     raise InvalidInput(
                         f"Cidr {subnet.cidr} of subnet {subnet.id} overlaps with cidr {other.cidr} of subnet {other.id}"
                     )
-
-    def _leg(self, router: Router, subnet_id: str, port_id: str) -> Port:
-        for port in map(self._tables.ports.get, router.interfaces):
-            if port.id == port_id or (not port_id and any(fixed.subnet_id == subnet_id for fixed in port.fixed_ips)):
-                return port
-        wanted = f"port {port_id}" if port_id else f"subnet {subnet_id}"
-        raise NotFound(f"Router {router.id} has no interface on {wanted}")
 
     def _check_leg_not_needed(self, router: Router, leg: Port, subnet: Subnet) -> None:
         if any(floating.fixed_address in subnet.cidr for floating in self.floating_ips(router.id)):
@@ -296,6 +296,14 @@ class FloatingIps:
 
 def _located(floating: FloatingIp, outer: Port) -> FloatingIp:
     return replace(floating, address=outer.fixed_ips[0].address, gateway_port_id=outer.id)
+
+
+def _leg(router: Router, ports: Iterable[Port], subnet_id: str, port_id: str) -> Port:
+    for port in ports:
+        if port.id == port_id or (not port_id and any(fixed.subnet_id == subnet_id for fixed in port.fixed_ips)):
+            return port
+    wanted = f"port {port_id}" if port_id else f"subnet {subnet_id}"
+    raise NotFound(f"Router {router.id} has no interface on {wanted}")
 
 
 def _check_unused(router: Router, floating_ips: tuple[FloatingIp, ...]) -> None:

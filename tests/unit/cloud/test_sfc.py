@@ -1,0 +1,165 @@
+"""Chains are steered while their functions run, follow every change, and are undone."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+import pytest
+from tests.unit.cloud.conftest import World
+
+from sonata.emulator.cloud.causes import PortInUse
+from sonata.emulator.cloud.entities import FlowClassifier, Network, Port, PortChain, PortPair, PortPairGroup, Server
+from sonata.emulator.cloud.nics import NicWish
+from sonata.errors import Conflict, InvalidInput, Unsupported
+from sonata.ports.fabric import Classifier, Hop, HopPort
+
+pytestmark = pytest.mark.anyio
+
+
+async def function(world: World, network: Network, name: str) -> tuple[Server, Port, Port]:
+    """A running server with an ingress and an egress port."""
+    server = await world.up(NicWish(network_id=network.id), NicWish(network_id=network.id), name=name)
+    ingress, egress = (world.cloud.tables.ports.get(nic.port_id) for nic in server.nics)
+    return server, ingress, egress
+
+
+async def group(world: World, ingress: Port, egress: Port) -> PortPairGroup:
+    """A group of one pair."""
+    pair = await world.cloud.chaining.create_pair(PortPair(ingress=ingress.id, egress=egress.id))
+    return await world.cloud.chaining.create_group(PortPairGroup(port_pairs=(pair.id,)))
+
+
+async def web_classifier(world: World) -> FlowClassifier:
+    """Everything to 10.9.0.0/24 at TCP port 80."""
+    return await world.cloud.chaining.create_classifier(
+        FlowClassifier(protocol="tcp", destination=IPv4Network("10.9.0.0/24"), destination_port_min=80)
+    )
+
+
+async def test_a_chain_is_steered_through_its_functions_in_order(world: World) -> None:
+    network, _ = await world.network()
+    _, in1, out1 = await function(world, network, "one")
+    _, in2, out2 = await function(world, network, "two")
+    groups = (await group(world, in1, out1), await group(world, in2, out2))
+    classifier = await web_classifier(world)
+    chain = await world.cloud.chaining.create_chain(
+        PortChain(groups=tuple(one.id for one in groups), classifiers=(classifier.id,), symmetric=True)
+    )
+    found = world.fabric.steering.chains[chain.id]
+    assert found.hops == (
+        Hop(HopPort(in1.mac, network.id, in1.id), HopPort(out1.mac, network.id, out1.id)),
+        Hop(HopPort(in2.mac, network.id, in2.id), HopPort(out2.mac, network.id, out2.id)),
+    )
+    wanted = Classifier(protocol="tcp", destination=IPv4Network("10.9.0.0/24"), destination_ports=(80, 80))
+    assert (found.pop, found.classifiers, found.symmetric) == ("edge", (wanted,), True)
+    await world.cloud.chaining.delete_chain(chain.id)
+    assert world.fabric.steering.chains == {}
+
+
+async def test_an_unbound_port_stands_for_one_in_another_pop(world: World) -> None:
+    network, _ = await world.network()
+    _, ingress, egress = await function(world, network, "here")
+    there = world.port(network, "02:00:00:00:00:42")
+    groups = (await group(world, ingress, egress), await group(world, there, there))
+    classifier = await web_classifier(world)
+    chain = await world.cloud.chaining.create_chain(
+        PortChain(groups=tuple(one.id for one in groups), classifiers=(classifier.id,))
+    )
+    remote = HopPort("02:00:00:00:00:42", network.id)
+    assert world.fabric.steering.chains[chain.id].hops[1] == Hop(remote, remote)
+
+
+async def test_a_chain_waits_for_its_functions_and_follows_them(world: World) -> None:
+    network, _ = await world.network()
+    server, ingress, egress = await function(world, network, "one")
+    classifier = await web_classifier(world)
+    members = (await group(world, ingress, egress)).id
+    world.cloud.servers.stop(server.id)
+    await world.settled(server)
+    chain = await world.cloud.chaining.create_chain(PortChain(groups=(members,), classifiers=(classifier.id,)))
+    assert world.fabric.steering.chains == {}
+    world.cloud.servers.start(server.id)
+    await world.settled(server)
+    assert set(world.fabric.steering.chains) == {chain.id}
+    world.cloud.servers.stop(server.id)
+    await world.settled(server)
+    assert world.fabric.steering.chains == {}
+
+
+async def test_changes_of_chain_and_group_are_steered_at_once(world: World) -> None:
+    network, _ = await world.network()
+    _, in1, out1 = await function(world, network, "one")
+    _, in2, out2 = await function(world, network, "two")
+    first, second = await group(world, in1, out1), await group(world, in2, out2)
+    classifier = await web_classifier(world)
+    chain = await world.cloud.chaining.create_chain(PortChain(groups=(first.id,), classifiers=(classifier.id,)))
+    await world.cloud.chaining.update_chain(chain.id, groups=(second.id, first.id))
+    assert [hop.ingress.port_id for hop in world.fabric.steering.chains[chain.id].hops] == [in2.id, in1.id]
+    await world.cloud.chaining.update_chain(chain.id, groups=(first.id,))
+    swapped = await world.cloud.chaining.create_pair(PortPair(ingress=out1.id, egress=in1.id))
+    await world.cloud.chaining.update_group(first.id, port_pairs=(swapped.id,))
+    assert [hop.ingress.port_id for hop in world.fabric.steering.chains[chain.id].hops] == [out1.id]
+    await world.cloud.chaining.update_chain(chain.id, classifiers=())
+    assert world.fabric.steering.chains == {}
+
+
+async def test_what_a_chain_uses_cannot_be_deleted(world: World) -> None:
+    network, _ = await world.network()
+    _, ingress, egress = await function(world, network, "one")
+    members, classifier = await group(world, ingress, egress), await web_classifier(world)
+    chain = await world.cloud.chaining.create_chain(PortChain(groups=(members.id,), classifiers=(classifier.id,)))
+    chaining = world.cloud.chaining
+    for refused in (
+        chaining.delete_group(members.id),
+        chaining.delete_pair(members.port_pairs[0]),
+        chaining.delete_classifier(classifier.id),
+        chaining.create_chain(PortChain(groups=(members.id,), classifiers=(classifier.id,))),
+        chaining.create_group(PortPairGroup(port_pairs=members.port_pairs)),
+    ):
+        with pytest.raises(Conflict, match="in use"):
+            await refused
+    with pytest.raises(PortInUse):
+        await world.cloud.nics.delete_port(ingress.id)
+    await chaining.delete_chain(chain.id)
+    await chaining.delete_group(members.id)
+    await chaining.delete_pair(members.port_pairs[0])
+    await chaining.delete_classifier(classifier.id)
+    await world.cloud.nics.delete_port(ingress.id)
+
+
+async def test_a_deleted_function_ends_its_chain_but_not_others(world: World) -> None:
+    network, _ = await world.network()
+    server, ingress, egress = await function(world, network, "one")
+    members, classifier = await group(world, ingress, egress), await web_classifier(world)
+    chain = await world.cloud.chaining.create_chain(PortChain(groups=(members.id,), classifiers=(classifier.id,)))
+    await world.delete(server)
+    assert world.nothing_left()
+    assert chain.id in world.cloud.tables.port_chains
+    await world.cloud.chaining.delete_chain(chain.id)
+
+
+async def test_pairs_groups_and_classifiers_must_make_sense(world: World) -> None:
+    network, _ = await world.network()
+    _, in1, out1 = await function(world, network, "one")
+    _, in2, _out2 = await function(world, network, "two")
+    chaining = world.cloud.chaining
+    with pytest.raises(InvalidInput, match="different servers"):
+        await chaining.create_pair(PortPair(ingress=in1.id, egress=in2.id))
+    one = await chaining.create_pair(PortPair(ingress=in1.id, egress=out1.id))
+    with pytest.raises(Conflict, match="exists"):
+        await chaining.create_pair(PortPair(ingress=in1.id, egress=out1.id))
+    two = await chaining.create_pair(PortPair(ingress=in2.id, egress=in2.id))
+    both = await chaining.create_group(PortPairGroup(port_pairs=(one.id, two.id)))
+    with pytest.raises(Unsupported, match="2 port pairs"):
+        await chaining.create_chain(PortChain(groups=(both.id,)))
+    with pytest.raises(InvalidInput, match="empty"):
+        await chaining.create_classifier(FlowClassifier(source_port_min=9, source_port_max=3))
+
+
+async def test_chains_are_numbered(world: World) -> None:
+    first = await world.cloud.chaining.create_chain(PortChain(groups=()))
+    second = await world.cloud.chaining.create_chain(PortChain(groups=(), chain_id=2))
+    third = await world.cloud.chaining.create_chain(PortChain(groups=()))
+    assert [chain.chain_id for chain in (first, second, third)] == [1, 2, 3]
+    with pytest.raises(Conflict, match="chain_id 2"):
+        await world.cloud.chaining.create_chain(PortChain(groups=(), chain_id=2))

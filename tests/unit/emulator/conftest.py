@@ -1,0 +1,92 @@
+"""An emulation over a data plane, runtime and image store in memory."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+from tests.fakes.fabric import FakeFabric, FakeUnderlay
+from tests.fakes.images import FakeImageStore, image
+from tests.fakes.runtime import FakeRuntime
+
+from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.emulation import Emulation
+from sonata.model.topology import Endpoint, Impairment, Link, Pop, Topology
+from sonata.ports.fabric import LinkStatus
+
+
+class LiveUnderlay(FakeUnderlay):
+    """Links that can be changed and captured, and routes that are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.routes: dict[str, dict[IPv4Network, IPv4Address]] = {}
+        self.down: set[str] = set()
+        self.frames: list[bytes] = []
+
+    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+        super().set_link(name, impairment, up=up)
+        self.links[name] = replace(self.links[name], impairment=impairment)
+        (self.down.discard if up else self.down.add)(name)
+
+    def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
+        self.routes[pop] = dict(routes)
+
+    def link_status(self) -> Sequence[LinkStatus]:
+        return [replace(status, up=status.name not in self.down) for status in super().link_status()]
+
+    def packet_socket(self, link: str) -> socket.socket:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far:
+            for frame in self.frames:
+                far.send(frame)
+        return near
+
+
+class World:
+    """An emulation and what it stands on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fabric = FakeFabric()
+        self.underlay = LiveUnderlay()
+        self.fabric.underlay = self.underlay
+        self.runtime = FakeRuntime()
+        self.images = FakeImageStore(image("web", argv=("/bin/web",), ready_tcp_port=80))
+        self.folder = folder
+
+    def emulation(self, topology: Topology) -> Emulation:
+        """A fresh emulation over this world."""
+        return Emulation(topology, DataPlane(self.fabric), self.runtime, self.images, self.folder)  # type: ignore[arg-type]
+
+
+TRIANGLE = Topology(
+    "triangle",
+    {name: Pop(name) for name in ("a", "b", "c")},
+    (
+        Link("ab", "a", "b", Impairment(delay_s=0.01)),
+        Link("bc", "b", "c", Impairment(delay_s=0.01, rate_bps=100e6)),
+        Link("ac", "a", "c", Impairment(delay_s=0.05)),
+    ),
+    {
+        "users": Endpoint("users", "a"),
+        "origin": Endpoint("origin", "c", image="web", impairment=Impairment(delay_s=0.001)),
+    },
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+async def triangle(world: World, anyio_backend: str) -> AsyncIterator[Emulation]:
+    """Three PoPs; the way from a to c over b is shorter than the direct link."""
+    emulation = world.emulation(TRIANGLE)
+    await emulation.start()
+    yield emulation
+    await emulation.close()

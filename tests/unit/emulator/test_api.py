@@ -1,0 +1,87 @@
+"""The emulator's own API over HTTP: who may, what comes back, and how refusals look."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from tests.unit.emulator.conftest import World
+
+from sonata.api.emulator.app import emulator_app
+from sonata.emulator.emulation import Emulation
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
+    app = emulator_app(triangle, token="all", wan_token="wan")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://emulator", headers={"Authorization": "Bearer all"}
+    ) as client:
+        yield client
+
+
+async def test_every_path_asks_for_a_token(http: httpx.AsyncClient) -> None:
+    for path in ("/status", "/topology", "/links", "/endpoints", "/machines", "/wan/graph", "/wan/connections"):
+        assert (await http.get(path)).status_code == 200
+        for wrong in ("", "Bearer ", "Bearer al", "Bearer allx", "Basic all"):
+            refused = await http.get(path, headers={"Authorization": wrong})
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer"), (path, wrong)
+        opened = (await http.get(path, headers={"Authorization": "Bearer wan"})).status_code
+        assert opened == (200 if path.startswith("/wan/") else 401)
+
+
+async def test_a_link_is_changed_in_the_fields_that_are_given(http: httpx.AsyncClient, world: World) -> None:
+    assert (await http.patch("/links/bc", json={"loss": 0.5, "up": False})).status_code == 204
+    link = {link["name"]: link for link in (await http.get("/links")).json()}["bc"]
+    assert link["impairment"] == {"delay_s": 0.01, "jitter_s": 0.0, "loss": 0.5, "rate_bps": 100e6}
+    assert (link["a"], link["b"], link["up"]) == ("b", "c", False)
+    assert (await http.patch("/links/bc", json={"rate_bps": None})).status_code == 204
+    assert world.underlay.links["bc"].impairment.rate_bps is None
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"loss": 2}', "loss"),
+        (b'{"los": 0.1}', "los"),
+        (b'{"delay_s": "20ms"}', "delay_s"),
+        (b"{", "request body"),
+        (b"\xff\x00", "request body"),
+        (b"", "request body"),
+    ],
+)
+async def test_a_wrong_body_is_a_problem_that_names_the_place(http: httpx.AsyncClient, body: bytes, told: str) -> None:
+    refused = await http.patch("/links/bc", content=body)
+    assert refused.status_code == 400
+    assert refused.headers["content-type"] == "application/problem+json"
+    problem = refused.json()
+    assert (problem["status"], problem["code"], problem["title"]) == (400, "SONATA-0002", "InvalidInput")
+    assert told in problem["detail"]
+
+
+async def test_what_does_not_exist_is_a_problem_too(http: httpx.AsyncClient) -> None:
+    for method, path in (("PATCH", "/links/xy"), ("GET", "/machines/xy/counters"), ("DELETE", "/wan/connections/xy")):
+        answer = await http.request(method, path, json={})
+        assert (answer.status_code, answer.json()["code"]) == (404, "SONATA-0003")
+    assert (await http.get("/nothing")).json()["status"] == 404
+    assert (await http.delete("/status")).status_code == 405
+
+
+async def test_commands_run_and_counters_are_counted(http: httpx.AsyncClient) -> None:
+    body = {"name": "users", "argv": ["cat"], "stdin": base64.b64encode(b"\x00\xff").decode()}
+    answer = (await http.post("/exec", json=body)).json()
+    assert (answer["status"], base64.b64decode(answer["stdout"])) == (0, b"cat\x00\xff")
+    assert (await http.post("/exec", json={"name": "users", "argv": []})).status_code == 400
+    counters = (await http.get("/machines/users/counters")).json()
+    assert counters == {"access-users": {"rx_packets": 1, "rx_bytes": 60, "tx_packets": 2, "tx_bytes": 120}}
+
+
+async def test_captures_are_asked_for_a_sane_time(http: httpx.AsyncClient) -> None:
+    for seconds in ("0", "-1", "nan", "x", "99999"):
+        assert (await http.get("/links/ab/capture", params={"seconds": seconds})).status_code == 400
+    assert (await http.get("/links/ab/capture", params={"seconds": "0.05"})).content[:4] == b"\xd4\xc3\xb2\xa1"
