@@ -9,7 +9,8 @@ from types import TracebackType
 
 from sonata.adapters.store_sql import SqlStore
 from sonata.adapters.workflow_dbos import DbosWorkflows
-from sonata.engine import Runner, Timeline
+from sonata.engine.runner import Runner
+from sonata.engine.timeline import Timeline
 from sonata.mano.platform import Platform
 from sonata.mano.sites import VimAccess, WimAccess
 from sonata.model.records import LcmOperationOccurrence
@@ -52,6 +53,7 @@ class TestPlatform:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.workflows.close()
+        await self.mano.sites.close()
         await self.store.close()
 
     async def end(self, operation: LcmOperationOccurrence, timeout_s: float = 20.0) -> LcmOperationOccurrence:

@@ -11,8 +11,7 @@ import typer
 from sonata.cli import exit_codes, output
 from sonata.cli.connection import Data, Form, client_of, folder_of
 from sonata.errors import InvalidInput, NotFound
-from sonata.formats.topology import read_topology
-from sonata.sdk import emulation_records, emulations, platforms
+from sonata.sdk import emulation_records, platforms
 from sonata.sdk.platform_client import PlatformClient
 from sonata.sdk.platform_records import LOG_FILE, find
 
@@ -49,6 +48,9 @@ def up(
 
 def _emulation_of(file: Path) -> emulation_records.EmulationRecord:
     """The running emulation of a topology file; started as an independent process when it does not run."""
+    from sonata.formats.topology import read_topology  # only this verb needs them, and they take their time
+    from sonata.sdk import emulations
+
     topology = read_topology(file)
     known = emulation_records.load(topology.name)
     if known is not None and known.is_running:

@@ -31,8 +31,9 @@ from sonata.adapters.wim_emulator import EmulatorWim
 from sonata.adapters.workflow_dbos import DbosWorkflows
 from sonata.api.northbound import northbound_app
 from sonata.daemon.manager_supervisor import sandboxed_managers
-from sonata.engine import Runner, Timeline
 from sonata.engine.failure import failure_of, failure_to_plain
+from sonata.engine.runner import Runner
+from sonata.engine.timeline import Timeline
 from sonata.errors import Conflict, InvalidInput, SonataError, WorkflowError
 from sonata.formats.package import read_package
 from sonata.mano.platform import Platform
@@ -134,6 +135,7 @@ async def _running(data: Path) -> AsyncIterator[Platform]:
         stack.push_async_callback(workflows.close)
         await workflows.launch()
         await platform.lifecycle.reconcile()
+        await platform.sites.warm_up()
         yield platform
 
 

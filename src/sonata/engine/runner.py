@@ -221,7 +221,7 @@ class Run(Generic[S]):
     async def _compensate(self, state: S, begun: Sequence[Step[S] | FanOut[S]]) -> Failure | None:
         first: Failure | None = None
         for step in reversed(begun):
-            if step.compensate is None:
+            if step.compensate is None or _was_skipped(step, state):
                 continue
 
             async def call(undo: Callable[[S], Awaitable[str]] = step.compensate) -> tuple[dict[str, Any], str]:
@@ -235,6 +235,10 @@ class Run(Generic[S]):
 
     async def _move(self, name: str, state: OperationState, error: str = "", hint: str = "") -> None:
         await self.context.step(name, lambda: self.timeline.set_state(self.operation_id, state, error, hint))
+
+
+def _was_skipped(step: Step[S] | FanOut[S], state: S) -> bool:
+    return isinstance(step, Step) and step.skip is not None and bool(step.skip(state))
 
 
 def _is_bug(failure: Failure) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sonata.engine import Runner, Timeline
+from sonata.engine.runner import Runner
+from sonata.engine.timeline import Timeline
 from sonata.mano.catalogue import Catalogue, PackageReader
 from sonata.mano.instances import Instances
 from sonata.mano.lifecycle import Lifecycle

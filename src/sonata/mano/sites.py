@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sonata._lib.plain import from_plain, to_plain
 from sonata._lib.together import together
-from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.errors import Conflict, InvalidInput, NotFound, SonataError
 from sonata.mano.instances import Instances, is_live
 from sonata.model.infrastructure import AttachedEndpoint, PopCapacity, WanGraph
 from sonata.ports.store import Store
@@ -69,6 +70,7 @@ class WimAccess:
 VimFactory = Callable[[VimAccess], Vim]
 WimFactory = Callable[[WimAccess], Wim]
 A = TypeVar("A", VimAccess, WimAccess)
+V = TypeVar("V", Vim, Wim)
 KINDS = {"vim": ("openstack",), "wim": ("emulator",)}
 
 
@@ -81,6 +83,7 @@ class Sites:
         self._open_vim, self._open_wim = open_vim, open_wim
         self._vims: dict[str, Vim] = {}
         self._wims: dict[str, Wim] = {}
+        self._warming: set[asyncio.Task[None]] = set()
 
     async def add_vim(self, access: VimAccess, *, replace: bool = False) -> VimAccess:
         """Register a VIM; the same name with the same endpoint changes its credentials.
@@ -97,10 +100,27 @@ class Sites:
         known = {each.name: each for each in await self.vims()}.get(access.name)
         if known is not None and known.url != access.url and not replace:
             raise Conflict(f"VIM `{access.name}` is registered with endpoint {known.url}", hint="remove it first")
-        await self._forget_vim(access.name)
+        await _forget(self._vims, access.name)
         await self._store.put("vim", access.name, to_plain(access))
         logger.info("VIM registered", extra={"vim": access.name, "endpoint": access.url})
+        self._warm_up(access.name)
         return access
+
+    async def warm_up(self) -> None:
+        """Log in to all VIMs in the background, so that the first service need not wait for it."""
+        for access in await self.vims():
+            self._warm_up(access.name)
+
+    def _warm_up(self, name: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._log_in(name))
+        self._warming.add(task)
+        task.add_done_callback(self._warming.discard)
+
+    async def _log_in(self, name: str) -> None:
+        try:
+            await self._capacity(name)
+        except SonataError as error:
+            logger.warning("VIM does not answer", extra={"vim": name, "error": error.message})
 
     async def vims(self) -> Sequence[VimAccess]:
         """All VIMs, oldest first."""
@@ -126,12 +146,14 @@ class Sites:
                 f"VIM `{access.name}` is in use by {', '.join(users)}", hint="terminate these services first"
             )
         await self._store.delete("vim", access.name)
-        await self._forget_vim(access.name)
+        await _forget(self._vims, access.name)
 
     async def vim(self, name: str) -> Vim:
         """The VIM of a PoP."""
         if name not in self._vims:
-            self._vims[name] = self._open_vim(await self.vim_access(name))
+            access = await self.vim_access(name)
+            if name not in self._vims:  # somebody else may have opened it meanwhile
+                self._vims[name] = self._open_vim(access)
         return self._vims[name]
 
     async def capacities(self) -> dict[str, PopCapacity]:
@@ -146,7 +168,7 @@ class Sites:
     async def add_wim(self, access: WimAccess) -> WimAccess:
         """Register a WIM, or change the one of this name."""
         _check_kind("wim", access.name, access.kind)
-        await self._forget_wim(access.name)
+        await _forget(self._wims, access.name)
         await self._store.put("wim", access.name, to_plain(access))
         logger.info("WIM registered", extra={"wim": access.name, "endpoint": access.url})
         return access
@@ -168,7 +190,7 @@ class Sites:
                 f"WIM `{access.name}` is in use by {', '.join(users)}", hint="terminate these services first"
             )
         await self._store.delete("wim", access.name)
-        await self._forget_wim(access.name)
+        await _forget(self._wims, access.name)
 
     async def open_wims(self) -> list[Wim]:
         """All WIMs."""
@@ -193,18 +215,19 @@ class Sites:
 
     async def close(self) -> None:
         """Release all connections."""
+        for task in self._warming:
+            task.cancel()
+        await asyncio.gather(*self._warming, return_exceptions=True)
         for vim in self._vims.values():
             await vim.close()
         for wim in self._wims.values():
             await wim.close()
 
-    async def _forget_vim(self, name: str) -> None:
-        if (vim := self._vims.pop(name, None)) is not None:
-            await vim.close()
 
-    async def _forget_wim(self, name: str) -> None:
-        if (wim := self._wims.pop(name, None)) is not None:
-            await wim.close()
+async def _forget(opened: MutableMapping[str, V], name: str) -> None:
+    """Close a site that is open, if it is."""
+    if (site := opened.pop(name, None)) is not None:
+        await site.close()
 
 
 def new_uuid() -> str:

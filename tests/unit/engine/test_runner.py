@@ -9,10 +9,10 @@ import pytest
 from tests.fakes.store import MemoryStore
 from tests.fakes.workflows import MemoryWorkflows
 
-from sonata.engine import Done, Failure, FanOut, Retry, Runner, Step, Timeline, Workflow
-from sonata.engine.definition import ONCE
-from sonata.engine.failure import error_of, failure_of
-from sonata.engine.runner import apply, changes
+from sonata.engine.definition import ONCE, Done, FanOut, Retry, Step, Workflow
+from sonata.engine.failure import Failure, error_of, failure_of
+from sonata.engine.runner import Runner, apply, changes
+from sonata.engine.timeline import Timeline
 from sonata.errors import NotFound, PermanentError, TransientError
 from sonata.model.records import LcmOperationOccurrence, OperationState, StepRecord, StepState
 
@@ -131,6 +131,13 @@ async def test_compensation_runs_backwards_from_the_step_that_failed() -> None:
     assert bench.undone == ["c", "a"]
     assert (ended.state, ended.hint) == (OperationState.ROLLED_BACK, "do x")
     assert ("undo/a", 1, StepState.COMPENSATED) in bench.rows()
+
+
+async def test_what_was_skipped_is_not_undone() -> None:
+    bench = Bench()
+    skipped = replace(leave("a"), compensate=bench.undo("a"), skip=lambda state: "nothing to do")
+    await bench.run(Workflow("w", State, (skipped, fail("b", PermanentError("no")))))
+    assert bench.undone == []
 
 
 async def test_a_compensation_that_fails_does_not_stop_the_others_and_is_told() -> None:

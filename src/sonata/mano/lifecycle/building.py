@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sonata._lib.together import together
-from sonata.engine import Done
+from sonata.engine.definition import Done
 from sonata.errors import PermanentError
-from sonata.mano.lifecycle.plan import ChainPlan
+from sonata.mano.lifecycle.plan import ChainPlan, NetworkPlan
 from sonata.mano.lifecycle.states import Deployment, Instantiation
 from sonata.mano.sites import Sites
 from sonata.ports.vim import ChainRequest, NetworkRequest, PortRequest, ServerRequest, VimNetwork, VimPort
@@ -34,19 +34,10 @@ class Builder:
 
     async def _networks_of(self, state: Instantiation, pop: str) -> dict[str, VimNetwork]:
         vim = await self.sites.vim(pop)
-        made = {}
-        for plan in state.plan.networks_in(pop):
-            made[plan.key] = await vim.ensure_network(
-                NetworkRequest(
-                    tag=f"{state.tag}network/{plan.key}",
-                    name=f"{state.nsd.id.name}-{plan.link}-{state.ns[:8]}",
-                    cidr=plan.cidr,
-                    pool=plan.pool,
-                    gateway_address=plan.gateway_address,
-                )
-            )
-        await vim.ensure_router(f"{state.tag}router", f"{state.nsd.id.name}-{state.ns[:8]}", list(made.values()))
-        return made
+        plans = state.plan.networks_in(pop)
+        made = await together([vim.ensure_network(_network_request(state, plan)) for plan in plans])
+        await vim.ensure_router(f"{state.tag}router", f"{state.nsd.id.name}-{state.ns[:8]}", made)
+        return {plan.key: network for plan, network in zip(plans, made, strict=True)}
 
     async def connect_networks(self, state: Instantiation) -> Done[Instantiation]:
         """Join the parts of virtual links that span PoPs over the wide area."""
@@ -171,6 +162,16 @@ def refuse_leftovers(where: str, left: Sequence[str]) -> None:
         raise PermanentError(
             f"left behind in `{where}`: {', '.join(left)}", hint="terminate the service again, or remove it by hand"
         )
+
+
+def _network_request(state: Instantiation, plan: NetworkPlan) -> NetworkRequest:
+    return NetworkRequest(
+        tag=f"{state.tag}network/{plan.key}",
+        name=f"{state.nsd.id.name}-{plan.link}-{state.ns[:8]}",
+        cidr=plan.cidr,
+        pool=plan.pool,
+        gateway_address=plan.gateway_address,
+    )
 
 
 def _prefix(state: Instantiation, endpoint: str) -> str | None:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sonata._lib.together import together
-from sonata.engine import Done, FanOut, Step, Workflow
-from sonata.engine.definition import ONCE
+from sonata.engine.definition import ONCE, Done, FanOut, Step, Workflow
 from sonata.engine.failure import Failure
 from sonata.errors import AdapterError, InvalidInput, ManagerError, Unsupported
 from sonata.managers.events import check_placement

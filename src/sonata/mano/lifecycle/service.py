@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sonata.engine import Runner
+from sonata.engine.runner import Runner
 from sonata.errors import Conflict, InvalidInput
 from sonata.mano.catalogue import Catalogue, ServiceRecord
 from sonata.mano.instances import Instance, Instances, is_live

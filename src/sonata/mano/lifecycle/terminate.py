@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sonata._lib.together import together
-from sonata.engine import Done, Step, Workflow
+from sonata.engine.definition import Done, Step, Workflow
 from sonata.engine.failure import Failure
 from sonata.mano.instances import Instances
 from sonata.mano.lifecycle.building import refuse_leftovers

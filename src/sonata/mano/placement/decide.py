@@ -48,8 +48,8 @@ async def decide(
         QuotaExceeded: the generic placer finds no room.
     """
     if manager is None or policy.decider == "generic":
-        rule = "the service has no placement manager" if manager is None else "the request asks for generic placement"
-        return _generic(problem, rule)
+        asked = policy.decider == "generic"
+        return _generic(problem, "the request asks for it" if asked else "the service has no placement manager")
     try:
         # Managers die with the platform: after a restart the one to ask may not be there any more.
         await host.launch(manager.launch)
