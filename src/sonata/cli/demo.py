@@ -60,7 +60,12 @@ def _show(report: DemoReport) -> None:
         output.text(f"\npath of one fetch with {run.placement} placement (packets, received > sent):")
         output.rows(["vnf", "pop", "input", "output"], [_traffic_row(run, i) for i in range(len(run.path))])
     output.text(f"\nwithout the service: {_latency(report.direct[0])} ms to the first byte")
-    output.text(f"took {report.took_s:.0f} s, everything was removed")
+    output.text(f"took {report.took_s:.0f} s")
+    if report.kept:
+        name, data = report.kept["emulation"], report.kept["data"]
+        output.text(f"still running; end it with: sonata down --data {data}; sonata emu down --name {name}")
+    else:
+        output.text("everything was removed")
 
 
 def _comparison(report: DemoReport) -> list[dict[str, Any]]:

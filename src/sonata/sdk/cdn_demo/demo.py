@@ -7,8 +7,8 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,18 @@ def image_recipes() -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the demonstration plays on."""
+    """What the demonstration plays on.
+
+    Args:
+        origin: address of the content server.
+        kept: what `keep` leaves running: the name of the emulation, the data folder of the platform.
+    """
 
     emulator: EmulatorClient
     platform: PlatformClient
     origin: str
     say: Say
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def fetch(self, *paths: str) -> tuple[Fetch, ...]:
         """Let the users fetch objects from the origin, one after another."""
@@ -89,32 +95,31 @@ def run_cdn_demo(placements: Sequence[str], say: Say, *, keep: bool = False) -> 
             say(f"without the service users fetch straight from the origin: {direct[0].first_byte_ms:.0f} ms")
             runs = [_try_placement(stage, placement) for placement in placements[:-1]]
             runs.append(_try_placement(stage, placements[-1], keep=keep))
-        took_s = round(time.monotonic() - started, 1)
-    return DemoReport(direct, tuple(runs), took_s)
+    took_s = round(time.monotonic() - started, 1)
+    return DemoReport(direct, tuple(runs), took_s, stage.kept if keep else {})
 
 
 @contextmanager
 def _stage(scratch: Path, say: Say, keep: bool) -> Iterator[Stage]:
     topology = read_topology(example_folder() / "topology.yaml")
     say(f"starting two sites {topology.links[0].impairment.delay_s * 1000:.0f} ms apart")
-    emulation = emulations.start(topology, name=f"cdn-demo-{os.getpid()}", listen=ANY_PORT)
-    with emulation:
+    with ExitStack() as running:
+        emulation = running.enter_context(emulations.start(topology, name=f"cdn-demo-{os.getpid()}", listen=ANY_PORT))
         say("starting the service platform")
-        with platforms.start(_data_folder(scratch, keep), listen=ANY_PORT) as platform:
-            with (
-                EmulatorClient.of(emulation.record) as emulator,
-                PlatformClient(platform.record.url, platform.record.token) as client,
-            ):
-                client.attach_emulation(emulation.record)
-                addresses = {row["name"]: row["address"] for row in emulator.endpoints()}
-                yield Stage(emulator, client, addresses["origin"].partition("/")[0], say)
-            if keep:
-                platform.let_go()
-                emulation.let_go()
-
-
-def _data_folder(scratch: Path, keep: bool) -> Path:
-    return Path(tempfile.mkdtemp(prefix="sonata-demo-data-")) if keep else scratch / "platform"
+        data = Path(tempfile.mkdtemp(prefix="sonata-demo-data-")) if keep else scratch / "platform"
+        platform = running.enter_context(platforms.start(data, listen=ANY_PORT))
+        with (
+            EmulatorClient.of(emulation.record) as emulator,
+            PlatformClient(platform.record.url, platform.record.token) as client,
+        ):
+            client.attach_emulation(emulation.record)
+            addresses = {row["name"]: row["address"] for row in emulator.endpoints()}
+            kept = {"emulation": emulation.record.name, "data": str(data)}
+            yield Stage(emulator, client, addresses["origin"].partition("/")[0], say, kept)
+        if keep:
+            platform.let_go()
+            emulation.let_go()
+            running.pop_all()
 
 
 def _onboard(stage: Stage, scratch: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -70,11 +70,13 @@ class DemoReport:
 
     Args:
         direct: fetches by the users before there was any service.
+        kept: what was left running on request: `emulation`, its name, and `data`, the platform's data folder.
     """
 
     direct: tuple[Fetch, ...]
     placements: tuple[PlacementReport, ...]
     took_s: float
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value, with the rates added."""
