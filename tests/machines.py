@@ -24,10 +24,11 @@ def enter_private_mounts() -> None:
     """Do what a keeper does: leave the host's mount namespace, and hide what crun does not bear."""
     from sonata.adapters.runtime_oci import hide_hybrid_cgroup
 
-    if os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{os.getppid()}/ns/mnt"):
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
-            raise OSError(ctypes.get_errno(), "unshare")
-        hide_hybrid_cgroup()
+    is_keeper = os.getpid() == 1
+    shares = not is_keeper and os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{os.getppid()}/ns/mnt")
+    if shares and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    hide_hybrid_cgroup()
 
 
 def ip(*arguments: str) -> None:
@@ -40,6 +41,8 @@ def network_namespaces(*names: str) -> Iterator[dict[str, str]]:
     """Fresh named network namespaces, loopback up; yields the full name by short name."""
     mark = uuid.uuid4().hex[:6]
     full = {name: f"t{mark}-{name}" for name in names}
+    if not os.access("/run", os.W_OK):  # root of a user namespace: /run is another's
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     try:
         for name in full.values():
             ip("netns", "add", name)

@@ -17,12 +17,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.machines import cable, enter_private_mounts, ip, needs_engine, needs_root, network_namespaces
 
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.runtime_oci import OciRuntime
 from sonata.ports.images import Image
 from sonata.ports.runtime import Limits, MachineSpec, RootFs
+from tests.machines import cable, enter_private_mounts, ip, needs_engine, needs_root, network_namespaces
 
 pytestmark = [
     pytest.mark.root,

@@ -28,6 +28,8 @@ def test_packets_take_the_declared_delay_and_follow_live_changes(emu: Emu) -> No
     footprint = emu.up()
     assert 2 * PATH_DELAY_S <= round_trip_s(emu) < 2 * PATH_DELAY_S + 0.2
 
+    assert {left.split()[0] for left in footprint.leftovers()} >= {"process", "file"}  # what is asked for below is seen
+
     emu.ok("link", "set", "a", "b", "--delay", "40ms", "--rate", "10Mbit")
     links = {link["name"]: link for link in emu.json("link", "ls")}
     assert links["ab"]["impairment"] == {"delay_s": 0.04, "jitter_s": 0.0, "loss": 0.0, "rate_bps": 10_000_000.0}
@@ -160,9 +162,10 @@ def test_interrupting_the_start_leaves_nothing(emu: Emu, moment: str) -> None:
     assert footprint.leftovers() == []
 
 
-def test_the_emulation_follows_a_killed_foreground(emu: Emu) -> None:
+@pytest.mark.parametrize("moment", ["3 PoPs", "is ready"])
+def test_the_emulation_follows_a_killed_foreground(emu: Emu, moment: str) -> None:
     process = emu.foreground()
-    wait_for_line(process, "is ready")
+    wait_for_line(process, moment)
     footprint = emu.footprint()
     keeper = os.pidfd_open(emu.record().process.pid)
     process.kill()
@@ -205,3 +208,16 @@ def signal_of_end(keeper: int) -> bool:
         return bool(poll.poll(30_000))
     finally:
         os.close(keeper)
+
+
+def test_servers_of_the_topology_run_and_answer_each_other(emu: Emu) -> None:
+    text = emu.topology.read_text() + "servers:\n  alice: {pop: a}\n  bob: {pop: a}\n  carol: {pop: c}\n"
+    emu.topology.write_text(text)
+    footprint = emu.up()
+    servers = {m["name"]: m["status"] for m in emu.json("show")["machines"] if m["kind"] == "server"}
+    assert servers == {"a/alice": "ACTIVE", "a/bob": "ACTIVE", "c/carol": "ACTIVE"}
+    address = emu.ok("exec", "a/bob", "--", "sh", "-c", "ip -4 -o address show eth0 | grep -o '10[.0-9]*'").split()[0]
+    assert "2 received" in emu.ok("exec", "a/alice", "--", "ping", "-c", "2", "-i", "0.2", address)
+    assert "1 received" in emu.ok("exec", "a/alice", "--", "ping", "-c", "1", "-W", "2", ORIGIN)
+    emu.ok("down")
+    assert footprint.leftovers() == []

@@ -215,9 +215,9 @@ def capture(
 def _attend(emulation: emulations.Emulation) -> int:
     """Stay until the emulation ends or the person ends it."""
     with emulation:
-        _tell_ready(emulation.record)
-        output.say("Ctrl-C ends it")
         try:
+            _tell_ready(emulation.record)
+            output.say("Ctrl-C ends it")
             emulation.wait()
         except KeyboardInterrupt:
             output.say("ending")

@@ -68,7 +68,12 @@ async def spawn_supervisor(folder: Path) -> Supervisor:
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
-    return Supervisor(ours, process, folder / LOG)
+    return Supervisor(ours, process, folder / LOG, lambda: remove_cgroups(cgroup_prefix(folder)))
+
+
+def cgroup_prefix(folder: Path) -> str:
+    """Below which the managers of a supervisor have their cgroups."""
+    return "sonata-managers-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
 
 
 def _open_log(folder: Path) -> BinaryIO:
@@ -115,7 +120,7 @@ def _make_runtime(folder: Path) -> OciRuntime:
     Its mounts and processes went with its namespaces.
     """
     hide_hybrid_cgroup()
-    prefix = "sonata-managers-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    prefix = cgroup_prefix(folder)
     remove_cgroups(prefix)
     machines = folder / "machines"
     shutil.rmtree(machines, ignore_errors=True)

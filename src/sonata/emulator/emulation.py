@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
-from sonata.model.topology import Pop, Topology
+from sonata.model.topology import Pop, ServerSeed, Topology
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.runtime import Runtime
@@ -26,6 +27,8 @@ from sonata.ports.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
+
+_PARALLEL_BOOTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,7 @@ class Emulation:
             await self.endpoints.start(self._images)
         if self.topology.servers:
             progress(f"{len(self.topology.servers)} servers")
-        for seed in self.topology.servers.values():
-            await self.clouds[seed.pop].boot_seed(seed)
+        await self._boot_servers(self.topology.servers.values())
         logger.info("emulation runs", extra={"topology": self.topology.name, "pops": len(self.topology.pops)})
 
     async def close(self) -> None:
@@ -144,6 +146,17 @@ class Emulation:
             for server in cloud.tables.servers
         ]
         return endpoints + servers
+
+    async def _boot_servers(self, seeds: Iterable[ServerSeed]) -> None:
+        slots = asyncio.Semaphore(_PARALLEL_BOOTS)
+
+        async def boot(seed: ServerSeed) -> None:
+            async with slots:
+                await self.clouds[seed.pop].boot_seed(seed)
+
+        for failure in await asyncio.gather(*map(boot, seeds), return_exceptions=True):
+            if failure is not None:
+                raise failure
 
     def _server(self, name: str) -> tuple[Cloud, Server]:
         pop, slash, server = name.partition("/")

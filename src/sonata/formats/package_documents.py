@@ -102,10 +102,10 @@ class ProjectFile(TolerableModel):
 
 
 class ProjectDocument(TolerableModel):
-    """`project.yml` in its 5GTANGO form."""
+    """`project.yml`; without `files` it is of SONATA's form, which keeps descriptors in fixed folders."""
 
     version: str | None = None
     package: ProjectPackage
     descriptor_extension: str | None = None
-    files: list[ProjectFile] = Field(min_length=1)
+    files: list[ProjectFile] = Field(default_factory=list)
     uuid: str | None = None

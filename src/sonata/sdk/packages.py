@@ -1,13 +1,14 @@
 """What a developer does with packages on her own machine: build, validate, unpack.
 
-A project is a folder with `project.yml` (5GTANGO's form): what the package is called, and which files go into it. A
-folder in the list stands for all files in it. Descriptors keep their path below `Definitions/` (`.tgo`) or go to
+A project is a folder with `project.yml`: what the package is called, and (5GTANGO's form) which files go into it. A
+folder in the list stands for all files in it. Without a list (SONATA's form) the descriptors in `sources/nsd` and
+`sources/vnf` are taken. Descriptors keep their path below `Definitions/` (`.tgo`) or go to
 `service_descriptors/` and `function_descriptors/` (`.son`); all others keep their path, so that a manager is
 `package:managers/x.py` in the project as in the package.
 
 Codes: PROJ-0001 to -0004 structure (see `formats.diagnostics`), -0010 listed file is missing, -0011 two files for one
 path of the package, -0012 path leads out of the project, -0013 file too big, -0014 path that packages keep for
-themselves.
+themselves, -0015 no files at all.
 """
 
 from __future__ import annotations
@@ -143,10 +144,23 @@ def read_project(folder: Path) -> Project:
     package = document.package
     identity = DescriptorId(package.vendor, package.name, package.version)
     files: dict[str, PackageFile] = {}
-    for index, entry in enumerate(document.files):
+    for index, entry in enumerate(document.files or _sonata_layout(folder)):
         findings += _collect(folder, source, index, entry, files)
+    if not files and not findings:
+        findings.append(source.diagnostic("PROJ-0015", "the project has no `files`", hint="list its descriptors there"))
     info = PackageInfo(identity, package.maintainer, package.description.strip())
     return Project(info, tuple(files.values()), tuple(findings))
+
+
+def _sonata_layout(folder: Path) -> list[ProjectFile]:
+    """What SONATA's form of a project leaves unsaid: which of its files are descriptors."""
+    found = []
+    for place, media_type in (("nsd", "application/vnd.5gtango.nsd"), ("vnf", "application/vnd.5gtango.vnfd")):
+        for path in _files_below(folder / "sources" / place):
+            if path.suffix in {".yml", ".yaml"}:
+                name = str(PurePosixPath(path.relative_to(folder)))
+                found.append(ProjectFile.model_construct(path=name, type=media_type, tags=[]))
+    return found
 
 
 def _collect(

@@ -170,6 +170,12 @@ def test_service_with_functions_that_are_not_there(tmp_path):
     assert "firewall" in found[0].summary
 
 
+@pytest.mark.parametrize("name", ["sonata-empty-service-emu", "sonata-fw-service-sp", "sonata-snort-service-emu"])
+def test_projects_of_sonata_are_understood(name):
+    project = ROOT / "son-examples" / "service-projects" / name
+    assert [str(d) for d in validate_project(project, tolerant=True) if d.severity == "error"] == []
+
+
 def test_warnings_of_the_old_validators_are_warnings_here():
     unused = ROOT / SON / "functions/invalid_topology/iperf-vnfd.yml"
     assert read(unused, tolerant=False) == []

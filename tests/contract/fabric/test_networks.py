@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -10,9 +11,9 @@ import pytest
 
 from sonata.errors import Conflict, InvalidInput
 from sonata.model.topology import Impairment
-from sonata.ports.fabric import NetworkSpec
+from sonata.ports.fabric import LinkSpec, NetworkSpec
 
-from .conftest import World, external, router_spec, span_of, tenant
+from .conftest import World, external, over, router_spec, span_of, tenant
 
 
 def spanned(world: World, pops: int = 2) -> dict[int, list[str]]:
@@ -78,6 +79,75 @@ def test_a_span_follows_its_members_and_stations(world: World) -> None:
     assert world.reaches("m2", "10.0.0.11")  # the networks stay
     with pytest.raises(InvalidInput, match="VNI"):
         world.fabric.networks.set_span(replace(span, vni=0))
+
+
+def forged(inner_mac: str, vni: int, payload: bytes) -> bytes:
+    """A datagram that looks like a tunnel's: VXLAN, Ethernet, IPv4 and UDP to 10.0.0.11:5000."""
+    udp = struct.pack("!HHHH", 5000, 5000, 8 + len(payload), 0) + payload
+    addresses = IPv4Address("10.0.0.66").packed + IPv4Address("10.0.0.11").packed
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0) + addresses
+    words = sum(struct.unpack("!10H", header))
+    checksum = ~((words & 0xFFFF) + (words >> 16)) & 0xFFFF
+    header = header[:10] + struct.pack("!H", checksum) + header[12:]
+    ethernet = bytes.fromhex(inner_mac.replace(":", "")) + bytes.fromhex("020000000066") + b"\x08\x00"
+    return struct.pack("!II", 0x08000000, vni << 8) + ethernet + header + udp
+
+
+@pytest.mark.parametrize("attacker_pop", [0, 1, 2])
+@pytest.mark.parametrize("source", [None, "100.64.0.1"])
+def test_nobody_outside_can_talk_into_a_tunnel(world: World, attacker_pop: int, source: str | None) -> None:
+    """Frames that an endpoint wraps up as a tunnel would are refused, from any PoP, also under a forged address."""
+    world.line(3)
+    stations = spanned(world)
+    world.fabric.networks.set_span(span_of(world, "blue", stations))
+    world.host("attacker", attacker_pop, 66)
+    world.host("witness", 1, 67)
+    victim, witness = world.socket("m1"), world.socket("witness")
+    with victim, witness:
+        victim.bind(("10.0.0.11", 5000))
+        witness.bind((str(external(1, 67).ip), 4789))
+        attacker = attacking_socket(world, source)
+        with attacker:
+            frame = forged(stations[1][0], 4711, b"evil")
+            for _ in range(3):
+                attacker.sendto(frame, ("100.64.1.1", 4789))
+        with world.socket("attacker") as honest:
+            honest.sendto(b"mine", (str(external(1, 67).ip), 4789))
+        # Users' own tunnels are their own affair; and with this datagram the forged ones are through, too.
+        assert witness.recv(16) == b"mine"
+        victim.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            victim.recv(16)
+    assert world.reaches("m0", "10.0.0.11")
+
+
+def test_pops_that_come_after_the_span_are_guarded_too(world: World) -> None:
+    world.line(2)
+    stations = spanned(world)
+    world.fabric.networks.set_span(span_of(world, "blue", stations))
+    world.pops(3)
+    world.fabric.underlay.add_links([LinkSpec("late", "p1", "p2", over(5, 0), over(5, 1))])
+    world.fabric.underlay.set_routes("p2", {external(1).network: over(5, 0).ip})
+    back = {external(0).network: over(0, 0).ip, external(2).network: over(5, 1).ip}
+    world.fabric.underlay.set_routes("p1", back)
+    world.host("attacker", 2, 66)
+    assert world.reaches("attacker", external(1).ip)
+    with world.socket("m1") as victim, world.socket("attacker") as attacker:
+        victim.bind(("10.0.0.11", 5000))
+        for _ in range(3):
+            attacker.sendto(forged(stations[1][0], 4711, b"evil"), ("100.64.1.1", 4789))
+        victim.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            victim.recv(16)
+
+
+def attacking_socket(world: World, source: str | None) -> socket.socket:
+    if source:
+        assert world.run("attacker", "ip", "addr", "add", f"{source}/32", "dev", "lo").returncode == 0
+    made = world.socket("attacker")
+    if source:
+        made.bind((source, 4790))
+    return made
 
 
 def test_a_router_hides_inner_sources_and_no_others(world: World) -> None:

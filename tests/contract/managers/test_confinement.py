@@ -262,3 +262,17 @@ async def test_a_killed_supervisor_is_told_and_replaced(confined: SandboxedManag
         await confined.ask(NAME, "placement", question, timeout_s=5)
     await confined.launch(launch)
     assert await confined.ask(NAME, "placement", question, timeout_s=5)
+
+
+async def test_nothing_stays_after_a_killed_supervisor(confined: SandboxedManagers, folder: Path) -> None:
+    runtime = pytest.importorskip("sonata.adapters.runtime_oci")
+    supervisor = pytest.importorskip("sonata.daemon.manager_supervisor")
+    prefix = supervisor.cgroup_prefix(folder / "supervisor")
+    launch = ManagerLaunch(NAME, "author.py", {"author.py": authors.GOOD.encode()}, start_timeout_s=20.0)
+    await confined.launch(launch)
+    for pid in processes_with(str(folder / "supervisor")):
+        os.kill(pid, signal.SIGKILL)
+    await confined.close()
+    assert processes_with(str(folder)) == []
+    assert runtime.leftover_cgroups(prefix) == []
+    assert str(folder) not in Path("/proc/self/mountinfo").read_text()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.contract.openstack.conftest import Site
+from tests.contract.openstack.test_compute import network_of
 
 COMMAND = shutil.which("openstack", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
 SFC_PLUGIN = importlib.util.find_spec("neutronclient") is not None
@@ -40,9 +41,10 @@ class Shell:
 
 def test_a_server_from_login_to_deletion(site: Site) -> None:
     shell = Shell(site)
+    cloud = site.connect()
+    network_of(cloud)
+    cloud.close()
     assert shell.json("token", "issue")["id"]
-    shell.json("network", "create", "inner")
-    shell.json("subnet", "create", "--network", "inner", "--subnet-range", "10.1.0.0/24", "inner")
     made = shell.json("server", "create", "--image", "host", "--flavor", "tiny", "--network", "inner", "--wait", "vnf")
     assert (made["status"], made["addresses"]) == ("ACTIVE", {"inner": ["10.1.0.2"]})
     (listed,) = shell.json("server", "list")

@@ -160,6 +160,7 @@ def test_older_digests_are_read(project, tmp_path):
         ({"project": PROJECT + "  - {path: vnfds/fw.yml, type: application/vnd.5gtango.nsd}\n"}, "PROJ-0011"),
         ({"project": PROJECT.replace("name: chain", "nam: chain")}, "PROJ-0001"),
         ({"project": "name: x\nvendor: y\n"}, "PROJ-0002"),
+        ({"project": PROJECT[: PROJECT.index("files")]}, "PROJ-0015"),
         ({"project": "["}, "YAML-0001"),
     ],
 )
@@ -184,6 +185,18 @@ def test_links_out_of_the_project_are_not_followed(project, tmp_path):
     (project / "direct.py").symlink_to(secret)
     (project / "project.yml").write_text(PROJECT + "  - {path: direct.py, type: text/plain}\n")
     assert [d.code for d in validate_project(project)] == ["PROJ-0012"]
+
+
+def test_project_of_the_sonata_form(tmp_path):
+    nsd = NSD.replace("package:managers/placer.py", "registry/placer")
+    for name, text in (("nsd/x.yml", nsd), ("vnf/fw/fw.yml", VNFD), ("vnf/lb/lb.yml", OTHER_VNFD), ("vnf/README", "")):
+        path = tmp_path / "p" / "sources" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "p" / "project.yml").write_text(PROJECT[: PROJECT.index("files")] + "descriptor_extension: yml\n")
+    content = read_package(build_package(tmp_path / "p", tmp_path, form="son"))
+    assert content.nsd is not None
+    assert len(content.vnfds) == 2
 
 
 def test_versions_with_an_operator_find_the_highest(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -108,7 +109,7 @@ def line_problem(free: dict[str, float], egress_pop: str = "p2", **options: obje
     )  # fmt: skip
 
 
-def test_ties_go_to_the_pop_with_the_larger_free_share() -> None:
+def test_ties_go_to_the_pop_that_is_used_least_then() -> None:
     placement = place(line_problem({"p0": 4, "p1": 8, "p2": 6, "p3": 8}))
     assert dict(placement.mapping) == {"va": "p1", "vb": "p1"}
 
@@ -128,3 +129,10 @@ def test_ends_of_a_chain_stay_where_packets_come_by() -> None:
 def test_a_delay_bound_that_no_placement_keeps_is_told() -> None:
     with pytest.raises(QuotaExceeded, match="delay bounds: `l0` at most 5 ms"):
         place(line_problem({"p0": 0, "p1": 8, "p2": 8, "p3": 8}, max_delay_s={0: 0.005}))
+
+
+def test_of_two_empty_pops_the_larger_one_takes_a_tie() -> None:
+    problem = line_problem({"p0": 8, "p1": 8, "p2": 8, "p3": 8})
+    large = PopCapacity("p2", 32, 0, 65536, 0)
+    placement = place(replace(problem, pops={**problem.pops, "p2": large}))
+    assert dict(placement.mapping) == {"va": "p2", "vb": "p2"}

@@ -9,13 +9,21 @@ from ipaddress import IPv4Address
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux import requests
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
+from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
-from sonata.adapters.fabric_linux.world import Bridge, World
+from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, World
 from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import EXTERNAL, NetworkSpec, RouterSpec, SpanSpec
 
 _EVERYBODY = "00:00:00:00:00:00"
 _MAX_VNI = 2**24 - 1
+_GUARD = f"""table ip guard {{
+chain tunnels {{ type filter hook prerouting priority raw; policy accept;
+iifname "{EXTERNAL_IFNAME}" udp dport {requests.VXLAN_PORT} ip daddr & 255.192.0.255 == 100.64.0.1 drop
+}}
+}}
+"""
+"""Tunnels end at the PoPs' routers and begin there: what comes for one from an external network is forged."""
 
 Entry = tuple[str, IPv4Address]
 """A MAC address and the tunnel address behind which it is."""
@@ -40,9 +48,11 @@ class _Span:
 class LinuxNetworks:
     """Implements `ports.fabric.Networks`."""
 
-    def __init__(self, world: World, routers: Routers) -> None:
+    def __init__(self, world: World, routers: Routers, nftables: Nftables) -> None:
         self._world = world
         self._routers = routers
+        self._nftables = nftables
+        world.on_pops_added.append(self._guard)
         self._spans: dict[str, _Span] = {}
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
@@ -78,6 +88,7 @@ class LinuxNetworks:
         self._check(span)
         now = standing or _Span(span.vni)
         self._spans[span.id] = now
+        self._guard()
         self._drop_tunnels(now, [pop for pop, tunnel in now.tunnels.items() if span.members.get(pop) != tunnel.network])
         for pop, network in span.members.items():
             if pop not in now.tunnels:
@@ -102,6 +113,15 @@ class LinuxNetworks:
         self._routers.drop_contents(pops)
         for span in self._spans.values():
             self._drop_tunnels(span, [pop for pop in pops if pop in span.tunnels])
+
+    def _guard(self) -> None:
+        """While there are spans, every PoP refuses forged tunnel packets; later PoPs, too."""
+        if not self._spans:
+            return
+        for pop in self._world.pops.values():
+            if not pop.guarded:
+                self._nftables.load(pop.netspace, _GUARD)
+                pop.guarded = True
 
     def _stands(self, spec: NetworkSpec) -> bool:
         bridge = self._world.pop(spec.pop).bridges.get(spec.id)

@@ -11,13 +11,12 @@ from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux import requests
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, apply_each, create
-from sonata.adapters.fabric_linux.world import Bridge, Link, Pop, World
+from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, Link, Pop, World
 from sonata.errors import AdapterError, Conflict, NotFound
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import EXTERNAL, LinkSpec, LinkStatus, NetworkSpec, PopSpec
 
 _UNDERLAY_MTU = 1600
-_EXTERNAL_IFNAME = "ext"
 _NO_PROTOCOL, _ALL_PROTOCOLS = 0, 3
 
 
@@ -56,7 +55,7 @@ class LinuxUnderlay:
             for pop in made:
                 pop.netspace.close()
             raise
-        self._world.pops.update({pop.spec.name: pop for pop in made})
+        self._world.add_pops(made)
 
     def remove_pops(self, names: Sequence[str]) -> None:
         """Drop PoPs and all that is in them."""
@@ -147,7 +146,7 @@ class LinuxUnderlay:
         return link is not None
 
     def _external_bridge(self, spec: PopSpec) -> Bridge:
-        return Bridge(self._world.new_index(), _EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
+        return Bridge(self._world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
 
     def _plan(self, spec: LinkSpec) -> Cable:
         ifname = f"l{self._world.new_index()}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -11,6 +11,9 @@ from sonata.adapters.fabric_linux.cable import Cable
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import NotFound
 from sonata.ports.fabric import LinkSpec, NetworkSpec, PopSpec, PortSpec
+
+EXTERNAL_IFNAME = "ext"
+"""Name of the external network's bridge, which is the router's interface, in every PoP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,17 @@ class Bridge:
 
 @dataclass(slots=True)
 class Pop:
-    """A PoP that stands, with its bridges by network id and its routes to other PoPs."""
+    """A PoP that stands, with its bridges by network id and its routes to other PoPs.
+
+    Args:
+        guarded: whether forged tunnel packets are refused at its external network.
+    """
 
     spec: PopSpec
     netspace: Netspace
     bridges: dict[str, Bridge] = field(default_factory=dict)
     routes: dict[IPv4Network, IPv4Address] = field(default_factory=dict)
+    guarded: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +78,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self.ports: dict[str, Port] = {}
         self.on_interfaces_changed: list[Callable[[str], None]] = []
+        self.on_pops_added: list[Callable[[], None]] = []
         # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
         self._indexes = itertools.count(16)
 
@@ -116,6 +125,12 @@ class World:
             pop.netspace.close()
         for known in (self.pops, self.links, self.machines, self.ports):
             known.clear()
+
+    def add_pops(self, pops: Iterable[Pop]) -> None:
+        """Take note of new PoPs, and tell those who have work to do in every PoP."""
+        self.pops.update({pop.spec.name: pop for pop in pops})
+        for listener in self.on_pops_added:
+            listener()
 
     def interfaces_changed(self, pop: str) -> None:
         """Tell those who depend on a PoP's interfaces that some were added, replaced or removed."""

@@ -115,11 +115,19 @@ def _error_of(failure: Failure) -> SonataError:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """A supervisor process: the socket to it, the process itself, and the file with its complaints."""
+    """A supervisor process.
+
+    Args:
+        socket: to it.
+        process: the process itself.
+        log: file with its complaints.
+        clean: removes what it leaves on the host when it is killed; called after its end.
+    """
 
     socket: socket.socket
     process: asyncio.subprocess.Process
     log: Path
+    clean: Callable[[], None]
 
 
 class SupervisedSandboxes:
@@ -180,18 +188,25 @@ class SupervisedSandboxes:
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine. Idempotent, also when the supervisor has ended and the machine with it."""
         self._on_exit.pop(machine_id, None)
-        if self._is_alive():
+        if not self._is_alive():
+            return
+        try:
             await self._ask(Request(next(self._numbers), "stop", machine=machine_id, grace_s=grace_s))
+        except AdapterError:
+            if self._is_alive():
+                raise
 
     async def close(self) -> None:
         """Hang up; the supervisor then ends all machines and itself."""
         if self._supervisor is None or self._writer is None or self._listener is None:
             return
         if self._is_alive():
-            self._writer.write_eof()
+            with contextlib.suppress(OSError):  # it is dying already
+                self._writer.write_eof()
         await asyncio.wait({self._listener}, timeout=READY_TIMEOUT_S)
         self._writer.close()
         await self._supervisor.process.wait()
+        await asyncio.to_thread(self._supervisor.clean)
 
     async def _ask(self, request: Request) -> Report:
         if self._writer is None or not self._is_alive():

@@ -71,12 +71,15 @@ class Cgroups:
 
 def hierarchies() -> Mapping[Path, tuple[str, ...]]:
     """Mount points of all cgroup hierarchies, with their mount options (version 1: the controllers are among them)."""
-    found: dict[Path, tuple[str, ...]] = {}
+    on_top: dict[str, tuple[str, str]] = {}  # a later mount on the same folder hides an earlier one
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, folder, kind, options, *_ = line.split()
-        if kind in {"cgroup", "cgroup2"}:
-            found[Path(folder)] = ("cgroup2",) if kind == "cgroup2" else tuple(options.split(","))
-    return found
+        on_top[folder] = kind, options
+    return {
+        Path(folder): ("cgroup2",) if kind == "cgroup2" else tuple(options.split(","))
+        for folder, (kind, options) in on_top.items()
+        if kind in {"cgroup", "cgroup2"}
+    }
 
 
 def detect(prefix: str) -> Cgroups:

@@ -34,6 +34,7 @@ OUTPUT_LIMIT = 10 * 1024**2
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
+_REAP_EVERY_S = 0.02
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _CANNOT_EXECUTE = re.compile(
     r"executable file|exec format|no such file|not found|permission denied|not a directory", re.I
@@ -121,7 +122,11 @@ class OciRuntime:
                     async with asyncio.timeout(grace_s):
                         await machine.over.wait()
             _signal(machine, signal.SIGKILL)
-        await machine.over.wait()
+        while not machine.over.is_set():
+            processes.reap_orphans(self._engine.kind)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REAP_EVERY_S):
+                    await machine.over.wait()
 
     async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run a command inside, as the machine's user and as confined as it; see the port."""
@@ -151,13 +156,19 @@ class OciRuntime:
             status, out, err = await processes.capture(command, stdin, OUTPUT_LIMIT)
         except asyncio.CancelledError:
             processes.kill_recorded(pid_file)
+            self._reap_soon()
             raise
-        finally:
-            processes.reap_orphans(self._engine.kind)
         complaint = _first_line(log)
+        if complaint:
+            self._reap_soon()
         if complaint.encode() not in err:  # crun writes it to both places, runc to its log alone
             err += f"{complaint}\n".encode()
         return (_NOT_EXECUTED if complaint else status), out, err
+
+    def _reap_soon(self) -> None:
+        """Collect what a failed call left to us; it may die a moment after the engine has returned."""
+        for delay_s in (0.0, 0.02, 0.2, 2.0):
+            asyncio.get_running_loop().call_later(delay_s, processes.reap_orphans, self._engine.kind)
 
     def _running(self, machine_id: str) -> _Machine:
         machine = self._machines.get(machine_id)

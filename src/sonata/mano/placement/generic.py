@@ -17,7 +17,7 @@ from sonata.errors import QuotaExceeded
 from sonata.mano.placement.world import Bound, World
 from sonata.model.placement import Placement, PlacementProblem
 
-# A cost is delay in nanoseconds, then the share of the PoPs already in use (parts per million) to break ties.
+# A cost is delay in nanoseconds, then the share of the PoPs that would be in use (parts per million) to break ties.
 _NS = 10**9
 _TIE = 10**9
 _FOREVER = 10**30
@@ -27,7 +27,7 @@ MAX_EXPANSIONS = 200_000
 def place(problem: PlacementProblem) -> Placement:
     """Place a service with the least total one-way delay ingress, VNFs in path order, egress.
 
-    Delay bounds of virtual links hold; ties go to the PoPs with the larger free share, then to the first by name.
+    Delay bounds of virtual links hold; ties go to the PoPs that are then used less, then to the first by name.
     First and last VNFs of a path stay on a shortest way between the endpoints, since packets come by there alone.
 
     Raises:
@@ -82,7 +82,7 @@ class Search:
     def _own(self, vnf: str, pop: str) -> int:
         pulls = [pull for pull in self.world.pulls if pull.a == vnf and pull.b.startswith("@")]
         delay = sum(_cost(self.world.delay(pull.a, pull.b, {vnf: pop})) for pull in pulls)
-        return delay + round((1.0 - self.world.free_share(pop)) * 10**6)
+        return delay + round(self.world.load_share(pop, vnf) * 10**6)
 
     @cached_property
     def inner(self) -> Counter[tuple[int, int]]:

@@ -157,12 +157,15 @@ class World:
         vcpus = sum(unit.vcpus * unit.instances for unit in units)
         return vcpus, sum(unit.memory_mib * unit.instances for unit in units)
 
-    def free_share(self, pop: str) -> float:
-        """Share of a PoP that is free, 0..1: the scarcer of cores and memory."""
+    def load_share(self, pop: str, vnf: str) -> float:
+        """Share of a PoP that would be in use with this VNF in it, at least 0: of cores or memory, what is scarcer."""
         capacity = self.problem.pops[pop]
-        vcpus = capacity.vcpus_free / capacity.vcpus_total if capacity.vcpus_total else 0.0
-        memory = capacity.memory_mib_free / capacity.memory_mib_total if capacity.memory_mib_total else 0.0
-        return max(0.0, min(vcpus, memory, 1.0))
+        vcpus, memory = self.demand(vnf)
+        shares = (
+            (capacity.vcpus_used + vcpus) / capacity.vcpus_total if capacity.vcpus_total else 1.0,
+            (capacity.memory_mib_used + memory) / capacity.memory_mib_total if capacity.memory_mib_total else 1.0,
+        )
+        return max(shares)
 
 
 def visited(points: Sequence[CpRef]) -> list[str]:

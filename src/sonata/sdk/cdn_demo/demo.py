@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ Document = Mapping[str, Any]
 ANY_PORT = ("127.0.0.1", 0)
 SERVICE = "cdn"
 CHAIN = ("vcache", "vtc", "vtu")
-OBJECTS = ("/1k.bin", "/100k.bin", "/1m.bin")
+OBJECTS = ("/1k.bin", "/100k.bin", "/1M.bin")
 PROOF = "/1k.bin?proof"
 _READY_TIMEOUT_S = 60.0
 
@@ -96,7 +97,7 @@ def run_cdn_demo(placements: Sequence[str], say: Say, *, keep: bool = False) -> 
 def _stage(scratch: Path, say: Say, keep: bool) -> Iterator[Stage]:
     topology = read_topology(example_folder() / "topology.yaml")
     say(f"starting two sites {topology.links[0].impairment.delay_s * 1000:.0f} ms apart")
-    emulation = emulations.start(topology, name=f"cdn-demo-{scratch.name[-8:]}", listen=ANY_PORT)
+    emulation = emulations.start(topology, name=f"cdn-demo-{os.getpid()}", listen=ANY_PORT)
     with emulation:
         say("starting the service platform")
         with platforms.start(_data_folder(scratch, keep), listen=ANY_PORT) as platform:
@@ -166,7 +167,7 @@ def _measure(stage: Stage, placement: str, ready_s: float, record: Document) -> 
     stage.say(f"  cold {cold[0].first_byte_ms:.0f} ms, cached {cached[0].first_byte_ms:.0f} ms to the first byte")
     return PlacementReport(
         placement=placement,
-        where={vnf["vnf_id"]: vnf["pop"] for vnf in _in_chain_order(record)},
+        where={vnf["vnf_id"]: vnf["vim"] for vnf in _in_chain_order(record)},
         decided_by=record["placement"]["decided_by"],
         ready_s=ready_s,
         cold=cold,
@@ -177,15 +178,15 @@ def _measure(stage: Stage, placement: str, ready_s: float, record: Document) -> 
 
 
 def _in_chain_order(record: Document) -> list[Document]:
-    return sorted(record["vnfs"], key=lambda vnf: CHAIN.index(vnf["vnf_id"]))
+    return sorted(record["network_functions"], key=lambda vnf: CHAIN.index(vnf["vnf_id"]))
 
 
 def _counters(stage: Stage, record: Document) -> dict[str, Document]:
     """Counters of each VNF's interfaces, by VNF and connection point."""
     found: dict[str, Document] = {}
-    for vnf in record["vnfs"]:
-        ports = stage.emulator.counters(f"{vnf['pop']}/{vnf['server_id']}")
-        found[vnf["vnf_id"]] = {each["cp"]: ports[each["port_id"]] for each in vnf["interfaces"]}
+    for vnf in record["network_functions"]:
+        ports = stage.emulator.counters(f"{vnf['vim']}/{vnf['server_id']}")
+        found[vnf["vnf_id"]] = {each["cp"]: ports[f"eth{i}"] for i, each in enumerate(vnf["interfaces"])}
     return found
 
 
@@ -198,6 +199,6 @@ def _difference(
         return {cp: after[vnf][cp][counter] - before[vnf][cp][counter] for cp in after[vnf]}
 
     return tuple(
-        VnfTraffic(vnf["vnf_id"], vnf["pop"], grown(vnf["vnf_id"], "rx_packets"), grown(vnf["vnf_id"], "tx_packets"))
+        VnfTraffic(vnf["vnf_id"], vnf["vim"], grown(vnf["vnf_id"], "rx_packets"), grown(vnf["vnf_id"], "tx_packets"))
         for vnf in _in_chain_order(record)
     )

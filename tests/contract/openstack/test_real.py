@@ -1,0 +1,193 @@
+"""Servers, routers and chains of a real emulation, made by openstacksdk and judged by ping."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openstack
+import pytest
+from tests.contract.openstack.test_compute import FAST, boot, network_of
+from tests.contract.openstack.test_network import subnet_of
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.serial,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
+]
+
+NAME = "openstack-contract"
+TOPOLOGY = """
+apiVersion: sonata/v1
+kind: Topology
+name: openstack-contract
+pops:
+  access: {cpus: 8, memory: 8GiB}
+  core: {cpus: 8, memory: 8GiB}
+links:
+  - {name: backbone, between: [access, core]}
+endpoints:
+  users: {attach: access, image: host}
+  origin: {attach: core, image: host}
+"""
+
+
+class Emulation:
+    """A running emulation, reached by its command line alone."""
+
+    def __init__(self, home: Path) -> None:
+        self._env = {**os.environ, "SONATA_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def sonata(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `sonata emu ...`."""
+        command = [sys.executable, "-c", "from sonata.cli.main import main; main()", "emu", *arguments]
+        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
+
+    def exec(self, machine: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in an endpoint or server."""
+        return self.sonata("exec", "--name", NAME, machine, "--", *command)
+
+    def pings(self, machine: str, address: str) -> bool:
+        """Whether an address answers."""
+        return self.exec(machine, "ping", "-c", "1", "-W", "1", address).returncode == 0
+
+    def connect(self, pop: str) -> Any:
+        """openstacksdk with what `openrc` prints."""
+        lines = self.sonata("openrc", pop, "--name", NAME).stdout.splitlines()
+        rc = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+        return openstack.connect(
+            load_yaml_config=False,
+            load_envvars=False,
+            auth_url=rc["OS_AUTH_URL"],
+            username=rc["OS_USERNAME"],
+            password=rc["OS_PASSWORD"],
+            project_name=rc["OS_PROJECT_NAME"],
+            user_domain_name=rc["OS_USER_DOMAIN_NAME"],
+            project_domain_name=rc["OS_PROJECT_DOMAIN_NAME"],
+        )
+
+
+@pytest.fixture(scope="module")
+def emulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulation]:
+    """Two PoPs with users at one and an origin at the other."""
+    folder = tmp_path_factory.mktemp("emulation")
+    topology = folder / "topology.yaml"
+    topology.write_text(TOPOLOGY)
+    running = Emulation(folder / "home")
+    try:
+        up = running.sonata("up", str(topology), "--name", NAME, "--listen", "127.0.0.1:0", "--detach")
+        if up.returncode != 0:
+            pytest.fail(up.stderr)
+        yield running
+    finally:
+        down = running.sonata("down", "--name", NAME)
+        assert down.returncode == 0, down.stderr
+
+
+@pytest.fixture
+def access(emulation: Emulation) -> Iterator[Any]:
+    """openstacksdk at PoP `access`; what a test made there is removed."""
+    cloud = emulation.connect("access")
+    yield cloud
+    _sweep(cloud)
+    cloud.close()
+
+
+def _sweep(cloud: Any) -> None:
+    net = cloud.network
+    for chain in net.sfc_port_chains():
+        net.delete_sfc_port_chain(chain)
+    for server in list(cloud.compute.servers()):
+        cloud.compute.delete_server(server)
+        cloud.compute.wait_for_delete(server, interval=FAST, wait=20)
+    for address in net.ips():
+        net.delete_ip(address)
+    for router in net.routers():
+        for port in net.ports(device_id=router.id, device_owner="network:router_interface"):
+            net.remove_interface_from_router(router, port_id=port.id)
+        net.delete_router(router)
+    for group in net.sfc_port_pair_groups():
+        net.delete_sfc_port_pair_group(group)
+    for pair in net.sfc_port_pairs():
+        net.delete_sfc_port_pair(pair)
+    for classifier in net.sfc_flow_classifiers():
+        net.delete_sfc_flow_classifier(classifier)
+    for network in net.networks(is_router_external=False):
+        for port in net.ports(network_id=network.id):
+            net.delete_port(port)
+        net.delete_network(network, ignore_missing=False)
+
+
+def routed(cloud: Any, network: Any) -> Any:
+    """A router from a network to the outside."""
+    external = cloud.network.find_network("external")
+    router = cloud.network.create_router(name="r", external_gateway_info={"network_id": external.id})
+    cloud.network.add_interface_to_router(router, subnet_id=subnet_of(cloud, network))
+    return router
+
+
+def test_two_servers_reach_one_another_as_soon_as_they_are_active(emulation: Emulation, access: Any) -> None:
+    network = network_of(access)
+    boot(access, "one", networks=[{"uuid": network.id}])
+    two = boot(access, "two", networks=[{"uuid": network.id}])
+    assert emulation.pings("access/one", two.addresses["inner"][0]["addr"])
+
+
+def test_networks_with_the_same_addresses_are_apart(emulation: Emulation, access: Any) -> None:
+    first, second = network_of(access, name="first"), network_of(access, name="second")
+    boot(access, "one", networks=[{"uuid": first.id}])
+    boot(access, "two", networks=[{"uuid": second.id, "fixed_ip": "10.1.0.77"}])
+    assert not emulation.pings("access/one", "10.1.0.77")
+
+
+def test_a_server_reaches_the_outside_and_its_floating_ip_is_reached(emulation: Emulation, access: Any) -> None:
+    network = network_of(access)
+    routed(access, network)
+    server = boot(access, "one", networks=[{"uuid": network.id}])
+    assert emulation.pings("access/one", "100.64.1.10")
+    (port,) = access.network.ports(device_id=server.id)
+    external = access.network.find_network("external")
+    floating = access.network.create_ip(floating_network_id=external.id, port_id=port.id)
+    assert emulation.pings("users", floating.floating_ip_address)
+    access.compute.stop_server(server)
+    access.compute.wait_for_server(server, status="SHUTOFF", interval=FAST, wait=20)
+    assert not emulation.pings("users", floating.floating_ip_address)
+    access.compute.start_server(server)
+    access.compute.wait_for_server(server, interval=FAST, wait=20)
+    assert emulation.pings("users", floating.floating_ip_address)
+
+
+def received(emulation: Emulation, machine: str) -> int:
+    """IP packets that a machine has received; ARP does not count."""
+    names, values = (
+        line.split() for line in emulation.exec(machine, "head", "-2", "/proc/net/snmp").stdout.splitlines()
+    )
+    return int(dict(zip(names, values, strict=True))["InReceives"])
+
+
+def test_a_chain_leads_packets_through_its_function_until_it_is_deleted(emulation: Emulation, access: Any) -> None:
+    network = network_of(access)
+    routed(access, network)
+    server = boot(access, "function", networks=[{"uuid": network.id}])
+    (port,) = access.network.ports(device_id=server.id)
+    net = access.network
+    pair = net.create_sfc_port_pair(ingress=port.id, egress=port.id)
+    group = net.create_sfc_port_pair_group(port_pairs=[pair.id])
+    classifier = net.create_sfc_flow_classifier(
+        source_ip_prefix="100.64.0.10/32", destination_ip_prefix="100.64.1.10/32", protocol="icmp"
+    )
+    assert emulation.pings("users", "100.64.1.10")
+    chain = net.create_sfc_port_chain(
+        port_pair_groups=[group.id], flow_classifiers=[classifier.id], chain_parameters={"symmetric": False}
+    )
+    before = received(emulation, "access/function")
+    emulation.pings("users", "100.64.1.10")
+    through = received(emulation, "access/function")
+    assert through > before
+    net.delete_sfc_port_chain(chain, ignore_missing=False)
+    assert emulation.pings("users", "100.64.1.10")
+    assert received(emulation, "access/function") == through
