@@ -113,6 +113,8 @@ class FakeVim:
 
     async def capacity(self) -> PopCapacity:
         await self.cloud.enter(self.pop, "capacity")
+        if self.pop not in self.cloud.pops:
+            raise TransientError(f"`{self.pop}` does not answer", call="GET /limits", answer="connection refused")
         servers = self.cloud.of_kind("server", self.pop)
         vcpus, memory = self.cloud.pops[self.pop]
         used = (sum(s["vcpus"] for s in servers), sum(s["memory_mib"] for s in servers))

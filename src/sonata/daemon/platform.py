@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
 import json
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
+import stat
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 128
 _DRAIN_S = 1
+_DEEPEST = 60
+"""Bytes of a folder's path that leave room for sockets of managers below it; unix(7) allows 107 in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ async def _running(data: Path) -> AsyncIterator[Platform]:
         stack.push_async_callback(store.close)
         bus = LocalBus()
         stack.push_async_callback(bus.close)
-        host = sandboxed_managers(bus, private_folder(data / "managers"))
+        host = sandboxed_managers(bus, stack.enter_context(_managers_folder(data)))
         stack.push_async_callback(host.close)
         timeline = Timeline(store)
         workflows = DbosWorkflows(data / "engine.db")
@@ -137,6 +143,29 @@ async def _running(data: Path) -> AsyncIterator[Platform]:
         await platform.lifecycle.reconcile()
         await platform.sites.warm_up()
         yield platform
+
+
+@contextlib.contextmanager
+def _managers_folder(data: Path) -> Iterator[Path]:
+    """A folder for managers: in the data folder, or in a short place of its own when sockets would not fit there.
+
+    Raises:
+        Conflict: somebody else has taken the short place.
+    """
+    folder = data / "managers"
+    if len(os.fsencode(folder)) <= _DEEPEST:
+        yield private_folder(folder)
+        return
+    # The name stays the same from start to start, so that what a killed platform left is found.
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+    short = private_folder(Path(tempfile.gettempdir()) / f"sonata-{os.geteuid()}-{digest}")
+    status = short.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise Conflict(f"`{short}` belongs to somebody else", hint="choose a data folder nearer to /")
+    try:
+        yield short
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
 
 
 def _open_vim(access: VimAccess) -> OpenStackVim:

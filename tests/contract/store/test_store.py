@@ -62,8 +62,10 @@ async def test_archives_come_back_byte_for_byte(store: SqlStore) -> None:
     content = bytes(range(256)) * 100
     await store.put_archive("p", content)
     assert await store.get_archive("p") == content
+    await store.delete_archive("p")
+    await store.delete_archive("p")
     with pytest.raises(NotFound):
-        await store.get_archive("q")
+        await store.get_archive("p")
 
 
 async def test_operations_are_listed_oldest_first_and_by_instance(store: SqlStore) -> None:
