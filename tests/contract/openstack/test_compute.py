@@ -172,6 +172,8 @@ def test_flavors_are_made_and_removed(cloud: Any) -> None:
         ({"min_count": 3, "max_count": 2}, "min_count"),
         ({"tags": ["a/b"]}, "tag"),
         ({"availability_zone": "mars"}, "zone"),
+        ({"user_data": 7}, "user_data"),
+        ({"block_device_mapping_v2": [7]}, "block_device"),
         ({"security_groups": [{"name": "nope"}]}, "nope"),
     ],
 )
@@ -186,6 +188,12 @@ def test_a_wrong_request_is_refused_with_the_reason(cloud: Any, change: dict[str
     assert answer.status_code == 400
     assert reason in answer.json()["badRequest"]["message"]
     assert list(cloud.compute.servers()) == []
+
+
+@pytest.mark.parametrize("change", [{"ram": 0}, {"vcpus": "x"}, {"rxtx_factor": []}, {"nmae": "x"}, {"disk": None}])
+def test_a_wrong_flavor_is_refused(cloud: Any, change: dict[str, Any]) -> None:
+    flavor = {"name": "odd", "ram": 1, "vcpus": 1, "disk": 0, **change}
+    assert cloud.compute.post("/flavors", json={"flavor": flavor}).status_code == 400
 
 
 def test_the_boot_device_may_name_the_image(cloud: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
@@ -53,7 +54,7 @@ class ServerDocuments:
             "tenant_id": server.project_id,
             "user_id": server.user_id,
             "metadata": dict(server.metadata),
-            "hostId": hashlib.sha224(f"{server.project_id}{self._host}".encode()).hexdigest(),
+            "hostId": _host_id(server.project_id, self._host),
             "image": {"id": server.image_id, "links": [self._bookmark(f"images/{server.image_id}")]},
             "flavor": self._flavor(server),
             "created": timestamp(server.created_at),
@@ -112,6 +113,12 @@ class ServerDocuments:
 
     def _bookmark(self, path: str) -> dict[str, str]:
         return {"rel": "bookmark", "href": f"{self._base}/{path}"}
+
+
+@lru_cache(maxsize=1024)
+def _host_id(project_id: str, host: str) -> str:
+    """A name for the host that tells a project whether two servers share one, and nothing else."""
+    return hashlib.sha224(f"{project_id}{host}".encode()).hexdigest()
 
 
 def _address(address: str, kind: str, port: Port) -> dict[str, Any]:

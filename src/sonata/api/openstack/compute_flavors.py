@@ -15,6 +15,13 @@ from sonata.errors import InvalidInput, NotFound
 DESCRIBED, EXTRA_SPECS_SHOWN, SWAP_IS_NUMBER = (2, 55), (2, 61), (2, 75)
 HUGE = 2**31 - 1
 
+
+def _read_factor(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"'{value}' is not a number.")
+    return float(value)
+
+
 FLAVOR_FIELDS = (
     Field("name", TEXT, access="c", required=True),
     Field("id", or_none(TEXT), access="c"),
@@ -23,7 +30,7 @@ FLAVOR_FIELDS = (
     Field("disk", integer(0, HUGE), attr="disk_gib", access="c", required=True),
     Field("OS-FLV-EXT-DATA:ephemeral", integer(0, HUGE), attr="ephemeral_gib", access="c"),
     Field("swap", integer(0, HUGE), attr="swap_mib", access="c"),
-    Field("rxtx_factor", Kind(float), access="c"),
+    Field("rxtx_factor", Kind(_read_factor), access="c"),
     Field("os-flavor-access:is_public", FLAG, attr="is_public", access="c"),
     Field("description", or_none(TEXT, ""), access="cu"),
 )

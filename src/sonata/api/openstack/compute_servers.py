@@ -191,8 +191,8 @@ def _boot_request(call: Call, body: Document) -> BootRequest:
         description=str(body.get("description") or ""),
         metadata=read_texts("metadata", body.get("metadata") or {}),
         tags=read_tags(body.get("tags") or []),
-        user_data=body.get("user_data"),
-        key_name=body.get("key_name"),
+        user_data=_text_or_none(body, "user_data"),
+        key_name=_text_or_none(body, "key_name"),
         security_groups=_group_names(call, body.get("security_groups")),
         availability_zone=_zone(call, body.get("availability_zone")),
         config_drive=body.get("config_drive") in (True, "true", "True"),
@@ -212,9 +212,17 @@ def read_name(body: Document) -> str:
     return name.strip()
 
 
+def _text_or_none(body: Document, key: str) -> str | None:
+    text = body.get(key)
+    if text is not None and not isinstance(text, str):
+        raise InvalidInput(f"Invalid input for field/attribute {key}: a string is needed")
+    return text
+
+
 def _image_id(call: Call, body: Document) -> str:
     """The image from `imageRef`, or from the boot device of `block_device_mapping_v2`."""
-    image_id = body.get("imageRef") or _boot_image(body.get("block_device_mapping_v2") or [])
+    boot_image = _boot_image(body.get("block_device_mapping_v2") or [])
+    image_id = body.get("imageRef") or boot_image
     if not isinstance(image_id, str) or not image_id:
         raise InvalidInput("Invalid imageRef provided: servers boot from an image here, not from a volume")
     image_id = image_id.rstrip("/").rpartition("/")[2]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -135,8 +136,9 @@ OBJECT = Kind(_read_object, dict)
 ANYTHING = Kind(as_is)
 
 
+@lru_cache(maxsize=8192)
 def timestamp(seconds: float) -> str:
-    """Unix time as OpenStack writes it."""
+    """Unix time as OpenStack writes it; lists ask again and again for the same ones."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

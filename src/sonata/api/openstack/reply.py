@@ -14,7 +14,7 @@ encode = msgspec.json.Encoder().encode
 class Reply:
     """An answer: its body, status and further headers."""
 
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
