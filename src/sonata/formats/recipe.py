@@ -128,7 +128,12 @@ def _findings(folder: Path, content: RecipeDocument, chain: tuple[Path, ...]) ->
         yield Finding("RECIPE-0013", ("base",), f"`{content.base}` is based on this recipe")
     for target, each in content.files.items():
         where = ("files", target)
-        if not target.startswith("/") or ".." in target.split("/") or os.path.normpath(target) != target or not target.isprintable():
+        if (
+            not target.startswith("/")
+            or ".." in target.split("/")
+            or os.path.normpath(target) != target
+            or not target.isprintable()
+        ):
             yield Finding("RECIPE-0012", where, f"`{target}` is no plain absolute path of a file")
         if (each.content is None) == (each.source is None):
             yield Finding("RECIPE-0010", where, f"`{target}` needs either `content` or `source`")

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.machines import needs_root
 
 from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
 from sonata.errors import InvalidInput, PermanentError
-from tests.machines import needs_root
 
 pytestmark = [
     pytest.mark.root,
