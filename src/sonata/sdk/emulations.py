@@ -44,7 +44,6 @@ from sonata.sdk.emulation_records import (
     remove_lock,
     save,
 )
-from sonata.sdk.emulator_client import errors_by_code
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
 GRACE_S = 20.0
@@ -352,7 +351,7 @@ def _next_report(reports: IO[bytes], name: str) -> Mapping[str, Any]:
 
 def _as_error(error: Mapping[str, str]) -> errors.SonataError:
     """The keeper's own error, as an exception of the same class."""
-    return errors_by_code().get(error["code"], errors.AdapterError)(error["message"], hint=error["hint"])
+    return errors.error_class(error["code"])(error["message"], hint=error["hint"])
 
 
 def _died(name: str) -> errors.AdapterError:
