@@ -161,7 +161,7 @@ def stop(name: str) -> bool:
     """
     if record := load(name):
         end_process(record.process, grace_s=GRACE_S)
-    lock = try_lock(lock_of(name))
+    lock = _lock_after(name, record)
     if lock is None:  # somebody starts it anew: what is there now is theirs
         return record is not None
     try:
@@ -169,6 +169,16 @@ def stop(name: str) -> bool:
     finally:
         os.close(lock)
     return record is not None
+
+
+def _lock_after(name: str, record: EmulationRecord | None) -> int | None:
+    """The lock of a name; the last processes of a dead keeper may hold it for a moment longer."""
+    deadline = time.monotonic() + GRACE_S
+    while (lock := try_lock(lock_of(name))) is None:
+        if record is None or load(name) != record or time.monotonic() > deadline:
+            return None
+        time.sleep(0.005)
+    return lock
 
 
 @contextmanager
