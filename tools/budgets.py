@@ -2,7 +2,7 @@
 """Size budgets of the source tree; exits 1 and lists every breach.
 
 Functions: at most 80 lines without docstring, 95th percentile at most 45, median at most 8. Files: at most 800 lines,
-90th percentile at most 500. Classes: at most 300 lines and 20 methods; protocols at most 12. No assert in `src`,
+90th percentile at most 500. No import cycles. Classes: at most 300 lines and 20 methods; protocols at most 12. No assert in `src`,
 broad excepts only in the supervisors listed below, imports inside of functions only in `cli`, docstrings on 90 % of the
 public names.
 """
@@ -10,6 +10,7 @@ public names.
 from __future__ import annotations
 
 import ast
+import graphlib
 import statistics
 import sys
 from collections.abc import Iterator
@@ -70,14 +71,36 @@ def class_breaches(where: str, node: ast.ClassDef) -> Iterator[str]:
         yield f"{where}: class {node.name} has {methods} methods, at most {allowed}"
 
 
+def imports_of(tree: ast.Module) -> Iterator[str]:
+    """Names that a module imports when it is loaded, with and without the imported attribute."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def cycle_in(trees: dict[str, ast.Module]) -> str:
+    """One import cycle among modules, in words, or an empty string."""
+    graph = {name: {found for found in imports_of(tree) if found in trees} - {name} for name, tree in trees.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return "import cycle: " + " -> ".join(error.args[1])
+    return ""
+
+
 def main() -> int:
     problems: list[str] = []
     functions: list[int] = []
     files: list[int] = []
     public = documented = 0
+    trees: dict[str, ast.Module] = {}
     for path in sorted(SRC.rglob("*.py")):
         text = path.read_text()
         tree = ast.parse(text)
+        trees[".".join(path.relative_to(SRC.parent).with_suffix("").parts).removesuffix(".__init__")] = tree
         count = text.count("\n")
         if count > 5:
             files.append(count)
@@ -99,6 +122,8 @@ def main() -> int:
     ):
         if value > limit:
             problems.append(f"{what}: {value} lines, at most {limit}")
+    if cycle := cycle_in(trees):
+        problems.append(cycle)
     if documented < 0.9 * public:
         problems.append(f"public docstrings: {documented} of {public}, at least 90 %")
     print("\n".join(problems) or f"budgets hold: {len(files)} files, {len(functions)} functions")
