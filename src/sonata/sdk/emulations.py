@@ -49,7 +49,6 @@ from sonata.sdk.emulation_records import (
     save,
     saved_of,
 )
-from sonata.sdk.emulator_client import errors_by_code
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
 GRACE_S = 20.0
@@ -205,7 +204,7 @@ def _end(name: str, *, keep: bool) -> bool:
     """End an emulation; `keep` leaves what brings its clouds back."""
     if record := load(name):
         end_process(record.process, grace_s=GRACE_S)
-    lock = try_lock(lock_of(name))
+    lock = _lock_after(name, record)
     if lock is None:  # somebody starts it anew: what is there now is theirs
         return record is not None
     try:
@@ -247,10 +246,22 @@ def _back_out(name: str, earlier: EmulationRecord | None) -> None:
         save(earlier)
 
 
+def _lock_after(name: str, record: EmulationRecord | None) -> int | None:
+    """The lock of a name; the last processes of a dead keeper may hold it for a moment longer."""
+    deadline = time.monotonic() + GRACE_S
+    while (lock := try_lock(lock_of(name))) is None:
+        if record is None or load(name) != record or time.monotonic() > deadline:
+            return None
+        time.sleep(0.005)
+    return lock
+
+
 @contextmanager
 def _locked(name: str) -> Iterator[int]:
     """Hold the lock of a name; the keeper inherits it."""
-    lock = try_lock(lock_of(name))
+    record = load(name)
+    is_dead = record is not None and not record.is_running
+    lock = _lock_after(name, record) if is_dead else try_lock(lock_of(name))
     if lock is None:
         record = load(name)
         where = f" as process {record.process.pid} on {record.url}" if record else ", and is being started or stopped"
@@ -488,7 +499,7 @@ def _next_report(reports: IO[bytes], name: str) -> Mapping[str, Any]:
 
 def _as_error(error: Mapping[str, str]) -> errors.SonataError:
     """The keeper's own error, as an exception of the same class."""
-    return errors_by_code().get(error["code"], errors.AdapterError)(error["message"], hint=error["hint"])
+    return errors.error_class(error["code"])(error["message"], hint=error["hint"])
 
 
 def _died(name: str) -> errors.AdapterError:

@@ -103,7 +103,11 @@ def test_damage_and_encryption():
     assert refused(unknown)[0][0] == "PKG-0004"
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"\x1f\x8b\x08tar", b"not a zip" * 100, make(("a", b"b"))[:-5]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PK", b"\x1f\x8b\x08tar", b"not a zip" * 100, make(("a", b"b"))[:-5]],
+    ids=["empty", "short", "gzip", "text", "cut off"],  # archives carry today's date, and so would their ids
+)
 def test_no_zip_at_all(data):
     assert refused(data)[0][0] == "PKG-0001"
 
