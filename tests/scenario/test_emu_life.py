@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.scenario.emu_command import ORIGIN, PATH_DELAY_S, Emu, wait_for_line
 
+OPENSTACK = shutil.which("openstack", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 
@@ -68,6 +72,16 @@ def test_verbs_tell_the_truth(emu: Emu) -> None:
     assert footprint.leftovers() == []
     assert emu.run("down").returncode == 5
     assert emu.json("ls") == []
+
+
+@pytest.mark.skipif(OPENSTACK is None, reason="python-openstackclient is not installed")
+def test_stock_client_works_with_the_printed_credentials(emu: Emu) -> None:
+    emu.up()
+    lines = emu.ok("openrc", "a")
+    script = f"{lines}\n{OPENSTACK} server list -f value -c Status && {OPENSTACK} catalog list -f value -c Name"
+    done = subprocess.run(["sh", "-c", script], env=emu.env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["keystone", "nova", "neutron", "glance"]
 
 
 def test_capture_holds_the_packets_of_the_link(emu: Emu) -> None:

@@ -13,7 +13,7 @@ from sonata.cli import output
 from sonata.sdk.cdn_demo import DemoReport, PlacementReport, run_cdn_demo
 from sonata.sdk.cdn_demo.demo import image_recipes
 
-app = typer.Typer(no_args_is_help=True, help="Demonstrations that run from nothing to a result.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Demonstrations that run from nothing to a result.")
 
 
 class PlacementChoice(StrEnum):

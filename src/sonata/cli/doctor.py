@@ -10,7 +10,7 @@ import typer
 from sonata.adapters.host_probe import probe
 from sonata.cli import exit_codes, output
 
-app = typer.Typer(help="What this machine can do, and how to get the rest.")
+app = typer.Typer(add_completion=False, help="What this machine can do, and how to get the rest.")
 
 
 @app.command(epilog="Example: sonata doctor -o json")

@@ -26,7 +26,7 @@ from sonata.sdk import emulations
 from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
 
-app = typer.Typer(help="Emulated multi-site infrastructure.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure.", no_args_is_help=True)
 links = typer.Typer(help="Links between sites.", no_args_is_help=True)
 app.add_typer(links, name="link")
 
@@ -104,7 +104,7 @@ def show(name: Name = None, form: Form = output.Format.TABLE) -> None:
     for limit, reason in status["unenforced"].items():
         output.text(f"not enforced: {limit}: {reason}")
     output.rows(("pop", "auth_url"), pops)
-    output.rows(("name", "kind", "pop", "image", "status"), machines)
+    output.rows(("name", "kind", "pop", "image", "status", "addresses"), machines)
 
 
 @app.command(epilog="Example: sonata emu logs --name line")

@@ -14,13 +14,13 @@ from sonata.cli import output
 from sonata.cli.output import Format
 from sonata.ports.images import Image
 
-app = typer.Typer(no_args_is_help=True, help="Machine images.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Machine images.")
 
 _FormatOption = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
 _QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Do not tell the progress.")]
 
 
-@app.command()
+@app.command(epilog="Example: sonata image build examples/cdn/images/*.yaml")
 def build(
     recipes: Annotated[list[Path], typer.Argument(help="Recipe files, YAML.")],
     form: _FormatOption = Format.TABLE,
@@ -30,7 +30,7 @@ def build(
     _print([_store().build(recipe, _ignore if quiet else output.say) for recipe in recipes], form)
 
 
-@app.command(name="import")
+@app.command(name="import", epilog="Example: docker save app -o app.tar; sonata image import app.tar app")
 def import_(
     archive: Annotated[Path, typer.Argument(help="OCI layout (folder or tar), or the file of `docker save`.")],
     name: Annotated[str, typer.Argument(help="Name of the image here.")],
@@ -41,13 +41,13 @@ def import_(
     _print([_store().import_archive(archive, name, _ignore if quiet else output.say)], form)
 
 
-@app.command(name="ls")
+@app.command(name="ls", epilog="Example: sonata image ls -o json")
 def list_(form: _FormatOption = Format.TABLE) -> None:
     """List images."""
     _print(_store().list(), form)
 
 
-@app.command(name="rm")
+@app.command(name="rm", epilog="Example: sonata image rm app")
 def remove(names: Annotated[list[str], typer.Argument(help="Names or ids.")]) -> None:
     """Remove images."""
     for name in names:

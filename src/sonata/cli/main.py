@@ -83,7 +83,7 @@ def root(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit; never shows a traceback unless `SONATA_DEBUG` is set or it is our bug."""
     try:
-        code = typer.main.get_command(app).main(args=argv, standalone_mode=False)
+        code = typer.main.get_command(app).main(args=argv, prog_name="sonata", standalone_mode=False)
     except SonataError as error:
         if os.environ.get("SONATA_DEBUG"):
             traceback.print_exc()

@@ -12,8 +12,9 @@ from sonata.cli.connection import Data, Form, client_of
 from sonata.cli.following import follow
 from sonata.sdk.platform_client import PlatformClient
 
-app = typer.Typer(help="Network services.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Network services.", no_args_is_help=True)
 
+Instance = Annotated[str, typer.Argument(metavar="NAME|UUID", help="The service instance.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the operation to its end; exit code 1 when it fails.")]
 
 
@@ -77,14 +78,14 @@ def list_(
 
 
 @app.command(epilog="Example: sonata ns show web -o yaml")
-def show(name: str, data: Data = None, form: Form = output.Format.TABLE) -> None:
+def show(name: Instance, data: Data = None, form: Form = output.Format.TABLE) -> None:
     """Show a service instance: where its VNFs are, who decided, and by which rule."""
     with client_of(data) as client:
         _print_record(client, name, form)
 
 
 @app.command(epilog="Example: sonata ns terminate web --wait")
-def terminate(name: str, wait: Wait = False, data: Data = None, form: Form = output.Format.TABLE) -> int:
+def terminate(name: Instance, wait: Wait = False, data: Data = None, form: Form = output.Format.TABLE) -> int:
     """Terminate a service instance."""
     with client_of(data) as client:
         request = client.terminate(name)
@@ -104,4 +105,5 @@ def _print_record(client: PlatformClient, key: str, form: output.Format) -> None
     shown |= {"decided_by": placement.get("decided_by", ""), "rule": placement.get("rule", "")}
     output.details({field: value for field, value in shown.items() if value})
     rows = [{**vnf, "addresses": [i["address"] for i in vnf["interfaces"]]} for vnf in record["network_functions"]]
-    output.rows(("vnf_id", "vim", "status", "addresses"), rows)
+    if rows:
+        output.rows(("vnf_id", "vim", "status", "addresses"), rows)

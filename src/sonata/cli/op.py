@@ -10,7 +10,7 @@ from sonata.cli import output
 from sonata.cli.connection import Data, Form, client_of
 from sonata.cli.following import follow
 
-app = typer.Typer(help="Life cycle operations.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Life cycle operations.", no_args_is_help=True)
 
 Operation = Annotated[str, typer.Argument(metavar="OPERATION", help="Its id.")]
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import yaml
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,9 +26,6 @@ class Format(StrEnum):
 
 
 _talk = Console(stderr=True, highlight=False)
-_PIPE_COLUMNS = 1000
-# Nothing is cut or wrapped on its way to a file or another program.
-_data = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
 def say(message: str) -> None:
@@ -60,12 +58,29 @@ def rows(columns: Sequence[str], values: Sequence[Mapping[str, Any]], form: Form
     if form is not Format.TABLE:
         document([dict(value) for value in values], form)
         return
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " ").upper())
-    for value in values:
-        table.add_row(*(_cell(value.get(column)) for column in columns))
-    _data.print(table, soft_wrap=True)
+    heads = [column.replace("_", " ").upper() for column in columns]
+    _print_table(heads, [[_cell(value.get(column)) for column in columns] for value in values])
+
+
+def _print_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A terminal's width is respected; on the way to a file or another program no cell is cut or wrapped."""
+    if not sys.stdout.isatty():
+        text("\n".join(_aligned([heads, *lines] if heads else lines)))
+        return
+    table = Table(*heads, box=None, pad_edge=False, show_header=bool(heads))
+    for line in lines:
+        table.add_row(*map(Text, line))
+    Console(highlight=False).print(table)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """One line of text per row, columns two spaces apart, nothing behind the last one."""
+    flat = [[" ".join(cell.split("\n")) for cell in line] for line in lines]
+    widths = [max(map(cell_len, column)) for column in zip(*flat, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in flat
+    ]
 
 
 def _cell(value: Any) -> str:
@@ -94,8 +109,8 @@ def details(value: Mapping[str, Any], form: Format = Format.TABLE) -> None:
     if form is not Format.TABLE:
         document(dict(value), form)
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for key, each in value.items():
-        text_of = json.dumps(each) if isinstance(each, dict) else _cell(each)
-        table.add_row(key.replace("_", " "), Text(text_of))
-    _data.print(table, soft_wrap=True)
+    lines = [
+        [key.replace("_", " "), json.dumps(each) if isinstance(each, dict) else _cell(each)]
+        for key, each in value.items()
+    ]
+    _print_table([], lines)

@@ -15,7 +15,7 @@ from sonata.sdk import emulation_records, platforms
 from sonata.sdk.platform_client import PlatformClient
 from sonata.sdk.platform_records import LOG_FILE, find
 
-app = typer.Typer(help="The service platform.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="The service platform.", no_args_is_help=True)
 
 
 @app.command(epilog="Examples: sonata up --detach  |  sonata up --topology examples/cdn/topology.yaml")

@@ -15,14 +15,16 @@ from sonata.cli.connection import Data, Form, client_of
 from sonata.errors import InvalidInput
 from sonata.sdk import emulation_records
 
-app = typer.Typer(help="Virtualised infrastructure managers.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Virtualised infrastructure managers.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME|UUID", help="The VIM.")]
 
 _NEEDED = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME")
 
 
 @app.command(
-    epilog="Examples: eval $(sonata emu openrc core); sonata vim add core  |  sonata vim add core --openrc core.rc  |  "
-    "sonata vim add --emulation cdn"
+    epilog="Examples: sonata vim add --emulation cdn  |  sonata vim add core --openrc core.rc  |  "
+    'eval "$(sonata emu openrc core)"; sonata vim add core'
 )
 def add(
     name: Annotated[str, typer.Argument(help="Name of the PoP, as the WIM knows it.")] = "",
@@ -64,14 +66,14 @@ def list_(data: Data = None, form: Form = output.Format.TABLE) -> None:
 
 
 @app.command(epilog="Example: sonata vim show core")
-def show(name: str, data: Data = None, form: Form = output.Format.TABLE) -> None:
+def show(name: Name, data: Data = None, form: Form = output.Format.TABLE) -> None:
     """Show a VIM with the capacity that it reports now."""
     with client_of(data) as client:
         output.details(client.show("vims", name), form)
 
 
 @app.command("rm", epilog="Example: sonata vim rm core")
-def remove(name: str, data: Data = None) -> None:
+def remove(name: Name, data: Data = None) -> None:
     """Forget a VIM that no live service uses."""
     with client_of(data) as client:
         client.remove("vims", name)

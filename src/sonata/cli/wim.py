@@ -12,12 +12,12 @@ from sonata.cli import output
 from sonata.cli.connection import Data, Form, client_of
 from sonata.errors import InvalidInput
 
-app = typer.Typer(help="Wide area network infrastructure managers.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Wide area network infrastructure managers.", no_args_is_help=True)
 
 
 @app.command(epilog="Example: SONATA_WIM_TOKEN=... sonata wim add wan http://127.0.0.1:8901")
 def add(
-    name: str,
+    name: Annotated[str, typer.Argument(help="Name of the WIM.")],
     endpoint: Annotated[str, typer.Argument(help="Base URL.")],
     token_file: Annotated[Path | None, typer.Option(help="File with its token; default: $SONATA_WIM_TOKEN.")] = None,
     data: Data = None,
@@ -37,8 +37,8 @@ def list_(data: Data = None, form: Form = output.Format.TABLE) -> None:
 
 
 @app.command("rm", epilog="Example: sonata wim rm wan")
-def remove(name: str, data: Data = None) -> None:
-    """Forget a WIM."""
+def remove(name: Annotated[str, typer.Argument(metavar="NAME|UUID", help="The WIM.")], data: Data = None) -> None:
+    """Forget a WIM; refused while a live service spans sites."""
     with client_of(data) as client:
         client.remove("wims", name)
     output.say(f"WIM {name} removed")

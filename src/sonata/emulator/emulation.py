@@ -44,6 +44,7 @@ class Machine:
     pop: str
     image: str
     status: str
+    addresses: tuple[str, ...] = ()
 
 
 class Emulation:
@@ -152,11 +153,25 @@ class Emulation:
     def machines(self) -> list[Machine]:
         """Everything that commands can be run in, endpoints first."""
         endpoints = [
-            Machine(state.endpoint.name, "endpoint", state.endpoint.attach, state.image.name, state.status)
+            Machine(
+                state.endpoint.name,
+                "endpoint",
+                state.endpoint.attach,
+                state.image.name,
+                state.status,
+                (str(state.address.ip),),
+            )
             for state in self.endpoints
         ]
         servers = [
-            Machine(f"{pop}/{server.name}", "server", pop, cloud.images.find(server.image_id).name, server.status)
+            Machine(
+                f"{pop}/{server.name}",
+                "server",
+                pop,
+                cloud.images.find(server.image_id).name,
+                server.status,
+                _addresses_of(cloud, server),
+            )
             for pop, cloud in self.clouds.items()
             for server in cloud.tables.servers
         ]
@@ -231,3 +246,9 @@ class Emulation:
         names += [seed.image for seed in self.topology.servers.values()]
         for name in dict.fromkeys(names):
             self._images.get(name)
+
+
+def _addresses_of(cloud: Cloud, server: Server) -> tuple[str, ...]:
+    """Fixed addresses of a server, in the order of its interfaces."""
+    ports = filter(None, (cloud.tables.ports.peek(nic.port_id) for nic in server.nics))
+    return tuple(str(fixed.address) for port in ports for fixed in port.fixed_ips)

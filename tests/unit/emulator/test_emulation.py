@@ -37,6 +37,7 @@ async def test_endpoints_have_addresses_programs_and_access_links(world: World, 
     assert port.gateway == IPv4Address("100.64.2.1")
     assert port.impairment.delay_s == 0.001
     assert {machine.name: machine.status for machine in triangle.machines()} == {"users": "idle", "origin": "running"}
+    assert {machine.name: machine.addresses for machine in triangle.machines()}["origin"] == ("100.64.2.10",)
 
 
 async def test_an_idle_endpoint_starts_with_its_first_command(world: World, triangle: Emulation) -> None:

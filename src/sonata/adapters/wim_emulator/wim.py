@@ -87,7 +87,9 @@ class EmulatorWim:
             response = await self._http.request(method, path, **arguments)
         except httpx.TransportError as error:
             answer = str(error) or type(error).__name__
-            hint = "is the emulation running?"
+            hint = (
+                "is the emulation running? see `sonata wim ls`; `sonata wim rm NAME` forgets one that is gone for good"
+            )
             message = f"WIM `{self._url}` cannot be reached for `{call}`"
             raise TransientError(message, hint=hint, call=call, answer=answer, retry_after_s=1.0) from error
         if response.is_error:

@@ -158,7 +158,8 @@ def _guard(*tokens: str) -> Callable[[Handler], Handler]:
             given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
             if not sum(hmac.compare_digest(given, token.encode()) for token in tokens):
                 raise Unauthorised(
-                    "the token is missing, wrong, or does not open this part", hint="see `sonata emu show`"
+                    "the token is missing, wrong, or does not open this part",
+                    hint="`token` and `wan_token` are in `state.json` in the folder of the emulation",
                 )
             return await handler(request)
 
