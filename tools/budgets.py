@@ -3,8 +3,8 @@
 
 Functions: at most 80 lines without docstring, 95th percentile at most 45, median at most 8. Files: at most 800 lines,
 90th percentile at most 500. No import cycles. Classes: at most 300 lines and 20 methods; protocols at most 12.
-No assert in `src`, broad excepts only in the supervisors listed below, imports inside of functions only in `cli`, docstrings on 90 % of the
-public names.
+No assert in `src`, broad excepts only in the supervisors listed below, imports inside of functions only in `cli`,
+docstrings on 90 % of the public names.
 """
 
 from __future__ import annotations
