@@ -1,9 +1,8 @@
 # Five verbs for newcomers: demo, test, check, bench, docs. Each installs what it needs.
 VENV := .venv
 PY := $(VENV)/bin/python
-APT := crun mmdebstrap nftables uidmap iproute2
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full check bench docs audit clean
+.PHONY: help system testing demo test test-full check bench docs audit clean
 
 help:
 	@echo "make demo       a CDN service through VNFs in two emulated PoPs, from nothing to served content"
@@ -18,17 +17,20 @@ $(VENV)/.runtime: pyproject.toml src/sonata/__init__.py
 $(VENV)/.dev: $(VENV)/.runtime
 	@tools/bootstrap dev
 
-.system: ;
+system:
 	@tools/bootstrap system
 
-demo: $(VENV)/.runtime .system
+testing:
+	@tools/bootstrap testing
+
+demo: $(VENV)/.runtime system
 	@$(VENV)/bin/sonata demo cdn
 
-test: $(VENV)/.dev .system
+test: $(VENV)/.dev testing
 	@$(PY) -m pytest -q -m "not slow and not serial" -n 2
 	@$(PY) -m pytest -q -m "serial and not slow"
 
-test-full: $(VENV)/.dev .system
+test-full: $(VENV)/.dev testing
 	@$(PY) -m pytest -q
 
 check: $(VENV)/.dev
@@ -41,7 +43,7 @@ check: $(VENV)/.dev
 audit: $(VENV)/.dev
 	@tools/audit
 
-bench: $(VENV)/.dev .system
+bench: $(VENV)/.dev testing
 	@$(PY) -m benchmarks
 
 docs: $(VENV)/.dev
