@@ -162,3 +162,12 @@ class StepTimeout(WorkflowError):
     """A step took longer than its limit."""
 
     code: ClassVar[str] = "SONATA-0031"
+
+
+_KINDS = [kind for kind in list(globals().values()) if isinstance(kind, type) and issubclass(kind, SonataError)]
+_BY_CODE = {kind.code: kind for kind in _KINDS}
+
+
+def error_class(code: str) -> type[SonataError]:
+    """The class of this tree with this code; the root for unknown codes. Adapters' own sub-classes share codes."""
+    return _BY_CODE.get(code, SonataError)

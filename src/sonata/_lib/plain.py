@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
 
+_TEXTUAL = (IPv4Address, IPv4Network)
+"""Kinds that are text in JSON."""
+
 
 def to_plain(value: Any) -> Any:
-    """JSON form of a value made of dataclasses, enums, tuples, mappings and bytes."""
-    return msgspec.to_builtins(value)
+    """JSON form of a value made of dataclasses, enums, tuples, mappings, bytes and addresses."""
+    return msgspec.to_builtins(value, enc_hook=_as_text)
 
 
 def from_plain(plain: Any, kind: type[T]) -> T:
@@ -21,7 +25,7 @@ def from_plain(plain: Any, kind: type[T]) -> T:
         ValueError: it does not fit; the message names the path.
     """
     try:
-        return msgspec.convert(plain, kind)
+        return msgspec.convert(plain, kind, dec_hook=_from_text)
     except msgspec.ValidationError as error:
         raise ValueError(f"cannot read a `{getattr(kind, '__name__', kind)}`: {error}") from error
 
@@ -34,3 +38,17 @@ def encode(value: Any) -> bytes:
 def decode(text: bytes | str) -> Any:
     """Plain values of a JSON text."""
     return msgspec.json.decode(text)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, _TEXTUAL):
+        return str(value)
+    raise NotImplementedError(f"a `{type(value).__name__}` has no JSON form")
+
+
+def _from_text(kind: type, plain: Any) -> Any:
+    if kind in _TEXTUAL and isinstance(plain, str):
+        return kind(plain)
+    if kind is object:
+        return plain
+    raise NotImplementedError(f"a `{kind.__name__}` cannot be read from JSON")

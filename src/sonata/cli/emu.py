@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -214,7 +215,8 @@ def capture(
 
 def _attend(emulation: emulations.Emulation) -> int:
     """Stay until the emulation ends or the person ends it."""
-    with emulation:
+    with ExitStack() as ending:
+        ending.callback(emulation.stop)
         try:
             _tell_ready(emulation.record)
             output.say("Ctrl-C ends it")
@@ -226,7 +228,13 @@ def _attend(emulation: emulations.Emulation) -> int:
         if load(emulation.record.name) is None:  # it has cleaned up behind itself, as when somebody said `down`
             output.say("the emulation was ended")
             return exit_codes.OK
-        raise AdapterError(f"emulation `{emulation.record.name}` died")
+        ending.pop_all()
+        emulation.bury()
+        name = emulation.record.name
+        raise AdapterError(
+            f"emulation `{name}` died",
+            hint="`sonata emu up` with the same file brings its clouds back, `sonata emu down` drops them",
+        )
 
 
 def _tell_ready(record: EmulationRecord) -> None:

@@ -27,6 +27,7 @@ from sonata._lib.isolation import unmount
 from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
+from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci import OciRuntime, hide_hybrid_cgroup, remove_cgroups
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
@@ -50,19 +51,24 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         hide_hybrid_cgroup()
-        asyncio.run(_keep(config))
+        is_over = asyncio.run(_keep(config))
     except SonataError as error:  # the starter shows it, and removes our files once it has read the log
         logger.exception("emulation failed")
         _report(config, error={"code": error.code, "message": error.message, "hint": error.hint})
         sys.exit(1)
     remove_cgroups(config.cgroups)
     unmount(Path(config.run))
-    remove_files(config.name)
-    remove_lock(config.name)
+    if is_over:
+        remove_files(config.name)
+        remove_lock(config.name)
 
 
-async def _keep(config: KeeperConfig) -> None:
-    """Start, serve until told to end, and close."""
+async def _keep(config: KeeperConfig) -> bool:
+    """Start, serve until told to end, and close.
+
+    Returns:
+        Whether nothing is to be kept; False after an interrupted start, when what an earlier life left still waits.
+    """
     end = asyncio.Event()
     _watch_signals(end)
     _watch_lifeline(config.lifeline, end)
@@ -73,12 +79,17 @@ async def _keep(config: KeeperConfig) -> None:
         runtime=OciRuntime(Path(config.run) / "machines", config.cgroups),
         images=LocalImages(Path(config.images)),
         folder=Path(config.run),
+        journal=FileJournal(Path(config.saved)),
     )
+    is_over = False
     try:
-        if await _finished(emulation.start(lambda message: _report(config, progress=message)), end):
+        started = await _finished(emulation.start(lambda message: _report(config, progress=message)), end)
+        if started:
             await _serve(config, emulation, end)
+        is_over = started or not config.resumes
     finally:
-        await emulation.close()
+        await emulation.close(keep=not is_over)
+    return is_over
 
 
 async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:

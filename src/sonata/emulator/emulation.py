@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,15 +14,18 @@ from typing import Literal
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities import Server
+from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
+from sonata.emulator.memory import Memory, Recollection, document_of
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
 from sonata.model.topology import Pop, ServerSeed, Topology
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
+from sonata.ports.journal import Journal
 from sonata.ports.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -50,6 +54,7 @@ class Emulation:
         plane: the data plane; closed together with the emulation.
         runtime: runs machines; closed together with the emulation.
         folder: scratch folder for console logs.
+        journal: where the clouds and connections are written down, and come back from.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Emulation:
         runtime: Runtime,
         images: ImageStore,
         folder: Path,
+        journal: Journal,
     ) -> None:
         self.topology = topology
         self._plane = plane
@@ -69,6 +75,7 @@ class Emulation:
         self.endpoints = Endpoints(topology, self.links, plane, runtime, folder)
         self.clouds: dict[str, Cloud] = {}
         self.management = Management(self.links, plane)
+        self._memory = Memory(journal)
         self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached)
 
     @property
@@ -77,29 +84,37 @@ class Emulation:
         return self._runtime
 
     async def start(self, progress: Progress = lambda message: None) -> None:
-        """Bring everything up; after a failure `close` removes what stands.
+        """Bring everything up, with the clouds of an earlier life that the journal tells of.
+
+        After a failure `close` removes what stands, and the journal is as it was.
 
         Raises:
             NotFound: an image of the topology does not exist; nothing was started then.
             SonataError: whatever fabric or runtime could not do.
         """
         self._check_images()
+        earlier = await self._memory.recall()
         progress(f"{len(self.topology.pops)} PoPs and {len(self.topology.links)} links")
         await self.links.bring_up()
         for pop in self.topology.pops.values():
-            self.clouds[pop.name] = self._open_cloud(pop)
+            self.clouds[pop.name] = self._open_cloud(pop, earlier.tables.get(pop.name))
+        if earlier.tables:
+            progress(f"what {len(earlier.tables)} PoPs had before the emulation died")
+            await self._restore(earlier)
         if self.topology.endpoints:
             progress(f"{len(self.topology.endpoints)} endpoints")
             await self.endpoints.start(self._images)
         if self.topology.servers:
             progress(f"{len(self.topology.servers)} servers")
         await self._boot_servers(self.topology.servers.values())
+        await self._remember(earlier)
         logger.info("emulation runs", extra={"topology": self.topology.name, "pops": len(self.topology.pops)})
 
-    async def close(self) -> None:
-        """Stop everything. Idempotent."""
+    async def close(self, *, keep: bool = False) -> None:
+        """Stop everything; `keep` leaves what the next start needs to go on. Idempotent."""
+        await self._memory.close()
         for cloud in self.clouds.values():
-            await cloud.close()
+            await cloud.close(keep=keep)
         self.clouds.clear()
         await self._runtime.close()
         await self._plane.close()
@@ -162,6 +177,26 @@ class Emulation:
         ]
         return endpoints + servers
 
+    async def _restore(self, earlier: Recollection) -> None:
+        """Build the data plane of the clouds and connections of an earlier life; servers stay off."""
+        for pop, cloud in self.clouds.items():
+            if pop in earlier.tables:
+                await cloud.restore()
+        await self.wan.restore(earlier.connections)
+
+    async def _remember(self, earlier: Recollection) -> None:
+        """Write down what changes from now on; what belongs to PoPs that are gone is dropped."""
+        for pop, tables in earlier.gone(self.clouds).items():
+            logger.warning("PoP %s is gone: its %d servers and all else it had are dropped", pop, len(tables.servers))
+            for upload in tables.uploads:
+                if upload.stored:
+                    with suppress(NotFound):
+                        await asyncio.to_thread(self._images.remove, upload.stored)
+            await self._memory.forget([document_of(pop)])
+        for pop, cloud in self.clouds.items():
+            self._memory.keep_tables(pop, cloud.tables)
+        self.wan.on_change = self._memory.keep_connections(self.wan.connections)
+
     async def _boot_servers(self, seeds: Iterable[ServerSeed]) -> None:
         slots = asyncio.Semaphore(_PARALLEL_BOOTS)
 
@@ -186,7 +221,7 @@ class Emulation:
         cloud.tables.networks.get(network_id)
         return cloud.stations(network_id)
 
-    def _open_cloud(self, pop: Pop) -> Cloud:
+    def _open_cloud(self, pop: Pop, saved: Tables | None) -> Cloud:
         external = self.links.external_of(pop.name)
         folder = self._folder / "pops" / pop.name
         folder.mkdir(parents=True, mode=0o700)
@@ -203,6 +238,7 @@ class Emulation:
             external_gateway=router_address(external).ip,
             folder=folder,
             on_stations_changed=stations_changed,
+            saved=saved,
         )
 
     def _check_images(self) -> None:

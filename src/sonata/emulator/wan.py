@@ -6,8 +6,8 @@ import asyncio
 import logging
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations, count
 
 from sonata.emulator.data_plane import DataPlane
@@ -57,6 +57,19 @@ class Wan:
         self._endpoints = endpoints
         self._connections: dict[str, Connection] = {}
         self._turn = asyncio.Lock()
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def restore(self, saved: Iterable[Connection]) -> None:
+        """Make the connections of an earlier life again, between those of their networks that are still there."""
+        async with self._turn:
+            for connection in saved:
+                members = {pop: net for pop, net in connection.members.items() if self._stands(pop, net)}
+                if len(members) < 2:
+                    logger.warning("connection `%s` is dropped: its networks are gone", connection.tag)
+                    continue
+                kept = replace(connection, members=members)
+                await self._span(kept)
+                self._connections[kept.id] = kept
 
     def graph(self) -> WanGraph:
         """PoPs, links that are up, endpoints."""
@@ -101,6 +114,7 @@ class Wan:
             )
             await self._span(connection)
             self._connections[connection.id] = connection
+            self.on_change()
         logger.info("connection made", extra={"connection": connection.id, "tag": connection.tag, "vni": vni})
         return connection
 
@@ -114,6 +128,7 @@ class Wan:
             self.get(connection_id)
             await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
             del self._connections[connection_id]
+            self.on_change()
         logger.info("connection removed", extra={"connection": connection_id})
 
     async def stations_changed(self, pop: str, network_id: str) -> None:
@@ -127,6 +142,14 @@ class Wan:
         stations = {pop: self._stations_of(pop, network) for pop, network in connection.members.items()}
         span = SpanSpec(connection.id, connection.vni, connection.members, stations)
         await self._plane.run(lambda fabric: fabric.networks.set_span(span))
+
+    def _stands(self, pop: str, network: str) -> bool:
+        try:
+            self._links.number_of(pop)
+            self._stations(pop, network)
+        except NotFound:
+            return False
+        return True
 
     def _stations_of(self, pop: str, network: str) -> tuple[str, ...]:
         try:

@@ -36,18 +36,6 @@ class Failure:
         return self.code == errors.TransientError.code
 
 
-def _classes(root: type[errors.SonataError]) -> dict[str, type[errors.SonataError]]:
-    found = {root.code: root}
-    for child in root.__subclasses__():
-        found |= _classes(child)
-    return found
-
-
-def error_class(code: str) -> type[errors.SonataError]:
-    """The exception class with this code; the root for unknown codes."""
-    return _classes(errors.SonataError).get(code, errors.SonataError)
-
-
 def failure_of(error: Exception, step: str = "") -> Failure:
     """The failure that an exception stands for; what is not a `SonataError` is our bug and says so."""
     if isinstance(error, errors.SonataError):
@@ -60,7 +48,7 @@ def failure_of(error: Exception, step: str = "") -> Failure:
 
 def error_of(failure: Failure) -> errors.SonataError:
     """The exception that a failure stands for."""
-    kind = error_class(failure.code)
+    kind = errors.error_class(failure.code)
     if issubclass(kind, errors.AdapterError):
         return kind(failure.message, hint=failure.hint, call=failure.call, answer=failure.answer)
     return kind(failure.message, hint=failure.hint)

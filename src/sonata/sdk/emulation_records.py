@@ -16,6 +16,7 @@ from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.model.topology import Topology
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_RECORD, _SAVED = "state.json", "clouds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class EmulationRecord:
         cgroups: path below which its cgroups are, in each hierarchy.
         created_at: Unix time in seconds.
         ready: whether it has come up.
+        images: folder of its image store.
     """
 
     name: str
@@ -47,6 +49,7 @@ class EmulationRecord:
     created_at: float
     topology: Topology
     ready: bool = False
+    images: str = ""
 
     @property
     def is_running(self) -> bool:
@@ -88,15 +91,20 @@ def log_of(name: str) -> Path:
     return folder_of(name) / "keeper.log"
 
 
+def saved_of(name: str) -> Path:
+    """Folder in which the keeper of an emulation writes down what its clouds hold."""
+    return folder_of(name) / _SAVED
+
+
 def save(record: EmulationRecord) -> None:
     """Write a record; only its owner can read it."""
-    write_private(folder_of(record.name) / "state.json", msgspec.json.encode(record).decode())
+    write_private(folder_of(record.name) / _RECORD, msgspec.json.encode(record).decode())
 
 
 def load(name: str) -> EmulationRecord | None:
     """The record of a name, whether it runs or has died; None when there is none."""
     try:
-        return msgspec.json.decode((folder_of(name) / "state.json").read_bytes(), type=EmulationRecord)
+        return msgspec.json.decode((folder_of(name) / _RECORD).read_bytes(), type=EmulationRecord)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
@@ -104,6 +112,16 @@ def load(name: str) -> EmulationRecord | None:
 def remove_files(name: str) -> None:
     """Remove the folder of an emulation that has ended; its lock must be held."""
     shutil.rmtree(folder_of(name), ignore_errors=True)
+
+
+def remove_run(name: str) -> None:
+    """Remove what a dead keeper has left, but what the next one needs to go on; its lock must be held."""
+    folder = folder_of(name)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and path.name != _SAVED:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file() and path.name != _RECORD:
+            path.unlink(missing_ok=True)
 
 
 def remove_lock(name: str) -> None:

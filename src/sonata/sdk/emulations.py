@@ -18,8 +18,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,10 @@ import msgspec
 from sonata import errors
 from sonata._lib.locks import try_lock
 from sonata._lib.paths import data_home
+from sonata._lib.plain import from_plain
 from sonata._lib.processes import ProcessId, end_process, identify
+from sonata.adapters.images_local import LocalImages
+from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci.cgroups import remove_cgroups
 from sonata.model.topology import Topology
 from sonata.sdk.emulation_records import (
@@ -42,9 +45,10 @@ from sonata.sdk.emulation_records import (
     new_folder,
     remove_files,
     remove_lock,
+    remove_run,
     save,
+    saved_of,
 )
-from sonata.sdk.emulator_client import errors_by_code
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
 GRACE_S = 20.0
@@ -62,6 +66,8 @@ class KeeperConfig:
     Args:
         run: folder with a private file system for what lives as long as the emulation.
         images: folder of the image store.
+        saved: folder in which the clouds are written down.
+        resumes: whether there is something in it that an earlier keeper has left.
         listen, proxy: descriptors of sockets that listen on the host.
         report: descriptor for JSON lines to the starter.
         lifeline: descriptor that ends when the starter ends; the byte `LET_GO` first lets go of it.
@@ -72,6 +78,8 @@ class KeeperConfig:
     topology: Topology
     run: str
     images: str
+    saved: str
+    resumes: bool
     cgroups: str
     listen: int
     proxy: int
@@ -82,6 +90,23 @@ class KeeperConfig:
     wan_token: str
     admin_password: str
     proxy_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedImage:
+    stored: str
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedTables:
+    uploads: tuple[_SavedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _SavedCloud:
+    """What is of interest here of the document in which a keeper writes down a cloud."""
+
+    tables: _SavedTables
 
 
 class Emulation:
@@ -115,6 +140,11 @@ class Emulation:
         stop(self.record.name)
         self._hang_up()
 
+    def bury(self) -> None:
+        """Remove what a dead emulation left, but what brings its clouds back at the next start."""
+        _end(self.record.name, keep=True)
+        self._hang_up()
+
     def _hang_up(self) -> None:
         if not self._reports.closed:
             os.close(self._lifeline)
@@ -131,25 +161,32 @@ def start(
 ) -> Emulation:
     """Start an emulation and return when it is ready.
 
+    Where one of the same name and topology name was killed, its clouds come back with it: the same objects and
+    credentials, its servers off, and its address if that is free and no other one is asked for.
+
     Args:
         topology: what to run.
         name: under which it is found; the topology's name by default.
-        listen: loopback address to listen on; port 0 picks a free one.
+        listen: loopback address to listen on; port 0 picks a free one. With port 0 and the default, an emulation
+            that comes back prefers its earlier address.
         images: folder of the image store, by default the user's own.
         progress: told what is going on.
 
     Raises:
         Conflict: one of this name runs, or the address is taken.
-        SonataError: whatever made the start fail; nothing is left of it then.
+        SonataError: whatever made the start fail; nothing is left of it then, but what waited to come back.
     """
     name = checked_name(name or topology.name)
     with _locked(name) as lock, ExitStack() as undo:
-        _clear(name)
+        earlier = _resumable(name, topology)
+        _clear(name, keep=earlier is not None)
         folder = new_folder(name)
-        undo.callback(_remove_all, name)
-        with _listening(*listen) as api, _listening(DEFAULT_HOST, 0) as proxy:
+        undo.callback(_back_out, name, earlier)
+        with _listening_at(_wanted(listen, earlier), progress) as api, _listening_at(_proxies(earlier)) as proxy:
             config = _configure(name, topology, folder, images or data_home() / "images", (lock, api, proxy))
-            emulation = _launch(config, folder, _address(api), _address(proxy), progress)
+            if earlier:
+                config = _resuming(config, earlier)
+            emulation = _launch(config, _address(api), _address(proxy), progress)
         undo.pop_all()
     return emulation
 
@@ -160,22 +197,71 @@ def stop(name: str) -> bool:
     Raises:
         AdapterError: something could not be removed.
     """
+    return _end(name, keep=False)
+
+
+def _end(name: str, *, keep: bool) -> bool:
+    """End an emulation; `keep` leaves what brings its clouds back."""
     if record := load(name):
         end_process(record.process, grace_s=GRACE_S)
-    lock = try_lock(lock_of(name))
+    lock = _lock_after(name, record)
     if lock is None:  # somebody starts it anew: what is there now is theirs
         return record is not None
     try:
-        _remove_all(name)
+        if keep:
+            _clear(name, keep=True)
+        else:
+            _remove_all(name)
     finally:
         os.close(lock)
     return record is not None
 
 
+def _resumable(name: str, topology: Topology) -> EmulationRecord | None:
+    """The record of a dead emulation of this name and topology whose clouds were written down."""
+    record = load(name)
+    if record is None or record.topology.name != topology.name or not saved_of(name).is_dir():
+        return None
+    return record
+
+
+def _resuming(config: KeeperConfig, earlier: EmulationRecord) -> KeeperConfig:
+    """The configuration with the credentials of an earlier life."""
+    return replace(
+        config,
+        resumes=True,
+        token=earlier.token,
+        wan_token=earlier.wan_token,
+        admin_password=earlier.admin_password,
+        proxy_token=earlier.proxy_token,
+    )
+
+
+def _back_out(name: str, earlier: EmulationRecord | None) -> None:
+    """Remove a start that failed; what waited to come back waits on."""
+    if earlier is None:
+        _remove_all(name)
+    else:
+        _clear(name, keep=True)
+        save(earlier)
+
+
+def _lock_after(name: str, record: EmulationRecord | None) -> int | None:
+    """The lock of a name; the last processes of a dead keeper may hold it for a moment longer."""
+    deadline = time.monotonic() + GRACE_S
+    while (lock := try_lock(lock_of(name))) is None:
+        if record is None or load(name) != record or time.monotonic() > deadline:
+            return None
+        time.sleep(0.005)
+    return lock
+
+
 @contextmanager
 def _locked(name: str) -> Iterator[int]:
     """Hold the lock of a name; the keeper inherits it."""
-    lock = try_lock(lock_of(name))
+    record = load(name)
+    is_dead = record is not None and not record.is_running
+    lock = _lock_after(name, record) if is_dead else try_lock(lock_of(name))
     if lock is None:
         record = load(name)
         where = f" as process {record.process.pid} on {record.url}" if record else ", and is being started or stopped"
@@ -189,17 +275,75 @@ def _locked(name: str) -> Iterator[int]:
         os.close(lock)
 
 
-def _clear(name: str) -> None:
-    """Remove whatever is recorded under a name; its lock is held."""
+def _clear(name: str, *, keep: bool = False) -> None:
+    """Remove whatever is recorded under a name, or all but what brings its clouds back; its lock is held."""
     if record := load(name):
         end_process(record.process, grace_s=GRACE_S)
         remove_cgroups(record.cgroups)
-    remove_files(name)
+        if not keep:
+            _remove_uploads(record)
+    if keep:
+        remove_run(name)
+    else:
+        remove_files(name)
+
+
+def _remove_uploads(record: EmulationRecord) -> None:
+    """Remove from the image store what was uploaded to the clouds of an emulation that was killed."""
+    names = [name for document in FileJournal(saved_of(record.name)).load().values() for name in _uploads_in(document)]
+    if not names or not record.images:
+        return
+    store = LocalImages(Path(record.images))
+    for name in names:
+        with suppress(errors.NotFound):
+            store.remove(name)
+
+
+def _uploads_in(document: Any) -> list[str]:
+    """Names of the images that a saved cloud has uploaded; none when the document is no cloud's."""
+    try:
+        return [image.stored for image in from_plain(document, _SavedCloud).tables.uploads if image.stored]
+    except ValueError:
+        return []
 
 
 def _remove_all(name: str) -> None:
     _clear(name)
     remove_lock(name)
+
+
+def _wanted(listen: tuple[str, int], earlier: EmulationRecord | None) -> list[tuple[str, int]]:
+    """Addresses to listen on, the first one that is free; a registered platform goes on when it is the earlier one."""
+    if earlier is None or listen not in ((listen[0], 0), (DEFAULT_HOST, DEFAULT_PORT)):
+        return [listen]
+    return [_parsed(earlier.url.removeprefix("http://")), (listen[0], 0)]
+
+
+def _proxies(earlier: EmulationRecord | None) -> list[tuple[str, int]]:
+    return [*([_parsed(earlier.proxy)] if earlier else []), (DEFAULT_HOST, 0)]
+
+
+def _parsed(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def _listening_at(
+    addresses: Sequence[tuple[str, int]], progress: Progress = lambda message: None
+) -> Iterator[socket.socket]:
+    """A socket that listens on the first of these addresses that is free."""
+    with ExitStack() as held:
+        for address in addresses[:-1]:
+            try:
+                listener = held.enter_context(_listening(*address))
+            except errors.Conflict:
+                progress(f"{address[0]}:{address[1]} is taken, listening on another port")
+                continue
+            break
+        else:
+            listener = held.enter_context(_listening(*addresses[-1]))
+        yield listener
 
 
 @contextmanager
@@ -246,6 +390,8 @@ def _configure(
         topology=topology,
         run=str(folder / "run"),
         images=str(images),
+        saved=str(saved_of(name)),
+        resumes=False,
         cgroups=f"sonata-{name}-{secrets.token_hex(4)}",
         listen=api.fileno(),
         proxy=proxy.fileno(),
@@ -259,7 +405,7 @@ def _configure(
     )
 
 
-def _launch(config: KeeperConfig, folder: Path, api: str, proxy: str, progress: Progress) -> Emulation:
+def _launch(config: KeeperConfig, api: str, proxy: str, progress: Progress) -> Emulation:
     """Start the keeper and follow its reports until it is ready."""
     report_read, report_write = os.pipe()
     lifeline_read, lifeline_write = os.pipe()
@@ -319,6 +465,7 @@ def _recorded(config: KeeperConfig, api: str, proxy: str, process: ProcessId) ->
         cgroups=config.cgroups,
         created_at=time.time(),
         topology=config.topology,
+        images=config.images,
     )
 
 
@@ -352,7 +499,7 @@ def _next_report(reports: IO[bytes], name: str) -> Mapping[str, Any]:
 
 def _as_error(error: Mapping[str, str]) -> errors.SonataError:
     """The keeper's own error, as an exception of the same class."""
-    return errors_by_code().get(error["code"], errors.AdapterError)(error["message"], hint=error["hint"])
+    return errors.error_class(error["code"])(error["message"], hint=error["hint"])
 
 
 def _died(name: str) -> errors.AdapterError:

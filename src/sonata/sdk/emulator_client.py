@@ -117,14 +117,8 @@ def _as_error(response: httpx.Response) -> errors.SonataError:
     """The problem document of an answer, as an exception of the class that the emulator raised."""
     try:
         problem = response.json()
-        kind = errors_by_code()[problem["code"]]
+        kind = errors.error_class(problem["code"])
     except (ValueError, KeyError):
         call = f"{response.request.method} {response.request.url.path}"
         return errors.PermanentError(f"the emulator answered {response.status_code}", call=call, answer=response.text)
     return kind(problem["detail"], hint=problem["hint"])
-
-
-def errors_by_code() -> Mapping[str, type[errors.SonataError]]:
-    """Classes of errors by their stable code."""
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.SonataError)]
-    return {kind.code: kind for kind in kinds}

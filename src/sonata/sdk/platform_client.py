@@ -22,7 +22,6 @@ from urllib.parse import quote
 import httpx
 
 from sonata import errors
-from sonata.engine.failure import error_class
 from sonata.sdk import platform_records
 from sonata.sdk.emulation_records import EmulationRecord
 
@@ -193,7 +192,7 @@ def _as_error(response: httpx.Response) -> errors.SonataError:
     call = f"{response.request.method} {response.request.url.path}"
     try:
         problem = response.json()
-        kind, detail, hint = error_class(problem["code"]), problem["detail"], problem["hint"]
+        kind, detail, hint = errors.error_class(problem["code"]), problem["detail"], problem["hint"]
     except (ValueError, KeyError, TypeError):
         return errors.PermanentError(f"the platform answered {response.status_code}", call=call, answer=response.text)
     if issubclass(kind, errors.InvalidInput):

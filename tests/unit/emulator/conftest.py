@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.fabric import FakeFabric, FakeUnderlay
 from tests.fakes.images import FakeImageStore, image
+from tests.fakes.journal import FakeJournal
 from tests.fakes.runtime import FakeRuntime
 
 from sonata.emulator.data_plane import DataPlane
@@ -57,10 +58,12 @@ class World:
         self.runtime = FakeRuntime()
         self.images = FakeImageStore(image("web", argv=("/bin/web",), ready_tcp_port=80))
         self.folder = folder
+        self.journal = FakeJournal()
 
     def emulation(self, topology: Topology) -> Emulation:
         """A fresh emulation over this world."""
-        return Emulation(topology, DataPlane(self.fabric), self.runtime, self.images, self.folder)  # type: ignore[arg-type]
+        plane = DataPlane(self.fabric)  # type: ignore[arg-type]
+        return Emulation(topology, plane, self.runtime, self.images, self.folder, self.journal)
 
 
 TRIANGLE = Topology(

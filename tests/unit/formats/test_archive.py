@@ -105,9 +105,8 @@ def test_damage_and_encryption():
 
 @pytest.mark.parametrize(
     "data",
-    # named: the archive tells the time at which it was made, and parallel workers must agree on what the tests are
     [b"", b"PK", b"\x1f\x8b\x08tar", b"not a zip" * 100, make(("a", b"b"))[:-5]],
-    ids=["empty", "magic", "gzip", "text", "cut"],
+    ids=["empty", "short", "gzip", "text", "cut off"],  # archives carry today's date, and so would their ids
 )
 def test_no_zip_at_all(data):
     assert refused(data)[0][0] == "PKG-0001"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from itertools import chain
 
+import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import NetlinkError, Request
-from sonata.adapters.fabric_linux import requests
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.tap import open_tap
 from sonata.adapters.fabric_linux.wire_client import WireClient, WireLink, WireStatistics

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network
 
+import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
-from sonata.adapters.fabric_linux import requests
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.world import Machine, Port, World

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
 
+import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib import namespaces
 from sonata._lib.netlink import NetlinkError, NetlinkSocket, Request
-from sonata.adapters.fabric_linux import requests
 from sonata.errors import PermanentError, QuotaExceeded, Unsupported
 
 _IPV6_OFF = ("net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 
-from sonata.adapters.fabric_linux import requests
+import sonata.adapters.fabric_linux.requests as requests
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
 from sonata.adapters.fabric_linux.nftables import Nftables

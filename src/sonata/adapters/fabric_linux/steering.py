@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from sonata.adapters.fabric_linux import chain_rules
+import sonata.adapters.fabric_linux.chain_rules as chain_rules
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import InvalidInput, NotFound

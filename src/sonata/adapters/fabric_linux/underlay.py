@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import chain
 
+import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
-from sonata.adapters.fabric_linux import requests
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, Link, Pop, World

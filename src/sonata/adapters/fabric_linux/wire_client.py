@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sonata.adapters.fabric_linux import wire
+import sonata.adapters.fabric_linux.wire as wire
 from sonata.errors import PermanentError
 from sonata.model.topology import Impairment
 

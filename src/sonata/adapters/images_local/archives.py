@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from sonata.adapters.images_local import layers
+import sonata.adapters.images_local.layers as layers
 from sonata.errors import InvalidInput, NotFound
 from sonata.ports.images import Progress
 

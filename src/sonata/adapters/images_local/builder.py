@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sonata.adapters.images_local import namespaces
+import sonata.adapters.images_local.namespaces as namespaces
 from sonata.formats.recipe import Recipe, RecipeFile
 from sonata.ports.images import Progress
 

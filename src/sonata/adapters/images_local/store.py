@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+import sonata.adapters.images_local.archives as archives
+import sonata.adapters.images_local.namespaces as namespaces
 from sonata._lib.paths import write_private
-from sonata.adapters.images_local import archives, namespaces
 from sonata.adapters.images_local.builder import Builder
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.formats.recipe import Recipe, read_recipe

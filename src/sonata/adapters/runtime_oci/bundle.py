@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sonata.adapters.runtime_oci import host_root, seccomp
+import sonata.adapters.runtime_oci.host_root as host_root
+import sonata.adapters.runtime_oci.seccomp as seccomp
 from sonata.adapters.runtime_oci.mounts import is_mapped
 from sonata.ports.runtime import Bind, Limits, MachineSpec
 

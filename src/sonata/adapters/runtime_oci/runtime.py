@@ -20,7 +20,9 @@ from pathlib import Path
 
 import msgspec
 
-from sonata.adapters.runtime_oci import cgroups, host_root, processes
+import sonata.adapters.runtime_oci.cgroups as cgroups
+import sonata.adapters.runtime_oci.host_root as host_root
+import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import Confinement, config, process
 from sonata.adapters.runtime_oci.engine import Engine, find_engine
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped, mount_overlay, unmount

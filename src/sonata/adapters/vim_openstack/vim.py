@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sonata.adapters.vim_openstack import servers
+import sonata.adapters.vim_openstack.servers as servers
 from sonata.adapters.vim_openstack.calls import Calls, Login
 from sonata.adapters.vim_openstack.chains import ensure_chain
 from sonata.adapters.vim_openstack.networks import ensure_network, ensure_port, ensure_router

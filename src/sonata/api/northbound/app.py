@@ -7,8 +7,11 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
+import sonata.api.northbound.catalogue_routes as catalogue_routes
+import sonata.api.northbound.errors as errors
+import sonata.api.northbound.lifecycle_routes as lifecycle_routes
+import sonata.api.northbound.site_routes as site_routes
 from sonata import __version__
-from sonata.api.northbound import catalogue_routes, errors, lifecycle_routes, site_routes
 from sonata.api.northbound.access import PlatformOf, require_token
 from sonata.mano.platform import Platform
 

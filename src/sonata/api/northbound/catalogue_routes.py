@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Response, UploadFile
 
-from sonata.api.northbound import views
+import sonata.api.northbound.views as views
 from sonata.api.northbound.access import PlatformOf
 from sonata.api.northbound.paging import PageOf
 from sonata.errors import InvalidInput

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from sonata.api.northbound import views
+import sonata.api.northbound.views as views
 from sonata.api.northbound.access import PlatformOf
 from sonata.api.northbound.paging import PageOf
 from sonata.errors import InvalidInput, NotFound, Unsupported

@@ -9,7 +9,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sonata.api.openstack import compute_flavors, compute_server_parts, compute_servers
+import sonata.api.openstack.compute_flavors as compute_flavors
+import sonata.api.openstack.compute_server_parts as compute_server_parts
+import sonata.api.openstack.compute_servers as compute_servers
 from sonata.api.openstack.call import NEWEST, OLDEST, Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.network_resources import ZONE

@@ -54,6 +54,11 @@ class Addresses:
         """Whether any address of the subnet is taken."""
         return bool(self._used.get(subnet_id))
 
+    def mark(self, fixed_ips: tuple[FixedIp, ...]) -> None:
+        """Note that addresses of saved ports are taken."""
+        for fixed in fixed_ips:
+            self._used.setdefault(fixed.subnet_id, set()).add(fixed.address)
+
     def forget(self, subnet_id: str) -> None:
         """Drop a subnet."""
         self._used.pop(subnet_id, None)

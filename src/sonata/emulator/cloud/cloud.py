@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -16,12 +17,14 @@ from sonata.emulator.cloud.images import Images
 from sonata.emulator.cloud.networks import Networks
 from sonata.emulator.cloud.nics import Nics, NicWish
 from sonata.emulator.cloud.ports import Ports
+from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.routers import FloatingIps, Routers
 from sonata.emulator.cloud.security import SecurityGroups
 from sonata.emulator.cloud.servers import BootRequest, Servers
 from sonata.emulator.cloud.sfc import Chaining
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.steering import Steering
+from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.wiring import Wiring
 from sonata.emulator.data_plane import DataPlane
 from sonata.errors import Conflict, PermanentError
@@ -29,6 +32,8 @@ from sonata.model.topology import Pop, ServerSeed
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.runtime import Runtime
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_NETWORK = "default"
 DEFAULT_CIDR = IPv4Network("10.0.0.0/24")
@@ -46,6 +51,7 @@ class Cloud:
         external_gateway: the PoP's router there.
         folder: private folder for consoles and uploads; exists.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
+        saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
     """
 
     def __init__(
@@ -58,26 +64,43 @@ class Cloud:
         external_gateway: IPv4Address,
         folder: Path,
         on_stations_changed: StationsChanged,
+        saved: Tables | None = None,
     ) -> None:
         self.pop = pop
-        self.site = Site(pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed)
-        self.tables = self.site.tables
+        self.tables = Tables() if saved is None else saved
+        if saved is not None:
+            lose_power(saved)
+            if renumber(saved, external, external_gateway):
+                logger.warning("the external network of PoP %s is %s now; its floating IPs moved", pop.name, external)
+        self.site = Site(
+            pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables
+        )
         addresses = Addresses()
         self.identity = Identity(self.tables)
         self.flavors = Flavors(self.tables)
+        if saved is None:
+            self.flavors.add_defaults()
         self.security_groups = SecurityGroups(self.tables)
         self.security_groups.default(self.identity.admin_project.id)
         self.networks = Networks(self.site, addresses)
         self.ports = Ports(self.site, addresses)
         self.routers = Routers(self.site, self.ports)
         self.floating_ips = FloatingIps(self.site, self.ports, self.routers)
-        steering = Steering(self.site)
-        self.chaining = Chaining(self.site, steering)
+        self._steering = Steering(self.site)
+        self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
-        self.wiring = Wiring(self.site, self.ports, steering)
+        self.wiring = Wiring(self.site, self.ports, self._steering)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
         self._default: asyncio.Task[Network] | None = None
+
+    async def restore(self) -> None:
+        """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
+        self.images.restore()
+        await self.networks.restore()
+        for router in self.tables.routers:
+            await self.routers.apply(router)
+        await self._steering.restore()
 
     @property
     def usage(self) -> Usage:
@@ -99,12 +122,28 @@ class Cloud:
         return self.tables.servers.find(name_or_id)
 
     async def boot_seed(self, seed: ServerSeed) -> Server:
-        """Boot a server of the topology on the network `default`; it is ACTIVE at return.
+        """Boot a server of the topology on the network `default`, or start the saved one; it is ACTIVE at return.
 
         Raises:
             NoSuch: image or flavor do not exist.
             PermanentError: it did not come up.
         """
+        known = self._start_saved(seed.name)
+        server = await self.servers.settled(known.id if known else await self._create_seed(seed))
+        if server is None or server.status != ServerStatus.ACTIVE:
+            why = server.fault.message if server and server.fault else "it was deleted or ended"
+            raise PermanentError(f"server `{seed.name}` of PoP `{self.pop.name}` did not come up: {why}")
+        return server
+
+    def _start_saved(self, name: str) -> Server | None:
+        """The saved server of this name, being started; None when there is none."""
+        own = (name, self.identity.admin_project.id)
+        known = next((server for server in self.tables.servers if (server.name, server.project_id) == own), None)
+        if known:
+            self.servers.reboot(known.id)
+        return known
+
+    async def _create_seed(self, seed: ServerSeed) -> str:
         network = await self._default_network()
         request = BootRequest(
             name=seed.name,
@@ -115,11 +154,7 @@ class Cloud:
             nics=[NicWish(network_id=network.id)],
             argv=seed.command or None,
         )
-        server = await self.servers.settled(self.servers.create(request).id)
-        if server is None or server.status != ServerStatus.ACTIVE:
-            why = server.fault.message if server and server.fault else "it was deleted or ended"
-            raise PermanentError(f"server `{seed.name}` of PoP `{self.pop.name}` did not come up: {why}")
-        return server
+        return self.servers.create(request).id
 
     async def exec(self, server: Server, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run a command in a server; returns exit status, stdout and stderr.
@@ -135,13 +170,14 @@ class Cloud:
         """Counters of a server's interfaces by their name in it, `eth0`, ..."""
         return await self.wiring.counters(server)
 
-    async def close(self) -> None:
-        """End background work and remove uploads; machines and ports go with runtime and data plane."""
+    async def close(self, *, keep: bool = False) -> None:
+        """End background work and, unless `keep`, remove uploads; machines and ports go with runtime and data plane."""
         if self._default:
             self._default.cancel()
             await asyncio.wait([self._default])
         await self.servers.close()
-        await self.images.close()
+        if not keep:
+            await self.images.discard()
 
     async def _default_network(self) -> Network:
         """The network `default` with its router, made at first use."""
@@ -151,6 +187,9 @@ class Cloud:
 
     async def _make_default_network(self) -> Network:
         project = self.identity.admin_project.id
+        for saved in self.tables.networks:
+            if (saved.name, saved.project_id) == (DEFAULT_NETWORK, project):
+                return saved
         network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project))
         subnet = Subnet(name=DEFAULT_NETWORK, project_id=project, network_id=network.id, cidr=DEFAULT_CIDR)
         subnet = await self.networks.create_subnet(subnet, default_gateway=True)

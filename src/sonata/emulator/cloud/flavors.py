@@ -25,6 +25,9 @@ class Flavors:
 
     def __init__(self, tables: Tables) -> None:
         self._flavors = tables.flavors
+
+    def add_defaults(self) -> None:
+        """Add the flavors that a new cloud has."""
         for number, (name, vcpus, ram_mib, disk_gib) in enumerate(DEFAULTS, start=1):
             self._flavors.add(Flavor(id=str(number), name=name, vcpus=vcpus, ram_mib=ram_mib, disk_gib=disk_gib))
 

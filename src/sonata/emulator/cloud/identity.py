@@ -16,9 +16,16 @@ class Identity:
     """Projects and users; at first there is `admin` in project `admin`, and project `service`."""
 
     def __init__(self, tables: Tables) -> None:
-        self.admin_project = tables.projects.add(Project(id=_hex_id(), name=ADMIN, description="Bootstrap project"))
-        tables.projects.add(Project(id=_hex_id(), name="service", description="Services of this cloud"))
-        self.admin = tables.users.add(User(id=_hex_id(), name=ADMIN, project_id=self.admin_project.id))
+        if not len(tables.users):
+            _bootstrap(tables)
+        self.admin_project = tables.projects.find(ADMIN)
+        self.admin = tables.users.find(ADMIN)
+
+
+def _bootstrap(tables: Tables) -> None:
+    project = tables.projects.add(Project(id=_hex_id(), name=ADMIN, description="Bootstrap project"))
+    tables.projects.add(Project(id=_hex_id(), name="service", description="Services of this cloud"))
+    tables.users.add(User(id=_hex_id(), name=ADMIN, project_id=project.id))
 
 
 def _hex_id() -> str:

@@ -109,7 +109,15 @@ class Images:
         self._uploads.remove(image_id)
         await self._forget(image)
 
-    async def close(self) -> None:
+    def restore(self) -> None:
+        """Let saved uploads whose data is not in the store any more wait for it again."""
+        there = {image.name for image in self._site.images.list()}
+        for image in self._uploads:
+            if image.stored and image.stored not in there:
+                logger.warning("image %s has lost its data and waits for an upload", image.id)
+                self._uploads.change(image.id, status="queued", stored="", digest="", size_bytes=None)
+
+    async def discard(self) -> None:
         """Remove the uploads from the store."""
         for image in self._uploads:
             await self._forget(image)

@@ -22,7 +22,15 @@ class Networks:
         self._site = site
         self._tables = site.tables
         self._addresses = addresses
-        self.external = self._add_external()
+        self.external = next((network for network in self._tables.networks if network.external), None) or (
+            self._add_external()
+        )
+
+    async def restore(self) -> None:
+        """Bring saved networks to the data plane."""
+        inner = (network for network in self._tables.networks if not network.external)
+        specs = [NetworkSpec(network.fabric_id, self._site.pop.name, network.mtu) for network in inner]
+        await self._site.plane.run(lambda fabric: fabric.networks.add_networks(specs))
 
     def _add_external(self) -> Network:
         """The external network, which stands in the data plane from the start."""

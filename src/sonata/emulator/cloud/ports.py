@@ -30,6 +30,8 @@ class Ports:
         self._site = site
         self._tables = site.tables
         self._addresses = addresses
+        for port in self._tables.ports:
+            addresses.mark(port.fixed_ips)
 
     def create(self, port: Port, wishes: Sequence[AddressWish] | None = None) -> Port:
         """Create a port; without wishes it gets an address of the network's first subnet with room.

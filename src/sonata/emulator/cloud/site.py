@@ -28,6 +28,7 @@ class Site:
         external_gateway: the PoP's router there.
         folder: where consoles and uploads are kept while the cloud lives.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
+        tables: its state; empty for a new site.
     """
 
     pop: Pop

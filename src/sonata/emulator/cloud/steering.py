@@ -31,6 +31,10 @@ class Steering:
         changed = set(port_ids)
         await self.follow(chain for chain in self._tables.port_chains if changed & self._ports_of(chain))
 
+    async def restore(self) -> None:
+        """Steer the saved chains whose functions all run, or are elsewhere."""
+        await self.follow(self._tables.port_chains)
+
     async def _steer(self, chain_id: str) -> None:
         chain = self._tables.port_chains.peek(chain_id)
         wanted = self._spec(chain) if chain else None

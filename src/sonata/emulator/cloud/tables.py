@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 from sonata.emulator.cloud.causes import NoSuch
@@ -32,10 +32,11 @@ E = TypeVar("E", bound=Entity)
 
 
 class Table(Generic[E]):
-    """Entities of one kind by id, in the order of their creation."""
+    """Entities of one kind by id, in the order of their creation; `on_change` is called after each change."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.on_change: Callable[[], None] = _nobody_watches
         self._rows: dict[str, E] = {}
 
     def __iter__(self) -> Iterator[E]:
@@ -87,21 +88,29 @@ class Table(Generic[E]):
         if entity.id in self._rows:
             raise Conflict(f"{self.kind} {entity.id} exists already.")
         self._rows[entity.id] = entity
+        self.on_change()
         return entity
 
     def change(self, entity_id: str, **changes: Any) -> E:
         """Replace attributes of an entity; its revision and time of change move on."""
         row = self.get(entity_id)
         self._rows[entity_id] = replace(row, revision=row.revision + 1, updated_at=time.time(), **changes)
+        self.on_change()
         return self._rows[entity_id]
 
     def restore(self, entity: E) -> None:
         """Put an earlier state of an entity back."""
         self._rows[entity.id] = entity
+        self.on_change()
 
     def remove(self, entity_id: str) -> None:
         """Forget an entity; idempotent."""
         self._rows.pop(entity_id, None)
+        self.on_change()
+
+
+def _nobody_watches() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +132,12 @@ class Tables:
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
+
+    def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
+        """All tables with their names."""
+        return ((one.name, getattr(self, one.name)) for one in fields(self))
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call this after each change from now on."""
+        for _name, table in self:
+            table.on_change = on_change

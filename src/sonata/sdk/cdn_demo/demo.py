@@ -13,10 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import sonata.sdk.cdn_demo.probe as probe
 from sonata.errors import InvalidInput, PermanentError
 from sonata.formats.topology import read_topology
 from sonata.sdk import emulations, platforms
-from sonata.sdk.cdn_demo import probe
 from sonata.sdk.cdn_demo.report import DemoReport, Fetch, PlacementReport, VnfTraffic
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.packages import build_package, validate_package

@@ -1,0 +1,84 @@
+"""The tables of a cloud as plain JSON values, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_type_hints
+
+from sonata._lib.plain import from_plain, to_plain
+from sonata.emulator.cloud.causes import NoSuch
+from sonata.emulator.cloud.entities import Entity
+from sonata.emulator.cloud.identity import ADMIN
+from sonata.emulator.cloud.tables import Table, Tables
+from sonata.errors import Conflict
+
+VERSION = 1
+
+Rows = Mapping[str, tuple[Entity, ...]]
+
+_KINDS: Mapping[str, type[Entity]] = {name: get_args(hint)[0] for name, hint in get_type_hints(Tables).items()}
+
+
+def rows_of(tables: Tables) -> Rows:
+    """What the tables hold at this moment; cheap, since entities never change in place."""
+    return {name: tuple(table) for name, table in tables}
+
+
+def to_document(rows: Rows) -> dict[str, Any]:
+    """The document that `from_document` reads."""
+    return {"version": VERSION, "tables": to_plain(rows)}
+
+
+def from_document(document: Any) -> Tables:
+    """The tables of a document.
+
+    Raises:
+        ValueError: it is of another version, is not of the right form, or an object in it needs one that is not there.
+    """
+    if not isinstance(document, dict) or document.get("version") != VERSION:
+        raise ValueError(f"not a document of version {VERSION}")
+    saved = document.get("tables")
+    if not isinstance(saved, dict) or saved.keys() != _KINDS.keys():
+        raise ValueError(f"the tables are not {', '.join(_KINDS)}")
+    tables = Tables()
+    for name, table in tables:
+        _fill(table, saved[name], _KINDS[name])
+    try:
+        _check(tables)
+    except (NoSuch, Conflict) as error:
+        raise ValueError(f"a reference leads nowhere: {error.message}") from error
+    return tables
+
+
+def _fill(table: Table[Any], plain: Any, kind: type[Entity]) -> None:
+    if not isinstance(plain, list):
+        raise ValueError(f"the table of {table.kind} is no list")
+    for row in (from_plain(one, kind) for one in plain):
+        if row.id in table:
+            raise ValueError(f"{table.kind} {row.id} is there twice")
+        table.add(row)
+
+
+def _check(tables: Tables) -> None:
+    """Refuse references that the data plane could not follow."""
+    tables.projects.find(ADMIN)
+    tables.users.find(ADMIN)
+    _require(tables.networks, (subnet.network_id for subnet in tables.subnets))
+    _require(tables.networks, (port.network_id for port in tables.ports))
+    _require(tables.subnets, (fixed.subnet_id for port in tables.ports for fixed in port.fixed_ips))
+    for router in tables.routers:
+        legs = (*router.interfaces, *((router.gateway.port_id,) if router.gateway else ()))
+        _require(tables.ports, legs)
+        if any(not tables.ports.get(port_id).fixed_ips for port_id in legs):
+            raise ValueError(f"router {router.id} has a leg without an address")
+    _require(tables.ports, (floating.gateway_port_id for floating in tables.floating_ips))
+    _require(tables.routers, (floating.router_id for floating in tables.floating_ips if floating.router_id))
+    _require(tables.port_pairs, (pair for group in tables.port_pair_groups for pair in group.port_pairs))
+    _require(tables.port_pair_groups, (group for chain in tables.port_chains for group in chain.groups))
+    _require(tables.flow_classifiers, (one for chain in tables.port_chains for one in chain.classifiers))
+    _require(tables.ports, (nic.port_id for server in tables.servers for nic in server.nics))
+
+
+def _require(table: Table[Any], wanted: Iterable[str]) -> None:
+    for entity_id in wanted:
+        table.get(entity_id)
