@@ -38,7 +38,7 @@ class FakeImageStore:
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
         if not archive.read_bytes().startswith(b"OCI"):
-            raise InvalidInput("no OCI layout and no `docker save` archive")
+            raise InvalidInput(f"`{archive}` is no image archive: no OCI layout and no `docker save` archive")
         self.images[name] = image(name, argv=("/bin/app",))
         return self.images[name]
 

@@ -96,7 +96,9 @@ def logs(data: Data = None) -> None:
     """Print the log of the platform, also of one that has ended."""
     path = folder_of(data) / LOG_FILE
     if not path.exists():
-        raise NotFound(f"no platform ever ran on data folder `{folder_of(data)}`")
+        raise NotFound(
+            f"no platform ever ran on data folder `{folder_of(data)}`", hint="name the right folder with `--data`"
+        )
     output.text(path.read_text(errors="replace"))
 
 

@@ -135,7 +135,10 @@ def read_project(folder: Path) -> Project:
         InvalidInput: `project.yml` is wrong.
     """
     if not (folder / PROJECT_FILE).is_file():
-        raise NotFound(f"`{folder}` is no project: it has no `{PROJECT_FILE}`")
+        raise NotFound(
+            f"`{folder}` is no project: it has no `{PROJECT_FILE}`",
+            hint="name a folder that has one, as `examples/cdn`",
+        )
     source = read_yaml(folder / PROJECT_FILE)
     document, findings = read_model(source, ProjectDocument, "PROJ")
     raise_errors(f"project `{folder}`", findings)

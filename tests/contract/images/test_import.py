@@ -230,8 +230,10 @@ def test_wrong_content_of_a_docker_archive_is_found(store: LocalImages, tmp_path
 @pytest.mark.parametrize("content", [b"", b"no archive", layer(member("readme", b"hello"))])
 def test_what_is_no_archive_is_told(store: LocalImages, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(InvalidInput, match="no image archive"):
+    with pytest.raises(InvalidInput, match="no image archive") as told:
         store.import_archive(tmp_path / "file", "web", quiet)
+    assert "\n" not in told.value.message
+    assert "docker save" in told.value.hint
     with pytest.raises(NotFound):
         store.import_archive(tmp_path / "missing", "web", quiet)
 

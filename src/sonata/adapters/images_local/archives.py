@@ -67,6 +67,9 @@ class Archive:
                 raise InvalidInput(f"layer `{name}` is damaged: its content is {found}, the image says {diff_id}")
 
 
+_HOW = "make one with `skopeo copy docker://NAME oci:FOLDER` or `docker save -o FILE NAME`"
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Archive]:
     """Open an archive and read what it contains.
@@ -81,7 +84,8 @@ def opened(path: Path) -> Iterator[Archive]:
         with _source_of(path) as source:
             yield _read(source, path)
     except (tarfile.TarError, EOFError) as error:
-        raise InvalidInput(f"`{path}` is no image archive: {error}") from error
+        # tarfile tells one line per compression that it tried; the first says it all.
+        raise InvalidInput(f"`{path}` is no image archive: {str(error).partition(':')[0]}", hint=_HOW) from error
 
 
 @contextlib.contextmanager
@@ -153,7 +157,7 @@ def _read(source: _Source, path: Path) -> Archive:
         return _read_docker(source, path)
     raise InvalidInput(
         f"`{path}` is no image archive: it has neither `index.json` and `oci-layout` nor `manifest.json`",
-        hint="make one with `skopeo copy docker://NAME oci:FOLDER` or `docker save -o FILE NAME`",
+        hint=_HOW,
     )
 
 

@@ -132,10 +132,9 @@ class Images:
 
         try:
             return await asyncio.to_thread(run)
-        except InvalidInput:
-            raise
         except SonataError as error:
-            raise InvalidInput(f"image {image_id} cannot be imported: {error.message}", hint=error.hint) from error
+            told = error.message.replace(str(archive), "the uploaded data")
+            raise InvalidInput(f"image {image_id} cannot be imported: {told}", hint=error.hint) from error
 
     def _own(self, image_id: str) -> GlanceImage:
         if found := self._uploads.peek(image_id):
