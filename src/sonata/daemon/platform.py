@@ -141,7 +141,7 @@ async def _running(data: Path) -> AsyncIterator[Platform]:
         stack.push_async_callback(workflows.close)
         await workflows.launch()
         await platform.lifecycle.reconcile()
-        await platform.sites.warm_up()
+        await platform.warm_up()
         yield platform
 
 

@@ -125,7 +125,13 @@ class Calls:
                     api_timeout=TIMEOUT_S,
                     app_name="sonata",
                 )
+                # The token is the only credential: without this, each request looks for a .netrc.
+                self._connection.session.session.auth = _as_it_is
             return self._connection
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
 
 
 def _has_next(page: Mapping[str, Any], key: str) -> bool:
