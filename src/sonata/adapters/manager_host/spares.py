@@ -20,7 +20,7 @@ from sonata.ports.managers import ManagerLaunch
 from sonata.ports.runtime import MachineExit
 
 logger = logging.getLogger(__name__)
-REFILL_S = 3.0
+REFILL_S = 1.5
 """A service that is being deployed needs the processor more than the next one."""
 _TEMPLATE = ManagerLaunch("spare", "")
 
