@@ -20,6 +20,9 @@ class FakeHost:
         self.start_error: Exception | None = None
         self.asked: list[tuple[str, str]] = []
 
+    async def warm_up(self) -> None:
+        return None
+
     async def launch(self, launch: ManagerLaunch) -> None:
         if self.start_error is not None:
             raise self.start_error

@@ -49,6 +49,9 @@ class PlainProcesses:
             process.kill()
             await process.wait()
 
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._running.values()]
+
     async def close(self) -> None:
         for name in tuple(self._running):
             await self.stop(name)

@@ -25,6 +25,7 @@ class FakeRuntime:
 
     def __init__(self) -> None:
         self.running: dict[str, _Running] = {}
+        self.graces: list[float] = []
         self.started: list[MachineSpec] = []
         self.listening: set[str] = set()
         self.listen_at_once = True
@@ -46,6 +47,7 @@ class FakeRuntime:
         return 1000 + len(self.started)
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
+        self.graces.append(grace_s)
         self.running.pop(machine_id, None)
 
     async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:

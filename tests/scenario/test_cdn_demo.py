@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ def kept_demo(home: Path) -> Iterator[Stage]:
     finally:
         sonata("down", "--data", str(data))
         sonata("emu", "down", "--name", kept["emulation"])
+        shutil.rmtree(data)
 
 
 def counted(stage: Stage) -> dict[str, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import ipaddress
 import json
@@ -110,6 +111,8 @@ async def run_platform(config: PlatformConfig) -> None:
         serving.add_done_callback(lambda _: end.set())
         stack.callback(platform_records.remove, data)
         _record(data, listener, token)
+        # What has been made until now stays, so collections of garbage need not look at it again and again.
+        gc.freeze()
         _report(config, ready=True)  # the socket listens already
         await end.wait()
         server.should_exit = True
@@ -141,7 +144,7 @@ async def _running(data: Path) -> AsyncIterator[Platform]:
         stack.push_async_callback(workflows.close)
         await workflows.launch()
         await platform.lifecycle.reconcile()
-        await platform.sites.warm_up()
+        await platform.warm_up()
         yield platform
 
 

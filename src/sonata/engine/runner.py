@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from sonata._lib.plain import from_plain, to_plain
@@ -253,6 +254,12 @@ def changes(before: S, after: S) -> dict[str, Any]:
 
 def apply(state: S, plain: dict[str, Any]) -> S:
     """A state with journalled changes."""
-    hints = get_type_hints(type(state))
+    hints = _hints(type(state))  # type: ignore[arg-type]  # classes are hashable
     values = {name: from_plain(value, hints[name]) for name, value in plain.items()}
     return replace(state, **values)  # type: ignore[type-var]  # states are dataclasses
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of a state's fields; resolving them takes milliseconds."""
+    return get_type_hints(kind)

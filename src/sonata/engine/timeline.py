@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from sonata.model.records import LcmOperationOccurrence, OperationState, StepRecord
 from sonata.ports.store import Store
 
+_Change = LcmOperationOccurrence | StepRecord
 _RECHECK_S = 10.0
 
 
 class Timeline:
-    """Writes operations and steps; wakes watchers after each write."""
+    """Writes operations and steps, and hands each of them to who watches."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._watchers: dict[str, set[asyncio.Queue[_Change]]] = {}
 
     async def put_step(self, step: StepRecord) -> None:
         """Keep one attempt of a step."""
         await self._store.put_step(step)
-        self._wake(step.operation_id)
+        self._tell(step.operation_id, step)
 
     async def put_operation(self, operation: LcmOperationOccurrence) -> None:
         """Keep an operation."""
         await self._store.put_operation(operation)
-        self._wake(operation.id)
+        self._tell(operation.id, operation)
 
     async def set_state(self, operation_id: str, state: OperationState, error: str = "", hint: str = "") -> None:
         """Move an operation to a state; error and hint of an earlier move stay unless new ones are given."""
@@ -52,29 +52,49 @@ class Timeline:
         Raises:
             NotFound: no such operation.
         """
-        seen: set[LcmOperationOccurrence | tuple[object, ...]] = set()
-        while True:
-            changed = self._changed[operation_id]
-            operation = await self._store.get_operation(operation_id)
-            for step in await self._store.list_steps(operation_id):
-                if (key := (step.step, step.attempt, step.state, step.started_at)) not in seen:
+        news: asyncio.Queue[_Change] = asyncio.Queue()
+        self._watchers.setdefault(operation_id, set()).add(news)
+        seen: set[tuple[object, ...]] = set()
+        try:
+            pending = await self._so_far(operation_id)
+            while True:
+                for change in pending:
+                    if (key := _key(change)) in seen:
+                        continue
                     seen.add(key)
-                    yield step
-            if (moved := (operation.state, operation.updated_at)) not in seen:
-                seen.add(moved)
-                yield operation
-            if operation.state.is_final:
-                return
-            await _wait(changed)
+                    yield change
+                    if isinstance(change, LcmOperationOccurrence) and change.state.is_final:
+                        return
+                pending = await _next(news) or await self._so_far(operation_id)
+        finally:
+            self._forget(operation_id, news)
 
-    def _wake(self, operation_id: str) -> None:
-        if (event := self._changed.pop(operation_id, None)) is not None:
-            event.set()
+    async def _so_far(self, operation_id: str) -> list[_Change]:
+        """All that is known; the operation, read first, comes last, so that its end ends the tale of its steps."""
+        operation = await self._store.get_operation(operation_id)
+        return [*await self._store.list_steps(operation_id), operation]
+
+    def _tell(self, operation_id: str, change: _Change) -> None:
+        for watcher in self._watchers.get(operation_id, ()):
+            watcher.put_nowait(change)
+
+    def _forget(self, operation_id: str, watcher: asyncio.Queue[_Change]) -> None:
+        watchers = self._watchers[operation_id]
+        watchers.discard(watcher)
+        if not watchers:
+            del self._watchers[operation_id]
 
 
-async def _wait(changed: asyncio.Event) -> None:
+def _key(change: _Change) -> tuple[object, ...]:
+    if isinstance(change, StepRecord):
+        return change.step, change.attempt, change.state, change.started_at
+    return change.state, change.updated_at
+
+
+async def _next(news: asyncio.Queue[_Change]) -> list[_Change]:
+    """The next change; none when nothing was told for a while."""
     try:
         async with asyncio.timeout(_RECHECK_S):
-            await changed.wait()
+            return [await news.get()]
     except TimeoutError:
-        return
+        return []

@@ -1,5 +1,8 @@
 """Runs an author's file as a manager: `python -m sonata.managers.runner PATH`.
 
+With `PIPE FOLDER` instead, the file's path in the folder is read from the named pipe, however late it comes: so this
+program can be started before it is known whose manager it will be.
+
 Connects to the bus socket named by `SONATA_BUS` (`ws+unix:/run/sonata/bus.sock`), registers, and answers events until
 the platform hangs up. It holds no credential: the socket is its identity. Author code that raises fails the event
 with the end of its traceback, and the manager lives on.
@@ -12,7 +15,7 @@ import os
 import resource
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
@@ -35,6 +38,22 @@ def socket_path(url: str) -> str:
     if not url.startswith(SCHEME + "/"):
         raise InvalidInput(f"SONATA_BUS must look like `{SCHEME}/path/to/socket`, not `{url}`")
     return url.removeprefix(SCHEME)
+
+
+def entry_path(arguments: Sequence[str]) -> Path:
+    """The author's file: given, or told by a pipe that is waited for.
+
+    Raises:
+        ManagerError: the platform closed the pipe.
+    """
+    if len(arguments) == 1:
+        return Path(arguments[0])
+    pipe, folder = map(Path, arguments)
+    with pipe.open() as lines:
+        told = lines.readline().strip()
+    if not told:
+        raise ManagerError("the platform needs no manager")
+    return folder / told
 
 
 def bound_resources() -> None:
@@ -113,7 +132,7 @@ def main() -> int:
     try:
         bound_resources()
         path = socket_path(os.environ.get("SONATA_BUS", ""))
-        managers = managers_by_role(Path(sys.argv[1]))
+        managers = managers_by_role(entry_path(sys.argv[1:]))
         with unix_connect(path, uri="ws://localhost/", max_size=MAX_FRAME_BYTES, compression=None) as connection:
             register(connection, managers)
             serve(connection, managers)

@@ -19,6 +19,7 @@ PackageReader = Callable[[bytes], PackageContent]
 """Reads and checks an archive; raises InvalidInput with all findings."""
 
 D = TypeVar("D", NetworkServiceDescriptor, VnfDescriptor)
+_REMEMBERED, _REMEMBERED_BYTES = 4, 1024**2
 _NAMESPACE = uuid.UUID("6f8a5c0e-6a5e-5c53-9b1a-5f3f6f1b7c11")
 
 
@@ -74,6 +75,7 @@ class Catalogue:
     def __init__(self, store: Store, read_package: PackageReader) -> None:
         self._store = store
         self._read = read_package
+        self._files: dict[str, Mapping[str, bytes]] = {}  # of the last packages asked for; packages do not change
 
     async def onboard(self, archive: bytes) -> tuple[PackageRecord, bool]:
         """Check a package and take it in; returns its record, and whether it is new.
@@ -113,7 +115,14 @@ class Catalogue:
 
     async def files(self, package_uuid: str) -> Mapping[str, bytes]:
         """The other files of a package, e.g. code of managers."""
-        return (await asyncio.to_thread(self._read, await self.archive(package_uuid))).files
+        if package_uuid not in self._files:
+            files = (await asyncio.to_thread(self._read, await self.archive(package_uuid))).files
+            if sum(map(len, files.values())) > _REMEMBERED_BYTES:
+                return files
+            self._files[package_uuid] = files
+            if len(self._files) > _REMEMBERED:
+                self._files.pop(next(iter(self._files)))
+        return self._files[package_uuid]
 
     async def services(self) -> Sequence[ServiceRecord]:
         """All network services, oldest first."""
@@ -157,6 +166,7 @@ class Catalogue:
             )
         await self._store.delete("package", record.uuid)
         await self._store.delete_archive(record.uuid)
+        self._files.pop(record.uuid, None)
         needed = {uuid for other in await self.packages() for uuid in (other.nsd, *other.vnfds)}
         await self._drop("nsd", {record.nsd} - needed - {""})
         await self._drop("vnfd", set(record.vnfds) - needed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -103,16 +103,17 @@ class Sites:
         await _forget(self._vims, access.name)
         await self._store.put("vim", access.name, to_plain(access))
         logger.info("VIM registered", extra={"vim": access.name, "endpoint": access.url})
-        self._warm_up(access.name)
+        self._warm_up(self._log_in(access.name))
         return access
 
     async def warm_up(self) -> None:
-        """Log in to all VIMs in the background, so that the first service need not wait for it."""
+        """Log in to all VIMs and WIMs in the background, so that the first service need not wait for it."""
         for access in await self.vims():
-            self._warm_up(access.name)
+            self._warm_up(self._log_in(access.name))
+        self._warm_up(self._reach_wims())
 
-    def _warm_up(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._log_in(name))
+    def _warm_up(self, call: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(call)
         self._warming.add(task)
         task.add_done_callback(self._warming.discard)
 
@@ -121,6 +122,13 @@ class Sites:
             await self._capacity(name)
         except SonataError as error:
             logger.warning("VIM does not answer", extra={"vim": name, "error": error.message})
+
+    async def _reach_wims(self) -> None:
+        for wim in await self.open_wims():
+            try:
+                await wim.graph()
+            except SonataError as error:
+                logger.warning("WIM does not answer", extra={"error": error.message})
 
     async def vims(self) -> Sequence[VimAccess]:
         """All VIMs, oldest first."""
@@ -171,6 +179,7 @@ class Sites:
         await _forget(self._wims, access.name)
         await self._store.put("wim", access.name, to_plain(access))
         logger.info("WIM registered", extra={"wim": access.name, "endpoint": access.url})
+        self._warm_up(self._reach_wims())
         return access
 
     async def wims(self) -> Sequence[WimAccess]:

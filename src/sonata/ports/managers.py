@@ -29,6 +29,9 @@ class ManagerLaunch:
 class ManagerHost(Protocol):
     """Starts managers in sandboxes of their own and relays events to them over the bus."""
 
+    async def warm_up(self) -> None:
+        """Prepare, so that the next launch is quick; called when managers are to be expected. Never fails."""
+
     async def launch(self, launch: ManagerLaunch) -> None:
         """Start and wait until it has registered.
 

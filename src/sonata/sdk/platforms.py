@@ -98,6 +98,9 @@ def start(data: Path, *, listen: tuple[str, int] = (DEFAULT_HOST, DEFAULT_PORT))
         finally:
             os.close(report_write)
             os.close(lifeline_read)
+        undo.pop_all()
+        undo.callback(_outlive, process)
+        undo.callback(os.close, lifeline_write)  # first, since it ends the platform
         _await_ready(reports, data)
         undo.pop_all()
     return RunningPlatform(data, find(data), process, lifeline_write)
@@ -117,6 +120,15 @@ def _spawn(config: str, data: Path, inherited: tuple[int, ...]) -> subprocess.Po
         )
     finally:
         os.close(log)
+
+
+def _outlive(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a platform whose start was given up; its data folder is in nobody's use then."""
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _await_ready(reports: IO[bytes], data: Path) -> None:

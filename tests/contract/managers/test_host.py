@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.contract.managers import authors
+from tests.fakes.processes import PlainProcesses, python_here, source_path
 
-from sonata.adapters.manager_host import SandboxedManagers
+from sonata.adapters.bus_local import LocalBus
+from sonata.adapters.manager_host import PythonLaunch, SandboxedManagers
 from sonata.errors import InvalidInput, ManagerError
 from sonata.mano.managers import EventPolicy, ask_placement, problem_to_json
 from sonata.ports.managers import ManagerLaunch
@@ -57,6 +61,47 @@ async def test_launching_twice_is_one_manager(host: SandboxedManagers) -> None:
     await host.launch(launching(authors.GOOD))
     await ask(host)
     assert (await host.logs(NAME)).count("manager registered") == 1
+
+
+async def test_a_spare_sandbox_becomes_the_manager(host: SandboxedManagers, folder: Path) -> None:
+    await host.warm_up()
+    await host.warm_up()
+    spare = spare_of(folder)
+    await host.launch(launching(authors.GOOD))
+    await host.launch(launching(authors.GOOD, "ns-2.cdn"))  # there is but one spare
+    assert spare_of(folder) == spare, "the spare's folder is the manager's"
+    assert await ask(host) == await ask(host, "ns-2.cdn")
+    assert (await host.logs(NAME)).count("asked") == 1
+    await host.stop(NAME)
+    assert (await host.logs(NAME)).count("asked") == 1
+    assert not list(folder.rglob(spare))
+
+
+async def test_a_spare_that_died_is_not_missed(bus: LocalBus, folder: Path) -> None:
+    processes = PlainProcesses()
+    host = SandboxedManagers(bus, processes, folder, PythonLaunch(python_here(), env={"PYTHONPATH": source_path()}))
+    await host.warm_up()
+    (spare,) = processes.pids()
+    os.kill(spare, signal.SIGKILL)
+    while list(folder.rglob("bus/entry")):
+        await asyncio.sleep(0.01)
+    await host.launch(launching(authors.GOOD))
+    assert await ask(host)
+    await host.close()
+
+
+async def test_a_spare_is_bounded_as_the_launch_asks(host: SandboxedManagers, folder: Path) -> None:
+    await host.warm_up()
+    spare = spare_of(folder)
+    await host.launch(launching(authors.GOOD, memory_bytes=128 * 1024**2))
+    assert await ask(host)
+    assert spare_of(folder) == spare
+
+
+def spare_of(folder: Path) -> str:
+    """Name of the only sandbox whose entry pipe has been made."""
+    (entry,) = folder.rglob("bus/entry")
+    return entry.parent.parent.name
 
 
 async def test_managers_do_not_meet(host: SandboxedManagers) -> None:

@@ -105,6 +105,16 @@ async def test_stop_start_and_reboot_keep_address_and_mac(world: World) -> None:
     assert after == before
 
 
+async def test_a_stopped_program_may_end_in_order_and_a_deleted_one_is_cut_off(world: World) -> None:
+    server = await world.up(image_name="batch")
+    world.cloud.servers.stop(server.id)
+    await world.settled(server)
+    assert world.runtime.graces[-1] > 0
+    await world.cloud.servers.delete(server.id)
+    await world.cloud.servers.settled(server.id)
+    assert world.runtime.graces[-1] == 0
+
+
 async def test_actions_are_refused_in_the_wrong_state(world: World) -> None:
     server = await world.up()
     with pytest.raises(Conflict, match="vm_state active"):

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sonata.adapters.manager_host.contracts import ClientEndpoint, Sandboxes, ServingBus
-from sonata.adapters.manager_host.sandbox import PythonLaunch, Sandbox, sandbox_of
+from sonata.adapters.manager_host.sandbox import PythonLaunch, Sandbox, check_entry, sandbox_of
+from sonata.adapters.manager_host.spares import Spares
 from sonata.errors import ManagerError, TransientError
 from sonata.managers.events import API_VERSION
 from sonata.managers.messages import manager_topic, manager_word
@@ -62,8 +63,13 @@ class SandboxedManagers:
         self._sandboxes = sandboxes
         self._folder = folder
         self._python = python
+        self._spares = Spares(sandboxes, folder, python)
         self._running: dict[str, _Manager] = {}
         self._endings: dict[str, str] = {}
+
+    async def warm_up(self) -> None:
+        """Keep a sandbox ready from now on; see the port."""
+        await self._spares.keep()
 
     async def launch(self, launch: ManagerLaunch) -> None:
         """Start and wait until it has registered; does nothing when it runs already; see the port."""
@@ -108,18 +114,40 @@ class SandboxedManagers:
 
     async def close(self) -> None:
         """End all."""
-        await asyncio.gather(*(self.stop(instance) for instance in tuple(self._running)))
+        await asyncio.gather(self._spares.close(), *(self.stop(instance) for instance in tuple(self._running)))
         await self._sandboxes.close()
 
     async def _start(self, manager: _Manager, launch: ManagerLaunch) -> None:
+        check_entry(launch)
+        spare = await self._spares.take(launch)
+        try:
+            if spare is not None:
+                spare.on_exit = lambda ended: self._note_exit(manager, ended)
+                manager.sandbox = manager.sandbox.taken_over_from(spare.sandbox)
+            else:
+                await asyncio.to_thread(manager.sandbox.make)
+            await self._admit(manager, launch)
+            if spare is not None:
+                spare.tell(launch)
+            else:
+                spec = manager.sandbox.spec(launch, self._python)
+                await self._sandboxes.start(spec, lambda ended: self._note_exit(manager, ended))
+            await self._await_registration(manager, launch)
+        finally:
+            if spare is not None:
+                spare.close()
+
+    async def _admit(self, manager: _Manager, launch: ManagerLaunch) -> None:
+        """Write its files and open its socket."""
         sandbox = manager.sandbox
-        await asyncio.to_thread(sandbox.furnish, launch)
+        await asyncio.to_thread(sandbox.fill, launch)
         own_topics = f"manager.{manager_word(launch.instance)}.#"
         manager.endpoint = await self._bus.serve(sandbox.socket, launch.instance, (own_topics,))
         manager.registration = await self._bus.respond(
             manager_topic(launch.instance, "register"), lambda _, message: _register(manager, message)
         )
-        await self._sandboxes.start(sandbox.spec(launch, self._python), lambda ended: self._note_exit(manager, ended))
+
+    async def _await_registration(self, manager: _Manager, launch: ManagerLaunch) -> None:
         try:
             async with asyncio.timeout(launch.start_timeout_s):
                 roles = await asyncio.shield(manager.roles)
@@ -164,7 +192,7 @@ class SandboxedManagers:
         await asyncio.shield(manager.ending)
 
     async def _drop(self, manager: _Manager, reason: str) -> None:
-        await self._sandboxes.stop(manager.sandbox.name, grace_s=0)
+        await self._sandboxes.stop(manager.sandbox.machine, grace_s=0)
         for part in (manager.registration, manager.endpoint):
             if part is not None:
                 await part.cancel()

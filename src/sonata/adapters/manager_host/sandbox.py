@@ -1,7 +1,8 @@
 """The sandbox of one manager: its files on the host, and what of them it sees.
 
-    HOST FOLDER/<name>/bus/bus.sock    ->  /run/sonata/bus.sock   (its identity; the folder is read-only)
-    HOST FOLDER/<name>/package/        ->  /package               (read-only)
+    HOST FOLDER/<machine>/bus/bus.sock ->  /run/sonata/bus.sock   (its identity; the folder is read-only)
+    HOST FOLDER/<machine>/bus/entry    ->  /run/sonata/entry      (a pipe: tells a sandbox that waits what to run)
+    HOST FOLDER/<machine>/package/     ->  /package               (read-only)
     this installation's Python         ->  where it is            (read-only)
 
 It has the `host` root, no network but an empty one, no capability, a user of its own, and bounds on memory, processor
@@ -11,17 +12,19 @@ time and processes.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from sonata.errors import InvalidInput, ManagerError, Unsupported
 from sonata.ports.managers import ManagerLaunch
 from sonata.ports.runtime import Bind, Limits, MachineSpec, RootFs
 
-PACKAGE, SOCKET_FOLDER, SOCKET = "/package", "/run/sonata", "bus.sock"
+PACKAGE, SOCKET_FOLDER, SOCKET, ENTRY = "/package", "/run/sonata", "bus.sock", "entry"
 NOBODY = 65534
 MAX_PROCESSES = 64
 MAX_LOGS = 200
@@ -47,47 +50,70 @@ class PythonLaunch:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """Paths of one manager below the host's folder; the name is short, since socket paths must be."""
+    """Paths of one manager below the host's folder.
+
+    Args:
+        name: of the manager's log.
+        machine: id of its machine, and its folder; short, since socket paths must be.
+    """
 
     name: str
     folder: Path
+    machine: str
 
     @property
     def socket(self) -> Path:
         """The manager's own bus socket."""
-        return self.folder / self.name / "bus" / SOCKET
+        return self.folder / self.machine / "bus" / SOCKET
+
+    @property
+    def entry(self) -> Path:
+        """The pipe that tells a waiting machine what to run."""
+        return self.folder / self.machine / "bus" / ENTRY
 
     @property
     def package(self) -> Path:
         """Where its files are written."""
-        return self.folder / self.name / "package"
+        return self.folder / self.machine / "package"
 
     @property
     def log(self) -> Path:
         """What it prints; stays after it has ended."""
         return self.folder / f"{self.name}.log"
 
-    def furnish(self, launch: ManagerLaunch) -> None:
-        """Write the package's files afresh.
-
-        Raises:
-            InvalidInput: a path leaves the package, or is file and folder at once.
-            ManagerError: the entry is none of the files.
-        """
-        if launch.entry not in launch.files:
-            raise ManagerError(f"manager `{launch.instance}` cannot start: `{launch.entry}` is not in its package")
+    def make(self) -> None:
+        """Make its folders afresh."""
         self.clear()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.log.unlink(missing_ok=True)
         self._forget_old_logs()
         for folder in (self.socket.parent, self.package):
             folder.mkdir(parents=True, mode=0o755)
+
+    def fill(self, launch: ManagerLaunch) -> None:
+        """Write the package's files.
+
+        Raises:
+            InvalidInput: a path leaves the package, or is file and folder at once.
+        """
         for path, content in launch.files.items():
             _write(self.package / safe_path(path), content)
 
+    def open_entry(self) -> int:
+        """Make the pipe; a line that is written to the descriptor waits in it until the machine reads it."""
+        os.mkfifo(self.entry)
+        self.entry.chmod(0o644)
+        # Open both ways: neither this call nor a write waits for the reader.
+        return os.open(self.entry, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def taken_over_from(self, spare: Sandbox) -> Sandbox:
+        """This manager in the machine of a spare sandbox, whose log becomes its own."""
+        spare.log.rename(self.log)
+        return replace(self, machine=spare.machine)
+
     def clear(self) -> None:
         """Remove all but the log. Idempotent."""
-        shutil.rmtree(self.folder / self.name, ignore_errors=True)
+        shutil.rmtree(self.folder / self.machine, ignore_errors=True)
 
     def _forget_old_logs(self) -> None:
         logs = sorted(self.folder.glob("manager-*.log"), key=lambda log: log.stat().st_mtime)
@@ -104,12 +130,14 @@ class Sandbox:
             return ""
 
     def spec(self, launch: ManagerLaunch, python: PythonLaunch) -> MachineSpec:
-        """The machine to start."""
+        """The machine to start; a launch without entry waits to be told one."""
+        waiting = (f"{SOCKET_FOLDER}/{ENTRY}", PACKAGE)
+        entry = (f"{PACKAGE}/{safe_path(launch.entry)}",) if launch.entry else waiting
         return MachineSpec(
-            id=self.name,
+            id=self.machine,
             hostname="manager",
             root=RootFs(),
-            argv=(*python.argv, f"{PACKAGE}/{safe_path(launch.entry)}"),
+            argv=(*python.argv, *entry),
             console=self.log,
             env={
                 **python.env,
@@ -135,10 +163,28 @@ def sandbox_of(instance: str, folder: Path) -> Sandbox:
     """
     if not _INSTANCE.fullmatch(instance):
         raise InvalidInput(f"manager instance `{instance[:80]}` must consist of letters, digits, `.`, `_` and `-`")
-    sandbox = Sandbox("manager-" + hashlib.sha256(instance.encode()).hexdigest()[:16], folder.absolute())
+    name = "manager-" + hashlib.sha256(instance.encode()).hexdigest()[:16]
+    sandbox = Sandbox(name, folder.absolute(), name)
     if len(str(sandbox.socket).encode()) > MAX_SOCKET_PATH:
         raise Unsupported(f"folder `{folder}` is too deep for a socket in it", hint="choose a data folder nearer to /")
     return sandbox
+
+
+def spare_sandbox(folder: Path) -> Sandbox:
+    """A sandbox for a manager to come."""
+    name = f"manager-{secrets.token_hex(8)}"
+    return Sandbox(name, folder.absolute(), name)
+
+
+def entry_line(launch: ManagerLaunch) -> bytes:
+    """What a waiting machine is told."""
+    return f"{safe_path(launch.entry)}\n".encode()
+
+
+def check_entry(launch: ManagerLaunch) -> None:
+    """Raise ManagerError when the entry is none of the files."""
+    if launch.entry not in launch.files:
+        raise ManagerError(f"manager `{launch.instance}` cannot start: `{launch.entry}` is not in its package")
 
 
 def _write(target: Path, content: bytes) -> None:

@@ -113,14 +113,23 @@ class Database:
         results: list[tuple[Future[Any], Any]] = []
         try:
             with self._engine.begin() as connection:
-                for work, done in group:
-                    self._apply(connection, work, done, results)
+                if len(group) == 1:
+                    self._apply_alone(connection, *group[0], results)
+                else:
+                    for work, done in group:
+                        self._apply(connection, work, done, results)
         except SQLAlchemyError as error:
             for done, _ in results:
                 done.set_exception(error)
             return
         for done, result in results:
             done.set_result(result)
+
+    @staticmethod
+    def _apply_alone(connection: sa.Connection, work: Work[Any], done: Future[Any], results: list[Any]) -> None:
+        """The only write of a transaction needs no savepoint: when it fails, all is undone."""
+        results.append((done, None))
+        results[0] = (done, work(connection))
 
     @staticmethod
     def _apply(connection: sa.Connection, work: Work[Any], done: Future[Any], results: list[Any]) -> None:

@@ -19,11 +19,28 @@ from sonata.ports.store import Document, Kind
 _NOUNS = {"nsd": "service", "vnfd": "function", "ns_instance": "service instance", "vim": "VIM", "wim": "WIM"}
 
 
-def _upsert(table: sa.Table, row: dict[str, Any], *keep: str) -> sa.Executable:
+def _upsert(table: sa.Table, **computed: Any) -> sa.Executable:
+    """Insert or replace a row given at execution; computed columns are set by the insert alone.
+
+    Statements are made once: making one takes longer than running it.
+    """
     keys = [column.name for column in table.primary_key]
-    statement = insert(table).values(row)
-    changed = {name: statement.excluded[name] for name in row if name not in keys and name not in keep}
+    given: dict[str, Any] = {
+        column.name: sa.bindparam(column.name) for column in table.columns if column.name not in computed
+    }
+    statement = insert(table).values(**given, **computed)
+    changed = {name: statement.excluded[name] for name in given if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+_LAST_POSITION = sa.select(sa.func.coalesce(sa.func.max(documents.c.position), 0) + 1).scalar_subquery()
+_PUT_DOCUMENT = _upsert(documents, position=_LAST_POSITION)
+_PUT_ARCHIVE, _PUT_OPERATION, _PUT_STEP = _upsert(archives), _upsert(operations), _upsert(steps)
+_KIND: sa.BindParameter[str] = sa.bindparam("kind")
+_KEY: sa.BindParameter[str] = sa.bindparam("key")
+_GET_DOCUMENT = sa.select(documents.c.body).where(documents.c.kind == _KIND, documents.c.key == _KEY)
+_LIST_DOCUMENTS = sa.select(documents.c.body).where(documents.c.kind == _KIND).order_by(documents.c.position)
+_GET_OPERATION = sa.select(operations.c.body).where(operations.c.id == sa.bindparam("id"))
 
 
 class SqlStore:
@@ -34,15 +51,13 @@ class SqlStore:
 
     async def put(self, kind: Kind, key: str, document: Document) -> None:
         """Insert or replace; a replaced document keeps its place in the list."""
-        body = encode(dict(document))
-        position = sa.select(sa.func.coalesce(sa.func.max(documents.c.position), 0) + 1).scalar_subquery()
-        row = {"kind": kind, "key": key, "position": position, "body": body}
-        await self._database.write(lambda connection: connection.execute(_upsert(documents, row, "position")))
+        row = {"kind": kind, "key": key, "body": encode(dict(document))}
+        await self._database.write(lambda connection: connection.execute(_PUT_DOCUMENT, row))
 
     async def get(self, kind: Kind, key: str) -> Document:
         """One document; raises NotFound."""
-        query = sa.select(documents.c.body).where(documents.c.kind == kind, documents.c.key == key)
-        body = await self._database.read(lambda connection: connection.scalar(query))
+        wanted = {"kind": kind, "key": key}
+        body = await self._database.read(lambda connection: connection.scalar(_GET_DOCUMENT, wanted))
         if body is None:
             raise NotFound(f"no {_NOUNS.get(kind, kind)} `{key}`")
         found: Document = decode(body)
@@ -50,8 +65,8 @@ class SqlStore:
 
     async def list(self, kind: Kind) -> Sequence[Document]:
         """All documents of a kind, oldest first."""
-        query = sa.select(documents.c.body).where(documents.c.kind == kind).order_by(documents.c.position)
-        return [decode(body) for body in await self._bodies(query)]
+        wanted = {"kind": kind}
+        return [decode(body) for body in await self._bodies(_LIST_DOCUMENTS, wanted)]
 
     async def delete(self, kind: Kind, key: str) -> None:
         """Remove; idempotent."""
@@ -61,7 +76,7 @@ class SqlStore:
     async def put_archive(self, package_id: str, archive: bytes) -> None:
         """Keep a package archive."""
         row = {"package_id": package_id, "content": archive}
-        await self._database.write(lambda connection: connection.execute(_upsert(archives, row)))
+        await self._database.write(lambda connection: connection.execute(_PUT_ARCHIVE, row))
 
     async def get_archive(self, package_id: str) -> bytes:
         """A package archive; raises NotFound."""
@@ -84,12 +99,12 @@ class SqlStore:
             "created_at": operation.created_at,
             "body": encode(operation),
         }
-        await self._database.write(lambda connection: connection.execute(_upsert(operations, row)))
+        await self._database.write(lambda connection: connection.execute(_PUT_OPERATION, row))
 
     async def get_operation(self, operation_id: str) -> LcmOperationOccurrence:
         """One operation; raises NotFound."""
-        query = sa.select(operations.c.body).where(operations.c.id == operation_id)
-        body = await self._database.read(lambda connection: connection.scalar(query))
+        wanted = {"id": operation_id}
+        body = await self._database.read(lambda connection: connection.scalar(_GET_OPERATION, wanted))
         if body is None:
             raise NotFound(f"no operation `{operation_id}`")
         return from_plain(decode(body), LcmOperationOccurrence)
@@ -110,7 +125,7 @@ class SqlStore:
             "started_at": step.started_at,
             "body": encode(step),
         }
-        await self._database.write(lambda connection: connection.execute(_upsert(steps, row)))
+        await self._database.write(lambda connection: connection.execute(_PUT_STEP, row))
 
     async def list_steps(self, operation_id: str) -> Sequence[StepRecord]:
         """Timeline of an operation in order of start."""
@@ -122,5 +137,5 @@ class SqlStore:
         """Release the database."""
         await self._database.close()
 
-    async def _bodies(self, query: sa.Select[tuple[Any]]) -> Sequence[bytes]:
-        return await self._database.read(lambda connection: connection.scalars(query).all())
+    async def _bodies(self, query: sa.Select[tuple[Any]], wanted: dict[str, Any] | None = None) -> Sequence[bytes]:
+        return await self._database.read(lambda connection: connection.scalars(query, wanted or {}).all())

@@ -21,6 +21,7 @@ from sonata.errors import PermanentError
 TIMEOUT_S = 10
 Service = Literal["compute", "network", "image"]
 Document = dict[str, Any]
+Filter = str | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +47,20 @@ class Calls:
         self._lock = threading.Lock()
         self._connection: Any = None
 
-    def get(self, service: Service, path: str, *, microversion: str | None = None, **filters: str) -> Document:
+    def get(self, service: Service, path: str, *, microversion: str | None = None, **filters: Filter) -> Document:
         """GET a document."""
         return self._call(service, "GET", path, params=filters, microversion=microversion)
 
-    def list(self, service: Service, path: str, *, key: str = "", **filters: str) -> list[Document]:
-        """GET all objects of a collection, following pages; `key` is its name in the answer if not the path's end."""
+    def list(self, service: Service, path: str, *, key: str = "", **filters: Filter) -> list[Document]:
+        """GET all objects of a collection, following pages; `key` is its name in the answer if not the path's end.
+
+        A filter with several values lets any of them through.
+        """
         key = key or path.rpartition("/")[2]
         found: list[Document] = []
-        marker: dict[str, str] = {}
+        marker: dict[str, Filter] = {}
         while True:
-            page = self.get(service, path, **filters, **marker)
+            page = self._call(service, "GET", path, params={**filters, **marker}, microversion=None)
             found += page[key]
             if not page[key] or not _has_next(page, key):
                 return found
@@ -125,7 +129,13 @@ class Calls:
                     api_timeout=TIMEOUT_S,
                     app_name="sonata",
                 )
+                # The token is the only credential: without this, each request looks for a .netrc.
+                self._connection.session.session.auth = _as_it_is
             return self._connection
+
+
+def _as_it_is(request: Any) -> Any:
+    return request
 
 
 def _has_next(page: Mapping[str, Any], key: str) -> bool:

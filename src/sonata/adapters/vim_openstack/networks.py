@@ -2,64 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sonata.adapters.vim_openstack.calls import Calls, Document
 from sonata.adapters.vim_openstack.faults import VimConflict
-from sonata.adapters.vim_openstack.marks import mark, tagged
+from sonata.adapters.vim_openstack.marks import mark, tag_of
 from sonata.errors import PermanentError
 from sonata.ports.vim import NetworkRequest, PortRequest, VimNetwork, VimPort
 
+MAX_LOOKED_UP = 20
+"""Tags that one look-up names: the address of a request has bounds."""
 
-def ensure_marked(calls: Calls, path: str, kind: str, tag: str, body: Document, **filters: str) -> Document:
+
+def ensure_marked(calls: Calls, path: str, kind: str, tag: str, body: Document) -> Document:
     """Find the Neutron object with this tag, or create it."""
-    listed = calls.list("network", path, description=mark(tag), **filters)
-    found = tagged(listed, tag)
-    if found is not None:
-        return found
-    created: Document = calls.post("network", path, {kind: {**body, "description": mark(tag)}})[kind]
-    return created
+    return ensure_all_marked(calls, path, kind, {tag: body})[tag]
 
 
-def ensure_network(calls: Calls, request: NetworkRequest) -> VimNetwork:
-    """Find or create a network and its subnet; a network left without subnet is finished."""
-    network = ensure_marked(calls, "/networks", "network", request.tag, {"name": request.name})
-    wanted: dict[str, Any] = {
-        "name": request.name,
-        "network_id": network["id"],
-        "ip_version": 4,
-        "cidr": request.cidr,
-    }
+def ensure_all_marked(
+    calls: Calls, path: str, kind: str, wanted: Mapping[str, Document], *, in_bulk: bool = True
+) -> dict[str, Document]:
+    """Find the Neutron objects with these tags, and create those that are not there, in one call if `in_bulk`."""
+    found = find_marked(calls, path, wanted)
+    bodies = [{**body, "description": mark(tag)} for tag, body in wanted.items() if tag not in found]
+    if in_bulk and len(bodies) > 1:
+        created = calls.post("network", path, {f"{kind}s": bodies})[f"{kind}s"]
+    else:
+        created = [calls.post("network", path, {kind: body})[kind] for body in bodies]
+    return {**found, **{tag_of(document): document for document in created}}
+
+
+def find_marked(calls: Calls, path: str, tags: Iterable[str]) -> dict[str, Document]:
+    """The Neutron objects with these tags that are there; of several with the same tag the first."""
+    names, found = list(tags), dict[str, Document]()
+    for start in range(0, len(names), MAX_LOOKED_UP):
+        asked = names[start : start + MAX_LOOKED_UP]
+        for document in calls.list("network", path, description=[mark(tag) for tag in asked]):
+            if (tag := tag_of(document)) in asked:
+                found.setdefault(tag, document)
+    return found
+
+
+def ensure_networks(calls: Calls, requests: Sequence[NetworkRequest]) -> list[VimNetwork]:
+    """Find or create networks with a subnet each; a network left without subnet is finished."""
+    bodies = {request.tag: {"name": request.name} for request in requests}
+    networks = ensure_all_marked(calls, "/networks", "network", bodies)
+    wanted = {request.tag: _subnet(request, networks[request.tag]["id"]) for request in requests}
+    subnets = ensure_all_marked(calls, "/subnets", "subnet", wanted)
+    return [VimNetwork(subnets[r.tag]["network_id"], subnets[r.tag]["id"], subnets[r.tag]["cidr"]) for r in requests]
+
+
+def _subnet(request: NetworkRequest, network_id: str) -> Document:
+    wanted: dict[str, Any] = {"name": request.name, "network_id": network_id, "ip_version": 4, "cidr": request.cidr}
     if not request.gateway:
         wanted["gateway_ip"] = None
     elif request.gateway_address:
         wanted["gateway_ip"] = request.gateway_address
     if request.pool is not None:
         wanted["allocation_pools"] = [{"start": request.pool[0], "end": request.pool[1]}]
-    subnet = ensure_marked(calls, "/subnets", "subnet", request.tag, wanted, network_id=network["id"])
-    return VimNetwork(network["id"], subnet["id"], subnet["cidr"])
+    return wanted
 
 
-def ensure_port(calls: Calls, request: PortRequest) -> VimPort:
-    """Find or create a port."""
-    network = request.network
-    wanted: dict[str, Any] = {"name": request.name, "network_id": network.id}
-    fixed = {"subnet_id": network.subnet_id}
+def ensure_ports(calls: Calls, requests: Sequence[PortRequest]) -> list[VimPort]:
+    """Find or create ports."""
+    ports = ensure_all_marked(calls, "/ports", "port", {request.tag: _port(request) for request in requests})
+    return [_vim_port(ports[request.tag]) for request in requests]
+
+
+def _port(request: PortRequest) -> Document:
+    wanted: dict[str, Any] = {"name": request.name, "network_id": request.network.id}
+    fixed = {"subnet_id": request.network.subnet_id}
     if request.address:
         fixed["ip_address"] = request.address
     if request.mac:
         wanted["mac_address"] = request.mac
-    port = ensure_marked(calls, "/ports", "port", request.tag, {**wanted, "fixed_ips": [fixed]}, network_id=network.id)
+    return {**wanted, "fixed_ips": [fixed]}
+
+
+def _vim_port(port: Document) -> VimPort:
     address = port["fixed_ips"][0]["ip_address"] if port["fixed_ips"] else ""
     return VimPort(port["id"], port["network_id"], port["mac_address"].lower(), address)
 
 
 def ensure_router(calls: Calls, tag: str, name: str, networks: Sequence[VimNetwork]) -> str:
     """Find or create a router with external gateway, and give it the legs that it lacks."""
-    gateway = {"network_id": external_network(calls)}
-    router = ensure_marked(calls, "/routers", "router", tag, {"name": name, "external_gateway_info": gateway})
-    legs = {port["network_id"] for port in calls.list("network", "/ports", device_id=router["id"])}
+    router = find_marked(calls, "/routers", [tag]).get(tag)
+    legs: set[str] = set()  # a new router has none
+    if router is not None:
+        legs = {port["network_id"] for port in calls.list("network", "/ports", device_id=router["id"])}
+    else:
+        wanted = {"name": name, "external_gateway_info": {"network_id": external_network(calls)}}
+        body = {"router": {**wanted, "description": mark(tag)}}
+        router = calls.post("network", "/routers", body)["router"]
     for network in networks:
         if network.id not in legs:
             _add_leg(calls, router["id"], network)

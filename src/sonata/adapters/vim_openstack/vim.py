@@ -8,10 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+<<<<<<< HEAD
 import sonata.adapters.vim_openstack.servers as servers
+=======
+from sonata.adapters.vim_openstack import servers
+from sonata.adapters.vim_openstack.batches import Batch
+>>>>>>> w/speed
 from sonata.adapters.vim_openstack.calls import Calls, Login
 from sonata.adapters.vim_openstack.chains import ensure_chain
-from sonata.adapters.vim_openstack.networks import ensure_network, ensure_port, ensure_router
+from sonata.adapters.vim_openstack.networks import ensure_networks, ensure_ports, ensure_router
 from sonata.adapters.vim_openstack.sweep import FIRST_POLL_S, LONGEST_POLL_S, leftovers, sweep
 from sonata.errors import TransientError
 from sonata.model.infrastructure import PopCapacity
@@ -60,6 +65,12 @@ class OpenStackVim:
         login = Login(auth_url, username, password, project, user_domain, project_domain, region, verify)
         self._calls = Calls(name, login)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=f"vim-{name}")
+        self._networks = Batch[NetworkRequest, VimNetwork](
+            lambda requests: self._run(lambda calls: ensure_networks(calls, requests))
+        )
+        self._ports = Batch[PortRequest, VimPort](
+            lambda requests: self._run(lambda calls: ensure_ports(calls, requests))
+        )
 
     async def capacity(self) -> PopCapacity:
         """Free and total resources."""
@@ -71,11 +82,11 @@ class OpenStackVim:
 
     async def ensure_network(self, request: NetworkRequest) -> VimNetwork:
         """Find or create a network and its subnet."""
-        return await self._run(lambda calls: ensure_network(calls, request))
+        return await self._networks.add(request)
 
     async def ensure_port(self, request: PortRequest) -> VimPort:
         """Find or create a port."""
-        return await self._run(lambda calls: ensure_port(calls, request))
+        return await self._ports.add(request)
 
     async def ensure_server(self, request: ServerRequest) -> str:
         """Find or create a server; returns its id without waiting."""
@@ -84,19 +95,21 @@ class OpenStackVim:
     async def wait_active(self, server_id: str, *, timeout_s: float) -> None:
         """Wait until a server is ACTIVE, asking every 10 ms at first and every second in the end.
 
+        It is noticed at most a sixth of the time late that the server has taken.
+
         Raises:
             PermanentError: it is in ERROR, with the VIM's fault, or its program has ended.
             QuotaExceeded: it is in ERROR since no host has room.
             TransientError: it is not ACTIVE within `timeout_s`.
         """
-        deadline = time.monotonic() + timeout_s
-        pause_s = FIRST_POLL_S
+        begun = time.monotonic()
+        deadline, pause_s = begun + timeout_s, FIRST_POLL_S
         while not await self._run(lambda calls: servers.is_active(calls, server_id)):
             if time.monotonic() + pause_s > deadline:
                 message = f"server `{server_id}` in VIM `{self._calls.vim}` is not ACTIVE after {timeout_s:g} s"
                 raise TransientError(message, call=f"GET /servers/{server_id}", answer="status BUILD")
             await asyncio.sleep(pause_s)
-            pause_s = min(LONGEST_POLL_S, 1.5 * pause_s)
+            pause_s = min(LONGEST_POLL_S, max(FIRST_POLL_S, (time.monotonic() - begun) / 6))
 
     async def ensure_router(self, tag: str, name: str, networks: Sequence[VimNetwork]) -> str:
         """Find or create a router with external gateway and a leg into each network."""

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 APPLICATION_VERSION = "1"
 EXECUTOR_ID = "platform"
 POLL_S = 0.02
-_RECOVERY_POLL_S = 0.05
+_RECOVERY_POLL_S, _RECOVERY_WINDOW_S = 0.05, 5.0
+_IDLE_POLL_S = 1.0
 _GRACE_S = 0.2
 
 
@@ -75,6 +76,7 @@ class DbosWorkflows:
         self._bodies: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._engine: sa.Engine | None = None
+        self._calming: asyncio.TimerHandle | None = None
 
     def register(self, name: str, function: WorkflowFunction) -> None:
         """Make a workflow known; before `launch` only.
@@ -111,9 +113,13 @@ class DbosWorkflows:
             "enable_otlp": False,
         }
         instance = DBOS(config=config)
-        # What is recovered goes through DBOS's internal queue, which is looked at once a second unless told otherwise.
+        # What is recovered goes through DBOS's internal queue: looked at often in the beginning, and seldom when there
+        # is nothing to recover any more, since each look is a transaction.
         queue = instance._registry.get_internal_queue()
         queue._polling_interval_sec = _RECOVERY_POLL_S
+        self._calming = asyncio.get_running_loop().call_later(
+            _RECOVERY_WINDOW_S, setattr, queue, "_polling_interval_sec", _IDLE_POLL_S
+        )
         # Launched in the thread of the event loop, which DBOS then uses for what it recovers.
         DBOS.launch()
         logger.info("workflow engine launched", extra={"journal": str(self._journal)})
@@ -154,6 +160,8 @@ class DbosWorkflows:
         """Stop; unfinished workflows go on at the next launch."""
         if self._engine is None:
             return
+        if self._calming is not None:
+            self._calming.cancel()
         # What is about to end anyway may do so.
         if self._running:
             await asyncio.wait(self._running, timeout=_GRACE_S)

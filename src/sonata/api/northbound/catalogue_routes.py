@@ -23,7 +23,7 @@ async def onboard_package(
     archive = await package.read(MAX_PACKAGE_BYTES + 1)
     if len(archive) > MAX_PACKAGE_BYTES:
         raise InvalidInput(f"package `{package.filename}` is larger than {MAX_PACKAGE_BYTES // 1024**2} MiB")
-    record, is_new = await platform.catalogue.onboard(archive)
+    record, is_new = await platform.onboard(archive)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/api/v3/packages/{record.uuid}"
     return views.package(record)

@@ -22,6 +22,7 @@ from sonata.ports.images import Image
 from sonata.ports.runtime import Limits, MachineExit, MachineSpec, RootFs
 
 READY_LIMIT_S = 30.0
+SHUTDOWN_S = 2.0
 FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.002, 1.5, 0.1
 MIB = 1024**2
 
@@ -63,12 +64,17 @@ class Power:
         finally:
             self._starting.discard(server.id)
 
-    async def off(self, server: Server) -> None:
-        """Switch a server off: no process of it runs and none of its ports stands at return; idempotent."""
+    async def off(self, server: Server, *, grace_s: float = SHUTDOWN_S) -> None:
+        """Switch a server off: no process of it runs and none of its ports stands at return; idempotent.
+
+        Args:
+            server: which.
+            grace_s: how long its program may take to end in order; 0 pulls the plug.
+        """
         if pending := self._idle_starts.pop(server.id, None):
             pending.cancel()
             await asyncio.wait([pending])
-        await self._site.runtime.stop(self._wiring.machine_id(server.id))
+        await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
         self._netns.pop(server.id, None)
         await self._wiring.unplug(server)
 

@@ -153,7 +153,8 @@ class Servers:
 
     async def _destroy(self, server_id: str) -> None:
         with self._failing(server_id):
-            await self.power.off(self._table.get(server_id))
+            # As Nova does: who wants a program to end in order stops the server first.
+            await self.power.off(self._table.get(server_id), grace_s=0.0)
             await self._nics.release_all(self._table.get(server_id))
             self.power.console(server_id).unlink(missing_ok=True)
             self._table.remove(server_id)
