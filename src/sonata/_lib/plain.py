@@ -47,7 +47,9 @@ def _as_text(value: Any) -> str:
 
 
 def _from_text(kind: type, plain: Any) -> Any:
-    if kind in _TEXTUAL and isinstance(plain, str):
+    if kind in _TEXTUAL:
+        if not isinstance(plain, str):
+            raise ValueError(f"an address is text, not `{plain!r}`")
         return kind(plain)
     if kind is object:
         return plain
