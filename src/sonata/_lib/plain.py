@@ -31,8 +31,8 @@ def from_plain(plain: Any, kind: type[T]) -> T:
 
 
 def encode(value: Any) -> bytes:
-    """JSON text of a value."""
-    return msgspec.json.encode(value)
+    """JSON text of a value, of its JSON form or not."""
+    return msgspec.json.encode(value, enc_hook=_as_text)
 
 
 def decode(text: bytes | str) -> Any:
