@@ -157,12 +157,14 @@ def test_the_foreground_notices_that_somebody_ended_the_emulation(emu: Emu) -> N
     assert footprint.leftovers() == []
 
 
-def test_the_foreground_notices_a_killed_keeper_and_cleans_up(emu: Emu) -> None:
+def test_the_foreground_notices_a_killed_keeper_and_leaves_the_state_of_its_clouds(emu: Emu) -> None:
     process = emu.foreground()
     wait_for_line(process, "is ready")
     footprint = emu.footprint()
     kill_keeper(emu)
     assert process.wait(30) == 1
+    assert {left.split()[0] for left in footprint.leftovers()} <= {"file"}
+    emu.ok("down", "--name", emu.name)
     assert footprint.leftovers() == []
 
 

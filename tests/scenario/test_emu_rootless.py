@@ -14,6 +14,7 @@ import pytest
 
 import sonata
 from tests.scenario.emu_command import ORIGIN, Emu
+from tests.scenario.test_emu_recovery import kill, settle, site
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -72,5 +73,18 @@ def test_an_ordinary_user_runs_the_same_emulation(ordinary: Emu) -> None:
     assert ordinary.run("exec", "origin", "--", "cat", "/etc/shadow").returncode != 0
     ordinary.ok("link", "set", "a", "b", "--delay", "1ms")
 
+    ordinary.ok("down")
+    assert footprint.leftovers() == []
+
+
+def test_clouds_of_an_ordinary_user_come_back_after_a_kill(ordinary: Emu) -> None:
+    ordinary.up()
+    cloud = site(ordinary.record(), "a")
+    network = cloud.network.create_network(name="kept")
+    settle()
+    kill(ordinary)
+    footprint = ordinary.up()
+    assert cloud.network.find_network("kept").id == network.id
+    cloud.close()
     ordinary.ok("down")
     assert footprint.leftovers() == []

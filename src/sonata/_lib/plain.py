@@ -31,8 +31,8 @@ def from_plain(plain: Any, kind: type[T]) -> T:
 
 
 def encode(value: Any) -> bytes:
-    """JSON text of a value."""
-    return msgspec.json.encode(value)
+    """JSON text of a value, of its JSON form or not."""
+    return msgspec.json.encode(value, enc_hook=_as_text)
 
 
 def decode(text: bytes | str) -> Any:
@@ -47,7 +47,9 @@ def _as_text(value: Any) -> str:
 
 
 def _from_text(kind: type, plain: Any) -> Any:
-    if kind in _TEXTUAL and isinstance(plain, str):
+    if kind in _TEXTUAL:
+        if not isinstance(plain, str):
+            raise ValueError(f"an address is text, not `{plain!r}`")
         return kind(plain)
     if kind is object:
         return plain

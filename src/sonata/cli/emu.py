@@ -47,7 +47,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, start nothing.")] = False,
 ) -> int:
-    """Start an emulation; without --detach it runs until Ctrl-C."""
+    """Start an emulation, or bring a killed one back; without --detach it runs until Ctrl-C."""
     from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
 
     topology = read_topology(file)

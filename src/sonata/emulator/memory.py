@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from sonata._lib.plain import from_plain, to_plain
+from sonata._lib.plain import from_plain
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.wan import Connection
@@ -69,7 +69,7 @@ class Memory:
 
         def snapshot() -> Taken:
             rows = connections()
-            return lambda: {"version": _WAN_VERSION, "connections": to_plain(rows)}
+            return lambda: {"version": _WAN_VERSION, "connections": rows}
 
         self._snapshots[_WAN] = snapshot
         self._changed(_WAN)

@@ -1,6 +1,7 @@
 """What is written down of a running emulation, so that it comes back after its death.
 
-A journal holds a few documents by name, each made of plain JSON values.
+A journal holds a few documents by name, written as JSON: frozen values, mappings, sequences and addresses go in
+(`sonata._lib.plain.encode`), plain JSON values come out.
 """
 
 from __future__ import annotations

@@ -8,12 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-<<<<<<< HEAD
 import sonata.adapters.vim_openstack.servers as servers
-=======
-from sonata.adapters.vim_openstack import servers
 from sonata.adapters.vim_openstack.batches import Batch
->>>>>>> w/speed
 from sonata.adapters.vim_openstack.calls import Calls, Login
 from sonata.adapters.vim_openstack.chains import ensure_chain
 from sonata.adapters.vim_openstack.networks import ensure_networks, ensure_ports, ensure_router

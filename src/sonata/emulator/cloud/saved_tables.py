@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_type_hints
 
-from sonata._lib.plain import from_plain, to_plain
+from sonata._lib.plain import from_plain
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities import Entity
 from sonata.emulator.cloud.identity import ADMIN
@@ -25,8 +25,8 @@ def rows_of(tables: Tables) -> Rows:
 
 
 def to_document(rows: Rows) -> dict[str, Any]:
-    """The document that `from_document` reads."""
-    return {"version": VERSION, "tables": to_plain(rows)}
+    """What `from_document` reads once it has been written as JSON."""
+    return {"version": VERSION, "tables": rows}
 
 
 def from_document(document: Any) -> Tables:

@@ -1,0 +1,213 @@
+"""The tables of a cloud through JSON and back, and what is true of them after a power cut."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields, replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from sonata._lib.plain import decode, encode
+from sonata.emulator.cloud import entities as e
+from sonata.emulator.cloud.recovery import lose_power, renumber
+from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
+from sonata.emulator.cloud.tables import Tables
+
+ADDRESS, NET = IPv4Address("10.1.0.5"), IPv4Network("10.1.0.0/24")
+OUTER, OUTSIDE = IPv4Address("100.64.3.70"), IPv4Network("100.64.3.0/24")
+LAST = OUTSIDE[254]
+
+
+def filled() -> Tables:
+    """Tables with a row of every kind, every field away from its default where that is possible."""
+    tables = Tables()
+    common: dict[str, Any] = {
+        "description": "d",
+        "tags": ("x", "y"),
+        "created_at": 1.5,
+        "updated_at": 2.5,
+        "revision": 3,
+    }
+    flavor = e.Flavor(id="f", name="own", vcpus=2, ram_mib=64, extra_specs={"a": "b"}, rxtx_factor=0.5, **common)
+    rows: dict[str, list[Any]] = {
+        "projects": [e.Project(id="p", name="admin", **common)],
+        "users": [e.User(id="u", name="admin", project_id="p", enabled=False)],
+        "networks": [e.Network(id="n", mtu=1400, shared=True), e.Network(id="x", name="external", external=True)],
+        "subnets": [
+            e.Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
+            e.Subnet(
+                id="xs", network_id="x", cidr=OUTSIDE, gateway_ip=OUTSIDE[1], pools=((OUTSIDE[64], OUTSIDE[254]),)
+            ),
+        ],
+        "ports": [
+            port("own", device_id="v", device_owner=e.SERVER_OWNER, plugged=True, allowed_address_pairs=({"ip": "1"},)),
+            port("leg", device_id="r", device_owner=e.ROUTER_INTERFACE_OWNER, plugged=True),
+            port("out", "x", "xs", OUTSIDE[64], device_id="r", device_owner=e.ROUTER_GATEWAY_OWNER, plugged=True),
+            port("float", "x", "xs", OUTER, device_id="fip", device_owner=e.FLOATING_IP_OWNER),
+        ],
+        "routers": [e.Router(id="r", gateway=e.Gateway("x", "out"), interfaces=("leg",), project_id="p")],
+        "floating_ips": [
+            e.FloatingIp(
+                id="fip",
+                network_id="x",
+                address=OUTER,
+                gateway_port_id="float",
+                port_id="own",
+                fixed_address=ADDRESS,
+                router_id="r",
+            )
+        ],
+        "security_groups": [e.SecurityGroup(id="g", name="web", shared=True)],
+        "port_pairs": [e.PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
+        "port_pair_groups": [e.PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
+        "flow_classifiers": [e.FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
+        "port_chains": [e.PortChain(id="pc", groups=("pg",), classifiers=("fc",), chain_id=7, symmetric=True)],
+        "flavors": [flavor],
+        "servers": [server("v", flavor)],
+        "uploads": [e.GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
+    }
+    for name, table in tables:
+        for row in rows.pop(name):
+            table.add(row)
+    assert rows == {}
+    return tables
+
+
+def port(port_id: str, network: str = "n", subnet: str = "s", address: IPv4Address = ADDRESS, **more: Any) -> e.Port:
+    return e.Port(
+        id=port_id, network_id=network, mac="fa:16:00:00:00:01", fixed_ips=(e.FixedIp(subnet, address),), **more
+    )
+
+
+def server(server_id: str, flavor: e.Flavor, **more: Any) -> e.Server:
+    values: dict[str, Any] = {
+        "status": "ACTIVE",
+        "task_state": None,
+        "nics": (e.Nic("own", "eth0", owned=True),),
+        "argv": ("/bin/app", "-v"),
+        "metadata": {"m": "1"},
+        "fault": e.Fault("why", 404, 1.0),
+        "launched_at": 12.0,
+        "claimed": True,
+    }
+    return e.Server(id=server_id, name="vnf", image_id="img", flavor=flavor, **{**values, **more})
+
+
+def through_json(tables: Tables) -> Tables:
+    return from_document(decode(encode(to_document(rows_of(tables)))))
+
+
+def test_every_table_comes_back_as_it_was() -> None:
+    tables = filled()
+    assert all(len(table) for _name, table in tables)
+    assert {name for name, _table in tables} == {one.name for one in fields(Tables)}
+    assert rows_of(through_json(tables)) == rows_of(tables)
+
+
+def spoil(document: Any, table: str, **changes: Any) -> Any:
+    spoiled = copy.deepcopy(document)
+    spoiled["tables"][table][0].update(changes)
+    return spoiled
+
+
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("subnets", {"cidr": "10.1.0.5/24"}),
+        ("subnets", {"cidr": 7}),
+        ("subnets", {"network_id": "gone"}),
+        ("ports", {"network_id": "gone"}),
+        ("ports", {"plugged": "yes"}),
+        ("ports", {"fixed_ips": [{"subnet_id": "gone", "address": "10.1.0.5"}]}),
+        ("routers", {"interfaces": ["gone"]}),
+        ("floating_ips", {"router_id": "gone"}),
+        ("port_pair_groups", {"port_pairs": ["gone"]}),
+        ("port_chains", {"groups": ["gone"]}),
+        ("port_chains", {"classifiers": ["gone"]}),
+        ("servers", {"nics": [{"port_id": "gone", "ifname": "eth0", "owned": True}]}),
+        ("users", {"name": "nobody"}),
+        ("uploads", {"status": "unheard of"}),
+    ],
+)
+def test_damaged_rows_are_told(table: str, changes: dict[str, Any]) -> None:
+    document = decode(encode(to_document(rows_of(filled()))))
+    from_document(document)
+    with pytest.raises(ValueError):
+        from_document(spoil(document, table, **changes))
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"version": 1}, {"version": 1, "tables": {}}, {"version": 2}])
+def test_what_is_no_document_is_told(document: Any) -> None:
+    with pytest.raises(ValueError):
+        from_document(document)
+
+
+def test_a_table_that_is_no_list_and_a_row_twice_are_told() -> None:
+    document = decode(encode(to_document(rows_of(filled()))))
+    twice = copy.deepcopy(document)
+    twice["tables"]["networks"] *= 2
+    for spoiled in (twice, {**document, "tables": {**document["tables"], "ports": {}}}):
+        with pytest.raises(ValueError):
+            from_document(spoiled)
+
+
+@pytest.mark.parametrize(
+    ("status", "task_state", "after"),
+    [
+        ("ACTIVE", None, "SHUTOFF"),
+        ("ACTIVE", "powering-off", "SHUTOFF"),
+        ("SHUTOFF", None, "SHUTOFF"),
+        ("SHUTOFF", "powering-on", "SHUTOFF"),
+        ("REBOOT", "rebooting", "SHUTOFF"),
+        ("BUILD", "spawning", "ERROR"),
+        ("ERROR", None, "ERROR"),
+    ],
+)
+def test_nothing_runs_after_a_power_cut(status: str, task_state: str | None, after: str) -> None:
+    tables = filled()
+    tables.servers.change("v", status=status, task_state=task_state)
+    lose_power(tables)
+    assert (tables.servers.get("v").status, tables.servers.get("v").task_state) == (after, None)
+    assert not tables.ports.get("own").plugged
+    assert tables.ports.get("own").device_id == "v"
+    assert tables.ports.get("leg").plugged, "routers do not lose their legs"
+
+
+def test_a_server_that_was_being_deleted_is_gone_with_what_was_made_for_it() -> None:
+    tables = filled()
+    tables.servers.change("v", task_state="deleting")
+    lose_power(tables)
+    assert len(tables.servers) == 0
+    assert "own" not in tables.ports
+    floating = tables.floating_ips.get("fip")
+    assert (floating.port_id, floating.fixed_address, floating.router_id) == ("", None, "")
+
+
+def test_a_port_whose_server_does_not_know_it_is_free_again() -> None:
+    tables = filled()
+    tables.ports.add(replace(port("lost"), device_id="v", device_owner=e.SERVER_OWNER, plugged=True))
+    lose_power(tables)
+    lost = tables.ports.get("lost")
+    assert (lost.device_id, lost.device_owner, lost.plugged) == ("", "", False)
+
+
+def test_an_upload_that_was_cut_off_can_be_made_again() -> None:
+    tables = filled()
+    tables.uploads.change("i", status="saving")
+    lose_power(tables)
+    assert tables.uploads.get("i").status == "queued"
+
+
+def test_external_addresses_move_host_by_host() -> None:
+    tables = filled()
+    there = IPv4Network("100.64.1.0/24")
+    assert not renumber(tables, OUTSIDE, OUTSIDE[1])
+    assert renumber(tables, there, there[1])
+    subnet = tables.subnets.get("xs")
+    assert (subnet.cidr, subnet.gateway_ip, subnet.pools) == (there, there[1], ((there[64], there[254]),))
+    assert tables.floating_ips.get("fip").address == there[70]
+    assert tables.ports.get("out").first_address == there[64]
+    assert tables.ports.get("own").first_address == ADDRESS
+    assert rows_of(through_json(tables)) == rows_of(tables)
