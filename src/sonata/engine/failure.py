@@ -37,10 +37,11 @@ class Failure:
 
 
 def _classes(root: type[errors.SonataError]) -> dict[str, type[errors.SonataError]]:
-    found = {root.code: root}
+    """Classes by code; one that inherits its code does not stand for it."""
+    found: dict[str, type[errors.SonataError]] = {}
     for child in root.__subclasses__():
         found |= _classes(child)
-    return found
+    return {**found, root.code: root}
 
 
 def error_class(code: str) -> type[errors.SonataError]:
