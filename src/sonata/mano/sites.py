@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sonata._lib.plain import from_plain, to_plain
 from sonata._lib.together import together
-from sonata.errors import Conflict, InvalidInput, NotFound, SonataError
+from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, SonataError
 from sonata.mano.instances import Instances, is_live
 from sonata.model.infrastructure import AttachedEndpoint, PopCapacity, WanGraph
 from sonata.ports.store import Store
@@ -209,18 +209,34 @@ class Sites:
         return list(self._wims.values())
 
     async def graph(self, pops: Iterable[str]) -> WanGraph:
-        """The graphs of all WIMs as one; PoPs that no WIM knows stand alone."""
-        return merge_graphs(tuple(pops), await together([wim.graph() for wim in await self.open_wims()]))
+        """The graphs of all WIMs that answer as one; PoPs that none of them knows stand alone."""
+        return merge_graphs(tuple(pops), [graph for _, graph in await self._graphs()])
 
     async def wim_for(self, pops: Iterable[str]) -> Wim:
         """A WIM that knows all these PoPs; raises NotFound."""
         wanted = set(pops)
-        for wim in await self.open_wims():
-            if wanted <= set((await wim.graph()).pops):
+        for wim, graph in await self._graphs():
+            if wanted <= set(graph.pops):
                 return wim
         raise NotFound(
             f"no WIM connects the PoPs {', '.join(sorted(wanted))}", hint="register one with `sonata wim add`"
         )
+
+    async def _graphs(self) -> list[tuple[Wim, WanGraph]]:
+        """WIMs with their graphs; one that cannot be reached must not stop services that do not need it.
+
+        Raises:
+            AdapterError: there are WIMs, and none answers.
+        """
+        wims = await self.open_wims()
+        answers = await asyncio.gather(*(_graph_of(wim) for wim in wims))
+        found = [(wim, answer) for wim, answer in zip(wims, answers, strict=True) if isinstance(answer, WanGraph)]
+        failures = [answer for answer in answers if isinstance(answer, AdapterError)]
+        if failures and not found:
+            raise failures[0]
+        for failure in failures:
+            logger.warning("a WIM does not answer and is left out", extra={"cause": failure.message})
+        return found
 
     async def close(self) -> None:
         """Release all connections."""
@@ -231,6 +247,13 @@ class Sites:
             await vim.close()
         for wim in self._wims.values():
             await wim.close()
+
+
+async def _graph_of(wim: Wim) -> WanGraph | AdapterError:
+    try:
+        return await wim.graph()
+    except AdapterError as error:
+        return error
 
 
 async def _forget(opened: MutableMapping[str, V], name: str) -> None:
