@@ -36,22 +36,6 @@ class Failure:
         return self.code == errors.TransientError.code
 
 
-<<<<<<< HEAD
-=======
-def _classes(root: type[errors.SonataError]) -> dict[str, type[errors.SonataError]]:
-    """Classes by code; one that inherits its code does not stand for it."""
-    found: dict[str, type[errors.SonataError]] = {}
-    for child in root.__subclasses__():
-        found |= _classes(child)
-    return {**found, root.code: root}
-
-
-def error_class(code: str) -> type[errors.SonataError]:
-    """The exception class with this code; the root for unknown codes."""
-    return _classes(errors.SonataError).get(code, errors.SonataError)
-
-
->>>>>>> w/speed
 def failure_of(error: Exception, step: str = "") -> Failure:
     """The failure that an exception stands for; what is not a `SonataError` is our bug and says so."""
     if isinstance(error, errors.SonataError):

@@ -210,33 +210,17 @@ class Sites:
 
     async def graph(self, pops: Iterable[str]) -> WanGraph:
         """The graphs of all WIMs that answer as one; PoPs that none of them knows stand alone."""
-        return merge_graphs(tuple(pops), [graph for _, graph in await self._graphs()])
+        return merge_graphs(tuple(pops), [graph for _, graph in await _graphs_of(await self.open_wims())])
 
     async def wim_for(self, pops: Iterable[str]) -> Wim:
         """A WIM that knows all these PoPs; raises NotFound."""
         wanted = set(pops)
-        for wim, graph in await self._graphs():
+        for wim, graph in await _graphs_of(await self.open_wims()):
             if wanted <= set(graph.pops):
                 return wim
         raise NotFound(
             f"no WIM connects the PoPs {', '.join(sorted(wanted))}", hint="register one with `sonata wim add`"
         )
-
-    async def _graphs(self) -> list[tuple[Wim, WanGraph]]:
-        """WIMs with their graphs; one that cannot be reached must not stop services that do not need it.
-
-        Raises:
-            AdapterError: there are WIMs, and none answers.
-        """
-        wims = await self.open_wims()
-        answers = await asyncio.gather(*(_graph_of(wim) for wim in wims))
-        found = [(wim, answer) for wim, answer in zip(wims, answers, strict=True) if isinstance(answer, WanGraph)]
-        failures = [answer for answer in answers if isinstance(answer, AdapterError)]
-        if failures and not found:
-            raise failures[0]
-        for failure in failures:
-            logger.warning("a WIM does not answer and is left out", extra={"cause": failure.message})
-        return found
 
     async def close(self) -> None:
         """Release all connections."""
@@ -247,6 +231,22 @@ class Sites:
             await vim.close()
         for wim in self._wims.values():
             await wim.close()
+
+
+async def _graphs_of(wims: Sequence[Wim]) -> list[tuple[Wim, WanGraph]]:
+    """WIMs with their graphs; one that cannot be reached must not stop services that do not need it.
+
+    Raises:
+        AdapterError: there are WIMs, and none answers.
+    """
+    answers = await asyncio.gather(*(_graph_of(wim) for wim in wims))
+    found = [(wim, answer) for wim, answer in zip(wims, answers, strict=True) if isinstance(answer, WanGraph)]
+    failures = [answer for answer in answers if isinstance(answer, AdapterError)]
+    if failures and not found:
+        raise failures[0]
+    for failure in failures:
+        logger.warning("a WIM does not answer and is left out", extra={"cause": failure.message})
+    return found
 
 
 async def _graph_of(wim: Wim) -> WanGraph | AdapterError:
