@@ -104,7 +104,7 @@ class OciRuntime:
         self._machines[spec.id] = machine
         try:
             self._prepare(machine)
-            await self._launch(machine)
+            await self._launch_whole(machine)
         finally:
             if machine.watcher is None:
                 await asyncio.shield(self._abandon(machine))
@@ -239,6 +239,17 @@ class OciRuntime:
         if status > 128 and status - 128 in signal.valid_signals():
             return MachineExit(name, status, f"killed by {signal.Signals(status - 128).name}")
         return MachineExit(name, status, f"exited with status {status}")
+
+    async def _launch_whole(self, machine: _Machine) -> None:
+        """Launch, also when nobody wants it any more: an engine killed midway leaves a machine it does not know."""
+        launching = asyncio.ensure_future(self._launch(machine))
+        try:
+            await asyncio.shield(launching)
+        except asyncio.CancelledError:
+            await asyncio.wait([launching])
+            if launching.exception() is None:
+                await asyncio.shield(self.stop(machine.spec.id, grace_s=0))
+            raise
 
     async def _abandon(self, machine: _Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""
