@@ -24,7 +24,7 @@ class Engine:
     program: str
     version: str
     state: Path
-    cgroups: bool
+    cgroups: bool = False
 
     @property
     def kind(self) -> str:
@@ -39,7 +39,7 @@ class Engine:
         return [self.program, *options, *arguments]
 
 
-def find_engine(state: Path, *, cgroups: bool, prefer: tuple[str, ...] = ("crun", "runc")) -> Engine:
+def find_engine(state: Path, *, prefer: tuple[str, ...] = ("crun", "runc")) -> Engine:
     """The first engine that is installed and runs.
 
     Raises:
@@ -52,7 +52,7 @@ def find_engine(state: Path, *, cgroups: bool, prefer: tuple[str, ...] = ("crun"
         answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
         if answer.returncode == 0:
             first = answer.stdout.splitlines()[0].replace(" version ", " ")
-            return Engine(program, first, state, cgroups)
+            return Engine(program, first, state)
     raise Unsupported(
         f"no OCI runtime is installed, looked for {', '.join(f'`{name}`' for name in prefer)}",
         hint="as root: apt-get install --no-install-recommends crun",

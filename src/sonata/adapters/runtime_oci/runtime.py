@@ -15,7 +15,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -76,10 +76,9 @@ class OciRuntime:
         self._machines: dict[str, _Machine] = {}
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
+        engine = find_engine(folder.absolute() / "engine", prefer=engines)
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
-        self._engine: Engine = find_engine(
-            folder.absolute() / "engine", cgroups=self._cgroups.version != "none", prefer=engines
-        )
+        self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
         self._host_layer = host_root.make_host_layer(folder.absolute() / "host")
         become_subreaper()
 
