@@ -6,12 +6,14 @@ Run as `python -m benchmarks.pop_start`. Up means that a packet of the first PoP
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import Any
 
 from sonata.adapters.fabric_linux import LinuxFabric
@@ -86,6 +88,20 @@ def measure(size: int) -> dict[str, Any]:
     }
 
 
+def mininet(size: int) -> dict[str, Any]:
+    """The same line in Mininet, in a network namespace of its own; one sample, since it is slow."""
+    if not shutil.which("mn"):
+        return {"absent": "mininet is not installed"}
+    script = Path(__file__).with_name("mininet_line.py")
+    command = ["unshare", "--net", "--mount", "/usr/bin/python3", str(script), str(size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"failed": done.stderr.strip()[-300:]}
+    figures: dict[str, Any] = json.loads(done.stdout)
+    time.sleep(SETTLE_S)
+    return figures
+
+
 def run() -> dict[str, Any]:
     """Measure all sizes; medians in seconds."""
     results = {}
@@ -96,6 +112,7 @@ def run() -> dict[str, Any]:
             time.sleep(SETTLE_S)
         medians = {key: round(statistics.median(s[key] for s in samples), 4) for key in ("built_s", "up_s", "down_s")}
         results[str(size)] = {**medians, "reached": all(s["reached"] for s in samples), "samples": len(samples)}
+        results[str(size)]["mininet"] = mininet(size)
     return {"benchmark": "pop_start", "machines_per_pop": 2, "pops": results}
 
 
