@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import hashlib
-import ipaddress
 import json
 import logging
 import os
@@ -39,16 +38,16 @@ from sonata.daemon.manager_supervisor import sandboxed_managers
 from sonata.engine.failure import failure_of, failure_to_plain
 from sonata.engine.runner import Runner
 from sonata.engine.timeline import Timeline
-from sonata.errors import Conflict, InvalidInput, SonataError, WorkflowError
+from sonata.errors import Conflict, SonataError, WorkflowError
 from sonata.formats.package import read_package
 from sonata.mano.platform import Platform
 from sonata.mano.sites import VimAccess, WimAccess
 from sonata.sdk import platform_records
+from sonata.sdk.listening import listening
 from sonata.sdk.platforms import LET_GO
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 128
 _DRAIN_S = 1
 _DEEPEST = 60
 """Bytes of a folder's path that leave room for sockets of managers below it; unix(7) allows 107 in all."""
@@ -95,7 +94,7 @@ async def run_platform(config: PlatformConfig) -> None:
     data = private_folder(Path(config.data))
     async with AsyncExitStack() as stack:
         stack.callback(DataLock(data).release)
-        listener = stack.enter_context(_listening(config.host, config.port))
+        listener = stack.enter_context(listening(config.host, config.port, who="platform"))
         platform = await stack.enter_async_context(_running(data))
         token = _admin_token(data)
         server = _Server(
@@ -186,37 +185,6 @@ def _open_vim(access: VimAccess) -> OpenStackVim:
 
 def _open_wim(access: WimAccess) -> EmulatorWim:
     return EmulatorWim(access.url, access.token)
-
-
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens on a loopback address."""
-    _check_loopback(host)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off; answers would wait 40 ms otherwise.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise Conflict(
-                f"cannot listen on {host}:{port}: {error.strerror}",
-                hint="choose another address with --listen HOST:PORT; port 0 picks a free one",
-            ) from error
-        listener.listen(_BACKLOG)
-        yield listener
-
-
-def _check_loopback(host: str) -> None:
-    try:
-        is_local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local:
-        raise InvalidInput(
-            f"`{host}` is no loopback address",
-            hint="the platform listens on 127.0.0.1 or ::1 alone; reach it from elsewhere through an SSH tunnel",
-        )
 
 
 def _admin_token(data: Path) -> str:

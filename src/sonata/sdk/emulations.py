@@ -10,7 +10,6 @@ Example:
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import secrets
@@ -49,12 +48,12 @@ from sonata.sdk.emulation_records import (
     save,
     saved_of,
 )
+from sonata.sdk.listening import listening
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
 GRACE_S = 20.0
 LET_GO = b"d"
 _LOG_TAIL = 2000
-_BACKLOG = 128
 
 Progress = Callable[[str], None]
 
@@ -336,44 +335,14 @@ def _listening_at(
     with ExitStack() as held:
         for address in addresses[:-1]:
             try:
-                listener = held.enter_context(_listening(*address))
+                listener = held.enter_context(listening(*address, who="emulator"))
             except errors.Conflict:
                 progress(f"{address[0]}:{address[1]} is taken, listening on another port")
                 continue
             break
         else:
-            listener = held.enter_context(_listening(*addresses[-1]))
+            listener = held.enter_context(listening(*addresses[-1], who="emulator"))
         yield listener
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens on the host, before the keeper leaves the host's network."""
-    _check_loopback(host)
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise errors.Conflict(
-                f"cannot listen on {host}:{port}: {error.strerror}",
-                hint="choose another address with --listen HOST:PORT; port 0 picks a free one",
-            ) from error
-        listener.listen(_BACKLOG)
-        yield listener
-
-
-def _check_loopback(host: str) -> None:
-    try:
-        is_local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local:
-        raise errors.InvalidInput(
-            f"`{host}` is no loopback address",
-            hint="the emulator listens on 127.0.0.1 or ::1 alone; reach it from elsewhere through an SSH tunnel",
-        )
 
 
 def _address(listener: socket.socket) -> str:
