@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 help:
 	@echo "make demo       a CDN service through VNFs in two emulated PoPs, from nothing to served content"
 	@echo "make test       the test suite (at most 12 minutes on 2 cores); make test-full for all of it"
-	@echo "make check      lint, types, import contracts, size budgets, docstrings"
+	@echo "make check      lint, types, import contracts, security linter, size budgets, docstrings"
 	@echo "make bench      benchmarks with their peers beside them, as JSON"
 	@echo "make docs       the manual, into site/"
 
@@ -38,6 +38,7 @@ check: $(VENV)/.dev
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/bandit -q -r src -c pyproject.toml
 	@$(PY) tools/budgets.py
 
 audit: $(VENV)/.dev

@@ -96,7 +96,7 @@ def _become_first(run_folder: Path) -> None:
     make_mounts_private()
     mount_proc()
     mount_tmpfs(run_folder)
-    os.execv(sys.executable, [sys.executable, "-m", "sonata.daemon.emulation"])  # noqa: S606  # no shell
+    os.execv(sys.executable, [sys.executable, "-m", "sonata.daemon.emulation"])  # noqa: S606  # nosec B606  # no shell
 
 
 def _may_administrate() -> bool:

@@ -12,7 +12,7 @@ from sonata._lib.processes import ProcessId, is_running
 from sonata.errors import NotFound
 
 STATE_FILE = "platform.json"
-TOKEN_FILE = "admin-token"  # noqa: S105  # a file name
+TOKEN_FILE = "admin-token"  # noqa: S105  # nosec B105  # a file name
 LOG_FILE = "platform.log"
 
 

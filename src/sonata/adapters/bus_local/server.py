@@ -47,7 +47,7 @@ class ClientSocket:
         self._server = await unix_serve(
             self._converse, str(path), max_size=MAX_FRAME_BYTES, compression=None, ping_interval=None
         )
-        os.chmod(path, 0o666)  # noqa: S103 - the folder is the guard; a sandbox has a user of its own
+        os.chmod(path, 0o666)  # noqa: S103  # nosec B103  # the folder is the guard; a sandbox has a user of its own
 
     @property
     def is_connected(self) -> bool:

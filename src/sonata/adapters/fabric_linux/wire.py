@@ -96,7 +96,7 @@ class Direction:
 
     def __init__(self, source: int, target: int, seed: str) -> None:
         self.source, self.target = source, target
-        self.random = Random(seed)  # noqa: S311  a repeatable run is the aim
+        self.random = Random(seed)  # noqa: S311  # nosec B311  # a repeatable run is the aim
         self.delay_s = self.jitter_s = self.loss = self.last_due = 0.0
         self.queue: deque[tuple[float, bytes]] = deque()
         self.queued_bytes = self.forwarded = self.dropped = self.overruns = 0

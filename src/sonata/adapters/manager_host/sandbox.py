@@ -141,7 +141,7 @@ class Sandbox:
             console=self.log,
             env={
                 **python.env,
-                "HOME": "/tmp",  # noqa: S108 - the sandbox's own
+                "HOME": "/tmp",  # noqa: S108  # nosec B108  # the sandbox's own
                 "PYTHONUNBUFFERED": "1",
                 "SONATA_BUS": f"ws+unix:{SOCKET_FOLDER}/{SOCKET}",
                 "SONATA_MEMORY_BYTES": str(launch.memory_bytes),
@@ -150,7 +150,7 @@ class Sandbox:
             binds=(*python.binds, Bind(self.socket.parent, SOCKET_FOLDER), Bind(self.package, PACKAGE)),
             network_admin=False,
             uid=NOBODY,
-            cwd="/tmp",  # noqa: S108 - the sandbox's own
+            cwd="/tmp",  # noqa: S108  # nosec B108  # the sandbox's own
         )
 
 

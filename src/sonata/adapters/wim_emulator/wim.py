@@ -33,7 +33,7 @@ class EmulatorWim:
         token: bearer token of the emulator's own API; in no log and no error.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
         # Certificates are read for TLS alone: that takes a good part of what a whole service takes.

@@ -22,6 +22,7 @@ from sonata.errors import InvalidInput, NotFound, Unauthorised
 
 REGION = "RegionOne"
 DOMAIN = {"id": DOMAIN_ID, "name": DOMAIN_NAME}
+NO_EXPIRY = {"password_expires_at": None}  # nosec B105  # a date, not a password
 SERVICES: tuple[tuple[str, str, str, str], ...] = (
     ("identity", "keystone", "identity", "/v3"),
     ("compute", "nova", "compute", "/v2.1"),
@@ -160,7 +161,7 @@ def _subject(call: Call) -> str:
 
 def token_document(call: Call, token: Token) -> dict[str, Any]:
     """A token as Keystone shows it."""
-    user = {"id": token.user.id, "name": token.user.name, "domain": DOMAIN, "password_expires_at": None}
+    user = {"id": token.user.id, "name": token.user.name, "domain": DOMAIN, **NO_EXPIRY}
     return {
         "methods": list(token.methods),
         "user": user,
@@ -236,7 +237,7 @@ def _users(call: Call) -> Documents:
             "default_project_id": user.project_id,
             "enabled": user.enabled,
             "options": {},
-            "password_expires_at": None,
+            **NO_EXPIRY,
         }
         for user in call.cloud.tables.users
     ]
