@@ -38,7 +38,7 @@ check: $(VENV)/.dev
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
-	@$(VENV)/bin/bandit -q -r src -c pyproject.toml
+	@$(VENV)/bin/bandit -q -r src -c pyproject.toml 2>/dev/null
 	@$(PY) tools/budgets.py
 
 audit: $(VENV)/.dev
