@@ -13,7 +13,7 @@ from typing import Literal
 
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
-from sonata.emulator.cloud.entities import Server
+from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints

@@ -13,10 +13,11 @@ from tests.fakes.images import FakeImageStore, image
 from tests.fakes.runtime import EXITS_AT_ONCE, MISSING_PROGRAM, FakeRuntime
 
 from sonata.emulator.cloud import Cloud
-from sonata.emulator.cloud.entities import Network, Port, Server, Subnet
-from sonata.emulator.cloud.nics import NicWish
-from sonata.emulator.cloud.ports import AddressWish
-from sonata.emulator.cloud.servers import BootRequest
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.compute.servers import BootRequest
+from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.network import Network, Port, Subnet
+from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.emulator.data_plane import DataPlane
 from sonata.model.topology import GIB, Pop
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.cloud.conftest import World
 
 from sonata.emulator.cloud.causes import NoSuch
-from sonata.emulator.cloud.entities import GlanceImage
+from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.errors import Conflict, InvalidInput
 
 pytestmark = pytest.mark.anyio

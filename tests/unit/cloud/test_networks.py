@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.cloud.conftest import World
 
-from sonata.emulator.cloud.addresses import default_pools
 from sonata.emulator.cloud.causes import (
     IpAddressGenerationFailure,
     IpAddressInUse,
@@ -20,9 +19,10 @@ from sonata.emulator.cloud.causes import (
     PortInUse,
     SubnetInUse,
 )
-from sonata.emulator.cloud.entities import Network, Port, Subnet
-from sonata.emulator.cloud.nics import NicWish
-from sonata.emulator.cloud.ports import AddressWish
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.entities.network import Network, Port, Subnet
+from sonata.emulator.cloud.network.addresses import default_pools
+from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import AdapterError, Conflict, InvalidInput, Unsupported
 from sonata.ports.fabric import EXTERNAL
 

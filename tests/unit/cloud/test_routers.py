@@ -8,9 +8,9 @@ import pytest
 from tests.unit.cloud.conftest import World
 
 from sonata.emulator.cloud.causes import IpAddressInUse, PortInUse, RouterInUse
-from sonata.emulator.cloud.entities import FloatingIp, Port, Router, Subnet
-from sonata.emulator.cloud.nics import NicWish
-from sonata.emulator.cloud.ports import AddressWish
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.entities.network import FloatingIp, Port, Router, Subnet
+from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.ports.fabric import RouterSpec
 

@@ -10,7 +10,24 @@ from typing import Any
 import pytest
 
 from sonata._lib.plain import decode, encode
-from sonata.emulator.cloud import entities as e
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
+from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.network import (
+    FLOATING_IP_OWNER,
+    ROUTER_GATEWAY_OWNER,
+    ROUTER_INTERFACE_OWNER,
+    SERVER_OWNER,
+    FixedIp,
+    FloatingIp,
+    Gateway,
+    Network,
+    Port,
+    Router,
+    SecurityGroup,
+    Subnet,
+)
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -30,26 +47,24 @@ def filled() -> Tables:
         "updated_at": 2.5,
         "revision": 3,
     }
-    flavor = e.Flavor(id="f", name="own", vcpus=2, ram_mib=64, extra_specs={"a": "b"}, rxtx_factor=0.5, **common)
+    flavor = Flavor(id="f", name="own", vcpus=2, ram_mib=64, extra_specs={"a": "b"}, rxtx_factor=0.5, **common)
     rows: dict[str, list[Any]] = {
-        "projects": [e.Project(id="p", name="admin", **common)],
-        "users": [e.User(id="u", name="admin", project_id="p", enabled=False)],
-        "networks": [e.Network(id="n", mtu=1400, shared=True), e.Network(id="x", name="external", external=True)],
+        "projects": [Project(id="p", name="admin", **common)],
+        "users": [User(id="u", name="admin", project_id="p", enabled=False)],
+        "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [
-            e.Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
-            e.Subnet(
-                id="xs", network_id="x", cidr=OUTSIDE, gateway_ip=OUTSIDE[1], pools=((OUTSIDE[64], OUTSIDE[254]),)
-            ),
+            Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
+            Subnet(id="xs", network_id="x", cidr=OUTSIDE, gateway_ip=OUTSIDE[1], pools=((OUTSIDE[64], OUTSIDE[254]),)),
         ],
         "ports": [
-            port("own", device_id="v", device_owner=e.SERVER_OWNER, plugged=True, allowed_address_pairs=({"ip": "1"},)),
-            port("leg", device_id="r", device_owner=e.ROUTER_INTERFACE_OWNER, plugged=True),
-            port("out", "x", "xs", OUTSIDE[64], device_id="r", device_owner=e.ROUTER_GATEWAY_OWNER, plugged=True),
-            port("float", "x", "xs", OUTER, device_id="fip", device_owner=e.FLOATING_IP_OWNER),
+            port("own", device_id="v", device_owner=SERVER_OWNER, plugged=True, allowed_address_pairs=({"ip": "1"},)),
+            port("leg", device_id="r", device_owner=ROUTER_INTERFACE_OWNER, plugged=True),
+            port("out", "x", "xs", OUTSIDE[64], device_id="r", device_owner=ROUTER_GATEWAY_OWNER, plugged=True),
+            port("float", "x", "xs", OUTER, device_id="fip", device_owner=FLOATING_IP_OWNER),
         ],
-        "routers": [e.Router(id="r", gateway=e.Gateway("x", "out"), interfaces=("leg",), project_id="p")],
+        "routers": [Router(id="r", gateway=Gateway("x", "out"), interfaces=("leg",), project_id="p")],
         "floating_ips": [
-            e.FloatingIp(
+            FloatingIp(
                 id="fip",
                 network_id="x",
                 address=OUTER,
@@ -59,14 +74,14 @@ def filled() -> Tables:
                 router_id="r",
             )
         ],
-        "security_groups": [e.SecurityGroup(id="g", name="web", shared=True)],
-        "port_pairs": [e.PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
-        "port_pair_groups": [e.PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
-        "flow_classifiers": [e.FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
-        "port_chains": [e.PortChain(id="pc", groups=("pg",), classifiers=("fc",), chain_id=7, symmetric=True)],
+        "security_groups": [SecurityGroup(id="g", name="web", shared=True)],
+        "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
+        "port_pair_groups": [PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
+        "flow_classifiers": [FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
+        "port_chains": [PortChain(id="pc", groups=("pg",), classifiers=("fc",), chain_id=7, symmetric=True)],
         "flavors": [flavor],
         "servers": [server("v", flavor)],
-        "uploads": [e.GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
+        "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }
     for name, table in tables:
         for row in rows.pop(name):
@@ -75,24 +90,22 @@ def filled() -> Tables:
     return tables
 
 
-def port(port_id: str, network: str = "n", subnet: str = "s", address: IPv4Address = ADDRESS, **more: Any) -> e.Port:
-    return e.Port(
-        id=port_id, network_id=network, mac="fa:16:00:00:00:01", fixed_ips=(e.FixedIp(subnet, address),), **more
-    )
+def port(port_id: str, network: str = "n", subnet: str = "s", address: IPv4Address = ADDRESS, **more: Any) -> Port:
+    return Port(id=port_id, network_id=network, mac="fa:16:00:00:00:01", fixed_ips=(FixedIp(subnet, address),), **more)
 
 
-def server(server_id: str, flavor: e.Flavor, **more: Any) -> e.Server:
+def server(server_id: str, flavor: Flavor, **more: Any) -> Server:
     values: dict[str, Any] = {
         "status": "ACTIVE",
         "task_state": None,
-        "nics": (e.Nic("own", "eth0", owned=True),),
+        "nics": (Nic("own", "eth0", owned=True),),
         "argv": ("/bin/app", "-v"),
         "metadata": {"m": "1"},
-        "fault": e.Fault("why", 404, 1.0),
+        "fault": Fault("why", 404, 1.0),
         "launched_at": 12.0,
         "claimed": True,
     }
-    return e.Server(id=server_id, name="vnf", image_id="img", flavor=flavor, **{**values, **more})
+    return Server(id=server_id, name="vnf", image_id="img", flavor=flavor, **{**values, **more})
 
 
 def through_json(tables: Tables) -> Tables:
@@ -187,7 +200,7 @@ def test_a_server_that_was_being_deleted_is_gone_with_what_was_made_for_it() -> 
 
 def test_a_port_whose_server_does_not_know_it_is_free_again() -> None:
     tables = filled()
-    tables.ports.add(replace(port("lost"), device_id="v", device_owner=e.SERVER_OWNER, plugged=True))
+    tables.ports.add(replace(port("lost"), device_id="v", device_owner=SERVER_OWNER, plugged=True))
     lose_power(tables)
     lost = tables.ports.get("lost")
     assert (lost.device_id, lost.device_owner, lost.plugged) == ("", "", False)

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from tests.unit.cloud.conftest import World
 
-from sonata.emulator.cloud import power
 from sonata.emulator.cloud.causes import PortInUse
-from sonata.emulator.cloud.nics import NicWish
-from sonata.emulator.cloud.ports import AddressWish
-from sonata.emulator.cloud.servers import NO_VALID_HOST
+from sonata.emulator.cloud.compute import power
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.compute.servers import NO_VALID_HOST
+from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import Conflict, InvalidInput, PermanentError
 from sonata.model.topology import ServerSeed
 

@@ -8,8 +8,10 @@ import pytest
 from tests.unit.cloud.conftest import World
 
 from sonata.emulator.cloud.causes import PortInUse
-from sonata.emulator.cloud.entities import FlowClassifier, Network, Port, PortChain, PortPair, PortPairGroup, Server
-from sonata.emulator.cloud.nics import NicWish
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.network import Network, Port
 from sonata.errors import Conflict, InvalidInput, Unsupported
 from sonata.ports.fabric import Classifier, Hop, HopPort
 

@@ -13,10 +13,12 @@ from tests.unit.emulator.conftest import World
 
 from sonata.emulator import memory
 from sonata.emulator.cloud.cloud import Cloud
-from sonata.emulator.cloud.entities import FloatingIp, GlanceImage, Network, Router, Server, Subnet
-from sonata.emulator.cloud.nics import NicWish
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.compute.servers import BootRequest
+from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router, Subnet
 from sonata.emulator.cloud.saved_tables import rows_of
-from sonata.emulator.cloud.servers import BootRequest
 from sonata.emulator.emulation import Emulation
 from sonata.model.topology import Endpoint, Link, Pop, ServerSeed, Topology
 from sonata.ports.wim import ConnectionRequest

@@ -12,14 +12,14 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from sonata.api.openstack.call import OLDEST, Call, microversion_headers, microversion_of
-from sonata.api.openstack.compute import compute_routes
-from sonata.api.openstack.faults import supervised
-from sonata.api.openstack.identity import identity_routes
-from sonata.api.openstack.image import image_routes
-from sonata.api.openstack.network import network_routes
+from sonata.api.openstack.compute.routes import compute_routes
+from sonata.api.openstack.faults import Forbidden, supervised
+from sonata.api.openstack.identity.routes import identity_routes
+from sonata.api.openstack.identity.tokens import REQUIRED, Token, Tokens
+from sonata.api.openstack.image.routes import image_routes
+from sonata.api.openstack.network.routes import network_routes
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.routing import Routes
-from sonata.api.openstack.tokens import REQUIRED, Token, Tokens
 from sonata.emulator.cloud import Cloud
 from sonata.errors import NotFound, Unauthorised
 
@@ -61,6 +61,10 @@ class Surface:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
         target, params = self._services[service].find(request.method, path)
         caller = None if target.public else self._caller(request, pop)
+        if caller and not caller.allows(target.needs):
+            raise Forbidden(
+                f"You are not authorized to perform the requested action: the role {target.needs} is needed"
+            )
         version = microversion_of(request) if service == "compute" else OLDEST
         reply = await target.handler(Call(self._clouds[pop], pop, service, request, params, caller, version))
         if service == "compute":

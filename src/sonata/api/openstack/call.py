@@ -11,9 +11,9 @@ import msgspec
 from starlette.requests import Request
 
 from sonata.api.openstack.faults import Forbidden, NotAcceptable
-from sonata.api.openstack.tokens import Token
+from sonata.api.openstack.identity.tokens import Token
 from sonata.emulator.cloud import Cloud
-from sonata.emulator.cloud.entities import Entity
+from sonata.emulator.cloud.entities.base import Entity
 from sonata.errors import InvalidInput, Unauthorised
 
 Microversion = tuple[int, int]

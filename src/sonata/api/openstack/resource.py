@@ -1,4 +1,4 @@
-"""A resource of the Networking API: one declaration gives list, show, create, bulk create, update, delete and tags."""
+"""A resource of an API: one declaration gives list, show, create, bulk create, update, delete and tags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, 
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
 from sonata.emulator.cloud.causes import NoSuch
-from sonata.emulator.cloud.entities import Entity
+from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.tables import Table, Tables
 from sonata.errors import InvalidInput
 
@@ -36,14 +36,31 @@ STANDARD: tuple[Field, ...] = (
 """What every resource has."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """What a reader of the reference should know of a resource: one sentence each.
+
+    Args:
+        real: what takes its true effect in the running infrastructure.
+        simplified: what differs from a production OpenStack, though it answers alike.
+        refused: what is answered with an error, and which.
+    """
+
+    real: tuple[str, ...] = ()
+    simplified: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resource(Generic[E]):
-    """A resource of the Networking API.
+    """A resource of an API.
 
     Args:
         member: key of one object in bodies.
         collection: key of a list in bodies.
-        path: below `/v2.0`.
+        path: below `base`.
+        base: the API's version.
+        truth: what is real of it, for the reference.
         table: where its entities are.
         fields: besides the standard ones.
         create: makes an entity of the values read; None when nobody may create one. So with `update` and `delete`.
@@ -57,6 +74,8 @@ class Resource(Generic[E]):
     create: Create[E] | None = None
     update: Update[E] | None = None
     delete: Delete[E] | None = None
+    base: str = "/v2.0"
+    truth: Truth = Truth()
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
@@ -74,7 +93,7 @@ class Service(Generic[E]):
 
     def register(self, routes: Routes) -> None:
         """Add the resource's routes."""
-        resource, base = self._resource, f"/v2.0{self._resource.path}"
+        resource, base = self._resource, f"{self._resource.base}{self._resource.path}"
         routes.add("GET", base, self.list)
         routes.add("GET", f"{base}/{{id}}", self.show)
         if resource.create:

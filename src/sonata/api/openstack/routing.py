@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import MethodNotAllowed
+from sonata.api.openstack.identity.tokens import Role
 from sonata.api.openstack.reply import Reply
 from sonata.errors import NotFound
 
@@ -16,11 +17,18 @@ Decorator = Callable[[Handler], Handler]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A handler, the names of its path's placeholders, and whether it answers without a token."""
+    """A handler and who may call it.
+
+    Args:
+        names: of the path's placeholders.
+        public: whether it answers without a token.
+        needs: the role that a caller needs.
+    """
 
     handler: Handler
     names: tuple[str, ...]
     public: bool
+    needs: Role
 
 
 @dataclass(slots=True)
@@ -44,20 +52,23 @@ class Routes:
     def __init__(self) -> None:
         self._root = _Node()
 
-    def add(self, method: str, path: str, handler: Handler, *, public: bool = False) -> None:
-        """Add a route; `{name}` in the path stands for any one segment."""
+    def add(self, method: str, path: str, handler: Handler, *, public: bool = False, needs: Role | None = None) -> None:
+        """Add a route; `{name}` in the path stands for any one segment.
+
+        Who only reads needs the role `reader`, who changes something `member`, unless `needs` says otherwise.
+        """
         segments = _split(path)
         node = self._root
         for segment in segments:
             node = node.child(segment)
         names = tuple(segment[1:-1] for segment in segments if segment.startswith("{"))
-        node.targets[method] = Target(handler, names, public)
+        node.targets[method] = Target(handler, names, public, needs or ("reader" if method == "GET" else "member"))
 
-    def on(self, method: str, path: str, *, public: bool = False) -> Decorator:
+    def on(self, method: str, path: str, *, public: bool = False, needs: Role | None = None) -> Decorator:
         """Decorator form of `add`."""
 
         def register(handler: Handler) -> Handler:
-            self.add(method, path, handler, public=public)
+            self.add(method, path, handler, public=public, needs=needs)
             return handler
 
         return register

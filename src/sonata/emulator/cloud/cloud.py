@@ -8,24 +8,25 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from sonata.emulator.cloud.addresses import Addresses
-from sonata.emulator.cloud.capacity import Usage, usage
-from sonata.emulator.cloud.entities import Network, Router, Server, ServerStatus, Subnet
-from sonata.emulator.cloud.flavors import Flavors
+from sonata.emulator.cloud.compute.capacity import Usage, usage
+from sonata.emulator.cloud.compute.flavors import Flavors
+from sonata.emulator.cloud.compute.nics import Nics, NicWish
+from sonata.emulator.cloud.compute.servers import BootRequest, Servers
+from sonata.emulator.cloud.compute.wiring import Wiring
+from sonata.emulator.cloud.entities.compute import Server, ServerStatus
+from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.identity import Identity
-from sonata.emulator.cloud.images import Images
-from sonata.emulator.cloud.networks import Networks
-from sonata.emulator.cloud.nics import Nics, NicWish
-from sonata.emulator.cloud.ports import Ports
+from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.network.addresses import Addresses
+from sonata.emulator.cloud.network.networks import Networks
+from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.routers import FloatingIps, Routers
+from sonata.emulator.cloud.network.security import SecurityGroups
+from sonata.emulator.cloud.network.sfc import Chaining
+from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.recovery import lose_power, renumber
-from sonata.emulator.cloud.routers import FloatingIps, Routers
-from sonata.emulator.cloud.security import SecurityGroups
-from sonata.emulator.cloud.servers import BootRequest, Servers
-from sonata.emulator.cloud.sfc import Chaining
 from sonata.emulator.cloud.site import Site, StationsChanged
-from sonata.emulator.cloud.steering import Steering
 from sonata.emulator.cloud.tables import Tables
-from sonata.emulator.cloud.wiring import Wiring
 from sonata.emulator.data_plane import DataPlane
 from sonata.errors import Conflict, PermanentError
 from sonata.model.topology import Pop, ServerSeed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sonata.emulator.cloud.entities import Project, User
+from sonata.emulator.cloud.entities.identity import Project, User
 from sonata.emulator.cloud.tables import Tables
 
 DOMAIN_ID = "default"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from sonata.emulator.cloud.entities import SERVER_OWNER, Fault, FixedIp, Server, ServerStatus, Subnet
+from sonata.emulator.cloud.entities.compute import Fault, Server, ServerStatus
+from sonata.emulator.cloud.entities.network import SERVER_OWNER, FixedIp, Subnet
 from sonata.emulator.cloud.tables import Tables
 
 INTERRUPTED = "the emulation died while this server was being built"

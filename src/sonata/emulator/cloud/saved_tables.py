@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 from sonata._lib.plain import from_plain
 from sonata.emulator.cloud.causes import NoSuch
-from sonata.emulator.cloud.entities import Entity
+from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.identity import ADMIN
 from sonata.emulator.cloud.tables import Table, Tables
 from sonata.errors import Conflict

@@ -8,24 +8,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
 from sonata.emulator.cloud.causes import NoSuch
-from sonata.emulator.cloud.entities import (
-    Entity,
-    Flavor,
-    FloatingIp,
-    FlowClassifier,
-    GlanceImage,
-    Network,
-    Port,
-    PortChain,
-    PortPair,
-    PortPairGroup,
-    Project,
-    Router,
-    SecurityGroup,
-    Server,
-    Subnet,
-    User,
-)
+from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.compute import Flavor, Server
+from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)

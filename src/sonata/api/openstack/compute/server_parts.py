@@ -1,0 +1,265 @@
+"""What belongs to a server in the Compute API: metadata, tags, interfaces, actions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from sonata.api.openstack.call import Call
+from sonata.api.openstack.compute.servers import find_server, read_nic, read_tags, read_texts
+from sonata.api.openstack.listing import Document
+from sonata.api.openstack.network.resources import UP, shown_addresses
+from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
+from sonata.api.openstack.routing import Routes
+from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.network import Port
+from sonata.errors import InvalidInput, NotFound
+
+LONGEST_CONSOLE = 100 * 1024
+
+
+def register(routes: Routes) -> None:
+    """Add the routes below a server."""
+    routes.add("GET", "/v2.1/servers/{id}/metadata", _metadata)
+    routes.add("POST", "/v2.1/servers/{id}/metadata", _add_metadata)
+    routes.add("PUT", "/v2.1/servers/{id}/metadata", _replace_metadata)
+    routes.add("GET", "/v2.1/servers/{id}/metadata/{key}", _metadatum)
+    routes.add("PUT", "/v2.1/servers/{id}/metadata/{key}", _set_metadatum)
+    routes.add("DELETE", "/v2.1/servers/{id}/metadata/{key}", _remove_metadatum)
+    routes.add("GET", "/v2.1/servers/{id}/tags", _tags)
+    routes.add("PUT", "/v2.1/servers/{id}/tags", _replace_tags)
+    routes.add("DELETE", "/v2.1/servers/{id}/tags", _clear_tags)
+    routes.add("GET", "/v2.1/servers/{id}/tags/{tag}", _has_tag)
+    routes.add("PUT", "/v2.1/servers/{id}/tags/{tag}", _add_tag)
+    routes.add("DELETE", "/v2.1/servers/{id}/tags/{tag}", _remove_tag)
+    routes.add("GET", "/v2.1/servers/{id}/os-interface", _interfaces)
+    routes.add("POST", "/v2.1/servers/{id}/os-interface", _attach)
+    routes.add("GET", "/v2.1/servers/{id}/os-interface/{port}", _interface)
+    routes.add("DELETE", "/v2.1/servers/{id}/os-interface/{port}", _detach)
+    routes.add("GET", "/v2.1/servers/{id}/os-security-groups", _security_groups)
+    routes.add("GET", "/v2.1/servers/{id}/os-volume_attachments", _volumes)
+    routes.add("POST", "/v2.1/servers/{id}/action", _action)
+
+
+# metadata
+
+
+async def _metadata(call: Call) -> Reply:
+    return json_reply({"metadata": dict(find_server(call).metadata)})
+
+
+async def _add_metadata(call: Call) -> Reply:
+    server, added = find_server(call), read_texts("metadata", await call.member("metadata"))
+    return _with_metadata(call, server, {**server.metadata, **added})
+
+
+async def _replace_metadata(call: Call) -> Reply:
+    return _with_metadata(call, find_server(call), read_texts("metadata", await call.member("metadata")))
+
+
+def _with_metadata(call: Call, server: Server, metadata: dict[str, str]) -> Reply:
+    call.cloud.tables.servers.change(server.id, metadata=metadata)
+    return json_reply({"metadata": metadata})
+
+
+async def _metadatum(call: Call) -> Reply:
+    key = call.params["key"]
+    return json_reply({"meta": {key: _existing(find_server(call), key)}})
+
+
+async def _set_metadatum(call: Call) -> Reply:
+    server, meta = find_server(call), read_texts("meta", await call.member("meta"))
+    if set(meta) != {call.params["key"]}:
+        raise InvalidInput("Request body and URI mismatch")
+    call.cloud.tables.servers.change(server.id, metadata={**server.metadata, **meta})
+    return json_reply({"meta": meta})
+
+
+async def _remove_metadatum(call: Call) -> Reply:
+    server, key = find_server(call), call.params["key"]
+    _existing(server, key)
+    kept = {other: value for other, value in server.metadata.items() if other != key}
+    call.cloud.tables.servers.change(server.id, metadata=kept)
+    return NO_CONTENT
+
+
+def _existing(server: Server, key: str) -> str:
+    if key not in server.metadata:
+        raise NotFound("Metadata item was not found")
+    return server.metadata[key]
+
+
+# tags
+
+
+async def _tags(call: Call) -> Reply:
+    return json_reply({"tags": list(find_server(call).tags)})
+
+
+async def _replace_tags(call: Call) -> Reply:
+    server, tags = find_server(call), read_tags((await call.json()).get("tags"))
+    call.cloud.tables.servers.change(server.id, tags=tags)
+    return json_reply({"tags": list(tags)})
+
+
+async def _clear_tags(call: Call) -> Reply:
+    call.cloud.tables.servers.change(find_server(call).id, tags=())
+    return NO_CONTENT
+
+
+async def _has_tag(call: Call) -> Reply:
+    _tagged(call)
+    return NO_CONTENT
+
+
+async def _add_tag(call: Call) -> Reply:
+    server, tag = find_server(call), call.params["tag"]
+    if tag in server.tags:
+        return NO_CONTENT
+    call.cloud.tables.servers.change(server.id, tags=read_tags([*server.tags, tag]))
+    return Reply(status=201)
+
+
+async def _remove_tag(call: Call) -> Reply:
+    server = _tagged(call)
+    kept = tuple(tag for tag in server.tags if tag != call.params["tag"])
+    call.cloud.tables.servers.change(server.id, tags=kept)
+    return NO_CONTENT
+
+
+def _tagged(call: Call) -> Server:
+    server = find_server(call)
+    if call.params["tag"] not in server.tags:
+        raise NotFound(f"Server {server.id} has no tag '{call.params['tag']}'")
+    return server
+
+
+# interfaces
+
+
+def _interface_document(call: Call, port: Port) -> Document:
+    document: Document = {
+        "port_id": port.id,
+        "net_id": port.network_id,
+        "mac_addr": port.mac,
+        "port_state": UP[port.plugged],
+        "fixed_ips": shown_addresses(port.fixed_ips),
+    }
+    return {**document, "tag": None} if call.microversion >= (2, 70) else document
+
+
+def _ports(call: Call, server: Server) -> list[Port]:
+    ports = call.cloud.tables.ports
+    return [ports.get(nic.port_id) for nic in server.nics if nic.port_id in ports]
+
+
+async def _interfaces(call: Call) -> Reply:
+    ports = _ports(call, find_server(call))
+    return json_reply({"interfaceAttachments": [_interface_document(call, port) for port in ports]})
+
+
+async def _interface(call: Call) -> Reply:
+    for port in _ports(call, find_server(call)):
+        if port.id == call.params["port"]:
+            return json_reply({"interfaceAttachment": _interface_document(call, port)})
+    raise NotFound(f"Instance {call.params['id']} does not have port {call.params['port']}")
+
+
+async def _attach(call: Call) -> Reply:
+    server, asked = find_server(call), await call.member("interfaceAttachment")
+    fixed_ips = asked.get("fixed_ips") or [{}]
+    if not isinstance(fixed_ips, list) or not isinstance(fixed_ips[0], dict):
+        raise InvalidInput("Invalid input for field/attribute fixed_ips: a list of objects is needed")
+    wish = {"port": asked.get("port_id"), "uuid": asked.get("net_id"), "fixed_ip": fixed_ips[0].get("ip_address")}
+    nic = await call.cloud.nics.attach(server.id, read_nic(call, wish))
+    port = call.cloud.tables.ports.get(nic.port_id)
+    return json_reply({"interfaceAttachment": _interface_document(call, port)})
+
+
+async def _detach(call: Call) -> Reply:
+    await call.cloud.nics.detach(find_server(call).id, call.params["port"])
+    return ACCEPTED
+
+
+async def _security_groups(call: Call) -> Reply:
+    server = find_server(call)
+    groups = [group for group in call.cloud.tables.security_groups if group.project_id == server.project_id]
+    shown = [
+        {
+            "id": group.id,
+            "name": group.name,
+            "description": group.description,
+            "tenant_id": group.project_id,
+            "rules": [],
+        }
+        for group in groups
+        if group.name in server.security_groups
+    ]
+    return json_reply({"security_groups": shown})
+
+
+async def _volumes(call: Call) -> Reply:
+    find_server(call)
+    return json_reply({"volumeAttachments": []})
+
+
+# actions
+
+
+async def _action(call: Call) -> Reply:
+    server, body = find_server(call), await call.json()
+    if len(body) != 1:
+        raise InvalidInput("Invalid input: the body must name exactly one action")
+    ((name, arguments),) = body.items()
+    action = ACTIONS.get(name)
+    if action is None:
+        raise InvalidInput(f"There is no such action: {name}. Actions here are: {', '.join(sorted(ACTIONS))}")
+    return await action(call, server, arguments)
+
+
+async def _start(call: Call, server: Server, _arguments: Any) -> Reply:
+    call.cloud.servers.start(server.id)
+    return ACCEPTED
+
+
+async def _stop(call: Call, server: Server, _arguments: Any) -> Reply:
+    call.cloud.servers.stop(server.id)
+    return ACCEPTED
+
+
+async def _reboot(call: Call, server: Server, arguments: Any) -> Reply:
+    kind = arguments.get("type") if isinstance(arguments, dict) else None
+    if str(kind).upper() not in ("SOFT", "HARD"):
+        raise InvalidInput(f"Invalid input for field/attribute type: {kind} is not one of ['SOFT', 'HARD']")
+    call.cloud.servers.reboot(server.id)
+    return ACCEPTED
+
+
+async def _console(call: Call, server: Server, arguments: Any) -> Reply:
+    length = (arguments or {}).get("length") if isinstance(arguments, dict | None) else None
+    if length is not None and not str(length).lstrip("-").isdigit():
+        raise InvalidInput(f"Invalid input for field/attribute length: {length} is not an integer")
+    text = await asyncio.to_thread(_tail, call.cloud.servers.power.console(server.id))
+    lines = text.splitlines(keepends=True)
+    wanted = lines if length is None or int(length) < 0 else lines[len(lines) - min(int(length), len(lines)) :]
+    return json_reply({"output": "".join(wanted)})
+
+
+def _tail(path: Path) -> str:
+    """The end of a file, nothing when there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - LONGEST_CONSOLE))
+        return stream.read().decode(errors="replace")
+
+
+Action = Callable[[Call, Server, Any], Awaitable[Reply]]
+ACTIONS: dict[str, Action] = {
+    "os-start": _start,
+    "os-stop": _stop,
+    "reboot": _reboot,
+    "os-getConsoleOutput": _console,
+}

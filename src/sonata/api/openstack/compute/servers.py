@@ -1,0 +1,352 @@
+"""Servers of the Compute API: create, list, show, update, delete."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sonata.api.openstack.call import Call
+from sonata.api.openstack.compute.documents import ServerDocuments
+from sonata.api.openstack.fields import ADDRESS, timestamp
+from sonata.api.openstack.listing import Document, ordered, page, tags_match
+from sonata.api.openstack.network.resources import ZONE
+from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
+from sonata.api.openstack.routing import Routes
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.compute.servers import BootRequest
+from sonata.emulator.cloud.entities.compute import Flavor, Server
+from sonata.emulator.cloud.network.ports import AddressWish
+from sonata.errors import InvalidInput, NotFound
+
+PAGE = 1000
+MOST_AT_ONCE = 256
+
+
+def register(routes: Routes) -> None:
+    """Add the routes of servers."""
+    routes.add("GET", "/v2.1/servers", _list)
+    routes.add("GET", "/v2.1/servers/detail", _detail)
+    routes.add("POST", "/v2.1/servers", _create)
+    routes.add("GET", "/v2.1/servers/{id}", _show)
+    routes.add("PUT", "/v2.1/servers/{id}", _update)
+    routes.add("DELETE", "/v2.1/servers/{id}", _delete)
+    routes.add("GET", "/v2.1/servers/{id}/ips", _ips)
+
+
+def find_server(call: Call) -> Server:
+    """The server that a call means.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+    """
+    server = call.cloud.tables.servers.peek(call.params["id"])
+    if server is None or not call.sees(server):
+        raise NotFound(f"Instance {call.params['id']} could not be found.")
+    return server
+
+
+# lists
+
+
+def _selected(call: Call) -> tuple[list[Server], bool]:
+    """The servers of a list, newest first, and whether more follow."""
+    servers = [server for server in call.cloud.tables.servers if call.sees(server) and _wanted(call, server)]
+    keyed: list[Document] = [
+        {"id": server.id, "server": server, **{key: how(server) for key, how in SORT_KEYS.items()}}
+        for server in reversed(servers)
+    ]
+    found, more = page(ordered(keyed, call.query), call.query, unlimited=PAGE)
+    return [one["server"] for one in found], more
+
+
+SORT_KEYS: dict[str, Callable[[Server], Any]] = {
+    "created_at": lambda server: server.created_at,
+    "updated_at": lambda server: server.updated_at,
+    "display_name": lambda server: server.name,
+    "name": lambda server: server.name,
+    "uuid": lambda server: server.id,
+    "vm_state": lambda server: server.status,
+    "task_state": lambda server: server.task_state,
+    "project_id": lambda server: server.project_id,
+}
+
+FILTERS: dict[str, Callable[[Server, str], bool]] = {
+    "name": lambda server, asked: _matches(asked, server.name),
+    "status": lambda server, asked: server.status == asked.upper(),
+    "image": lambda server, asked: server.image_id == asked.rpartition("/")[2],
+    "flavor": lambda server, asked: server.flavor.id == asked.rpartition("/")[2],
+    "uuid": lambda server, asked: server.id == asked,
+    "id": lambda server, asked: server.id == asked,
+    "project_id": lambda server, asked: server.project_id == asked,
+    "tenant_id": lambda server, asked: server.project_id == asked,
+    "user_id": lambda server, asked: server.user_id == asked,
+    "key_name": lambda server, asked: server.key_name == asked,
+    "reservation_id": lambda server, asked: server.reservation_id == asked,
+    "deleted": lambda _server, asked: asked.lower() in ("false", "0", ""),
+    "changes-since": lambda server, asked: timestamp(server.updated_at) >= asked[:19],
+    "tags": lambda server, asked: tags_match(server.tags, "tags", asked),
+    "tags-any": lambda server, asked: tags_match(server.tags, "tags-any", asked),
+    "not-tags": lambda server, asked: tags_match(server.tags, "not-tags", asked),
+    "not-tags-any": lambda server, asked: tags_match(server.tags, "not-tags-any", asked),
+}
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Nova takes the name of a list as a regular expression."""
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        raise InvalidInput(f"Invalid regular expression in filter name: {pattern}") from None
+
+
+def _wanted(call: Call, server: Server) -> bool:
+    query = call.query
+    all_projects = call.first("all_tenants").lower() in ("1", "true") or call.first("all_projects")
+    if not all_projects and server.project_id != call.project_id:
+        return False
+    return all(FILTERS[key](server, asked) for key, asked in query if key in FILTERS)
+
+
+def _listed(call: Call, documents: list[Document], more: bool) -> Reply:
+    body: Document = {"servers": documents}
+    if more and documents:
+        following = call.request.url.include_query_params(marker=documents[-1]["id"])
+        body["servers_links"] = [{"rel": "next", "href": str(following)}]
+    return json_reply(body)
+
+
+async def _list(call: Call) -> Reply:
+    servers, more = _selected(call)
+    documents = ServerDocuments(call)
+    return _listed(call, [documents.summary(server) for server in servers], more)
+
+
+async def _detail(call: Call) -> Reply:
+    servers, more = _selected(call)
+    documents = ServerDocuments(call)
+    return _listed(call, [documents.detail(server) for server in servers], more)
+
+
+async def _show(call: Call) -> Reply:
+    return json_reply({"server": ServerDocuments(call).detail(find_server(call))})
+
+
+async def _ips(call: Call) -> Reply:
+    return json_reply({"addresses": ServerDocuments(call).addresses(find_server(call))})
+
+
+# creation
+
+
+async def _create(call: Call) -> Reply:
+    body = await call.member("server")
+    request = _boot_request(call, body)
+    count = _count(body)
+    requests = [request] if count == 1 else [_numbered(request, number) for number in range(count)]
+    servers = [call.cloud.servers.create(one) for one in requests]
+    documents = ServerDocuments(call)
+    if body.get("return_reservation_id"):
+        return json_reply({"reservation_id": request.reservation_id}, 202)
+    first = servers[0]
+    answer: Document = {
+        "id": first.id,
+        "links": documents.links(first),
+        "OS-DCF:diskConfig": "AUTO",
+        "security_groups": [{"name": name} for name in first.security_groups],
+        "adminPass": uuid.uuid4().hex[:12],
+    }
+    return json_reply({"server": answer}, 202, location=answer["links"][0]["href"])
+
+
+def _numbered(request: BootRequest, number: int) -> BootRequest:
+    return replace(request, name=f"{request.name}-{number + 1}", launch_index=number)
+
+
+def _count(body: Document) -> int:
+    least, most = body.get("min_count", 1), body.get("max_count", body.get("min_count", 1))
+    least, most = _whole("min_count", least), _whole("max_count", most)
+    if least > most:
+        raise InvalidInput("min_count must be <= max_count")
+    return most
+
+
+def _whole(name: str, value: Any) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not text.isdigit() or not 1 <= int(text) <= MOST_AT_ONCE:
+        raise InvalidInput(f"Invalid input for field {name}: {value} is not in 1..{MOST_AT_ONCE}")
+    return int(text)
+
+
+def _boot_request(call: Call, body: Document) -> BootRequest:
+    return BootRequest(
+        name=read_name(body),
+        project_id=call.project_id,
+        user_id=call.token.user.id,
+        image_id=_image_id(call, body),
+        flavor=_flavor(call, body.get("flavorRef")),
+        nics=_nics(call, body.get("networks")),
+        description=str(body.get("description") or ""),
+        metadata=read_texts("metadata", body.get("metadata") or {}),
+        tags=read_tags(body.get("tags") or []),
+        user_data=_text_or_none(body, "user_data"),
+        key_name=_text_or_none(body, "key_name"),
+        security_groups=_group_names(call, body.get("security_groups")),
+        availability_zone=_zone(call, body.get("availability_zone")),
+        config_drive=body.get("config_drive") in (True, "true", "True"),
+        reservation_id=f"r-{uuid.uuid4().hex[:8]}",
+    )
+
+
+def read_name(body: Document) -> str:
+    """The name in a body.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    name = body.get("name")
+    if not isinstance(name, str) or not 1 <= len(name.strip()) <= 255:
+        raise InvalidInput("Invalid input for field/attribute name: a string of 1 to 255 characters is needed")
+    return name.strip()
+
+
+def _text_or_none(body: Document, key: str) -> str | None:
+    text = body.get(key)
+    if text is not None and not isinstance(text, str):
+        raise InvalidInput(f"Invalid input for field/attribute {key}: a string is needed")
+    return text
+
+
+def _image_id(call: Call, body: Document) -> str:
+    """The image from `imageRef`, or from the boot device of `block_device_mapping_v2`."""
+    boot_image = _boot_image(body.get("block_device_mapping_v2") or [])
+    image_id = body.get("imageRef") or boot_image
+    if not isinstance(image_id, str) or not image_id:
+        raise InvalidInput("Invalid imageRef provided: servers boot from an image here, not from a volume")
+    image_id = image_id.rstrip("/").rpartition("/")[2]
+    try:
+        return call.cloud.images.get(image_id).id
+    except NotFound:
+        raise InvalidInput(f"Image {image_id} could not be found.") from None
+
+
+def _boot_image(devices: Any) -> Any:
+    if not isinstance(devices, list) or not all(isinstance(device, dict) for device in devices):
+        raise InvalidInput("Invalid input for field/attribute block_device_mapping_v2: a list of objects is needed")
+    for device in devices:
+        if device.get("source_type") != "image" or device.get("destination_type", "local") != "local":
+            raise InvalidInput("Block Device Mapping is Invalid: there are no volumes here, boot from a local image")
+    return next((device.get("uuid") for device in devices if str(device.get("boot_index", 0)) == "0"), None)
+
+
+def _flavor(call: Call, reference: Any) -> Flavor:
+    flavor_id = str(reference or "").rstrip("/").rpartition("/")[2]
+    if flavor := call.cloud.tables.flavors.peek(flavor_id):
+        return flavor
+    raise InvalidInput(f"Flavor {flavor_id} could not be found.")
+
+
+def _nics(call: Call, networks: Any) -> list[NicWish] | None:
+    if networks in (None, "auto", []):
+        return None
+    if networks == "none":
+        return []
+    if not isinstance(networks, list) or not all(isinstance(one, dict) for one in networks):
+        raise InvalidInput("Invalid input for field/attribute networks: a list of objects is needed")
+    return [read_nic(call, one) for one in networks]
+
+
+def read_nic(call: Call, asked: Document) -> NicWish:
+    """An interface as clients ask for it, by port or by network.
+
+    Raises:
+        InvalidInput: there is no such port or network.
+    """
+    if port_id := asked.get("port"):
+        port = call.cloud.tables.ports.peek(str(port_id))
+        if port is None or not call.sees(port):
+            raise InvalidInput(f"Port {port_id} could not be found.")
+        return NicWish(port_id=port.id)
+    network = call.cloud.tables.networks.peek(str(asked.get("uuid")))
+    if network is None or not call.sees(network):
+        raise InvalidInput(f"Network {asked.get('uuid')} could not be found.")
+    return NicWish(network_id=network.id, address=_address(asked.get("fixed_ip")))
+
+
+def _address(text: Any) -> AddressWish | None:
+    if not text:
+        return None
+    try:
+        return AddressWish(address=ADDRESS.read(text))
+    except ValueError as error:
+        raise InvalidInput(f"Invalid fixed IP address: {error}") from None
+
+
+def _group_names(call: Call, asked: Any) -> tuple[str, ...]:
+    if not asked:
+        return ("default",)
+    if not isinstance(asked, list) or not all(isinstance(group, dict) for group in asked):
+        raise InvalidInput("Invalid input for field/attribute security_groups: a list of objects is needed")
+    try:
+        found = [call.cloud.security_groups.find(str(group.get("name")), call.project_id) for group in asked]
+    except NotFound as error:
+        raise InvalidInput(str(error)) from None
+    return tuple(group.name for group in found)
+
+
+def _zone(call: Call, asked: Any) -> str:
+    """`zone` or `zone:host`, as administrators may write it."""
+    zone = str(asked or ZONE).partition(":")[0]
+    if zone not in (ZONE, call.cloud.pop.name):
+        raise InvalidInput(f"The requested availability zone is not available: {zone}; there is `{ZONE}`")
+    return zone
+
+
+def read_texts(what: str, asked: Any) -> dict[str, str]:
+    """An object of strings, as metadata are.
+
+    Raises:
+        InvalidInput: it is none, or too long.
+    """
+    if not isinstance(asked, dict) or not all(isinstance(value, str) for value in asked.values()):
+        raise InvalidInput(f"Invalid input for field/attribute {what}: an object of strings is needed")
+    if too_long := [key for key, value in asked.items() if not key or len(key) > 255 or len(value) > 255]:
+        raise InvalidInput(f"Invalid input for field/attribute {what}: `{too_long[0][:20]}` exceeds 255 characters")
+    return dict(asked)
+
+
+def read_tags(asked: Any) -> tuple[str, ...]:
+    """Tags of a server.
+
+    Raises:
+        InvalidInput: they are none.
+    """
+    if not isinstance(asked, list) or not all(isinstance(tag, str) for tag in asked):
+        raise InvalidInput("Invalid input for field/attribute tags: a list of strings is needed")
+    if wrong := [tag for tag in asked if not 0 < len(tag) <= 60 or "/" in tag or "," in tag]:
+        raise InvalidInput(f"Invalid tag `{wrong[0][:70]}`: 1 to 60 characters without `/` and `,` are needed")
+    if len(set(asked)) > 50:
+        raise InvalidInput("The number of tags exceeded the per-server limit 50")
+    return tuple(dict.fromkeys(asked))
+
+
+# changes
+
+
+async def _update(call: Call) -> Reply:
+    server, body = find_server(call), await call.member("server")
+    changes: Document = {}
+    if "name" in body:
+        changes["name"] = read_name(body)
+    if "description" in body:
+        changes["description"] = str(body["description"] or "")
+    if changes:
+        server = call.cloud.tables.servers.change(server.id, **changes)
+    return json_reply({"server": ServerDocuments(call).detail(server)})
+
+
+async def _delete(call: Call) -> Reply:
+    await call.cloud.servers.delete(find_server(call).id)
+    return NO_CONTENT

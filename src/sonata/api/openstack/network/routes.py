@@ -1,0 +1,226 @@
+"""The Networking API of a PoP: versions, extensions, resources, quotas, agents, zones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sonata.api.openstack.call import Call
+from sonata.api.openstack.listing import filtered
+from sonata.api.openstack.network.resources import (
+    FLOATING_IPS,
+    NETWORKS,
+    PORTS,
+    ROUTERS,
+    SECURITY_GROUPS,
+    SUBNETS,
+    ZONE,
+    rules_of,
+)
+from sonata.api.openstack.network.sfc import FLOW_CLASSIFIERS, PORT_CHAINS, PORT_PAIR_GROUPS, PORT_PAIRS
+from sonata.api.openstack.reply import Reply, json_reply
+from sonata.api.openstack.resource import Resource, Service
+from sonata.api.openstack.routing import Routes
+from sonata.emulator.cloud.causes import NoSuch
+from sonata.emulator.cloud.network.routers import Leg
+from sonata.errors import InvalidInput, Unsupported
+
+EXTENSIONS: Mapping[str, str] = {
+    "agent": "agent",
+    "availability_zone": "Availability Zone",
+    "allowed-address-pairs": "Allowed Address Pairs",
+    "binding": "Port Binding",
+    "external-net": "Neutron external network",
+    "ext-gw-mode": "Neutron L3 Configurable external gateway mode",
+    "extraroute": "Neutron Extra Route",
+    "flow_classifier": "Flow Classifier",
+    "net-mtu": "Network MTU",
+    "network_availability_zone": "Network Availability Zone",
+    "pagination": "Pagination support",
+    "port-security": "Port Security",
+    "project-id": "project_id field enabled",
+    "provider": "Provider Network",
+    "quotas": "Quota management support",
+    "router": "Neutron L3 Router",
+    "router_availability_zone": "Router Availability Zone",
+    "security-group": "security-group",
+    "sfc": "Service Function Chaining",
+    "sorting": "Sorting support",
+    "standard-attr-description": "standard-attr-description",
+    "standard-attr-revisions": "Resource revision numbers",
+    "standard-attr-tag": "Tag support for resources with standard attribute: all",
+    "standard-attr-timestamp": "Resource timestamps",
+    "tag-creation": "Tag creation at the creation of a resource",
+    "tag-ports-during-bulk-creation": "Tag Ports During Bulk Creation",
+}
+RESOURCES: tuple[Resource[Any], ...] = (
+    NETWORKS,
+    SUBNETS,
+    PORTS,
+    ROUTERS,
+    FLOATING_IPS,
+    SECURITY_GROUPS,
+    PORT_PAIRS,
+    PORT_PAIR_GROUPS,
+    FLOW_CLASSIFIERS,
+    PORT_CHAINS,
+)
+UNLIMITED = -1
+QUOTAS = (
+    "network",
+    "subnet",
+    "subnetpool",
+    "port",
+    "router",
+    "floatingip",
+    "security_group",
+    "security_group_rule",
+    "rbac_policy",
+    "port_pair",
+    "port_pair_group",
+    "flow_classifier",
+    "port_chain",
+)
+
+
+def network_routes() -> Routes:
+    """All routes of the service."""
+    routes = Routes()
+    routes.add("GET", "/", _versions, public=True)
+    routes.add("GET", "/v2.0", _resources, public=True)
+    routes.add("GET", "/v2.0/extensions", _extensions)
+    routes.add("GET", "/v2.0/extensions/{alias}", _extension)
+    for resource in RESOURCES:
+        Service(resource).register(routes)
+    routes.add("PUT", "/v2.0/routers/{id}/add_router_interface", _add_interface)
+    routes.add("PUT", "/v2.0/routers/{id}/remove_router_interface", _remove_interface)
+    routes.add("GET", "/v2.0/security-group-rules", _rules)
+    routes.add("POST", "/v2.0/security-group-rules", _create_rule)
+    routes.add("GET", "/v2.0/security-group-rules/{id}", _rule)
+    routes.add("GET", "/v2.0/quotas", _all_quotas)
+    routes.add("GET", "/v2.0/quotas/{project}", _quotas)
+    routes.add("GET", "/v2.0/quotas/{project}/default", _quotas)
+    routes.add("GET", "/v2.0/quotas/{project}/details", _quota_details)
+    routes.add("GET", "/v2.0/quotas/{project}/details.json", _quota_details)
+    routes.add("GET", "/v2.0/agents", _agents)
+    routes.add("GET", "/v2.0/availability_zones", _zones)
+    return routes
+
+
+async def _versions(call: Call) -> Reply:
+    link = {"rel": "self", "href": call.url("network", "/v2.0/")}
+    return json_reply({"versions": [{"id": "v2.0", "status": "CURRENT", "links": [link]}]})
+
+
+async def _resources(call: Call) -> Reply:
+    return json_reply(
+        {
+            "resources": [
+                {
+                    "name": resource.member,
+                    "collection": resource.collection,
+                    "links": [{"rel": "self", "href": call.url("network", f"/v2.0{resource.path}")}],
+                }
+                for resource in RESOURCES
+            ]
+        }
+    )
+
+
+def _extension_document(alias: str) -> dict[str, Any]:
+    name = EXTENSIONS[alias]
+    return {"alias": alias, "name": name, "description": name, "updated": "2024-01-01T00:00:00-00:00", "links": []}
+
+
+async def _extensions(call: Call) -> Reply:
+    return json_reply({"extensions": [_extension_document(alias) for alias in EXTENSIONS]})
+
+
+async def _extension(call: Call) -> Reply:
+    alias = call.params["alias"]
+    if alias not in EXTENSIONS:
+        raise NoSuch("Extension", alias)
+    return json_reply({"extension": _extension_document(alias)})
+
+
+async def _add_interface(call: Call) -> Reply:
+    router = _visible_router(call)
+    return json_reply(_leg_document(await call.cloud.routers.add_interface(router, **await _leg_wish(call))))
+
+
+async def _remove_interface(call: Call) -> Reply:
+    router = _visible_router(call)
+    return json_reply(_leg_document(await call.cloud.routers.remove_interface(router, **await _leg_wish(call))))
+
+
+def _visible_router(call: Call) -> str:
+    router = call.cloud.tables.routers.get(call.params["id"])
+    if not call.sees(router):
+        raise NoSuch("Router", router.id)
+    return router.id
+
+
+async def _leg_wish(call: Call) -> dict[str, str]:
+    """`subnet_id` or `port_id` of the body."""
+    body = await call.json()
+    wish = {key: value for key in ("subnet_id", "port_id") if isinstance(value := body.get(key), str)}
+    if not wish:
+        raise InvalidInput("Bad router request: Either subnet_id or port_id must be specified.")
+    return {"port_id": wish["port_id"]} if "port_id" in wish else wish
+
+
+def _leg_document(leg: Leg) -> dict[str, Any]:
+    return {
+        "id": leg.router.id,
+        "project_id": leg.router.project_id,
+        "tenant_id": leg.router.project_id,
+        "network_id": leg.port.network_id,
+        "port_id": leg.port.id,
+        "subnet_id": leg.subnet.id,
+        "subnet_ids": [leg.subnet.id],
+        "tags": list(leg.router.tags),
+    }
+
+
+async def _rules(call: Call) -> Reply:
+    groups = filter(call.sees, call.cloud.tables.security_groups)
+    rules = [rule for group in groups for rule in rules_of(call.cloud, group)]
+    return json_reply({"security_group_rules": filtered(rules, call.query)})
+
+
+async def _rule(call: Call) -> Reply:
+    for group in filter(call.sees, call.cloud.tables.security_groups):
+        for rule in rules_of(call.cloud, group):
+            if rule["id"] == call.params["id"]:
+                return json_reply({"security_group_rule": rule})
+    raise NoSuch("SecurityGroupRule", call.params["id"])
+
+
+async def _create_rule(call: Call) -> Reply:
+    raise Unsupported("packets are not filtered yet, so that a rule would have no effect: everything may pass")
+
+
+async def _quotas(call: Call) -> Reply:
+    return json_reply({"quota": dict.fromkeys(QUOTAS, UNLIMITED)})
+
+
+async def _all_quotas(call: Call) -> Reply:
+    return json_reply({"quotas": []})
+
+
+async def _quota_details(call: Call) -> Reply:
+    project = call.params["project"]
+    tables = {resource.member: resource.table(call.cloud.tables) for resource in RESOURCES}
+    counts = {name: sum(row.project_id == project for row in tables.get(name, ())) for name in QUOTAS}
+    detail = {name: {"limit": UNLIMITED, "used": count, "reserved": 0} for name, count in counts.items()}
+    return json_reply({"quota": detail})
+
+
+async def _agents(call: Call) -> Reply:
+    """No agents: the data plane is driven directly."""
+    return json_reply({"agents": []})
+
+
+async def _zones(call: Call) -> Reply:
+    zones = [{"name": ZONE, "resource": resource, "state": "available"} for resource in ("network", "router")]
+    return json_reply({"availability_zones": zones})

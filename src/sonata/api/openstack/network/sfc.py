@@ -1,0 +1,198 @@
+"""Service function chaining resources, declared field by field.
+
+Source: Networking API v2.0 reference, service function chaining (networking-sfc).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sonata.api.openstack.call import Call
+from sonata.api.openstack.fields import CIDR, OBJECT, TEXT, TEXTS, Field, Kind, computed, constant, integer, or_none
+from sonata.api.openstack.resource import Resource, Values
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+
+PORT_NUMBER = or_none(integer(0, 65535))
+
+
+def _read_protocol(value: Any) -> str | None:
+    if value in (None, "any"):
+        return None
+    known = {"tcp": "tcp", "6": "tcp", "udp": "udp", "17": "udp", "icmp": "icmp", "1": "icmp"}
+    if str(value).lower() not in known:
+        raise ValueError(f"protocol '{value}' is not supported: use one of tcp, udp, icmp, or none.")
+    return known[str(value).lower()]
+
+
+def _read_ethertype(value: Any) -> str:
+    if value not in ("IPv4", None):
+        raise ValueError(f"'{value}' is not in ['IPv4']: this cloud has IPv4 networks only.")
+    return "IPv4"
+
+
+def _read_l7(value: Any) -> dict[str, Any]:
+    if value:
+        raise ValueError("layer 7 parameters cannot be matched here.")
+    return {}
+
+
+def _read_no_destination(value: Any) -> None:
+    if value:
+        raise ValueError("logical_destination_port cannot be matched here: use destination_ip_prefix.")
+
+
+def _read_chain_parameters(value: Any) -> bool:
+    """`chain_parameters`; the answer is whether the chain is symmetric."""
+    parameters = OBJECT.read(value)
+    if unknown := sorted(set(parameters) - {"symmetric", "correlation"}):
+        raise ValueError(f"unknown chain parameter '{unknown[0]}'")
+    if parameters.get("correlation") not in (None, "mpls", "nsh"):
+        raise ValueError(f"correlation '{parameters['correlation']}' is not in ['mpls', 'nsh']")
+    return bool(parameters.get("symmetric", False))
+
+
+# port pairs
+
+
+async def _create_pair(call: Call, values: Values) -> PortPair:
+    return await call.cloud.chaining.create_pair(PortPair(**values))
+
+
+async def _update_pair(call: Call, pair: PortPair, values: Values) -> PortPair:
+    return await call.cloud.chaining.update_pair(pair.id, **values)
+
+
+async def _delete_pair(call: Call, pair: PortPair) -> None:
+    await call.cloud.chaining.delete_pair(pair.id)
+
+
+PORT_PAIRS = Resource[PortPair](
+    member="port_pair",
+    collection="port_pairs",
+    path="/sfc/port_pairs",
+    table=lambda tables: tables.port_pairs,
+    fields=(
+        Field("ingress", TEXT, access="c", required=True),
+        Field("egress", TEXT, access="c", required=True),
+        Field("service_function_parameters", OBJECT, attr="parameters", access="c"),
+    ),
+    create=_create_pair,
+    update=_update_pair,
+    delete=_delete_pair,
+)
+
+
+# port pair groups
+
+
+async def _create_group(call: Call, values: Values) -> PortPairGroup:
+    return await call.cloud.chaining.create_group(PortPairGroup(**values))
+
+
+async def _update_group(call: Call, group: PortPairGroup, values: Values) -> PortPairGroup:
+    return await call.cloud.chaining.update_group(group.id, **values)
+
+
+async def _delete_group(call: Call, group: PortPairGroup) -> None:
+    await call.cloud.chaining.delete_group(group.id)
+
+
+def _group_number(tables: Any, group: PortPairGroup) -> int:
+    return next(number for number, other in enumerate(tables, start=1) if other.id == group.id)
+
+
+PORT_PAIR_GROUPS = Resource[PortPairGroup](
+    member="port_pair_group",
+    collection="port_pair_groups",
+    path="/sfc/port_pair_groups",
+    table=lambda tables: tables.port_pair_groups,
+    fields=(
+        Field("port_pairs", TEXTS, access="cu"),
+        Field("port_pair_group_parameters", OBJECT, attr="parameters", access="c"),
+        computed("group_id", lambda cloud, group: _group_number(cloud.tables.port_pair_groups, group)),
+        constant("is_tap_enabled", False),
+        constant("tap_enabled", False),
+    ),
+    create=_create_group,
+    update=_update_group,
+    delete=_delete_group,
+)
+
+
+# flow classifiers
+
+
+async def _create_classifier(call: Call, values: Values) -> FlowClassifier:
+    for checked_only in ("ethertype", "l7_parameters", "logical_destination_port"):
+        values.pop(checked_only, None)
+    return await call.cloud.chaining.create_classifier(FlowClassifier(**values))
+
+
+async def _update_classifier(call: Call, classifier: FlowClassifier, values: Values) -> FlowClassifier:
+    return await call.cloud.chaining.update_classifier(classifier.id, **values)
+
+
+async def _delete_classifier(call: Call, classifier: FlowClassifier) -> None:
+    await call.cloud.chaining.delete_classifier(classifier.id)
+
+
+FLOW_CLASSIFIERS = Resource[FlowClassifier](
+    member="flow_classifier",
+    collection="flow_classifiers",
+    path="/sfc/flow_classifiers",
+    table=lambda tables: tables.flow_classifiers,
+    fields=(
+        Field("ethertype", Kind(_read_ethertype), access="c", computed=lambda *_: "IPv4"),
+        Field("protocol", Kind(_read_protocol), access="c"),
+        Field("source_ip_prefix", or_none(CIDR), attr="source", access="c"),
+        Field("destination_ip_prefix", or_none(CIDR), attr="destination", access="c"),
+        Field("source_port_range_min", PORT_NUMBER, attr="source_port_min", access="c"),
+        Field("source_port_range_max", PORT_NUMBER, attr="source_port_max", access="c"),
+        Field("destination_port_range_min", PORT_NUMBER, attr="destination_port_min", access="c"),
+        Field("destination_port_range_max", PORT_NUMBER, attr="destination_port_max", access="c"),
+        Field("logical_source_port", or_none(TEXT), access="c"),
+        Field("logical_destination_port", Kind(_read_no_destination), access="c", computed=lambda *_: None),
+        Field("l7_parameters", Kind(_read_l7), access="c", computed=lambda *_: {}),
+    ),
+    create=_create_classifier,
+    update=_update_classifier,
+    delete=_delete_classifier,
+)
+
+
+# port chains
+
+
+async def _create_chain(call: Call, values: Values) -> PortChain:
+    return await call.cloud.chaining.create_chain(PortChain(**values))
+
+
+async def _update_chain(call: Call, chain: PortChain, values: Values) -> PortChain:
+    return await call.cloud.chaining.update_chain(chain.id, **values)
+
+
+async def _delete_chain(call: Call, chain: PortChain) -> None:
+    await call.cloud.chaining.delete_chain(chain.id)
+
+
+PORT_CHAINS = Resource[PortChain](
+    member="port_chain",
+    collection="port_chains",
+    path="/sfc/port_chains",
+    table=lambda tables: tables.port_chains,
+    fields=(
+        Field("port_pair_groups", TEXTS, attr="groups", access="cu", required=True),
+        Field("flow_classifiers", TEXTS, attr="classifiers", access="cu"),
+        Field(
+            "chain_parameters",
+            Kind(_read_chain_parameters),
+            attr="symmetric",
+            access="c",
+            computed=lambda _cloud, chain: {"correlation": "mpls", "symmetric": chain.symmetric},
+        ),
+        Field("chain_id", integer(0, 65535), access="c"),
+    ),
+    create=_create_chain,
+    update=_update_chain,
+    delete=_delete_chain,
+)

@@ -1,0 +1,163 @@
+"""Interfaces of servers: ports bound to them, made for them, attached and detached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sonata.emulator.cloud.causes import PortInUse
+from sonata.emulator.cloud.compute.wiring import Wiring
+from sonata.emulator.cloud.entities.compute import Nic, Server, ServerStatus
+from sonata.emulator.cloud.entities.network import SERVER_OWNER, Port
+from sonata.emulator.cloud.network.ports import AddressWish, Ports
+from sonata.emulator.cloud.network.routers import FloatingIps
+from sonata.emulator.cloud.rollback import undone_on_failure
+from sonata.emulator.cloud.site import Site
+from sonata.errors import Conflict, InvalidInput, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class NicWish:
+    """An interface that a server is to have: an existing port, or a new one on a network."""
+
+    port_id: str = ""
+    network_id: str = ""
+    address: AddressWish | None = None
+
+
+class Nics:
+    """The interfaces of one cloud's servers."""
+
+    def __init__(self, site: Site, ports: Ports, wiring: Wiring, floating_ips: FloatingIps) -> None:
+        self._tables = site.tables
+        self._ports = ports
+        self._wiring = wiring
+        self._floating_ips = floating_ips
+
+    def default_wishes(self, project_id: str) -> list[NicWish]:
+        """What a server gets when nothing is asked for: the project's only network, if it has one.
+
+        Raises:
+            Conflict: it has several.
+        """
+        networks = [
+            network
+            for network in self._tables.networks
+            if not network.external and (network.project_id == project_id or network.shared)
+        ]
+        if len(networks) > 1:
+            raise Conflict("Multiple possible networks found, use a Network ID to be more specific.")
+        return [NicWish(network_id=network.id) for network in networks]
+
+    def check(self, wishes: Sequence[NicWish]) -> None:
+        """Refuse wishes that cannot be fulfilled.
+
+        Raises:
+            InvalidInput: a port or network does not exist, or a port is named twice.
+            PortInUse: a port is bound.
+        """
+        port_ids = [wish.port_id for wish in wishes if wish.port_id]
+        if len(set(port_ids)) < len(port_ids):
+            raise InvalidInput("a port can be given to a server only once")
+        for wish in wishes:
+            if wish.port_id:
+                self._check_free(wish.port_id)
+            elif wish.network_id not in self._tables.networks:
+                raise InvalidInput(f"Network {wish.network_id} could not be found.")
+
+    def bind_existing(self, server: Server, wishes: Sequence[NicWish]) -> Server:
+        """Bind the ports that exist, so that nobody else takes them."""
+        found = [self._bind(server, wish, index) for index, wish in enumerate(wishes) if wish.port_id]
+        return self._tables.servers.change(server.id, nics=tuple(found))
+
+    def make_missing(self, server_id: str, wishes: Sequence[NicWish]) -> None:
+        """Make the ports that do not exist; each is noted at once, so that a failure leaks none."""
+        for index, wish in enumerate(wishes):
+            if not wish.port_id:
+                server = self._tables.servers.get(server_id)
+                self._tables.servers.change(server_id, nics=(*server.nics, self._bind(server, wish, index)))
+        nics = self._tables.servers.get(server_id).nics
+        self._tables.servers.change(server_id, nics=tuple(sorted(nics, key=_index)))
+
+    async def attach(self, server_id: str, wish: NicWish) -> Nic:
+        """Give a server one more interface; packets pass at return when it is on."""
+        server = self._quiet(server_id, "attach_interface")
+        self.check([wish])
+        nic = self._bind(server, wish, 1 + max(map(_index, server.nics), default=-1))
+        self._tables.servers.change(server_id, nics=(*server.nics, nic))
+        with undone_on_failure(lambda: self._detached(server_id, nic)):
+            if server.status == ServerStatus.ACTIVE:
+                await self._wiring.plug_port(server, nic)
+        return nic
+
+    async def detach(self, server_id: str, port_id: str) -> None:
+        """Take an interface away; its port goes too when it was made for the server.
+
+        Raises:
+            NotFound: the server has no such interface.
+        """
+        server = self._quiet(server_id, "detach_interface")
+        nic = next((nic for nic in server.nics if nic.port_id == port_id), None)
+        if nic is None:
+            raise NotFound(f"Port id {port_id} is not attached to instance {server_id}")
+        await self._wiring.unplug_port(port_id)
+        await self._floating_ips.forget_port(port_id)
+        self._detached(server_id, nic)
+
+    async def delete_port(self, port_id: str) -> None:
+        """Delete a port as Neutron does: it disappears from its server and from its floating IPs."""
+        self._ports.check_deletable(port_id)
+        port = self._tables.ports.get(port_id)
+        if port.device_id in self._tables.servers:
+            await self._wiring.unplug_port(port_id)
+            self._forget(port.device_id, port_id)
+        await self._floating_ips.forget_port(port_id)
+        self._ports.drop(port_id)
+
+    async def release_all(self, server: Server) -> None:
+        """Drop the ports that were made for a server and unbind the others, since it is deleted."""
+        for nic in server.nics:
+            if nic.owned:
+                await self._floating_ips.forget_port(nic.port_id)
+            self._detached(server.id, nic)
+
+    def _bind(self, server: Server, wish: NicWish, index: int) -> Nic:
+        if wish.port_id:
+            self._tables.ports.change(wish.port_id, device_id=server.id, device_owner=SERVER_OWNER)
+            return Nic(wish.port_id, f"eth{index}", owned=False)
+        port = Port(
+            project_id=server.project_id, network_id=wish.network_id, device_id=server.id, device_owner=SERVER_OWNER
+        )
+        made = self._ports.create(port, None if wish.address is None else [wish.address])
+        return Nic(made.id, f"eth{index}", owned=True)
+
+    def _detached(self, server_id: str, nic: Nic) -> None:
+        """Drop a port that was made for the server, unbind any other, and forget the interface."""
+        if nic.owned:
+            self._ports.drop(nic.port_id)
+        elif nic.port_id in self._tables.ports:
+            self._tables.ports.change(nic.port_id, device_id="", device_owner="")
+        self._forget(server_id, nic.port_id)
+
+    def _forget(self, server_id: str, port_id: str) -> None:
+        if server := self._tables.servers.peek(server_id):
+            kept = tuple(nic for nic in server.nics if nic.port_id != port_id)
+            self._tables.servers.change(server_id, nics=kept)
+
+    def _check_free(self, port_id: str) -> None:
+        port = self._tables.ports.peek(port_id)
+        if port is None:
+            raise InvalidInput(f"Port {port_id} could not be found.")
+        if port.device_id:
+            raise PortInUse(f"Port {port_id} is still in use.")
+
+    def _quiet(self, server_id: str, action: str) -> Server:
+        """A server with which nothing is going on."""
+        server = self._tables.servers.get(server_id)
+        if server.task_state:
+            raise Conflict(f"Cannot '{action}' instance {server_id} while it is in task_state {server.task_state}")
+        return server
+
+
+def _index(nic: Nic) -> int:
+    return int(nic.ifname.removeprefix("eth"))

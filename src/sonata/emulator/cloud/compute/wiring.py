@@ -1,0 +1,108 @@
+"""Plugging servers into the data plane and out of it again, with everything that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from sonata.emulator.cloud.entities.compute import Nic, Server
+from sonata.emulator.cloud.entities.network import Port, Subnet, interface_of
+from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.site import Site
+from sonata.ports.fabric import Fabric, PortCounters, PortSpec
+
+
+class Wiring:
+    """Machines and their ports in the data plane; chains and stations follow."""
+
+    def __init__(self, site: Site, ports: Ports, steering: Steering) -> None:
+        self._site = site
+        self._tables = site.tables
+        self._ports = ports
+        self._steering = steering
+
+    def machine_id(self, server_id: str) -> str:
+        """The name of a server's machine in data plane and runtime."""
+        return f"{self._site.pop.name}-{server_id}"
+
+    async def plug(self, server: Server) -> str:
+        """Create a server's network namespace with its ports; packets pass at return.
+
+        Returns:
+            The path of the namespace.
+        """
+        machine = self.machine_id(server.id)
+        specs = [self._spec(machine, nic) for nic in server.nics]
+
+        def run(fabric: Fabric) -> str:
+            fabric.machines.add_machines([machine])
+            fabric.machines.add_ports(specs)
+            return fabric.machines.netns_path(machine)
+
+        path = await self._site.plane.run(run)
+        await self._mark([nic.port_id for nic in server.nics], plugged=True)
+        return path
+
+    async def plug_port(self, server: Server, nic: Nic) -> None:
+        """Add one port to a running server."""
+        specs = [self._spec(self.machine_id(server.id), nic)]
+        await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
+        await self._mark([nic.port_id], plugged=True)
+
+    async def unplug(self, server: Server) -> None:
+        """Drop a server's network namespace and all that is in it; idempotent."""
+        machine = self.machine_id(server.id)
+        port_ids = [nic.port_id for nic in server.nics]
+        await self._mark(port_ids, plugged=False)
+
+        def run(fabric: Fabric) -> None:
+            fabric.machines.remove_ports(port_ids)
+            fabric.machines.remove_machines([machine])
+
+        await self._site.plane.run(run)
+
+    async def unplug_port(self, port_id: str) -> None:
+        """Take one port out of a running server; idempotent."""
+        await self._mark([port_id], plugged=False)
+        await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
+
+    async def counters(self, server: Server) -> dict[str, PortCounters]:
+        """Counters of a server's interfaces by their name in it."""
+        port_ids = [nic.port_id for nic in server.nics]
+        found = await self._site.plane.run(lambda fabric: fabric.machines.counters(port_ids))
+        return {nic.ifname: found[nic.port_id] for nic in server.nics if nic.port_id in found}
+
+    async def _mark(self, port_ids: Sequence[str], *, plugged: bool) -> None:
+        """Note that ports are plugged in or not; chains and stations follow."""
+        changed = [port for port_id in port_ids if (port := self._tables.ports.peek(port_id))]
+        changed = [port for port in changed if port.plugged is not plugged]
+        for port in changed:
+            self._tables.ports.change(port.id, plugged=plugged)
+        if not changed:
+            return
+        await self._steering.ports_changed(port.id for port in changed)
+        for network_id in dict.fromkeys(port.network_id for port in changed):
+            await self._site.on_stations_changed(network_id)
+
+    def _spec(self, machine: str, nic: Nic) -> PortSpec:
+        port = self._tables.ports.get(nic.port_id)
+        network = self._tables.networks.get(port.network_id)
+        subnets = self._ports.subnets(port)
+        return PortSpec(
+            id=port.id,
+            pop=self._site.pop.name,
+            network=network.fabric_id,
+            machine=machine,
+            ifname=nic.ifname,
+            mac=port.mac,
+            addresses=tuple(interface_of(*pair) for pair in zip(subnets, port.fixed_ips, strict=True)),
+            gateway=_gateway(port, subnets),
+            mtu=network.mtu,
+        )
+
+
+def _gateway(port: Port, subnets: Sequence[Subnet]) -> IPv4Address | None:
+    """The first gateway that is not the port itself."""
+    own = {fixed.address for fixed in port.fixed_ips}
+    return next((subnet.gateway_ip for subnet in subnets if subnet.gateway_ip and subnet.gateway_ip not in own), None)

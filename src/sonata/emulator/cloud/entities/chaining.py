@@ -1,0 +1,51 @@
+"""Service function chains, as the API of networking-sfc names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Literal
+
+from sonata.emulator.cloud.entities.base import Entity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortPair(Entity):
+    """A service function: packets go in at `ingress` and come back at `egress` (port ids)."""
+
+    ingress: str
+    egress: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortPairGroup(Entity):
+    """Service functions that may stand for one another at one place of a chain."""
+
+    port_pairs: tuple[str, ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowClassifier(Entity):
+    """Which packets enter a chain; None or empty means any."""
+
+    protocol: Literal["tcp", "udp", "icmp"] | None = None
+    source: IPv4Network | None = None
+    destination: IPv4Network | None = None
+    source_port_min: int | None = None
+    source_port_max: int | None = None
+    destination_port_min: int | None = None
+    destination_port_max: int | None = None
+    logical_source_port: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortChain(Entity):
+    """Port pair groups in the order in which packets meet them."""
+
+    groups: tuple[str, ...]
+    classifiers: tuple[str, ...] = ()
+    chain_id: int = 0
+    symmetric: bool = False

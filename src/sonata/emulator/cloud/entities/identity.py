@@ -1,0 +1,21 @@
+"""Projects and users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sonata.emulator.cloud.entities.base import Entity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project(Entity):
+    """A project (tenant) of this cloud's own Keystone."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User(Entity):
+    """A user of this cloud's own Keystone; `project_id` is the default project."""
+
+    enabled: bool = True

@@ -1,0 +1,1 @@
+"""Networks, ports, routers, security groups and service function chains of one cloud."""

@@ -1,0 +1,314 @@
+"""Routers between networks and their way to the external network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from sonata.emulator.cloud.causes import PortInUse, RouterInUse
+from sonata.emulator.cloud.entities.network import (
+    FLOATING_IP_OWNER,
+    ROUTER_GATEWAY_OWNER,
+    ROUTER_INTERFACE_OWNER,
+    FloatingIp,
+    Gateway,
+    Port,
+    Router,
+    Subnet,
+    interface_of,
+)
+from sonata.emulator.cloud.network.ports import AddressWish, Ports
+from sonata.emulator.cloud.rollback import undone_on_failure
+from sonata.emulator.cloud.site import Site
+from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.ports.fabric import RouterInterface, RouterSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A router interface: what Neutron answers when one is added or removed."""
+
+    router: Router
+    port: Port
+    subnet: Subnet
+
+
+class Routers:
+    """Routers; every change is brought to the data plane as the router's whole new specification."""
+
+    def __init__(self, site: Site, ports: Ports) -> None:
+        self._site = site
+        self._tables = site.tables
+        self._ports = ports
+
+    async def create(self, router: Router, gateway: AddressWish | None = None, gateway_network: str = "") -> Router:
+        """Create a router, with a leg on the external network if one is named."""
+        self._tables.routers.add(router)
+        with undone_on_failure(lambda: self._forget(router.id)):
+            return await self.set_gateway(router.id, gateway_network, gateway)
+
+    async def update(self, router_id: str, **changes: Any) -> Router:
+        """Change name, description, admin_state_up."""
+        router = self._tables.routers.change(router_id, **changes)
+        await self.apply(router)
+        return router
+
+    async def set_gateway(self, router_id: str, network_id: str, wish: AddressWish | None = None) -> Router:
+        """Give a router a leg on the external network, or take it away when `network_id` is empty.
+
+        Raises:
+            InvalidInput: the network is not external.
+            RouterInUse: a floating IP needs the leg that is to go.
+        """
+        router = self._tables.routers.get(router_id)
+        if not network_id:
+            _check_unused(router, self.floating_ips(router_id))
+        gateway = self._new_gateway(router, network_id, wish) if network_id else None
+        self._drop_gateway(router)
+        return await self.update(router_id, gateway=gateway)
+
+    async def delete(self, router_id: str) -> None:
+        """Delete a router.
+
+        Raises:
+            RouterInUse: it has interfaces.
+        """
+        router = self._tables.routers.get(router_id)
+        if router.interfaces:
+            raise RouterInUse(f"Router {router_id} still has ports")
+        _check_unused(router, self.floating_ips(router_id))
+        self._forget(router_id)
+        await self._site.plane.run(lambda fabric: fabric.networks.remove_router(router_id))
+
+    async def add_interface(self, router_id: str, *, subnet_id: str = "", port_id: str = "") -> Leg:
+        """Give a router a leg in a subnet (at its gateway address) or at an existing, unbound port.
+
+        Raises:
+            InvalidInput: the subnet has no gateway address, or overlaps with another leg's.
+            PortInUse: the port is bound.
+        """
+        router = self._tables.routers.get(router_id)
+        port = self._take_port(router, port_id) if port_id else self._gateway_port(router, subnet_id)
+        with undone_on_failure(lambda: self._take_back(router, port, made=not port_id)):
+            await self.apply(self._tables.routers.change(router_id, interfaces=(*router.interfaces, port.id)))
+        await self._site.on_stations_changed(port.network_id)
+        return Leg(self._tables.routers.get(router_id), port, self._ports.subnets(port)[0])
+
+    async def remove_interface(self, router_id: str, *, subnet_id: str = "", port_id: str = "") -> Leg:
+        """Take a router's leg away, and its port.
+
+        Raises:
+            NotFound: it has no such leg.
+            RouterInUse: a floating IP leads through it.
+        """
+        router = self._tables.routers.get(router_id)
+        port = _leg(router, map(self._tables.ports.get, router.interfaces), subnet_id, port_id)
+        subnet = self._ports.subnets(port)[0]
+        self._check_leg_not_needed(router, port, subnet)
+        kept = tuple(other for other in router.interfaces if other != port.id)
+        router = self._tables.routers.change(router_id, interfaces=kept)
+        self._ports.drop(port.id)
+        await self.apply(router)
+        await self._site.on_stations_changed(port.network_id)
+        return Leg(router, port, subnet)
+
+    async def apply(self, router: Router) -> None:
+        """Bring a router to the data plane as it is now."""
+        spec = self._spec(router)
+        await self._site.plane.run(lambda fabric: fabric.networks.set_router(spec))
+
+    def external_port(self, router: Router) -> Port | None:
+        """The router's port on the external network."""
+        return self._tables.ports.get(router.gateway.port_id) if router.gateway else None
+
+    def floating_ips(self, router_id: str) -> tuple[FloatingIp, ...]:
+        """The floating IPs that a router translates."""
+        return tuple(floating for floating in self._tables.floating_ips if floating.router_id == router_id)
+
+    def _spec(self, router: Router) -> RouterSpec:
+        outer = self.external_port(router)
+        return RouterSpec(
+            id=router.id,
+            pop=self._site.pop.name,
+            interfaces=tuple(self._interface(port_id) for port_id in router.interfaces)
+            if router.admin_state_up
+            else (),
+            external=interface_of(self._ports.subnets(outer)[0], outer.fixed_ips[0]) if outer else None,
+            external_mac=outer.mac if outer else "",
+            external_gateway=self._site.external_gateway if outer else None,
+            floating={
+                floating.address: floating.fixed_address
+                for floating in self.floating_ips(router.id)
+                if floating.fixed_address
+            },
+        )
+
+    def _interface(self, port_id: str) -> RouterInterface:
+        port = self._tables.ports.get(port_id)
+        network = self._tables.networks.get(port.network_id)
+        address = interface_of(self._ports.subnets(port)[0], port.fixed_ips[0])
+        return RouterInterface(port.id, network.fabric_id, address, port.mac)
+
+    def _new_gateway(self, router: Router, network_id: str, wish: AddressWish | None) -> Gateway:
+        if not self._tables.networks.get(network_id).external:
+            raise InvalidInput(f"Network {network_id} is not an external network")
+        port = Port(network_id=network_id, device_id=router.id, device_owner=ROUTER_GATEWAY_OWNER, plugged=True)
+        return Gateway(network_id, self._ports.create(port, None if wish is None else [wish]).id)
+
+    def _forget(self, router_id: str) -> None:
+        self._drop_gateway(self._tables.routers.get(router_id))
+        self._tables.routers.remove(router_id)
+
+    def _drop_gateway(self, router: Router) -> None:
+        if router.gateway:
+            self._ports.drop(router.gateway.port_id)
+
+    def _gateway_port(self, router: Router, subnet_id: str) -> Port:
+        """A port at the subnet's gateway address, for the router."""
+        subnet = self._tables.subnets.get(subnet_id)
+        if subnet.gateway_ip is None:
+            raise InvalidInput(f"Subnet for router interface must have a gateway IP: {subnet_id}")
+        self._check_overlap(router, subnet)
+        port = Port(
+            network_id=subnet.network_id,
+            project_id=router.project_id,
+            device_id=router.id,
+            device_owner=ROUTER_INTERFACE_OWNER,
+            plugged=True,
+        )
+        return self._ports.create(port, [AddressWish(subnet.id, subnet.gateway_ip)])
+
+    def _take_port(self, router: Router, port_id: str) -> Port:
+        """An unbound port, bound to the router."""
+        port = self._tables.ports.get(port_id)
+        if port.device_id:
+            raise PortInUse(f"Unable to complete operation on port {port_id}. Port already has an attached device.")
+        if len(port.fixed_ips) != 1:
+            raise InvalidInput(f"Router port {port_id} must have exactly one address")
+        self._check_overlap(router, self._ports.subnets(port)[0])
+        return self._tables.ports.change(
+            port_id, device_id=router.id, device_owner=ROUTER_INTERFACE_OWNER, plugged=True
+        )
+
+    def _take_back(self, router: Router, port: Port, *, made: bool) -> None:
+        """Forget a leg that the data plane refused."""
+        self._tables.routers.restore(router)
+        if made:
+            self._ports.drop(port.id)
+        else:
+            self._tables.ports.change(port.id, device_id="", device_owner="", plugged=False)
+
+    def _check_overlap(self, router: Router, subnet: Subnet) -> None:
+        for port_id in router.interfaces:
+            for other in self._ports.subnets(self._tables.ports.get(port_id)):
+                if other.id == subnet.id:
+                    raise InvalidInput(f"Router already has a port on subnet {subnet.id}")
+                if other.cidr.overlaps(subnet.cidr):
+                    raise InvalidInput(
+                        f"Cidr {subnet.cidr} of subnet {subnet.id} overlaps with cidr {other.cidr} of subnet {other.id}"
+                    )
+
+    def _check_leg_not_needed(self, router: Router, leg: Port, subnet: Subnet) -> None:
+        if any(floating.fixed_address in subnet.cidr for floating in self.floating_ips(router.id)):
+            raise RouterInUse(
+                f"Router interface for subnet {subnet.id} on router {router.id} cannot be deleted, as it is required "
+                f"by one or more floating IPs."
+            )
+
+
+class FloatingIps:
+    """Addresses of the external network, given out and led to ports."""
+
+    def __init__(self, site: Site, ports: Ports, routers: Routers) -> None:
+        self._tables = site.tables
+        self._ports = ports
+        self._routers = routers
+
+    async def create(
+        self, floating: FloatingIp, wish: AddressWish | None, port_id: str = "", fixed: IPv4Address | None = None
+    ) -> FloatingIp:
+        """Give out a floating address; `floating.address` is filled in here."""
+        if not self._tables.networks.get(floating.network_id).external:
+            raise InvalidInput(f"Network {floating.network_id} is not a valid external network")
+        outer = self._ports.create(
+            Port(network_id=floating.network_id, device_id=floating.id, device_owner=FLOATING_IP_OWNER),
+            None if wish is None else [wish],
+        )
+        self._tables.floating_ips.add(_located(floating, outer))
+        with undone_on_failure(lambda: self._forget(floating.id, outer.id)):
+            return await self.associate(floating.id, port_id, fixed)
+
+    async def update(self, floating_id: str, **changes: Any) -> FloatingIp:
+        """Change the description."""
+        return self._tables.floating_ips.change(floating_id, **changes)
+
+    async def associate(self, floating_id: str, port_id: str, fixed: IPv4Address | None = None) -> FloatingIp:
+        """Lead a floating address to a port, or nowhere when `port_id` is empty.
+
+        Raises:
+            NotFound: no router leads from the external network to the port.
+            Conflict: the port's address has another floating IP.
+        """
+        before = self._tables.floating_ips.get(floating_id)
+        inner, router_id = self._target(before, port_id, fixed) if port_id else (None, "")
+        after = self._tables.floating_ips.change(floating_id, port_id=port_id, fixed_address=inner, router_id=router_id)
+        for changed in {before.router_id, after.router_id} - {""}:
+            await self._routers.apply(self._tables.routers.get(changed))
+        return after
+
+    async def delete(self, floating_id: str) -> None:
+        """Give a floating address back."""
+        floating = await self.associate(floating_id, "")
+        self._forget(floating_id, floating.gateway_port_id)
+
+    async def forget_port(self, port_id: str) -> None:
+        """Lead the floating addresses of a port nowhere, since it is deleted."""
+        for floating in self._tables.floating_ips:
+            if floating.port_id == port_id:
+                await self.associate(floating.id, "")
+
+    def _forget(self, floating_id: str, outer_port_id: str) -> None:
+        self._tables.floating_ips.remove(floating_id)
+        self._ports.drop(outer_port_id)
+
+    def _target(self, floating: FloatingIp, port_id: str, fixed: IPv4Address | None) -> tuple[IPv4Address, str]:
+        port = self._tables.ports.get(port_id)
+        chosen = next((known for known in port.fixed_ips if fixed in (None, known.address)), None)
+        if chosen is None:
+            raise InvalidInput(f"Port {port_id} does not have fixed ip address {fixed or ''}")
+        taken = (other for other in self._tables.floating_ips if other.port_id == port_id and other.id != floating.id)
+        if any(other.fixed_address == chosen.address for other in taken):
+            raise Conflict(f"Cannot associate floating IP {floating.address} with port {port_id}: it has one already.")
+        for router in self._tables.routers:
+            if router.gateway and self._has_leg(router, chosen.subnet_id):
+                return chosen.address, router.id
+        raise NotFound(
+            f"External network {floating.network_id} is not reachable from subnet {chosen.subnet_id}. Therefore, "
+            f"cannot associate Port {port_id} with a Floating IP."
+        )
+
+    def _has_leg(self, router: Router, subnet_id: str) -> bool:
+        ports = map(self._tables.ports.get, router.interfaces)
+        return any(fixed.subnet_id == subnet_id for port in ports for fixed in port.fixed_ips)
+
+
+def _located(floating: FloatingIp, outer: Port) -> FloatingIp:
+    return replace(floating, address=outer.fixed_ips[0].address, gateway_port_id=outer.id)
+
+
+def _leg(router: Router, ports: Iterable[Port], subnet_id: str, port_id: str) -> Port:
+    for port in ports:
+        if port.id == port_id or (not port_id and any(fixed.subnet_id == subnet_id for fixed in port.fixed_ips)):
+            return port
+    wanted = f"port {port_id}" if port_id else f"subnet {subnet_id}"
+    raise NotFound(f"Router {router.id} has no interface on {wanted}")
+
+
+def _check_unused(router: Router, floating_ips: tuple[FloatingIp, ...]) -> None:
+    if floating_ips:
+        raise RouterInUse(
+            f"Gateway cannot be updated for router {router.id}, since a gateway to external network is required by "
+            "one or more floating IPs."
+        )
