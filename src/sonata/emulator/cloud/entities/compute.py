@@ -35,11 +35,12 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """A server's interface. `owned` ports were made for the server and go with it."""
+    """A server's interface. `owned` ports were made for the server and go with it; `tag` tells it apart inside."""
 
     port_id: str
     ifname: str
     owned: bool
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
