@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
 from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
@@ -93,6 +94,7 @@ class Cloud:
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
         self.wiring = Wiring(self.site, self.ports, self._steering)
+        self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
         self._default: asyncio.Task[Network] | None = None
@@ -179,6 +181,7 @@ class Cloud:
             self._default.cancel()
             await asyncio.wait([self._default])
         await self.servers.close()
+        await self.appliances.close()
         if not keep:
             await self.images.discard()
 
