@@ -11,7 +11,8 @@ from sonata.emulator.cloud.entities.base import new_id
 from sonata.emulator.cloud.entities.load_balancing import LoadBalancer, Provisioning
 from sonata.emulator.cloud.entities.network import LOAD_BALANCER_OWNER, Port
 from sonata.emulator.cloud.load_balancing.causes import Invalid
-from sonata.emulator.cloud.load_balancing.changes import Changes, device_of, flavor_data
+from sonata.emulator.cloud.load_balancing.changes import Changes, flavor_data
+from sonata.emulator.cloud.load_balancing.plugs import device_of
 from sonata.emulator.cloud.load_balancing.tree import Tree
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.rollback import undone_on_failure
@@ -36,6 +37,7 @@ class LoadBalancers:
 
     def __init__(self, site: Site, ports: Ports, changes: Changes) -> None:
         self._tables = site.tables
+        self._quotas = site.quotas
         self._ports = ports
         self._changes = changes
 
@@ -47,6 +49,7 @@ class LoadBalancers:
         """
         provider = values.get("provider") or self._provider_of_flavor(values.get("flavor_id")) or DEFAULT_PROVIDER
         self._changes.driver(provider)
+        self._quotas.require(project_id, "load_balancer")
         balancer_id = new_id()
         port = self._vip_port(balancer_id, project_id, wish)
         made = not wish.port_id

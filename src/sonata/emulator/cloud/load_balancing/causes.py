@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sonata.errors import Conflict, InvalidInput, QuotaExceeded
+from sonata.errors import Conflict, InvalidInput
 
 
 class Immutable(Conflict):
@@ -25,10 +25,3 @@ class Invalid(InvalidInput):
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"Validation failure: {detail}")
-
-
-class QuotaMet(QuotaExceeded):
-    """A quota of load balancing is exhausted."""
-
-    def __init__(self, resource: str) -> None:
-        super().__init__(f"Quota has been met for resources: {resource}")

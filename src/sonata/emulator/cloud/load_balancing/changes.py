@@ -12,12 +12,12 @@ from typing import TypeVar
 
 from sonata.emulator.cloud.background import Background
 from sonata.emulator.cloud.entities.load_balancing import LoadBalancer, Part, Provisioning
-from sonata.emulator.cloud.entities.network import LOAD_BALANCER_OWNER, Port
 from sonata.emulator.cloud.load_balancing.causes import Immutable, Invalid
 from sonata.emulator.cloud.load_balancing.health import operating_statuses
 from sonata.emulator.cloud.load_balancing.planning import plan_of
+from sonata.emulator.cloud.load_balancing.plugs import Plugs
 from sonata.emulator.cloud.load_balancing.tree import Tree, balancing_tables
-from sonata.emulator.cloud.network.ports import AddressWish, Ports
+from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
@@ -36,14 +36,12 @@ PENDING = frozenset((Provisioning.PENDING_CREATE, Provisioning.PENDING_UPDATE, P
 class Changes:
     """Brings load balancers to their providers, and what these tell back to the tables.
 
-    Args:
-        drivers: by name; more are added by `add_driver` when they need this object.
+    `drivers` are the providers by name; they may need this object, so they come after it.
     """
 
     def __init__(self, site: Site, ports: Ports, floating_ips: FloatingIps) -> None:
         self._tables = site.tables
-        self._ports = ports
-        self._floating_ips = floating_ips
+        self._plugs = Plugs(site, ports, floating_ips)
         self.drivers: dict[str, Driver] = {}
         self._work = Background(self._crashed)
         self._poll: asyncio.Task[None] | None = None
@@ -148,14 +146,14 @@ class Changes:
             if balancer.provisioning_status == Provisioning.PENDING_DELETE:
                 await self._delete(balancer)
                 return
-            self._plug_member_networks(Tree(self._tables, balancer_id))
+            self._plugs.reach_members(Tree(self._tables, balancer_id))
             plan = self._plan(Tree(self._tables, balancer_id))
             await self.driver(balancer.provider).deploy(plan)
         except SonataError as error:
             logger.warning("a load balancer failed", extra={"load_balancer": balancer_id, "cause": str(error)})
             self._settle(balancer_id, Provisioning.ERROR)
             return
-        await self._drop_ports(balancer_id, set(plan.port_ids))
+        await self._plugs.drop_others(balancer_id, set(plan.port_ids))
         await self.refresh(balancer_id)
         self._settle(balancer_id, Provisioning.ACTIVE)  # the last step: from here on another change may begin
 
@@ -163,16 +161,7 @@ class Changes:
         await self.driver(balancer.provider).remove(balancer.id)
         for table, part in tuple(Tree(self._tables, balancer.id, whole=True).parts()):
             table.remove(part.id)
-        kept = set() if balancer.vip_port_made else {balancer.vip_port_id}
-        await self._drop_ports(balancer.id, kept)
-        if kept and balancer.vip_port_id in self._tables.ports:
-            self._tables.ports.change(balancer.vip_port_id, device_id="", device_owner="")
-
-    async def _drop_ports(self, balancer_id: str, kept: set[str]) -> None:
-        for port in self._ports.of_device(device_of(balancer_id)):
-            if port.id not in kept:
-                await self._floating_ips.forget_port(port.id)
-                self._ports.drop(port.id)
+        await self._plugs.release(balancer)
 
     def _settle(self, balancer_id: str, status: str) -> None:
         """What was pending is done or has failed; what was to be deleted is gone when it is done."""
@@ -182,33 +171,8 @@ class Changes:
             elif part.provisioning_status in PENDING:
                 table.change(part.id, provisioning_status=status)
 
-    def _plug_member_networks(self, tree: Tree) -> None:
-        """Make a port in each network of members that the VIP's port does not reach directly."""
-        wanted = {member.subnet_id for pool in tree.pools() for member in tree.members(pool.id) if member.subnet_id}
-        vip_network = tree.balancer.vip_network_id
-        mine = {
-            fixed.subnet_id for port in self._ports.of_device(device_of(tree.balancer.id)) for fixed in port.fixed_ips
-        }
-        for subnet_id in sorted(wanted - mine):
-            subnet = self._tables.subnets.get(subnet_id)
-            if subnet.network_id != vip_network:
-                port = Port(
-                    name=f"octavia-lb-member-{tree.balancer.id}",
-                    network_id=subnet.network_id,
-                    device_id=device_of(tree.balancer.id),
-                    device_owner=LOAD_BALANCER_OWNER,
-                )
-                self._ports.create(port, [AddressWish(subnet_id)])
-
     def _plan(self, tree: Tree) -> Plan:
-        balancer = tree.balancer
-        subnets = {member.subnet_id for pool in tree.pools() for member in tree.members(pool.id) if member.subnet_id}
-        others = [
-            port.id
-            for port in self._ports.of_device(device_of(balancer.id))
-            if port.id != balancer.vip_port_id and any(fixed.subnet_id in subnets for fixed in port.fixed_ips)
-        ]
-        return plan_of(tree, (balancer.vip_port_id, *others), flavor_data(self._tables, balancer.flavor_id))
+        return plan_of(tree, self._plugs.port_ids(tree), flavor_data(self._tables, tree.balancer.flavor_id))
 
     async def _watch(self) -> None:
         """Keep operating statuses true."""
@@ -242,11 +206,6 @@ class Changes:
 
         with undone_on_failure(restore):
             yield
-
-
-def device_of(balancer_id: str) -> str:
-    """What a load balancer's ports carry as `device_id`."""
-    return f"lb-{balancer_id}"
 
 
 def flavor_data(tables: Tables, flavor_id: str | None) -> Mapping[str, object]:

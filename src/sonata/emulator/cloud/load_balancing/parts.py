@@ -46,6 +46,7 @@ class Parts:
 
     def __init__(self, site: Site, changes: Changes) -> None:
         self._tables = site.tables
+        self._quotas = site.quotas
         self._changes = changes
 
     def _add(self, table: Table[P], balancer_id: str, part: P) -> P:
@@ -79,6 +80,7 @@ class Listeners(Parts):
                     f"protocol_port {listener.protocol_port}"
                 )
         self._check_pool(listener, listener.default_pool_id)
+        self._quotas.require(listener.project_id, "listener")
         return self._add(self._tables.listeners, listener.load_balancer_id, listener)
 
     def update(self, listener_id: str, values: Wish) -> Listener:
@@ -122,6 +124,7 @@ class Pools(Parts):
         self._changes.require_mutable(pool.load_balancer_id)
 
         def make() -> Pool:
+            self._quotas.require(pool.project_id, "pool")
             self._tables.pools.add(pool)
             if listener_id:
                 self._tables.listeners.change(listener_id, default_pool_id=pool.id, provisioning_status=CHANGED)
@@ -179,6 +182,7 @@ class Members(Parts):
         balancer_id = self._balancer(member.pool_id)
         self._changes.require_mutable(balancer_id)
         self._check_new(member)
+        self._quotas.require(member.project_id, "member")
         return self._add(self._tables.members, balancer_id, member)
 
     def update(self, member_id: str, values: Wish) -> Member:
@@ -210,6 +214,7 @@ class Members(Parts):
                     self._tables.members.change(known.id, **{**values, "provisioning_status": CHANGED})
                 else:
                     self._check_new(member)
+                    self._quotas.require(member.project_id, "member")
                     self._tables.members.add(member)
             for left in () if additive else have.values():
                 self._tables.members.change(left.id, provisioning_status=GOING)
@@ -249,6 +254,7 @@ class HealthMonitors(Parts):
                 f"The associated pool protocol is {pool.protocol}, so only a {'/'.join(FOR_STREAMS)} monitor fits."
             )
         _check_times(monitor.delay, monitor.timeout)
+        self._quotas.require(monitor.project_id, "healthmonitor")
         return self._add(self._tables.health_monitors, balancer_id, monitor)
 
     def update(self, monitor_id: str, values: Wish) -> HealthMonitor:
@@ -276,6 +282,7 @@ class L7Policies(Parts):
         self._check(policy.listener_id, policy.redirect_pool_id)
 
         def add() -> L7Policy:
+            self._quotas.require(policy.project_id, "l7policy")
             self._tables.l7policies.add(policy)
             return self._put_in_place(policy)
 
@@ -307,6 +314,7 @@ class L7Policies(Parts):
 
     def create_rule(self, rule: L7Rule) -> L7Rule:
         """Add a rule to a policy."""
+        self._quotas.require(rule.project_id, "l7rule")
         return self._add(self._tables.l7rules, self._balancer_of(rule.l7policy_id), rule)
 
     def update_rule(self, rule_id: str, values: Wish) -> L7Rule:
