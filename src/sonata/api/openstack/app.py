@@ -35,12 +35,15 @@ def openstack_app(clouds: Mapping[str, Cloud], *, admin_password: str) -> Starle
 
 
 class Surface:
-    """Finds cloud, service and handler of a request, and answers in the service's own form."""
+    """Finds cloud, service and handler of a request, and answers in the service's own form.
+
+    `services` are the routes by path segment.
+    """
 
     def __init__(self, clouds: Mapping[str, Cloud], admin_password: str) -> None:
         self._clouds = clouds
         self._tokens = Tokens()
-        self._services: Mapping[str, Routes] = {
+        self.services: Mapping[str, Routes] = {
             "identity": identity_routes(self._tokens, admin_password),
             "compute": compute_routes(),
             "network": network_routes(),
@@ -57,9 +60,9 @@ class Surface:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, pop: str, service: str, path: str) -> Reply:
-        if pop not in self._clouds or service not in self._services:
+        if pop not in self._clouds or service not in self.services:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
-        target, params = self._services[service].find(request.method, path)
+        target, params = self.services[service].find(request.method, path)
         caller = None if target.public else self._caller(request, pop)
         if caller and not caller.allows(target.needs):
             raise Forbidden(

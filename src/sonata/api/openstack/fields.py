@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
@@ -18,10 +18,15 @@ LONGEST_TEXT = 255
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of values: `read` checks one from the wire and raises ValueError, `show` turns it back."""
+    """A type of values: `read` checks one from the wire and raises ValueError, `show` turns it back.
+
+    Args:
+        schema: JSON Schema of what `read` takes, for the description of the API; empty for anything.
+    """
 
     read: Callable[[Any], Any]
     show: Callable[[Any], Any] = lambda value: value
+    schema: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _read_text(value: Any) -> str:
@@ -97,7 +102,7 @@ def integer(low: int, high: int) -> Kind:
             raise ValueError(f"'{value}' is not in valid range {low}..{high}.")
         return number
 
-    return Kind(read)
+    return Kind(read, schema={"type": "integer", "minimum": low, "maximum": high})
 
 
 def one_of(*choices: str) -> Kind:
@@ -109,7 +114,7 @@ def one_of(*choices: str) -> Kind:
                 return choice
         raise ValueError(f"'{value}' is not in {list(choices)}.")
 
-    return Kind(read)
+    return Kind(read, schema={"type": "string", "enum": list(choices)})
 
 
 def or_none(kind: Kind, empty: Any = None) -> Kind:
@@ -117,6 +122,7 @@ def or_none(kind: Kind, empty: Any = None) -> Kind:
     return Kind(
         read=lambda value: empty if value is None else kind.read(value),
         show=lambda value: None if value == empty else kind.show(value),
+        schema={"anyOf": [kind.schema, {"type": "null"}]} if kind.schema else {},
     )
 
 
@@ -125,14 +131,15 @@ def as_is(value: Any) -> Any:
     return value
 
 
-TEXT = Kind(_read_text)
-FLAG = Kind(_read_flag)
-ADDRESS = Kind(_read_address, str)
-CIDR = Kind(_read_cidr, str)
-MAC = Kind(_read_mac)
-TEXTS = Kind(_read_texts, list)
-TAGS = Kind(_read_tags, list)
-OBJECT = Kind(_read_object, dict)
+TEXT_SCHEMA = {"type": "string", "maxLength": LONGEST_TEXT}
+TEXT = Kind(_read_text, schema=TEXT_SCHEMA)
+FLAG = Kind(_read_flag, schema={"type": "boolean"})
+ADDRESS = Kind(_read_address, str, {"type": "string", "format": "ipv4"})
+CIDR = Kind(_read_cidr, str, {"type": "string", "pattern": r"^(10|172|192)\.\d{1,2}\.\d{1,2}\.0/24$"})
+MAC = Kind(_read_mac, schema={"type": "string", "pattern": "^fa:16:3e(:[0-9a-f]{2}){3}$"})
+TEXTS = Kind(_read_texts, list, {"type": "array", "items": TEXT_SCHEMA})
+TAGS = Kind(_read_tags, list, {"type": "array", "items": {**TEXT_SCHEMA, "minLength": 1}})
+OBJECT = Kind(_read_object, dict, {"type": "object"})
 ANYTHING = Kind(as_is)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
@@ -11,10 +13,11 @@ from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_no
 from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import NOTHING_TOLD, Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.tables import Table, Tables
-from sonata.errors import InvalidInput
+from sonata.errors import InvalidInput, SonataError
 
 E = TypeVar("E", bound=Entity)
 Values = dict[str, Any]
@@ -34,21 +37,6 @@ STANDARD: tuple[Field, ...] = (
     computed("revision_number", lambda _cloud, entity: entity.revision),
 )
 """What every resource has."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
-    """What a reader of the reference should know of a resource: one sentence each.
-
-    Args:
-        real: what takes its true effect in the running infrastructure.
-        simplified: what differs from a production OpenStack, though it answers alike.
-        refused: what is answered with an error, and which.
-    """
-
-    real: tuple[str, ...] = ()
-    simplified: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +63,23 @@ class Resource(Generic[E]):
     update: Update[E] | None = None
     delete: Delete[E] | None = None
     base: str = "/v2.0"
-    truth: Truth = Truth()
+    truth: Truth = NOTHING_TOLD
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
         """Standard and own fields; own ones win."""
         return tuple({field.name: field for field in (*STANDARD, *self.fields)}.values())
+
+    def body(self, mode: str) -> dict[str, Any]:
+        """The JSON Schema of a request body; `mode` is `c` (creation) or `u` (update)."""
+        fields = [field for field in self.all_fields if mode in field.access]
+        inner = {
+            "type": "object",
+            "properties": {field.name: dict(field.kind.schema) for field in fields},
+            "required": [field.name for field in fields if field.required and mode == "c"],
+            "additionalProperties": False,
+        }
+        return {"type": "object", "properties": {self.member: inner}, "required": [self.member]}
 
 
 class Service(Generic[E]):
@@ -94,12 +93,13 @@ class Service(Generic[E]):
     def register(self, routes: Routes) -> None:
         """Add the resource's routes."""
         resource, base = self._resource, f"{self._resource.base}{self._resource.path}"
+        routes.about(Topic(resource.collection, resource.truth))
         routes.add("GET", base, self.list)
         routes.add("GET", f"{base}/{{id}}", self.show)
         if resource.create:
-            routes.add("POST", base, self.create)
+            routes.add("POST", base, self.create, body=resource.body("c"))
         if resource.update:
-            routes.add("PUT", f"{base}/{{id}}", self.update)
+            routes.add("PUT", f"{base}/{{id}}", self.update, body=resource.body("u"))
         if resource.delete:
             routes.add("DELETE", f"{base}/{{id}}", self.delete)
         routes.add("GET", f"{base}/{{id}}/tags", self.list_tags)
@@ -129,7 +129,9 @@ class Service(Generic[E]):
         """POST of one, or of several under the collection's key."""
         body = await call.json()
         if isinstance(several := body.get(self._resource.collection), list):
-            made = [await self._create(call, one) for one in several]
+            made = await _all_or_none(
+                several, partial(self._create, call), partial(self._resource.delete or _stays, call)
+            )
             return json_reply({self._resource.collection: [self._document(call, one) for one in made]}, 201)
         if self._resource.member not in body:
             raise InvalidInput(f"Unable to find '{self._resource.member}' in request body")
@@ -226,3 +228,22 @@ class Service(Generic[E]):
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:
             raise NoSuch("Tag", call.params["tag"])
+
+
+async def _stays(_call: Call, _entity: Entity) -> None:
+    """What cannot be deleted is not taken back either."""
+
+
+async def _all_or_none(
+    bodies: Iterable[Any], create: Callable[[Any], Awaitable[E]], take_back: Callable[[E], Awaitable[None]]
+) -> Sequence[E]:
+    """Create all, as Neutron's bulk requests do; when one fails the earlier ones are taken back."""
+    made: deque[E] = deque()
+    try:
+        for body in bodies:
+            made.appendleft(await create(body))
+    except SonataError:
+        for one in made:
+            await take_back(one)
+        raise
+    return tuple(reversed(made))

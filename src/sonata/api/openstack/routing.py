@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import MethodNotAllowed
 from sonata.api.openstack.identity.tokens import Role
 from sonata.api.openstack.reply import Reply
+from sonata.api.openstack.topic import GENERAL, Topic
 from sonata.errors import NotFound
 
 Handler = Callable[[Call], Awaitable[Reply]]
+Schema = Mapping[str, Any]
 Decorator = Callable[[Handler], Handler]
 
 
@@ -23,12 +26,16 @@ class Target:
         names: of the path's placeholders.
         public: whether it answers without a token.
         needs: the role that a caller needs.
+        topic: the part of the API that it belongs to.
+        body: JSON Schema of the request body, None where there is none or nothing is told of it.
     """
 
     handler: Handler
     names: tuple[str, ...]
     public: bool
     needs: Role
+    topic: Topic
+    body: Schema | None
 
 
 @dataclass(slots=True)
@@ -51,8 +58,27 @@ class Routes:
 
     def __init__(self) -> None:
         self._root = _Node()
+        self._all: list[tuple[str, str, Target]] = []
+        self._topic = GENERAL
 
-    def add(self, method: str, path: str, handler: Handler, *, public: bool = False, needs: Role | None = None) -> None:
+    def __iter__(self) -> Iterator[tuple[str, str, Target]]:
+        """Method, path and target of each route in the order in which they were added."""
+        return iter(self._all)
+
+    def about(self, topic: Topic) -> None:
+        """The routes added from here on belong to this part of the API."""
+        self._topic = topic
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        public: bool = False,
+        needs: Role | None = None,
+        body: Schema | None = None,
+    ) -> None:
         """Add a route; `{name}` in the path stands for any one segment.
 
         Who only reads needs the role `reader`, who changes something `member`, unless `needs` says otherwise.
@@ -62,7 +88,9 @@ class Routes:
         for segment in segments:
             node = node.child(segment)
         names = tuple(segment[1:-1] for segment in segments if segment.startswith("{"))
-        node.targets[method] = Target(handler, names, public, needs or ("reader" if method == "GET" else "member"))
+        needed = needs or ("reader" if method == "GET" else "member")
+        node.targets[method] = target = Target(handler, names, public, needed, self._topic, body)
+        self._all.append((method, path, target))
 
     def on(self, method: str, path: str, *, public: bool = False, needs: Role | None = None) -> Decorator:
         """Decorator form of `add`."""
