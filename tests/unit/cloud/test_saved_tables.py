@@ -12,7 +12,7 @@ import pytest
 from sonata._lib.plain import decode, encode
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
-from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import (
@@ -52,6 +52,7 @@ def filled() -> Tables:
     rows: dict[str, list[Any]] = {
         "projects": [Project(id="p", name="admin", **common)],
         "users": [User(id="u", name="admin", project_id="p", enabled=False)],
+        "quota_limits": [QuotaLimits(id="p", limits={"network": 5, "cores": -1})],
         "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [
             Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
@@ -119,6 +120,21 @@ def test_every_table_comes_back_as_it_was() -> None:
     assert all(len(table) for _name, table in tables)
     assert {name for name, _table in tables} == {one.name for one in fields(Tables)}
     assert rows_of(through_json(tables)) == rows_of(tables)
+
+
+def test_a_table_that_an_older_document_does_not_know_is_empty() -> None:
+    document = decode(encode(to_document(rows_of(filled()))))
+    del document["tables"]["quota_limits"]
+    read = from_document(document)
+    assert len(read.quota_limits) == 0
+    assert len(read.networks) == 2
+
+
+def test_a_table_that_nobody_knows_is_told() -> None:
+    document = decode(encode(to_document(rows_of(filled()))))
+    document["tables"]["unheard_of"] = []
+    with pytest.raises(ValueError, match="tables"):
+        from_document(document)
 
 
 def spoil(document: Any, table: str, **changes: Any) -> Any:

@@ -46,7 +46,7 @@ class Cloud:
     """One site with its projects, networks, servers, chains and images.
 
     Its parts are public: `networks`, `ports`, `routers`, `floating_ips`, `security_groups`, `chaining`, `images`,
-    `flavors`, `keypairs`, `servers`, `nics`, `identity`, and `tables` with their state. The PoP's data plane
+    `flavors`, `keypairs`, `servers`, `nics`, `identity`, `quotas`, and `tables` with their state. The PoP's data plane
     (`Underlay.add_pops`) stands before the cloud is used.
 
     Args:
@@ -78,6 +78,7 @@ class Cloud:
         self.site = Site(
             pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables
         )
+        self.quotas = self.site.quotas
         addresses = Addresses()
         self.identity = Identity(self.tables)
         self.flavors = Flavors(self.tables)

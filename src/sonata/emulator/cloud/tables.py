@@ -11,7 +11,7 @@ from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Flavor, Server
-from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
@@ -108,6 +108,7 @@ class Tables:
 
     projects: Table[Project] = field(default_factory=lambda: Table("Project"))
     users: Table[User] = field(default_factory=lambda: Table("User"))
+    quota_limits: Table[QuotaLimits] = field(default_factory=lambda: Table("Quota"))
     networks: Table[Network] = field(default_factory=lambda: Table("Network"))
     subnets: Table[Subnet] = field(default_factory=lambda: Table("Subnet"))
     ports: Table[Port] = field(default_factory=lambda: Table("Port"))

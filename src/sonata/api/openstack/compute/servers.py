@@ -16,8 +16,9 @@ from sonata.api.openstack.listing import Document, ordered, page, tags_match
 from sonata.api.openstack.network.resources import ZONE
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.compute.nics import NicWish
-from sonata.emulator.cloud.compute.servers import BootRequest
+from sonata.emulator.cloud.compute.servers import BootRequest, require_room
 from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import InvalidInput, NotFound
@@ -146,7 +147,9 @@ async def _ips(call: Call) -> Reply:
 async def _create(call: Call) -> Reply:
     body = await call.member("server")
     request = _boot_request(call, body)
-    count = _count(body)
+    least, count = _counts(body)
+    call.cloud.quotas.require(call.project_id, "metadata_items", len(request.metadata))
+    count = _affordable(call, request, least, count)
     requests = [request] if count == 1 else [_numbered(request, number) for number in range(count)]
     servers = [call.cloud.servers.create(one) for one in requests]
     documents = ServerDocuments(call)
@@ -167,12 +170,28 @@ def _numbered(request: BootRequest, number: int) -> BootRequest:
     return replace(request, name=f"{request.name}-{number + 1}", launch_index=number)
 
 
-def _count(body: Document) -> int:
+def _affordable(call: Call, request: BootRequest, least: int, most: int) -> int:
+    """How many servers the quotas permit; at least `least`, else none of them is created.
+
+    Raises:
+        OverQuota: not even `least`.
+    """
+    for count in range(most, least, -1):
+        try:
+            require_room(call.cloud.site, request, count)
+        except OverQuota:
+            continue
+        return count
+    require_room(call.cloud.site, request, least)
+    return least
+
+
+def _counts(body: Document) -> tuple[int, int]:
     least, most = body.get("min_count", 1), body.get("max_count", body.get("min_count", 1))
     least, most = _whole("min_count", least), _whole("max_count", most)
     if least > most:
         raise InvalidInput("min_count must be <= max_count")
-    return most
+    return least, most
 
 
 def _whole(name: str, value: Any) -> int:
