@@ -14,6 +14,7 @@ from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.entities.identity import Project, User
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -120,6 +121,10 @@ class Tables:
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
+    stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
+    stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
+    stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""
