@@ -66,6 +66,10 @@ class FakeNetworks:
         self._fail_if_told()
         self.networks.update({(network.pop, network.id): network for network in networks})
 
+    def change_network(self, network: NetworkSpec) -> None:
+        self.require(network.pop, network.id)
+        self.networks[network.pop, network.id] = network
+
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         for key in networks:
             self.networks.pop(key, None)
@@ -124,6 +128,12 @@ class FakeMachines:
             if port.machine not in self.machines:
                 raise AdapterError(f"no machine `{port.machine}`")
             self._networks.require(port.pop, port.network)
+            self.ports[port.id] = port
+
+    def change_ports(self, ports: Sequence[PortSpec]) -> None:
+        for port in ports:
+            if port.id not in self.ports:
+                raise AdapterError(f"no port `{port.id}`")
             self.ports[port.id] = port
 
     def remove_ports(self, ids: Sequence[str]) -> None:

@@ -228,7 +228,7 @@ def test_extensions_agents_zones_quotas(cloud: Any) -> None:
     assert list(cloud.network.agents()) == []
     assert {zone.name for zone in cloud.network.availability_zones()} == {"nova"}
     project = cloud.session.get_project_id()
-    assert cloud.network.get_quota(project).networks == -1
+    assert cloud.network.get_quota(project).networks == 5000
     assert cloud.network.get_quota(project, details=True).ports["used"] == 0
 
 

@@ -12,8 +12,9 @@ import pytest
 from sonata._lib.plain import decode, encode
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
-from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import (
     FLOATING_IP_OWNER,
     ROUTER_GATEWAY_OWNER,
@@ -51,6 +52,7 @@ def filled() -> Tables:
     rows: dict[str, list[Any]] = {
         "projects": [Project(id="p", name="admin", **common)],
         "users": [User(id="u", name="admin", project_id="p", enabled=False)],
+        "quota_limits": [QuotaLimits(id="p", limits={"network": 5, "cores": -1})],
         "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [
             Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
@@ -80,6 +82,7 @@ def filled() -> Tables:
         "flow_classifiers": [FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
         "port_chains": [PortChain(id="pc", groups=("pg",), classifiers=("fc",), chain_id=7, symmetric=True)],
         "flavors": [flavor],
+        "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }
@@ -117,6 +120,21 @@ def test_every_table_comes_back_as_it_was() -> None:
     assert all(len(table) for _name, table in tables)
     assert {name for name, _table in tables} == {one.name for one in fields(Tables)}
     assert rows_of(through_json(tables)) == rows_of(tables)
+
+
+def test_a_table_that_an_older_document_does_not_know_is_empty() -> None:
+    document = decode(encode(to_document(rows_of(filled()))))
+    del document["tables"]["quota_limits"]
+    read = from_document(document)
+    assert len(read.quota_limits) == 0
+    assert len(read.networks) == 2
+
+
+def test_a_table_that_nobody_knows_is_told() -> None:
+    document = decode(encode(to_document(rows_of(filled()))))
+    document["tables"]["unheard_of"] = []
+    with pytest.raises(ValueError, match="tables"):
+        from_document(document)
 
 
 def spoil(document: Any, table: str, **changes: Any) -> Any:

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 
 from sonata.api.openstack.reply import Reply
-from sonata.emulator.cloud.causes import NoSuch
+from sonata.emulator.cloud.causes import NoSuch, OverQuota
 from sonata.errors import (
     Conflict,
     InvalidInput,
@@ -36,10 +36,6 @@ class NotAcceptable(InvalidInput):
     """A microversion out of range."""
 
 
-class QuotaForbidden(QuotaExceeded):
-    """A Nova quota is exhausted; Nova answers 403 where Neutron answers 409."""
-
-
 # The first class that fits decides; the more special ones come first.
 STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (MethodNotAllowed, 405),
@@ -49,12 +45,12 @@ STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (Unauthorised, 401),
     (NotFound, 404),
     (Conflict, 409),
-    (QuotaForbidden, 403),
     (QuotaExceeded, 409),
     (Unsupported, 501),
     (TransientError, 503),
     (SonataError, 500),
 )
+OVER_QUOTA: Mapping[str, int] = {"compute": 403, "network": 409, "volume": 413, "image": 413, "load-balancer": 403}
 TITLES: Mapping[int, str] = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -63,6 +59,8 @@ TITLES: Mapping[int, str] = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     409: "Conflict",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
     500: "Internal Server Error",
     501: "Not Implemented",
     503: "Service Unavailable",
@@ -75,6 +73,8 @@ NOVA_NAMES: Mapping[int, str] = {
     405: "badMethod",
     406: "computeFault",
     409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
     500: "computeFault",
     501: "notImplemented",
     503: "serviceUnavailable",
@@ -105,7 +105,7 @@ async def supervised(service: str, work: Callable[[], Awaitable[Reply]]) -> Repl
 
 def fault(service: str, error: SonataError) -> Reply:
     """An error as a service tells it."""
-    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    status = _status(service, error)
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     if status >= 500:
         logger.warning("request refused", extra={"service": service, "status": status, "cause": str(error)})
@@ -113,11 +113,20 @@ def fault(service: str, error: SonataError) -> Reply:
     return Reply(msgspec.json.encode(body), status)
 
 
+def _status(service: str, error: SonataError) -> int:
+    """The status of an error; of an exhausted quota each service has its own."""
+    if isinstance(error, OverQuota):
+        return OVER_QUOTA.get(service, 403)
+    return next(status for kind, status in STATUS if isinstance(error, kind))
+
+
 def _nova(status: int, message: str, error: SonataError) -> object:
     return {NOVA_NAMES[status]: {"code": status, "message": message}}
 
 
 def _neutron(status: int, message: str, error: SonataError) -> object:
+    if isinstance(error, OverQuota):
+        message = f"Quota exceeded for resources: {list(error.over)}."
     return {"NeutronError": {"type": _neutron_type(status, error), "message": message, "detail": ""}}
 
 

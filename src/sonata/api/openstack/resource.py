@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
@@ -15,7 +17,7 @@ from sonata.api.openstack.topic import NOTHING_TOLD, Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.tables import Table, Tables
-from sonata.errors import InvalidInput
+from sonata.errors import InvalidInput, SonataError
 
 E = TypeVar("E", bound=Entity)
 Values = dict[str, Any]
@@ -127,7 +129,9 @@ class Service(Generic[E]):
         """POST of one, or of several under the collection's key."""
         body = await call.json()
         if isinstance(several := body.get(self._resource.collection), list):
-            made = [await self._create(call, one) for one in several]
+            made = await _all_or_none(
+                several, partial(self._create, call), partial(self._resource.delete or _stays, call)
+            )
             return json_reply({self._resource.collection: [self._document(call, one) for one in made]}, 201)
         if self._resource.member not in body:
             raise InvalidInput(f"Unable to find '{self._resource.member}' in request body")
@@ -224,3 +228,22 @@ class Service(Generic[E]):
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:
             raise NoSuch("Tag", call.params["tag"])
+
+
+async def _stays(_call: Call, _entity: Entity) -> None:
+    """What cannot be deleted is not taken back either."""
+
+
+async def _all_or_none(
+    bodies: Iterable[Any], create: Callable[[Any], Awaitable[E]], take_back: Callable[[E], Awaitable[None]]
+) -> Sequence[E]:
+    """Create all, as Neutron's bulk requests do; when one fails the earlier ones are taken back."""
+    made: deque[E] = deque()
+    try:
+        for body in bodies:
+            made.appendleft(await create(body))
+    except SonataError:
+        for one in made:
+            await take_back(one)
+        raise
+    return tuple(reversed(made))

@@ -5,6 +5,8 @@ The OpenStack surface shows the class name as the error's `type`; clients only l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sonata.errors import Conflict, NotFound, QuotaExceeded
 
 
@@ -54,3 +56,19 @@ class IpAddressGenerationFailure(QuotaExceeded):
 
 class FloatingIpUnreachable(Conflict):
     """No router leads from the external network to a port."""
+
+
+class OverQuota(QuotaExceeded):
+    """A project has as many objects as it may have.
+
+    Args:
+        over: by name of the quota: how many more were wanted, how many there are, how many there may be.
+    """
+
+    def __init__(self, over: Mapping[str, tuple[int, int, int]]) -> None:
+        wanted, used, limits = (", ".join(str(row[column]) for row in over.values()) for column in range(3))
+        super().__init__(
+            f"Quota exceeded for {', '.join(over)}: Requested {wanted}, but already used {used} of {limits} "
+            f"{', '.join(over)}"
+        )
+        self.over = dict(over)

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
 from sonata.emulator.cloud.compute.flavors import Flavors
+from sonata.emulator.cloud.compute.keypairs import KeyPairs
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest, Servers
 from sonata.emulator.cloud.compute.wiring import Wiring
@@ -45,7 +47,7 @@ class Cloud:
     """One site with its projects, networks, servers, chains and images.
 
     Its parts are public: `networks`, `ports`, `routers`, `floating_ips`, `security_groups`, `chaining`, `images`,
-    `flavors`, `servers`, `nics`, `identity`, and `tables` with their state. The PoP's data plane
+    `flavors`, `keypairs`, `servers`, `nics`, `identity`, `quotas`, and `tables` with their state. The PoP's data plane
     (`Underlay.add_pops`) stands before the cloud is used.
 
     Args:
@@ -77,9 +79,11 @@ class Cloud:
         self.site = Site(
             pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables
         )
+        self.quotas = self.site.quotas
         addresses = Addresses()
         self.identity = Identity(self.tables)
         self.flavors = Flavors(self.tables)
+        self.keypairs = KeyPairs(self.tables)
         if saved is None:
             self.flavors.add_defaults()
         self.security_groups = SecurityGroups(self.tables)
@@ -92,6 +96,7 @@ class Cloud:
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
         self.wiring = Wiring(self.site, self.ports, self._steering)
+        self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
         self.stacks = Stacks(self.tables)
@@ -180,6 +185,7 @@ class Cloud:
             await asyncio.wait([self._default])
         await self.stacks.close()
         await self.servers.close()
+        await self.appliances.close()
         if not keep:
             await self.images.discard()
 

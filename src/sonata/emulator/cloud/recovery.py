@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from sonata.emulator.cloud.entities.compute import Fault, Server, ServerStatus
-from sonata.emulator.cloud.entities.network import SERVER_OWNER, FixedIp, Subnet
+from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, SERVER_OWNER, FixedIp, Subnet
 from sonata.emulator.cloud.orchestration.recovery import interrupt
 from sonata.emulator.cloud.tables import Tables
 
@@ -60,9 +60,11 @@ def _finish_delete(tables: Tables, server: Server) -> None:
 
 
 def _release_ports(tables: Tables) -> None:
-    """Unplug the ports of servers, and unbind those whose server does not know them."""
+    """Unplug the ports of servers and helper machines, and unbind those whose server does not know them."""
     known = {(server.id, nic.port_id) for server in tables.servers for nic in server.nics}
     for port in tables.ports:
+        if port.device_owner in APPLIANCE_OWNERS:
+            tables.ports.restore(replace(port, plugged=False))
         if port.device_owner != SERVER_OWNER:
             continue
         if (port.device_id, port.id) in known:

@@ -30,7 +30,7 @@ def to_document(rows: Rows) -> dict[str, Any]:
 
 
 def from_document(document: Any) -> Tables:
-    """The tables of a document.
+    """The tables of a document; a table that an older document does not know is empty.
 
     Raises:
         ValueError: it is of another version, is not of the right form, or an object in it needs one that is not there.
@@ -38,11 +38,11 @@ def from_document(document: Any) -> Tables:
     if not isinstance(document, dict) or document.get("version") != VERSION:
         raise ValueError(f"not a document of version {VERSION}")
     saved = document.get("tables")
-    if not isinstance(saved, dict) or saved.keys() != _KINDS.keys():
-        raise ValueError(f"the tables are not {', '.join(_KINDS)}")
+    if not isinstance(saved, dict) or not saved or not saved.keys() <= _KINDS.keys():
+        raise ValueError(f"the tables are not of {', '.join(_KINDS)}")
     tables = Tables()
     for name, table in tables:
-        _fill(table, saved[name], _KINDS[name])
+        _fill(table, saved.get(name, []), _KINDS[name])
     try:
         _check(tables)
     except (NoSuch, Conflict) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.data_plane import DataPlane
 from sonata.model.topology import Pop
@@ -40,3 +41,8 @@ class Site:
     folder: Path
     on_stations_changed: StationsChanged
     tables: Tables = field(default_factory=Tables)
+
+    @property
+    def quotas(self) -> Quotas:
+        """What projects may have, and have."""
+        return Quotas(self.tables)

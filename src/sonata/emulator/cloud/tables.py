@@ -11,8 +11,9 @@ from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Flavor, Server
-from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
 from sonata.errors import Conflict
@@ -108,6 +109,7 @@ class Tables:
 
     projects: Table[Project] = field(default_factory=lambda: Table("Project"))
     users: Table[User] = field(default_factory=lambda: Table("User"))
+    quota_limits: Table[QuotaLimits] = field(default_factory=lambda: Table("Quota"))
     networks: Table[Network] = field(default_factory=lambda: Table("Network"))
     subnets: Table[Subnet] = field(default_factory=lambda: Table("Subnet"))
     ports: Table[Port] = field(default_factory=lambda: Table("Port"))
@@ -119,6 +121,7 @@ class Tables:
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
     port_chains: Table[PortChain] = field(default_factory=lambda: Table("PortChain"))
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
+    keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
     stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))

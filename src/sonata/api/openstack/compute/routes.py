@@ -6,10 +6,11 @@ Source: OpenStack Compute API reference, microversions 2.1 to 2.96.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import sonata.api.openstack.compute.flavors as compute_flavors
+import sonata.api.openstack.compute.keypairs as compute_keypairs
+import sonata.api.openstack.compute.quotas as compute_quotas
 import sonata.api.openstack.compute.server_parts as compute_server_parts
 import sonata.api.openstack.compute.servers as compute_servers
 from sonata.api.openstack.call import NEWEST, OLDEST, Call
@@ -17,28 +18,9 @@ from sonata.api.openstack.listing import Document
 from sonata.api.openstack.network.resources import ZONE
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Routes
-from sonata.emulator.cloud.entities.compute import Server
 from sonata.errors import NotFound
 
 UUIDS, SERVERS_LISTED, TOTALS_GONE = (2, 53), (2, 53), (2, 88)
-UNLIMITED = -1
-QUOTAS: Mapping[str, int] = {
-    "cores": UNLIMITED,
-    "instances": UNLIMITED,
-    "ram": UNLIMITED,
-    "metadata_items": 128,
-    "key_pairs": 100,
-    "server_groups": 10,
-    "server_group_members": 10,
-    "injected_files": 0,
-    "injected_file_content_bytes": 0,
-    "injected_file_path_bytes": 0,
-    "fixed_ips": UNLIMITED,
-    "floating_ips": UNLIMITED,
-    "networks": UNLIMITED,
-    "security_groups": UNLIMITED,
-    "security_group_rules": UNLIMITED,
-}
 
 
 def compute_routes() -> Routes:
@@ -48,12 +30,10 @@ def compute_routes() -> Routes:
     routes.add("GET", "/v2.1", _version, public=True)
     compute_flavors.register(routes)
     compute_servers.register(routes)
+    compute_keypairs.register(routes)
     compute_server_parts.register(routes)
+    compute_quotas.register(routes)
     routes.add("GET", "/v2.1/extensions", _extensions)
-    routes.add("GET", "/v2.1/limits", _limits)
-    routes.add("GET", "/v2.1/os-quota-sets/{project}", _quotas)
-    routes.add("GET", "/v2.1/os-quota-sets/{project}/defaults", _quotas)
-    routes.add("GET", "/v2.1/os-quota-sets/{project}/detail", _quota_details)
     routes.add("GET", "/v2.1/os-availability-zone", _zones)
     routes.add("GET", "/v2.1/os-availability-zone/detail", _zone_details)
     routes.add("GET", "/v2.1/os-hypervisors", _hypervisors)
@@ -62,7 +42,6 @@ def compute_routes() -> Routes:
     routes.add("GET", "/v2.1/os-hypervisors/{id}", _hypervisor)
     routes.add("GET", "/v2.1/os-services", _services)
     routes.add("GET", "/v2.1/os-aggregates", _aggregates)
-    routes.add("GET", "/v2.1/os-keypairs", _keypairs)
     routes.add("GET", "/v2.1/os-server-groups", _server_groups)
     return routes
 
@@ -89,54 +68,6 @@ async def _version(call: Call) -> Reply:
 
 async def _extensions(call: Call) -> Reply:
     return json_reply({"extensions": []})
-
-
-def _servers_of(call: Call, project_id: str) -> list[Server]:
-    return [server for server in call.cloud.tables.servers if server.project_id == project_id]
-
-
-async def _limits(call: Call) -> Reply:
-    project = call.first("tenant_id") or call.project_id
-    if project != call.project_id:
-        call.require_admin("os_compute_api:limits:other_project")
-    servers = _servers_of(call, project)
-    absolute = {
-        "maxTotalCores": UNLIMITED,
-        "maxTotalInstances": UNLIMITED,
-        "maxTotalRAMSize": UNLIMITED,
-        "maxServerMeta": QUOTAS["metadata_items"],
-        "maxTotalKeypairs": QUOTAS["key_pairs"],
-        "maxServerGroups": QUOTAS["server_groups"],
-        "maxServerGroupMembers": QUOTAS["server_group_members"],
-        "maxImageMeta": QUOTAS["metadata_items"],
-        "maxPersonality": 0,
-        "maxPersonalitySize": 0,
-        "maxSecurityGroups": UNLIMITED,
-        "maxSecurityGroupRules": UNLIMITED,
-        "maxTotalFloatingIps": UNLIMITED,
-        "totalCoresUsed": sum(server.flavor.vcpus for server in servers),
-        "totalInstancesUsed": len(servers),
-        "totalRAMUsed": sum(server.flavor.ram_mib for server in servers),
-        "totalServerGroupsUsed": 0,
-        "totalSecurityGroupsUsed": 0,
-        "totalFloatingIpsUsed": 0,
-    }
-    return json_reply({"limits": {"absolute": absolute, "rate": []}})
-
-
-async def _quotas(call: Call) -> Reply:
-    return json_reply({"quota_set": {"id": call.params["project"], **QUOTAS}})
-
-
-async def _quota_details(call: Call) -> Reply:
-    servers = _servers_of(call, call.params["project"])
-    used = {
-        "cores": sum(server.flavor.vcpus for server in servers),
-        "instances": len(servers),
-        "ram": sum(server.flavor.ram_mib for server in servers),
-    }
-    detail = {name: {"limit": limit, "in_use": used.get(name, 0), "reserved": 0} for name, limit in QUOTAS.items()}
-    return json_reply({"quota_set": {"id": call.params["project"], **detail}})
 
 
 def _zone(call: Call, *, hosts: bool) -> Document:
@@ -246,10 +177,6 @@ async def _services(call: Call) -> Reply:
 
 async def _aggregates(call: Call) -> Reply:
     return json_reply({"aggregates": []})
-
-
-async def _keypairs(call: Call) -> Reply:
-    return json_reply({"keypairs": []})
 
 
 async def _server_groups(call: Call) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from collections.abc import Callable
@@ -15,14 +16,16 @@ from sonata.api.openstack.listing import Document, ordered, page, tags_match
 from sonata.api.openstack.network.resources import ZONE
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.compute.nics import NicWish
-from sonata.emulator.cloud.compute.servers import BootRequest
+from sonata.emulator.cloud.compute.servers import BootRequest, require_room
 from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import InvalidInput, NotFound
 
 PAGE = 1000
 MOST_AT_ONCE = 256
+LONGEST_USER_DATA = 65535
 
 
 def register(routes: Routes) -> None:
@@ -144,7 +147,9 @@ async def _ips(call: Call) -> Reply:
 async def _create(call: Call) -> Reply:
     body = await call.member("server")
     request = _boot_request(call, body)
-    count = _count(body)
+    least, count = _counts(body)
+    call.cloud.quotas.require(call.project_id, "metadata_items", len(request.metadata))
+    count = _affordable(call, request, least, count)
     requests = [request] if count == 1 else [_numbered(request, number) for number in range(count)]
     servers = [call.cloud.servers.create(one) for one in requests]
     documents = ServerDocuments(call)
@@ -165,12 +170,28 @@ def _numbered(request: BootRequest, number: int) -> BootRequest:
     return replace(request, name=f"{request.name}-{number + 1}", launch_index=number)
 
 
-def _count(body: Document) -> int:
+def _affordable(call: Call, request: BootRequest, least: int, most: int) -> int:
+    """How many servers the quotas permit; at least `least`, else none of them is created.
+
+    Raises:
+        OverQuota: not even `least`.
+    """
+    for count in range(most, least, -1):
+        try:
+            require_room(call.cloud.site, request, count)
+        except OverQuota:
+            continue
+        return count
+    require_room(call.cloud.site, request, least)
+    return least
+
+
+def _counts(body: Document) -> tuple[int, int]:
     least, most = body.get("min_count", 1), body.get("max_count", body.get("min_count", 1))
     least, most = _whole("min_count", least), _whole("max_count", most)
     if least > most:
         raise InvalidInput("min_count must be <= max_count")
-    return most
+    return least, most
 
 
 def _whole(name: str, value: Any) -> int:
@@ -191,8 +212,9 @@ def _boot_request(call: Call, body: Document) -> BootRequest:
         description=str(body.get("description") or ""),
         metadata=read_texts("metadata", body.get("metadata") or {}),
         tags=read_tags(body.get("tags") or []),
-        user_data=_text_or_none(body, "user_data"),
+        user_data=_user_data(body),
         key_name=_text_or_none(body, "key_name"),
+        public_key=_public_key(call, body),
         security_groups=_group_names(call, body.get("security_groups")),
         availability_zone=_zone(call, body.get("availability_zone")),
         config_drive=body.get("config_drive") in (True, "true", "True"),
@@ -217,6 +239,29 @@ def _text_or_none(body: Document, key: str) -> str | None:
     if text is not None and not isinstance(text, str):
         raise InvalidInput(f"Invalid input for field/attribute {key}: a string is needed")
     return text
+
+
+def _user_data(body: Document) -> str | None:
+    """User data in base64, as Nova limits it."""
+    text = _text_or_none(body, "user_data")
+    if text and len(text) > LONGEST_USER_DATA:
+        raise InvalidInput(f"Invalid input for field/attribute user_data. Value is longer than {LONGEST_USER_DATA}")
+    try:
+        base64.b64decode("".join((text or "").split()), validate=True)
+    except ValueError:
+        raise InvalidInput("Userdata content needs to be valid base 64.") from None
+    return text
+
+
+def _public_key(call: Call, body: Document) -> str:
+    """The public key of the caller's key pair that a body names."""
+    name = _text_or_none(body, "key_name")
+    if not name:
+        return ""
+    try:
+        return call.cloud.keypairs.find(call.token.user.id, name).public_key
+    except NotFound:
+        raise InvalidInput("Invalid key_name provided.") from None
 
 
 def _image_id(call: Call, body: Document) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import sonata.api.openstack.network.quotas as network_quotas
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import filtered
 from sonata.api.openstack.network.resources import (
@@ -41,6 +42,8 @@ EXTENSIONS: Mapping[str, str] = {
     "project-id": "project_id field enabled",
     "provider": "Provider Network",
     "quotas": "Quota management support",
+    "quota_details": "Quota details management support",
+    "quota-check-limit": "Quota engine limit check",
     "router": "Neutron L3 Router",
     "router_availability_zone": "Router Availability Zone",
     "security-group": "security-group",
@@ -65,22 +68,6 @@ RESOURCES: tuple[Resource[Any], ...] = (
     FLOW_CLASSIFIERS,
     PORT_CHAINS,
 )
-UNLIMITED = -1
-QUOTAS = (
-    "network",
-    "subnet",
-    "subnetpool",
-    "port",
-    "router",
-    "floatingip",
-    "security_group",
-    "security_group_rule",
-    "rbac_policy",
-    "port_pair",
-    "port_pair_group",
-    "flow_classifier",
-    "port_chain",
-)
 
 
 def network_routes() -> Routes:
@@ -97,11 +84,7 @@ def network_routes() -> Routes:
     routes.add("GET", "/v2.0/security-group-rules", _rules)
     routes.add("POST", "/v2.0/security-group-rules", _create_rule)
     routes.add("GET", "/v2.0/security-group-rules/{id}", _rule)
-    routes.add("GET", "/v2.0/quotas", _all_quotas)
-    routes.add("GET", "/v2.0/quotas/{project}", _quotas)
-    routes.add("GET", "/v2.0/quotas/{project}/default", _quotas)
-    routes.add("GET", "/v2.0/quotas/{project}/details", _quota_details)
-    routes.add("GET", "/v2.0/quotas/{project}/details.json", _quota_details)
+    network_quotas.register(routes)
     routes.add("GET", "/v2.0/agents", _agents)
     routes.add("GET", "/v2.0/availability_zones", _zones)
     return routes
@@ -198,22 +181,6 @@ async def _rule(call: Call) -> Reply:
 
 async def _create_rule(call: Call) -> Reply:
     raise Unsupported("packets are not filtered yet, so that a rule would have no effect: everything may pass")
-
-
-async def _quotas(call: Call) -> Reply:
-    return json_reply({"quota": dict.fromkeys(QUOTAS, UNLIMITED)})
-
-
-async def _all_quotas(call: Call) -> Reply:
-    return json_reply({"quotas": []})
-
-
-async def _quota_details(call: Call) -> Reply:
-    project = call.params["project"]
-    tables = {resource.member: resource.table(call.cloud.tables) for resource in RESOURCES}
-    counts = {name: sum(row.project_id == project for row in tables.get(name, ())) for name in QUOTAS}
-    detail = {name: {"limit": UNLIMITED, "used": count, "reserved": 0} for name, count in counts.items()}
-    return json_reply({"quota": detail})
 
 
 async def _agents(call: Call) -> Reply:

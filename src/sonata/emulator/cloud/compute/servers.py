@@ -56,6 +56,7 @@ class BootRequest:
     tags: tuple[str, ...] = ()
     user_data: str | None = None
     key_name: str | None = None
+    public_key: str = ""
     security_groups: tuple[str, ...] = ("default",)
     availability_zone: str = "nova"
     config_drive: bool = False
@@ -83,10 +84,12 @@ class Servers:
             NoSuch, InvalidInput: image, port or network do not exist.
             PortInUse: a port is bound.
             Conflict: no network is named and the project has several.
+            OverQuota: the project has as many as it may have.
         """
         image = self._images.bootable(request.image_id)
         wishes = self._nics.default_wishes(request.project_id) if request.nics is None else request.nics
         self._nics.check(wishes)
+        require_room(self._site, request)
         server = self._table.add(_new_server(request, image.argv))
         server = self._nics.bind_existing(server, wishes)
         self._background.spawn(server.id, self._build(server.id, wishes))
@@ -222,9 +225,20 @@ def _new_server(request: BootRequest, image_argv: tuple[str, ...]) -> Server:
         tags=request.tags,
         user_data=request.user_data,
         key_name=request.key_name,
+        public_key=request.public_key,
         security_groups=request.security_groups,
         availability_zone=request.availability_zone,
         config_drive=request.config_drive,
         launch_index=request.launch_index,
         reservation_id=request.reservation_id,
     )
+
+
+def require_room(site: Site, request: BootRequest, count: int = 1) -> None:
+    """Refuse more servers like this than the project may have.
+
+    Raises:
+        OverQuota: of instances, cores or ram.
+    """
+    each = {"instances": 1, "cores": request.flavor.vcpus, "ram": request.flavor.ram_mib}
+    site.quotas.require_all(request.project_id, {name: more * count for name, more in each.items()})

@@ -32,8 +32,23 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
-        machine = self.machine_id(server.id)
-        specs = [self._spec(machine, nic) for nic in server.nics]
+        return await self.plug_machine(self.machine_id(server.id), server.nics)
+
+    async def plug_port(self, server: Server, nic: Nic) -> None:
+        """Add one port to a running server."""
+        await self.plug_machine_port(self.machine_id(server.id), nic)
+
+    async def unplug(self, server: Server) -> None:
+        """Drop a server's network namespace and all that is in it; idempotent."""
+        await self.unplug_machine(self.machine_id(server.id), [nic.port_id for nic in server.nics])
+
+    async def plug_machine(self, machine: str, nics: Sequence[Nic]) -> str:
+        """Create the network namespace of any machine with ports in it; idempotent.
+
+        Returns:
+            The path of the namespace.
+        """
+        specs = [self._spec(machine, nic) for nic in nics]
 
         def run(fabric: Fabric) -> str:
             fabric.machines.add_machines([machine])
@@ -41,19 +56,17 @@ class Wiring:
             return fabric.machines.netns_path(machine)
 
         path = await self._site.plane.run(run)
-        await self._mark([nic.port_id for nic in server.nics], plugged=True)
+        await self._mark([nic.port_id for nic in nics], plugged=True)
         return path
 
-    async def plug_port(self, server: Server, nic: Nic) -> None:
-        """Add one port to a running server."""
-        specs = [self._spec(self.machine_id(server.id), nic)]
+    async def plug_machine_port(self, machine: str, nic: Nic) -> None:
+        """Add one port to a machine that stands; idempotent."""
+        specs = [self._spec(machine, nic)]
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
         await self._mark([nic.port_id], plugged=True)
 
-    async def unplug(self, server: Server) -> None:
-        """Drop a server's network namespace and all that is in it; idempotent."""
-        machine = self.machine_id(server.id)
-        port_ids = [nic.port_id for nic in server.nics]
+    async def unplug_machine(self, machine: str, port_ids: Sequence[str]) -> None:
+        """Drop a machine's network namespace and its ports in it; idempotent."""
         await self._mark(port_ids, plugged=False)
 
         def run(fabric: Fabric) -> None:

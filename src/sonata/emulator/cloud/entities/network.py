@@ -61,6 +61,16 @@ ROUTER_GATEWAY_OWNER = "network:router_gateway"
 FLOATING_IP_OWNER = "network:floatingip"
 
 
+DHCP_OWNER = "network:dhcp"
+
+
+LOAD_BALANCER_OWNER = "Octavia"
+
+
+APPLIANCE_OWNERS = frozenset((DHCP_OWNER, LOAD_BALANCER_OWNER))
+"""Owners of ports that are plugged into helper machines of the site."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port(Entity):
     """A port of a network. Without `device_id` it is plugged nowhere in this PoP.

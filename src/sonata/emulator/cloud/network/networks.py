@@ -56,6 +56,7 @@ class Networks:
                 f"network `{network.name}` cannot be external: a PoP has one external network",
                 hint="use the network named `external`",
             )
+        self._site.quotas.require(network.project_id, "network")
         self._tables.networks.add(network)
         spec = NetworkSpec(network.fabric_id, self._site.pop.name, network.mtu)
         with undone_on_failure(lambda: self._tables.networks.remove(network.id)):
@@ -106,6 +107,7 @@ class Networks:
                     f"Requested subnet with cidr: {subnet.cidr} for network: {subnet.network_id} overlaps with another "
                     f"subnet: {other.cidr}."
                 )
+        self._site.quotas.require(subnet.project_id, "subnet")
         return self._tables.subnets.add(complete)
 
     async def update_subnet(self, subnet_id: str, **changes: Any) -> Subnet:

@@ -43,6 +43,7 @@ class Ports:
         self._tables.networks.get(port.network_id)
         mac = port.mac or random_mac()
         self._check_mac(port.network_id, mac)
+        self._site.quotas.require(port.project_id, "port")
         fixed_ips = self._take_all(port.network_id, wishes)
         return self._tables.ports.add(replace(port, mac=mac, fixed_ips=fixed_ips))
 

@@ -45,6 +45,7 @@ class Routers:
 
     async def create(self, router: Router, gateway: AddressWish | None = None, gateway_network: str = "") -> Router:
         """Create a router, with a leg on the external network if one is named."""
+        self._site.quotas.require(router.project_id, "router")
         self._tables.routers.add(router)
         with undone_on_failure(lambda: self._forget(router.id)):
             return await self.set_gateway(router.id, gateway_network, gateway)
@@ -222,6 +223,7 @@ class FloatingIps:
     """Addresses of the external network, given out and led to ports."""
 
     def __init__(self, site: Site, ports: Ports, routers: Routers) -> None:
+        self._quotas = site.quotas
         self._tables = site.tables
         self._ports = ports
         self._routers = routers
@@ -232,6 +234,7 @@ class FloatingIps:
         """Give out a floating address; `floating.address` is filled in here."""
         if not self._tables.networks.get(floating.network_id).external:
             raise InvalidInput(f"Network {floating.network_id} is not a valid external network")
+        self._quotas.require(floating.project_id, "floatingip")
         outer = self._ports.create(
             Port(network_id=floating.network_id, device_id=floating.id, device_owner=FLOATING_IP_OWNER),
             None if wish is None else [wish],

@@ -10,6 +10,7 @@ from typing import Any
 
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import SecurityGroup
+from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import Conflict
 
@@ -31,6 +32,7 @@ class SecurityGroups:
         """
         if group.name == DEFAULT_GROUP and self._named(DEFAULT_GROUP, group.project_id):
             raise Conflict("Default security group already exists.")
+        Quotas(self._tables).require(group.project_id, "security_group")
         return self._groups.add(group)
 
     def update(self, group_id: str, **changes: Any) -> SecurityGroup:

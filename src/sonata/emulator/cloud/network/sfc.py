@@ -22,6 +22,7 @@ class Chaining:
     """The four tables of networking-sfc and their way to the data plane."""
 
     def __init__(self, site: Site, steering: Steering) -> None:
+        self._quotas = site.quotas
         self._tables = site.tables
         self._steering = steering
 
@@ -37,6 +38,7 @@ class Chaining:
         for other in self._tables.port_pairs:
             if (other.ingress, other.egress) == (pair.ingress, pair.egress):
                 raise Conflict(f"Port Pair with ingress port {pair.ingress} and egress port {pair.egress} exists.")
+        self._quotas.require(pair.project_id, "port_pair")
         return self._tables.port_pairs.add(pair)
 
     async def update_pair(self, pair_id: str, **changes: Any) -> PortPair:
@@ -52,6 +54,7 @@ class Chaining:
     async def create_group(self, group: PortPairGroup) -> PortPairGroup:
         """Create a port pair group."""
         self._check_pairs(group.port_pairs, but="")
+        self._quotas.require(group.project_id, "port_pair_group")
         return self._tables.port_pair_groups.add(group)
 
     async def update_group(self, group_id: str, **changes: Any) -> PortPairGroup:
@@ -77,6 +80,7 @@ class Chaining:
         if classifier.logical_source_port:
             self._tables.ports.get(classifier.logical_source_port)
         classifier_spec(classifier)
+        self._quotas.require(classifier.project_id, "flow_classifier")
         return self._tables.flow_classifiers.add(classifier)
 
     async def update_classifier(self, classifier_id: str, **changes: Any) -> FlowClassifier:
@@ -93,6 +97,7 @@ class Chaining:
         """Create a port chain; packets are steered at return when its functions run."""
         self._check_chain(chain)
         numbered = replace(chain, chain_id=self._chain_number(chain.chain_id))
+        self._quotas.require(chain.project_id, "port_chain")
         self._tables.port_chains.add(numbered)
         with undone_on_failure(lambda: self._tables.port_chains.remove(chain.id)):
             await self._steering.follow([numbered])
