@@ -27,6 +27,7 @@ from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
@@ -100,6 +101,7 @@ class Cloud:
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
+        self.stacks = Stacks(self.tables)
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -184,6 +186,7 @@ class Cloud:
         if self._default:
             self._default.cancel()
             await asyncio.wait([self._default])
+        await self.stacks.close()
         await self.servers.close()
         await self.load_balancing.close()
         await self.appliances.close()

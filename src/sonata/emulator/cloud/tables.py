@@ -26,6 +26,7 @@ from sonata.emulator.cloud.entities.load_balancing import (
     Pool,
 )
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -143,6 +144,10 @@ class Tables:
     l7rules: Table[L7Rule] = field(default_factory=lambda: Table("L7Rule"))
     lb_flavor_profiles: Table[FlavorProfile] = field(default_factory=lambda: Table("Flavor Profile"))
     lb_flavors: Table[LbFlavor] = field(default_factory=lambda: Table("Flavor"))
+    stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
+    stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
+    stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""
