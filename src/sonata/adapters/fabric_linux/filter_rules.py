@@ -2,9 +2,9 @@
 
 Three places, since connections are tracked in the IP layer only (ADR 8). At the PoP's side of a port (family netdev),
 frames with forged sources are dropped, before chains steer them. Where the bridge forwards (family bridge), both ports
-of a frame are known: the rules of the sender's and of the receiver's filter are looked at, and what they say is noted
-in the packet's mark. Right after, the IP layer, called by br_netfilter, knows the connection: an answer passes, anything
-else needs what the mark says. Each network is a connection tracking zone, so that addresses may overlap.
+of a frame are known: the rules of both filters are looked at, and what they say is noted
+in the packet's mark. Right after, the IP layer, called by br_netfilter, knows the connection: an answer passes,
+anything else needs what the mark says. Each network is a connection tracking zone, so that addresses may overlap.
 
 Every packet in a connection's first direction is judged by the rules, so that a rule that goes ends connections, too.
 """
