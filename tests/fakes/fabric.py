@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from sonata._lib.ip import Prefix
 from sonata.errors import AdapterError
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import (
@@ -17,7 +18,6 @@ from sonata.ports.fabric import (
     PortCounters,
     PortFilter,
     PortSpec,
-    Prefix,
     RouterSpec,
     SpanSpec,
 )
@@ -67,6 +67,10 @@ class FakeNetworks:
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
         self._fail_if_told()
         self.networks.update({(network.pop, network.id): network for network in networks})
+
+    def change_network(self, network: NetworkSpec) -> None:
+        self.require(network.pop, network.id)
+        self.networks[network.pop, network.id] = network
 
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         for key in networks:
@@ -126,6 +130,12 @@ class FakeMachines:
             if port.machine not in self.machines:
                 raise AdapterError(f"no machine `{port.machine}`")
             self._networks.require(port.pop, port.network)
+            self.ports[port.id] = port
+
+    def change_ports(self, ports: Sequence[PortSpec]) -> None:
+        for port in ports:
+            if port.id not in self.ports:
+                raise AdapterError(f"no port `{port.id}`")
             self.ports[port.id] = port
 
     def remove_ports(self, ids: Sequence[str]) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
 import msgspec
 
+from sonata._lib.ip import Address, Prefix
+
 T = TypeVar("T")
 
-_TEXTUAL = (IPv4Address, IPv4Network)
-"""Kinds that are text in JSON."""
+_TEXTUAL: Mapping[Any, Callable[[str], Any]] = {
+    **{kind: kind for kind in (IPv4Address, IPv4Network, IPv6Address, IPv6Network)},
+    Address: ip_address,
+    Prefix: ip_network,
+}
+"""Kinds that are text in JSON, and how they are read."""
 
 
 def to_plain(value: Any) -> Any:
@@ -41,7 +48,7 @@ def decode(text: bytes | str) -> Any:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, _TEXTUAL):
+    if isinstance(value, Address | Prefix):
         return str(value)
     raise NotImplementedError(f"a `{type(value).__name__}` has no JSON form")
 
@@ -50,7 +57,7 @@ def _from_text(kind: type, plain: Any) -> Any:
     if kind in _TEXTUAL:
         if not isinstance(plain, str):
             raise ValueError(f"an address is text, not `{plain!r}`")
-        return kind(plain)
+        return _TEXTUAL[kind](plain)
     if kind is object:
         return plain
     raise NotImplementedError(f"a `{kind.__name__}` cannot be read from JSON")

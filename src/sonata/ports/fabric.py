@@ -5,7 +5,10 @@ sequence, and are idempotent: adding what stands already with the same specifica
 not stand does nothing. Failures raise `sonata.errors.AdapterError`; what the kernel cannot do raises
 `sonata.errors.Unsupported` and never leaves a silently unimpaired link.
 
-Addressing (all IPv4, decided by the emulator): PoP number i (0-based) owns the external network 100.64.0.0/10,
+Between PoPs everything is IPv4; inside of a PoP's networks IPv6 is there for those interfaces that have an IPv6
+address, and for no other.
+
+Addressing (decided by the emulator): PoP number i (0-based) owns the external network 100.64.0.0/10,
 i-th /24; its router holds `.1` there, which is also its VXLAN tunnel address. Links between PoPs are /31s of
 198.18.0.0/15.
 """
@@ -15,9 +18,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Literal, Protocol
 
+from sonata._lib.ip import Address, Interface, Prefix
 from sonata.model.topology import CLEAN, Impairment
 
 EXTERNAL = "external"
@@ -100,6 +104,14 @@ class Underlay(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A way to a network over a neighbour."""
+
+    destination: Prefix
+    via: Address
+
+
+@dataclass(frozen=True, slots=True)
 class PortSpec:
     """A network interface of a machine, plugged into a network of a PoP.
 
@@ -108,11 +120,14 @@ class PortSpec:
         machine: machine that it belongs to.
         ifname: its name in the machine, `eth0`, `eth1`, ...
         mac: lower case, colon separated.
-        addresses: addresses with prefix length.
-        gateway: gateway of its subnet, or None. The first interface with a gateway provides the default route.
-            Where a machine has several interfaces, each with a gateway also gets a routing table of its own,
-            1000 + its index, with a default route over its gateway, and a rule for packets from its addresses.
+        addresses: addresses with prefix length, of either version of IP.
+        gateway: IPv4 gateway of its subnet, or None; `gateway6` so for IPv6. The first interface with a gateway
+            provides the default route. Where a machine has several interfaces, each with a gateway also gets a
+            routing table of its own, 1000 + its index, with a default route over its gateway, and a rule for packets
+            from its addresses.
         impairment: of the access link; anything else than clean makes the port's link visible under the port's id.
+        routes: further routes of the machine over this interface.
+        up: whether packets may pass.
     """
 
     id: str
@@ -121,10 +136,13 @@ class PortSpec:
     machine: str
     ifname: str
     mac: str
-    addresses: tuple[IPv4Interface, ...] = ()
+    addresses: tuple[Interface, ...] = ()
     gateway: IPv4Address | None = None
     mtu: int = 1500
     impairment: Impairment = CLEAN
+    gateway6: IPv6Address | None = None
+    routes: tuple[Route, ...] = ()
+    up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +170,14 @@ class Machines(Protocol):
     def add_ports(self, ports: Sequence[PortSpec]) -> None:
         """Create interfaces with addresses and routes; packets pass at return."""
 
+    def change_ports(self, ports: Sequence[PortSpec]) -> None:
+        """Bring addresses, gateways, routes and state of standing interfaces in line; the interfaces stay.
+
+        Raises:
+            NotFound: one does not stand.
+            Conflict: it is to change otherwise: its machine, network, name, MAC address, MTU or impairment.
+        """
+
     def remove_ports(self, ids: Sequence[str]) -> None:
         """Unplug interfaces."""
 
@@ -161,11 +187,12 @@ class Machines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A layer 2 network inside of one PoP: one bridge, no STP."""
+    """A layer 2 network inside of one PoP: one bridge, no STP. Packets pass while it is `up`."""
 
     id: str
     pop: str
     mtu: int = 1500
+    up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +213,29 @@ class SpanSpec:
 
 @dataclass(frozen=True, slots=True)
 class RouterInterface:
-    """A router's leg into an inner network."""
+    """A router's leg into an inner network; `further` addresses besides the first."""
 
     port_id: str
     network: str
-    address: IPv4Interface
+    address: Interface
     mac: str
+    further: tuple[Interface, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        """All its addresses."""
+        return (self.address, *self.further)
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """Ports of an outer address that lead to ports of an inner one; both ranges are equally long, ends included."""
+
+    outer: IPv4Address
+    outer_ports: tuple[int, int]
+    protocol: Literal["tcp", "udp"]
+    inner: IPv4Address
+    inner_ports: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +244,13 @@ class RouterSpec:
 
     Args:
         external: its address on the PoP's external network, or None without a gateway; sources in its inner subnets
-            are masqueraded towards it, other sources are forwarded untouched.
+            are masqueraded towards it, other sources are forwarded untouched. IPv6 is never translated.
         external_gateway: the PoP's router there.
+        external_further: further addresses there.
         floating: inner address by floating address; both directions are translated.
+        forwardings: ports of floating addresses that lead inside.
+        snat: whether inner sources are masqueraded at all.
+        routes: further routes, each over a neighbour on one of its legs.
     """
 
     id: str
@@ -212,6 +260,10 @@ class RouterSpec:
     external_mac: str = ""
     external_gateway: IPv4Address | None = None
     floating: Mapping[IPv4Address, IPv4Address] = field(default_factory=dict)
+    external_further: tuple[Interface, ...] = ()
+    forwardings: tuple[Forwarding, ...] = ()
+    snat: bool = True
+    routes: tuple[Route, ...] = ()
 
 
 class Networks(Protocol):
@@ -219,6 +271,9 @@ class Networks(Protocol):
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
         """Create bridges."""
+
+    def change_network(self, network: NetworkSpec) -> None:
+        """Change MTU or state of a bridge and of what is plugged into it, while packets flow."""
 
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         """Drop bridges, given as (pop, network id)."""
@@ -300,10 +355,6 @@ class Steering(Protocol):
 
     def remove_chain(self, chain_id: str) -> None:
         """Undo exactly what `set_chain` did."""
-
-
-Prefix = IPv4Network | IPv6Network
-"""Addresses with a common beginning; a single one has the full length."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,12 @@ class World:
         self.processes.append(process)
         return process
 
+    def start_talking(self, machine: str, *argv: str) -> subprocess.Popen[bytes]:
+        """Start a program whose output is read."""
+        process = subprocess.Popen(self._inside(machine, argv), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
     def ping(self, machine: str, target: IPv4Address | str, count: int = 3, interval: float = 0.01) -> Ping:
         answer = self.run(machine, "ping", "-n", f"-c{count}", f"-i{interval}", "-W1", str(target)).stdout
         summary = re.search(r"(\d+) packets transmitted, (\d+) received", answer)
@@ -174,7 +180,7 @@ class World:
     def close(self) -> None:
         for process in self.processes:
             process.kill()
-            process.wait()
+            process.communicate()
         self.fabric.close()
 
     def _inside(self, machine: str, argv: tuple[str, ...]) -> list[str]:

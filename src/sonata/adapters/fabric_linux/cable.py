@@ -10,11 +10,11 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Interface
 from sonata._lib.netlink import NetlinkError, Request
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.tap import open_tap
@@ -35,6 +35,7 @@ class End:
     Args:
         mac: empty for one of the kernel's choice.
         master: index and name of the bridge it is a port of, or None.
+        forwards: whether it is a router's: where it has IPv6, its namespace forwards it.
         switched: whether it goes down when the cable is set down. An end in a machine does not: its routes would go.
     """
 
@@ -43,8 +44,9 @@ class End:
     mtu: int
     mac: str = ""
     master: tuple[int, str] | None = None
-    addresses: tuple[IPv4Interface, ...] = ()
+    addresses: tuple[Interface, ...] = ()
     switched: bool = True
+    forwards: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +109,7 @@ class Cables:
             cable.mechanism = self._mechanism(cable.impairment)
         try:
             self._make(cables)
+            _enable_ipv6(cables)
             apply_each(chain.from_iterable(_dress(cable) for cable in cables))
             _synchronise(cables)
         except (AdapterError, Unsupported):
@@ -137,6 +140,20 @@ class Cables:
         apply_each(_states(cable))
         _synchronise([cable])
         return replaced or went_up
+
+    def readdress(self, cable: Cable, addresses: tuple[Interface, ...]) -> None:
+        """Give a cable's far end other addresses, in place; those that stay are not touched."""
+        end, index = cable.b, cable.index_b
+        cable.b = replace(end, addresses=addresses)
+        _enable_ipv6([cable])
+        gone = [requests.delete_address(index, end.ifname, value) for value in end.addresses if value not in addresses]
+        new = [requests.address(index, end.ifname, value) for value in addresses if value not in end.addresses]
+        end.netspace.apply([*gone, *new])
+
+    def resize(self, cable: Cable, mtu: int) -> None:
+        """Change the MTU of both ends, in place."""
+        cable.a, cable.b = replace(cable.a, mtu=mtu), replace(cable.b, mtu=mtu)
+        apply_each((end.netspace, requests.set_mtu(index, end.ifname, mtu)) for end, index in cable.ends())
 
     def cut(self, cables: Sequence[Cable]) -> None:
         """Drop cables; what is gone already is no mistake."""
@@ -269,6 +286,13 @@ def _queue(cable: Cable, end: End, index: int) -> Iterator[Request]:
         yield requests.netem(index, end.ifname, cable.impairment)
     elif discipline and cable.impairment.rate_bps:
         yield requests.rate_limit(index, end.ifname, cable.impairment.rate_bps)
+
+
+def _enable_ipv6(cables: Iterable[Cable]) -> None:
+    for cable in cables:
+        for end, _ in cable.ends():
+            if any(value.version == 6 for value in end.addresses):
+                end.netspace.enable_ipv6(("lo", end.ifname), forwarding=end.forwards)
 
 
 def _states(cable: Cable) -> Iterator[tuple[Netspace, Request]]:

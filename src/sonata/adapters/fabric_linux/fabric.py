@@ -32,7 +32,7 @@ class LinuxFabric:
         cables = Cables(self._world.new_index, self._wire)
         self._routers = Routers(self._world, cables, nftables)
         self._machines = LinuxMachines(self._world, cables)
-        self._networks = LinuxNetworks(self._world, self._routers, nftables)
+        self._networks = LinuxNetworks(self._world, cables, self._routers, nftables)
         self._steering = LinuxSteering(self._world, nftables)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._underlay = LinuxUnderlay(

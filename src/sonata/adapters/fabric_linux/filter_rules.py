@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
 
-from sonata.ports.fabric import AllowedSource, FilterRule, PortFilter, Prefix
+from sonata._lib.ip import Prefix
+from sonata.ports.fabric import AllowedSource, FilterRule, PortFilter
 
 _TRACKED, _REFUSED, _KNOWN = 0x01000000, 0x02000000, 0x04000000
 """Bits of a packet's mark: a stateful port is concerned; a filter has no rule for it; it answers something allowed."""

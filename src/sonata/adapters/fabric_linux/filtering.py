@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 import sonata.adapters.fabric_linux.filter_rules as filter_rules
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Prefix
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import Bridge, Port, World
 from sonata.errors import Unsupported
-from sonata.ports.fabric import EXTERNAL, PortFilter, Prefix
+from sonata.ports.fabric import EXTERNAL, PortFilter
 
 
 @dataclass(slots=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Address, Prefix
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.world import Machine, Port, World
-from sonata.errors import Conflict
+from sonata.errors import Conflict, NotFound
 from sonata.ports.fabric import EXTERNAL, PortCounters, PortSpec
 
 _FIRST_TABLE = 1000
-_ANYWHERE = IPv4Network("0.0.0.0/0")
+_ANYWHERE: Mapping[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 
 
 class LinuxMachines:
@@ -49,12 +51,43 @@ class LinuxMachines:
         self._world.ports_planned(made)
         self._cables.lay([port.cable for port in made])
         for port in made:
+            if not port.spec.up:
+                self._cables.change(port.cable, port.spec.impairment, up=False)
             self._world.ports[port.spec.id] = port
             self._world.machine(port.spec.machine).ports[port.spec.id] = port
         self._route(port.spec.machine for port in made)
         for port in made:
             self._announce(port.spec)
         self._interfaces_changed(made)
+
+    def change_ports(self, ports: Sequence[PortSpec]) -> None:
+        """Bring addresses, gateways, routes and state of standing interfaces in line; the interfaces stay."""
+        changed = [self._changeable(spec) for spec in ports]
+        for port, spec in zip(changed, ports, strict=True):
+            before, port.spec = port.spec, spec
+            self._cables.readdress(port.cable, spec.addresses)
+            if spec.up != port.cable.up:
+                self._cables.change(port.cable, port.cable.impairment, up=spec.up)
+            # The kernel drops routes along with the addresses that they need.
+            if spec.addresses != before.addresses:
+                self._forget_routing(spec)
+        self._route(spec.machine for spec in ports)
+        for spec in ports:
+            self._announce(spec)
+        self._interfaces_changed(changed)
+
+    def _changeable(self, spec: PortSpec) -> Port:
+        port = self._world.ports.get(spec.id)
+        if port is None:
+            raise NotFound(f"no port `{spec.id}` stands in the data plane")
+        if _fixed(port.spec) != _fixed(spec):
+            raise Conflict(f"port `{spec.id}` of machine `{port.spec.machine}` stands otherwise")
+        return port
+
+    def _forget_routing(self, spec: PortSpec) -> None:
+        """Let routes be set anew; rules stand by themselves."""
+        machine = self._world.machine(spec.machine)
+        machine.routing = {body: text for body, text in machine.routing.items() if text.startswith("rule")}
 
     def remove_ports(self, ids: Sequence[str]) -> None:
         """Unplug interfaces."""
@@ -122,7 +155,8 @@ class LinuxMachines:
         for value in spec.addresses:
             pop.netspace.announce(bridge.ifname, spec.mac, value.ip)
         if spec.network == EXTERNAL:
-            near = [requests.neighbour(bridge.index, value.ip, spec.mac) for value in spec.addresses]
+            own = [value.ip for value in spec.addresses if isinstance(value.ip, IPv4Address)]
+            near = [requests.neighbour(bridge.index, address, spec.mac) for address in own]
             pop.netspace.apply(near)
 
     def _interfaces_changed(self, ports: Iterable[Port]) -> None:
@@ -138,30 +172,56 @@ def _number(spec: PortSpec) -> int:
 def _routing(machine: Machine) -> dict[bytes, str]:
     """Routes and rules that a machine's ports ask for; routes before the rules that lead to them."""
     ports = sorted(machine.ports.values(), key=lambda port: _number(port.spec))
-    routed = [port for port in ports if port.spec.gateway]
-    routing = dict([_default_route(routed[0], table=0)]) if routed else {}
-    if len(ports) > 1:
-        for port in routed:
-            routing.update(_own_table(port))
+    routing: dict[bytes, str] = {}
+    for version in (4, 6):
+        routed = [(port, gateway) for port in ports if (gateway := _gateway(port.spec, version))]
+        if routed:
+            routing.update([_default_route(*routed[0], table=0)])
+        if len(ports) > 1:
+            for port, gateway in routed:
+                routing.update(_own_table(port, gateway))
+    for port in ports:
+        routing.update(_further_routes(port))
     return routing
 
 
-def _own_table(port: Port) -> Iterable[tuple[bytes, str]]:
+def _gateway(spec: PortSpec, version: int) -> Address | None:
+    return spec.gateway if version == 4 else spec.gateway6
+
+
+def _own_table(port: Port, gateway: Address) -> Iterable[tuple[bytes, str]]:
     spec, index = port.spec, port.cable.index_b
     table = _FIRST_TABLE + _number(spec)
-    for value in spec.addresses:
+    own = [value for value in spec.addresses if value.version == gateway.version]
+    for value in own:
         body = requests.device_route(value.network, index, table=table)
         yield body, f"route to {value.network} in table {table}"
-    yield _default_route(port, table=table)
-    for value in spec.addresses:
+    yield _default_route(port, gateway, table=table)
+    for route in spec.routes:
+        if route.via.version == gateway.version:
+            yield _route(port, route.destination, route.via, table=table)
+    for value in own:
         yield requests.source_rule(value.ip, table), f"rule for packets from {value.ip}"
 
 
-def _default_route(port: Port, *, table: int) -> tuple[bytes, str]:
-    spec, gateway = port.spec, port.spec.gateway
-    far = gateway is not None and not any(gateway in value.network for value in spec.addresses)
-    body = requests.device_route(_ANYWHERE, port.cable.index_b, gateway=gateway, table=table, on_link=far)
-    return body, f"default route of {spec.ifname} via {gateway}"
+def _default_route(port: Port, gateway: Address, *, table: int) -> tuple[bytes, str]:
+    return _route(port, _ANYWHERE[gateway.version], gateway, table=table)
+
+
+def _further_routes(port: Port) -> Iterable[tuple[bytes, str]]:
+    for route in port.spec.routes:
+        yield _route(port, route.destination, route.via, table=0)
+
+
+def _route(port: Port, destination: Prefix, gateway: Address, *, table: int) -> tuple[bytes, str]:
+    far = not any(gateway in value.network for value in port.spec.addresses)
+    body = requests.device_route(destination, port.cable.index_b, gateway=gateway, table=table, on_link=far)
+    return body, f"{port.spec.ifname}: route to {destination} via {gateway}"
+
+
+def _fixed(spec: PortSpec) -> PortSpec:
+    """What of a port cannot change while it stands."""
+    return replace(spec, addresses=(), gateway=None, gateway6=None, routes=(), up=True)
 
 
 def _changes(old: Mapping[bytes, str], new: Mapping[bytes, str]) -> Iterable[Request]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
+from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
@@ -48,8 +49,9 @@ class _Span:
 class LinuxNetworks:
     """Implements `ports.fabric.Networks`."""
 
-    def __init__(self, world: World, routers: Routers, nftables: Nftables) -> None:
+    def __init__(self, world: World, cables: Cables, routers: Routers, nftables: Nftables) -> None:
         self._world = world
+        self._cables = cables
         self._routers = routers
         self._nftables = nftables
         world.on_pops_added.append(self._guard)
@@ -67,6 +69,32 @@ class LinuxNetworks:
         )
         for bridge in made:
             self._world.pop(bridge.spec.pop).bridges[bridge.spec.id] = bridge
+            if not bridge.spec.up:
+                self._set_state(bridge, up=False)
+
+    def change_network(self, network: NetworkSpec) -> None:
+        """Change MTU or state of a bridge and of what is plugged into it, while packets flow."""
+        bridge = self._world.bridge(network.pop, network.id)
+        before, pop = bridge.spec, self._world.pop(network.pop)
+        pop.bridges[network.id] = bridge = replace(bridge, spec=network)
+        if network.mtu != before.mtu:
+            self._resize(bridge)
+        if network.up != before.up:
+            self._set_state(bridge, up=network.up)
+
+    def _set_state(self, bridge: Bridge, *, up: bool) -> None:
+        """A bridge that is down passes nothing between its ports."""
+        self._world.pop(bridge.spec.pop).netspace.apply([requests.set_up(bridge.index, bridge.ifname, up=up)])
+
+    def _resize(self, bridge: Bridge) -> None:
+        """Give a bridge, its ports and the routers' legs another MTU; the ports first, since the bridge follows."""
+        spec = bridge.spec
+        for port in self._world.ports.values():
+            if (port.spec.pop, port.spec.network) == (spec.pop, spec.id):
+                self._cables.resize(port.cable, spec.mtu)
+                port.spec = replace(port.spec, mtu=spec.mtu)
+        self._routers.resize_legs(spec)
+        self._world.pop(spec.pop).netspace.apply([requests.set_mtu(bridge.index, bridge.ifname, spec.mtu)])
 
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         """Drop bridges, given as (pop, network id)."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
+from itertools import chain
 
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Interface
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import AdapterError, Unsupported
 from sonata.model.topology import CLEAN
-from sonata.ports.fabric import EXTERNAL, RouterInterface, RouterSpec
+from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, RouterInterface, RouterSpec
 
 _OUTSIDE = "ext"
 _ANYWHERE = IPv4Network("0.0.0.0/0")
@@ -27,7 +29,7 @@ class _Leg:
     network: str
     ifname: str
     mac: str
-    addresses: tuple[IPv4Interface, ...]
+    addresses: tuple[Interface, ...]
 
 
 @dataclass(slots=True)
@@ -73,6 +75,13 @@ class Routers:
             self._cables.cut(list(router.legs.values()))
             router.netspace.close()
 
+    def resize_legs(self, network: NetworkSpec) -> None:
+        """Give the legs into a network its MTU."""
+        for router in self._routers.values():
+            for leg, cable in router.legs.items():
+                if (router.spec.pop, leg.network) == (network.pop, network.id):
+                    self._cables.resize(cable, network.mtu)
+
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Drop the routers of PoPs."""
         for router_id in [name for name, router in self._routers.items() if router.spec.pop in pops]:
@@ -87,7 +96,7 @@ class Routers:
     def _change(self, router: _Router, spec: RouterSpec) -> None:
         wanted = {_wanted_leg(leg) for leg in spec.interfaces}
         if spec.external:
-            wanted.add(_Leg(EXTERNAL, _OUTSIDE, spec.external_mac, (spec.external,)))
+            wanted.add(_Leg(EXTERNAL, _OUTSIDE, spec.external_mac, (spec.external, *spec.external_further)))
         stale = [leg for leg in router.legs if leg not in wanted]
         self._cables.cut([router.legs.pop(leg) for leg in stale])
         if any(leg.ifname == _OUTSIDE for leg in stale):
@@ -96,6 +105,7 @@ class Routers:
         self._cables.lay(list(new.values()))
         router.legs.update(new)
         self._set_outside(router, spec)
+        self._set_routes(router, spec)
         self._set_rules(router, spec)
         self._announce(spec, new)
         router.spec = spec
@@ -104,7 +114,7 @@ class Routers:
         bridge = self._world.bridge(pop, leg.network)
         number = self._world.new_index()
         switch = End(self._world.pop(pop).netspace, f"r{number}", bridge.spec.mtu, master=(bridge.index, bridge.ifname))
-        inside = End(router.netspace, leg.ifname, bridge.spec.mtu, leg.mac, addresses=leg.addresses)
+        inside = End(router.netspace, leg.ifname, bridge.spec.mtu, leg.mac, addresses=leg.addresses, forwards=True)
         return Cable(f"{router.netspace.name} leg {number}", switch, inside, CLEAN)
 
     def _set_outside(self, router: _Router, spec: RouterSpec) -> None:
@@ -113,7 +123,7 @@ class Routers:
         if outside is None:
             return
         index = outside.index_b
-        floating = set(spec.floating)
+        floating = _outer_addresses(spec)
         changes = [
             requests.delete_address(index, _OUTSIDE, IPv4Interface(address))
             for address in sorted(router.floating - floating)
@@ -128,6 +138,13 @@ class Routers:
         for address in sorted(floating - router.floating):
             self._announce_outside(spec, address)
         router.floating = floating
+
+    def _set_routes(self, router: _Router, spec: RouterSpec) -> None:
+        """Further routes; all of them anew, since those over a leg that was replaced went with it."""
+        gone = [route for route in router.spec.routes if route not in spec.routes]
+        changes = [requests.delete_route_via(route.destination, route.via) for route in gone]
+        changes += [requests.route_via(route.destination, route.via) for route in spec.routes]
+        router.netspace.apply(changes)
 
     def _set_rules(self, router: _Router, spec: RouterSpec) -> None:
         rules = _rules(spec)
@@ -156,7 +173,7 @@ class Routers:
 
 def _wanted_leg(interface: RouterInterface) -> _Leg:
     name = f"i{interface.mac.replace(':', '')}"
-    return _Leg(interface.network, name, interface.mac, (interface.address,))
+    return _Leg(interface.network, name, interface.mac, interface.addresses)
 
 
 def _rules(spec: RouterSpec) -> str:
@@ -169,6 +186,7 @@ def _rules(spec: RouterSpec) -> str:
             f"table ip {_TABLE} {{",
             *_bypass(spec),
             "chain before { type nat hook prerouting priority dstnat; policy accept;",
+            *map(_forwarding_rule, spec.forwardings),
             *(f"ip daddr {outer} dnat to {inner}" for outer, inner in sorted(spec.floating.items())),
             "}",
             "chain after { type nat hook postrouting priority srcnat; policy accept;",
@@ -181,15 +199,40 @@ def _rules(spec: RouterSpec) -> str:
 
 
 def _subnets(spec: RouterSpec) -> list[str]:
-    """Inner subnets as nftables takes them in a set: none within another."""
-    return [str(network) for network in collapse_addresses(leg.address.network for leg in spec.interfaces)]
+    """Inner IPv4 subnets, and those behind them, as nftables takes them in a set: none within another."""
+    own = [value.network for leg in spec.interfaces for value in leg.addresses if isinstance(value, IPv4Interface)]
+    behind = [
+        route.destination
+        for route in spec.routes
+        if isinstance(route.destination, IPv4Network)
+        and route.destination.prefixlen
+        and any(route.via in network for network in own)
+    ]
+    return [str(network) for network in collapse_addresses(chain(own, behind))]
+
+
+def _outer_addresses(spec: RouterSpec) -> set[IPv4Address]:
+    """Addresses that the router answers for on the external network, besides its own."""
+    return {*spec.floating, *(forwarding.outer for forwarding in spec.forwardings)}
+
+
+def _forwarding_rule(forwarding: Forwarding) -> str:
+    (outer, outer_last), (inner, inner_last) = forwarding.outer_ports, forwarding.inner_ports
+    span = f"{outer}-{outer_last}" if outer_last > outer else str(outer)
+    head = f"ip daddr {forwarding.outer} {forwarding.protocol} dport {span} dnat to {forwarding.inner}"
+    if outer == inner:
+        return head
+    if outer_last == outer or inner == inner_last:
+        return f"{head}:{inner}"
+    pairs = ", ".join(f"{port} : {port - outer + inner}" for port in range(outer, outer_last + 1))
+    return f"{head} : {forwarding.protocol} dport map {{ {pairs} }}"
 
 
 def _bypass(spec: RouterSpec) -> Iterator[str]:
     """Packets between strangers, as those of chains, are never translated: do not spend connection tracking on them."""
     subnets = _subnets(spec)
     own = [str(spec.external.ip)] if spec.external else []
-    known = ", ".join([*subnets, *own, *map(str, sorted(spec.floating))])
+    known = ", ".join([*subnets, *own, *map(str, sorted(_outer_addresses(spec)))])
     yield "chain strangers { type filter hook prerouting priority raw; policy accept;"
     if subnets:
         yield f"ip saddr != {{ {', '.join(subnets)} }} ip daddr != {{ {known} }} notrack"
@@ -203,6 +246,7 @@ def _source_rules(spec: RouterSpec) -> Iterator[str]:
     inner = f"ip saddr {{ {', '.join(subnets)} }}"
     for outer, inside in sorted(spec.floating.items()):
         yield f'oifname "{_OUTSIDE}" ip saddr {inside} snat to {outer}'
-    yield f'oifname "{_OUTSIDE}" {inner} snat to {spec.external.ip}'
-    if spec.floating:
+    if spec.snat:
+        yield f'oifname "{_OUTSIDE}" {inner} snat to {spec.external.ip}'
+    if spec.floating or spec.forwardings:
         yield f'oifname != "{_OUTSIDE}" {inner} ct status dnat masquerade'
