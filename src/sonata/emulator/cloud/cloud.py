@@ -19,6 +19,7 @@ from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.networks import Networks
@@ -27,6 +28,7 @@ from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
@@ -99,7 +101,9 @@ class Cloud:
         self.wiring = Wiring(self.site, self.ports, self._steering, self.filters)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
+        self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
+        self.stacks = Stacks(self.tables)
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -109,6 +113,7 @@ class Cloud:
         for router in self.tables.routers:
             await self.routers.apply(router)
         await self._steering.restore()
+        self.load_balancing.changes.restore()
 
     @property
     def usage(self) -> Usage:
@@ -183,7 +188,9 @@ class Cloud:
         if self._default:
             self._default.cancel()
             await asyncio.wait([self._default])
+        await self.stacks.close()
         await self.servers.close()
+        await self.load_balancing.close()
         await self.appliances.close()
         if not keep:
             await self.images.discard()
