@@ -19,13 +19,16 @@ from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
+from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
@@ -85,7 +88,8 @@ class Cloud:
         self.keypairs = KeyPairs(self.tables)
         if saved is None:
             self.flavors.add_defaults()
-        self.security_groups = SecurityGroups(self.tables)
+        self.filters = PortFilters(self.site)
+        self.security_groups = SecurityGroups(self.site, self.filters)
         self.security_groups.default(self.identity.admin_project.id)
         self.networks = Networks(self.site, addresses)
         self.ports = Ports(self.site, addresses)
@@ -94,10 +98,12 @@ class Cloud:
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
-        self.wiring = Wiring(self.site, self.ports, self._steering)
+        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters)
         self.appliances = Appliances(self.site, self.wiring)
-        self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
+        self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
+        self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
+        self.stacks = Stacks(self.tables)
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -107,6 +113,7 @@ class Cloud:
         for router in self.tables.routers:
             await self.routers.apply(router)
         await self._steering.restore()
+        self.load_balancing.changes.restore()
 
     @property
     def usage(self) -> Usage:
@@ -181,7 +188,9 @@ class Cloud:
         if self._default:
             self._default.cancel()
             await asyncio.wait([self._default])
+        await self.stacks.close()
         await self.servers.close()
+        await self.load_balancing.close()
         await self.appliances.close()
         if not keep:
             await self.images.discard()
@@ -197,7 +206,7 @@ class Cloud:
         for saved in self.tables.networks:
             if (saved.name, saved.project_id) == (DEFAULT_NETWORK, project):
                 return saved
-        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project))
+        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project, port_security=False))
         subnet = Subnet(name=DEFAULT_NETWORK, project_id=project, network_id=network.id, cidr=DEFAULT_CIDR)
         subnet = await self.networks.create_subnet(subnet, default_gateway=True)
         router = Router(name=DEFAULT_NETWORK, project_id=project)

@@ -24,7 +24,20 @@ from sonata.emulator.cloud.entities.identity import (
 )
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.load_balancing import (
+    FlavorProfile,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    LbFlavor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+)
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -133,6 +146,8 @@ class Tables:
     routers: Table[Router] = field(default_factory=lambda: Table("Router"))
     floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
+    security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
+    address_groups: Table[AddressGroup] = field(default_factory=lambda: Table("AddressGroup"))
     port_pairs: Table[PortPair] = field(default_factory=lambda: Table("PortPair"))
     port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
@@ -141,6 +156,19 @@ class Tables:
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
+    load_balancers: Table[LoadBalancer] = field(default_factory=lambda: Table("Load Balancer"))
+    listeners: Table[Listener] = field(default_factory=lambda: Table("Listener"))
+    pools: Table[Pool] = field(default_factory=lambda: Table("Pool"))
+    members: Table[Member] = field(default_factory=lambda: Table("Member"))
+    health_monitors: Table[HealthMonitor] = field(default_factory=lambda: Table("Health Monitor"))
+    l7policies: Table[L7Policy] = field(default_factory=lambda: Table("L7Policy"))
+    l7rules: Table[L7Rule] = field(default_factory=lambda: Table("L7Rule"))
+    lb_flavor_profiles: Table[FlavorProfile] = field(default_factory=lambda: Table("Flavor Profile"))
+    lb_flavors: Table[LbFlavor] = field(default_factory=lambda: Table("Flavor"))
+    stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
+    stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
+    stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""
