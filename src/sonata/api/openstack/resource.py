@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields
-from sonata.api.openstack.identity.tokens import Role
 from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
 from sonata.api.openstack.topic import NOTHING_TOLD, Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.identity.roles import Needed
 from sonata.emulator.cloud.tables import Table, Tables
 from sonata.errors import InvalidInput, SonataError
 
@@ -73,7 +73,7 @@ class Resource(Generic[E]):
     standard: tuple[Field, ...] = STANDARD
     tag_routes: bool = True
     within: Within[E] = lambda _call: lambda _entity: True
-    needs: Role | None = None
+    needs: Needed | None = None
 
     @property
     def all_fields(self) -> tuple[Field, ...]:

@@ -13,8 +13,9 @@ from sonata._lib.ip import Prefix
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import FLAG, MAC, TEXT, Field, Kind, computed, one_of, or_none, read_fields
 from sonata.api.openstack.reply import Reply, json_reply
-from sonata.api.openstack.resource import Resource, Service, Truth, Values
+from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import Port, SecurityGroup
