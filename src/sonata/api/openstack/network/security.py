@@ -235,7 +235,7 @@ async def _addresses_given(call: Call) -> tuple[AddressGroup, tuple[Prefix, ...]
     if not call.sees(group):
         raise NoSuch("AddressGroup", group.id)
     fields = (Field("addresses", PREFIXES, access="u"),)
-    return group, read_fields(fields, await call.member("address_group"), "u").get("addresses", ())
+    return group, read_fields(fields, await call.json(), "u").get("addresses", ())
 
 
 async def _with_addresses(call: Call, group: AddressGroup, addresses: Iterable[Prefix]) -> Reply:
