@@ -127,7 +127,7 @@ def filled() -> Tables:
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }
     for name, table in tables:
-        for row in rows.pop(name):
+        for row in rows.pop(name, []):
             table.add(row)
     assert rows == {}
     return tables
