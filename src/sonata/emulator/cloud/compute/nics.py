@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sonata.emulator.cloud.causes import PortInUse
@@ -83,6 +83,40 @@ class Nics:
         nics = self._tables.servers.get(server_id).nics
         self._tables.servers.change(server_id, nics=tuple(sorted(nics, key=_index)))
 
+    def groups_of(self, server: Server) -> tuple[str, ...]:
+        """The names of the security groups of a server's ports; those asked for while it has none."""
+        ports = [port for nic in server.nics if (port := self._tables.ports.peek(nic.port_id))]
+        return self._security_groups.names_of(ports) if ports else server.security_groups
+
+    async def add_group(self, server: Server, name_or_id: str) -> None:
+        """Put the secured ports of a server into a group, too; it holds at return.
+
+        Raises:
+            NoSuch: there is no such group.
+            SecurityGroupConflict: it does not go with the others.
+        """
+        group = self._security_groups.find(name_or_id, server.project_id)
+        await self._regroup(server, lambda groups: (*groups, group.id))
+
+    async def remove_group(self, server: Server, name_or_id: str) -> None:
+        """Take the ports of a server out of a group; it holds no more at return.
+
+        Raises:
+            NoSuch: there is no such group.
+            InvalidInput: no port of the server is in it.
+        """
+        group = self._security_groups.find(name_or_id, server.project_id)
+        if not any(group.id in port.security_groups for port in self._ports.of_device(server.id)):
+            raise InvalidInput(f"Security group {group.id} is not associated with the instance {server.id}")
+        await self._regroup(server, lambda groups: (one for one in groups if one != group.id))
+
+    async def _regroup(self, server: Server, change: Callable[[tuple[str, ...]], Iterable[str]]) -> None:
+        for port in self._ports.of_device(server.id):
+            if port.port_security:
+                groups = self._security_groups.of_port(change(port.security_groups), port.project_id)
+                self._tables.ports.change(port.id, security_groups=groups)
+        await self._security_groups.ports_changed()
+
     async def attach(self, server_id: str, wish: NicWish) -> Nic:
         """Give a server one more interface; packets pass at return when it is on."""
         server = self._quiet(server_id, "attach_interface")
@@ -117,6 +151,7 @@ class Nics:
             self._forget(port.device_id, port_id)
         await self._floating_ips.forget_port(port_id)
         self._ports.drop(port_id)
+        await self._security_groups.ports_changed()
 
     async def release_all(self, server: Server) -> None:
         """Drop the ports that were made for a server and unbind the others, since it is deleted."""
