@@ -21,6 +21,7 @@ from sonata.api.openstack.network.routes import network_routes
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.routing import Routes
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.asking import ASKER, Asker
 from sonata.errors import NotFound, Unauthorised
 
 
@@ -55,11 +56,12 @@ class Surface:
         request = Request(scope, receive)
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
-        reply = await supervised(service, lambda: self._answer(request, pop, service, rest))
-        response = Response(reply.body, reply.status, {**_headers(service, reply), **reply.headers})
+        request_id = f"req-{uuid.uuid4()}"
+        reply = await supervised(service, lambda: self._answer(request, request_id, pop, service, rest))
+        response = Response(reply.body, reply.status, {**_headers(service, reply, request_id), **reply.headers})
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, pop: str, service: str, path: str) -> Reply:
+    async def _answer(self, request: Request, request_id: str, pop: str, service: str, path: str) -> Reply:
         if pop not in self._clouds or service not in self.services:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
         target, params = self.services[service].find(request.method, path)
@@ -68,6 +70,8 @@ class Surface:
             raise Forbidden(
                 f"You are not authorized to perform the requested action: the role {target.needs} is needed"
             )
+        if caller:
+            ASKER.set(Asker(request_id, caller.user.id, caller.project.id, caller.is_admin))
         version = microversion_of(request) if service == "compute" else OLDEST
         reply = await target.handler(Call(self._clouds[pop], pop, service, request, params, caller, version))
         if service == "compute":
@@ -81,9 +85,8 @@ class Surface:
         return self._tokens.check(pop, secret)
 
 
-def _headers(service: str, reply: Reply) -> dict[str, str]:
+def _headers(service: str, reply: Reply, request_id: str) -> dict[str, str]:
     """What every answer carries."""
-    request_id = f"req-{uuid.uuid4()}"
     headers = {"x-openstack-request-id": request_id}
     if service == "compute":
         headers["x-compute-request-id"] = request_id
