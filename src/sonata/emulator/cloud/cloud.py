@@ -25,6 +25,7 @@ from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
@@ -32,6 +33,7 @@ from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
@@ -102,6 +104,7 @@ class Cloud:
         self.images = Images(self.site)
         self.wiring = Wiring(self.site, self.ports, self._steering)
         self.appliances = Appliances(self.site, self.wiring)
+        self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.hosts = Hosts(self.site)
         self.scheduler = Scheduler(self.tables, self.hosts, sorted(os.sched_getaffinity(0)))
@@ -109,6 +112,7 @@ class Cloud:
         self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
         self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
+        self.stacks = Stacks(self.tables)
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -118,6 +122,7 @@ class Cloud:
         for router in self.tables.routers:
             await self.routers.apply(router)
         await self._steering.restore()
+        self.load_balancing.changes.restore()
 
     @property
     def usage(self) -> Usage:
@@ -192,7 +197,9 @@ class Cloud:
         if self._default:
             self._default.cancel()
             await asyncio.wait([self._default])
+        await self.stacks.close()
         await self.servers.close()
+        await self.load_balancing.close()
         await self.appliances.close()
         if not keep:
             await self.images.discard()

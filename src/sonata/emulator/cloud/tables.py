@@ -12,10 +12,32 @@ from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Flavor, Server, ServerAction
 from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
-from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
+from sonata.emulator.cloud.entities.identity import (
+    ApplicationCredential,
+    Assignment,
+    Group,
+    Project,
+    QuotaLimits,
+    Revocation,
+    Role,
+    TokenKey,
+    User,
+)
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.load_balancing import (
+    FlavorProfile,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    LbFlavor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+)
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -109,6 +131,14 @@ class Tables:
 
     projects: Table[Project] = field(default_factory=lambda: Table("Project"))
     users: Table[User] = field(default_factory=lambda: Table("User"))
+    groups: Table[Group] = field(default_factory=lambda: Table("Group"))
+    roles: Table[Role] = field(default_factory=lambda: Table("Role"))
+    assignments: Table[Assignment] = field(default_factory=lambda: Table("Assignment"))
+    application_credentials: Table[ApplicationCredential] = field(
+        default_factory=lambda: Table("ApplicationCredential")
+    )
+    token_keys: Table[TokenKey] = field(default_factory=lambda: Table("TokenKey"))
+    revocations: Table[Revocation] = field(default_factory=lambda: Table("Revocation"))
     quota_limits: Table[QuotaLimits] = field(default_factory=lambda: Table("Quota"))
     networks: Table[Network] = field(default_factory=lambda: Table("Network"))
     subnets: Table[Subnet] = field(default_factory=lambda: Table("Subnet"))
@@ -129,6 +159,19 @@ class Tables:
     aggregates: Table[Aggregate] = field(default_factory=lambda: Table("Aggregate"))
     migrations: Table[Migration] = field(default_factory=lambda: Table("Migration"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
+    load_balancers: Table[LoadBalancer] = field(default_factory=lambda: Table("Load Balancer"))
+    listeners: Table[Listener] = field(default_factory=lambda: Table("Listener"))
+    pools: Table[Pool] = field(default_factory=lambda: Table("Pool"))
+    members: Table[Member] = field(default_factory=lambda: Table("Member"))
+    health_monitors: Table[HealthMonitor] = field(default_factory=lambda: Table("Health Monitor"))
+    l7policies: Table[L7Policy] = field(default_factory=lambda: Table("L7Policy"))
+    l7rules: Table[L7Rule] = field(default_factory=lambda: Table("L7Rule"))
+    lb_flavor_profiles: Table[FlavorProfile] = field(default_factory=lambda: Table("Flavor Profile"))
+    lb_flavors: Table[LbFlavor] = field(default_factory=lambda: Table("Flavor"))
+    stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
+    stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
+    stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""

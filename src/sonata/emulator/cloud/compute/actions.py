@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from sonata.emulator.cloud.asking import ASKER
@@ -40,21 +38,32 @@ class ActionLog:
             self._table.remove(next(iter(self._table)).id)
         return self._table.add(action).id
 
-    @contextmanager
-    def step(self, action_id: str, name: str, host: str) -> Iterator[None]:
-        """Note a step of an action and how it ended."""
-        event = ActionEvent(name, host, time.time())
-        self._put(action_id, event)
-        try:
-            yield
-        except BaseException as error:
-            why = error.message if isinstance(error, SonataError) else type(error).__name__
-            self._put(action_id, replace(event, finished_at=time.time(), result="Error", details=why), last=True)
-            raise
-        self._put(action_id, replace(event, finished_at=time.time(), result="Success"), last=True)
+    def step(self, action_id: str, name: str, host: str) -> Step:
+        """Note a step of an action and how it ends."""
+        return Step(self, action_id, ActionEvent(name, host, time.time()))
 
-    def _put(self, action_id: str, event: ActionEvent, *, last: bool = False) -> None:
+    def put(self, action_id: str, event: ActionEvent, *, last: bool = False) -> None:
+        """Add a step, or replace the last one."""
         if action := self._table.peek(action_id):
             events = (*(action.events[:-1] if last else action.events), event)
             message = "Error" if event.result == "Error" else action.message
             self._table.change(action_id, events=events, message=message)
+
+
+class Step:
+    """A step of an action while it goes on."""
+
+    def __init__(self, log: ActionLog, action_id: str, event: ActionEvent) -> None:
+        self._log = log
+        self._action_id = action_id
+        self._event = event
+
+    def __enter__(self) -> None:
+        self._log.put(self._action_id, self._event)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        result, details = "Success", None
+        if error is not None:
+            result, details = "Error", error.message if isinstance(error, SonataError) else type(error).__name__
+        ended = replace(self._event, finished_at=time.time(), result=result, details=details)
+        self._log.put(self._action_id, ended, last=True)
