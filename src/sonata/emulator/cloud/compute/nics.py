@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sonata.emulator.cloud.causes import PortInUse
+from sonata.emulator.cloud.compute.states import is_on, require
 from sonata.emulator.cloud.compute.wiring import Wiring
-from sonata.emulator.cloud.entities.compute import Nic, Server, ServerStatus
+from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import SERVER_OWNER, Port
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
@@ -124,7 +125,7 @@ class Nics:
         nic = self._bind(server, wish, 1 + max(map(_index, server.nics), default=-1))
         self._tables.servers.change(server_id, nics=(*server.nics, nic))
         with undone_on_failure(lambda: self._detached(server_id, nic)):
-            if server.status == ServerStatus.ACTIVE:
+            if is_on(server):
                 await self._wiring.plug_port(server, nic)
         return nic
 
@@ -196,8 +197,7 @@ class Nics:
     def _quiet(self, server_id: str, action: str) -> Server:
         """A server with which nothing is going on."""
         server = self._tables.servers.get(server_id)
-        if server.task_state:
-            raise Conflict(f"Cannot '{action}' instance {server_id} while it is in task_state {server.task_state}")
+        require(server, action)
         return server
 
 

@@ -86,6 +86,11 @@ class Wiring:
         await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
         await self._filters.unplugged([port_id])
 
+    async def hold(self, server: Server, *, held: bool) -> None:
+        """Let no packet pass at a server's ports, or let them pass again."""
+        ids = [nic.port_id for nic in server.nics]
+        await self._site.plane.run(lambda fabric: fabric.machines.hold_ports(ids, held=held))
+
     async def counters(self, server: Server) -> dict[str, PortCounters]:
         """Counters of a server's interfaces by their name in it."""
         port_ids = [nic.port_id for nic in server.nics]
