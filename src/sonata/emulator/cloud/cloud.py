@@ -24,6 +24,7 @@ from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
+from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.recovery import lose_power, renumber
@@ -97,6 +98,11 @@ class Cloud:
         self.wiring = Wiring(self.site, self.ports, self._steering)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
+        self.services = NetworkServices(self.site, self.ports, self.wiring)
+        self.wiring.on_servers_moved = self.services.follow
+        self.networks.on_release = self.services.release
+        self.networks.on_subnets_changed = self.services.subnets_changed
+        self.nics.on_service_port_deleted = self.services.release
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
         self._default: asyncio.Task[Network] | None = None
 
@@ -183,6 +189,7 @@ class Cloud:
             await asyncio.wait([self._default])
         await self.servers.close()
         await self.appliances.close()
+        await self.services.close()
         if not keep:
             await self.images.discard()
 

@@ -114,6 +114,7 @@ class Power:
             env=image.env,
             netns=self._netns[server.id],
             limits=limits,
+            resolver=self._wiring.resolver(server),
         )
 
     def _watch(self, server_id: str) -> Callable[[MachineExit], Awaitable[None]]:

@@ -1,6 +1,6 @@
 """DNS for the ports of a network: its own names are answered, nothing is forwarded.
 
-Source: RFC 1035. Names are those that Neutron's DHCP agent gives: `host-10-0-0-5`, and the host name of a port's server.
+Source: RFC 1035. Names are those that Neutron's DHCP agent gives: `host-10-0-0-5`, and a server's host name.
 """
 
 from __future__ import annotations
