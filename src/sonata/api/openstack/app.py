@@ -17,6 +17,7 @@ from sonata.api.openstack.faults import Forbidden, supervised
 from sonata.api.openstack.identity.routes import identity_routes
 from sonata.api.openstack.identity.tokens import REQUIRED, Token, Tokens
 from sonata.api.openstack.image.routes import image_routes
+from sonata.api.openstack.load_balancing.routes import load_balancing_routes
 from sonata.api.openstack.network.routes import network_routes
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.routing import Routes
@@ -48,6 +49,7 @@ class Surface:
             "compute": compute_routes(),
             "network": network_routes(),
             "image": image_routes(),
+            "load-balancer": load_balancing_routes(),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

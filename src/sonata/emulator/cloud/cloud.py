@@ -19,6 +19,7 @@ from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
@@ -97,6 +98,7 @@ class Cloud:
         self.images = Images(self.site)
         self.wiring = Wiring(self.site, self.ports, self._steering)
         self.appliances = Appliances(self.site, self.wiring)
+        self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.services = NetworkServices(self.site, self.ports, self.wiring)
         self.wiring.on_servers_moved = self.services.follow
@@ -113,6 +115,7 @@ class Cloud:
         for router in self.tables.routers:
             await self.routers.apply(router)
         await self._steering.restore()
+        self.load_balancing.changes.restore()
 
     @property
     def usage(self) -> Usage:
@@ -188,6 +191,7 @@ class Cloud:
             self._default.cancel()
             await asyncio.wait([self._default])
         await self.servers.close()
+        await self.load_balancing.close()
         await self.appliances.close()
         await self.services.close()
         if not keep:

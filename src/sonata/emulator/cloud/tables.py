@@ -14,6 +14,17 @@ from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.load_balancing import (
+    FlavorProfile,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    LbFlavor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+)
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
 from sonata.errors import Conflict
 
@@ -123,6 +134,15 @@ class Tables:
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
+    load_balancers: Table[LoadBalancer] = field(default_factory=lambda: Table("Load Balancer"))
+    listeners: Table[Listener] = field(default_factory=lambda: Table("Listener"))
+    pools: Table[Pool] = field(default_factory=lambda: Table("Pool"))
+    members: Table[Member] = field(default_factory=lambda: Table("Member"))
+    health_monitors: Table[HealthMonitor] = field(default_factory=lambda: Table("Health Monitor"))
+    l7policies: Table[L7Policy] = field(default_factory=lambda: Table("L7Policy"))
+    l7rules: Table[L7Rule] = field(default_factory=lambda: Table("L7Rule"))
+    lb_flavor_profiles: Table[FlavorProfile] = field(default_factory=lambda: Table("Flavor Profile"))
+    lb_flavors: Table[LbFlavor] = field(default_factory=lambda: Table("Flavor"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""

@@ -28,6 +28,7 @@ SERVICES: tuple[tuple[str, str, str, str], ...] = (
     ("compute", "nova", "compute", "/v2.1"),
     ("network", "neutron", "network", ""),
     ("image", "glance", "image", ""),
+    ("load-balancer", "octavia", "load-balancer", ""),
 )
 """Type, name, path segment of a service, and the path of its endpoint below it."""
 INTERFACES = ("public", "internal", "admin")
