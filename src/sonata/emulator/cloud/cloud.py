@@ -32,6 +32,7 @@ from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
+from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
@@ -115,6 +116,11 @@ class Cloud:
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
         self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
         self.stacks = Stacks(self.tables)
+        self.services = NetworkServices(self.site, self.ports, self.wiring)
+        self.wiring.on_servers_moved = self.services.follow
+        self.networks.on_release = self.services.release
+        self.networks.on_subnets_changed = self.services.subnets_changed
+        self.nics.on_service_port_deleted = self.services.release
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -203,6 +209,7 @@ class Cloud:
         await self.servers.close()
         await self.load_balancing.close()
         await self.appliances.close()
+        await self.services.close()
         if not keep:
             await self.images.discard()
 
