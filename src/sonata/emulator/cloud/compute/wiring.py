@@ -9,6 +9,7 @@ from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import Port, Subnet, interface_of
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.site import Site
 from sonata.ports.fabric import Fabric, PortCounters, PortSpec
@@ -17,12 +18,13 @@ from sonata.ports.fabric import Fabric, PortCounters, PortSpec
 class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
-    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters) -> None:
+    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters, qos: Qos) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._steering = steering
         self._filters = filters
+        self._qos = qos
 
     def machine_id(self, server_id: str) -> str:
         """The name of a server's machine in data plane and runtime."""
@@ -100,6 +102,7 @@ class Wiring:
             self._tables.ports.change(port.id, plugged=plugged)
         if not changed:
             return
+        await self._qos.follow()
         await self._steering.ports_changed(port.id for port in changed)
         for network_id in dict.fromkeys(port.network_id for port in changed):
             await self._site.on_stations_changed(network_id)
