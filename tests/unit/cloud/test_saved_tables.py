@@ -11,7 +11,8 @@ import pytest
 
 from sonata._lib.plain import decode, encode
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
+from sonata.emulator.cloud.entities.compute import ActionEvent, Fault, Flavor, Nic, Previous, Server, ServerAction
+from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
 from sonata.emulator.cloud.entities.identity import (
     ApplicationCredential,
     Assignment,
@@ -132,6 +133,17 @@ def filled() -> Tables:
         "flavors": [flavor],
         "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
+        "server_actions": [
+            ServerAction(id="act", name="stop", server_id="v", request_id="req-1", events=(ActionEvent("e", "h", 1.0),))
+        ],
+        "server_groups": [ServerGroup(id="sg", policy="affinity", members=("v",))],
+        "compute_services": [ComputeService(id="cs", name="edge", number=1, enabled=False, disabled_reason="broken")],
+        "aggregates": [Aggregate(id="ag", name="fast", number=1, hosts=("edge",), metadata={"availability_zone": "z"})],
+        "migrations": [
+            Migration(
+                number=1, server_id="v", kind="resize", source="a", target="b", old_flavor_id="1", new_flavor_id="2"
+            )
+        ],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }
     for name, table in tables:
@@ -155,6 +167,10 @@ def server(server_id: str, flavor: Flavor, **more: Any) -> Server:
         "fault": Fault("why", 404, 1.0),
         "launched_at": 12.0,
         "claimed": True,
+        "host": "edge",
+        "cores": (1,),
+        "previous": Previous(flavor, "edge", "SHUTOFF"),
+        "hints": {"same_host": ("v",)},
     }
     return Server(id=server_id, name="vnf", image_id="img", flavor=flavor, **{**values, **more})
 

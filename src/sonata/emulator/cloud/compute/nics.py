@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sonata.emulator.cloud.causes import PortInUse
+from sonata.emulator.cloud.compute.states import is_on, require
 from sonata.emulator.cloud.compute.wiring import Wiring
-from sonata.emulator.cloud.entities.compute import Nic, Server, ServerStatus
-from sonata.emulator.cloud.entities.network import SERVER_OWNER, Port
+from sonata.emulator.cloud.entities.compute import Nic, Server
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
 from sonata.emulator.cloud.network.security import SecurityGroups
@@ -37,6 +38,7 @@ class Nics:
         self._wiring = wiring
         self._floating_ips = floating_ips
         self._security_groups = security_groups
+        self.on_service_port_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
 
     def default_wishes(self, project_id: str) -> list[NicWish]:
         """What a server gets when nothing is asked for: the project's only network, if it has one.
@@ -124,7 +126,7 @@ class Nics:
         nic = self._bind(server, wish, 1 + max(map(_index, server.nics), default=-1))
         self._tables.servers.change(server_id, nics=(*server.nics, nic))
         with undone_on_failure(lambda: self._detached(server_id, nic)):
-            if server.status == ServerStatus.ACTIVE:
+            if is_on(server):
                 await self._wiring.plug_port(server, nic)
         return nic
 
@@ -146,6 +148,8 @@ class Nics:
         """Delete a port as Neutron does: it disappears from its server and from its floating IPs."""
         self._ports.check_deletable(port_id)
         port = self._tables.ports.get(port_id)
+        if port.device_owner == DHCP_OWNER:
+            await self.on_service_port_deleted(port.network_id)
         if port.device_id in self._tables.servers:
             await self._wiring.unplug_port(port_id)
             self._forget(port.device_id, port_id)
@@ -196,10 +200,13 @@ class Nics:
     def _quiet(self, server_id: str, action: str) -> Server:
         """A server with which nothing is going on."""
         server = self._tables.servers.get(server_id)
-        if server.task_state:
-            raise Conflict(f"Cannot '{action}' instance {server_id} while it is in task_state {server.task_state}")
+        require(server, action)
         return server
 
 
 def _index(nic: Nic) -> int:
     return int(nic.ifname.removeprefix("eth"))
+
+
+async def _nobody_cares(_network_id: str) -> None:
+    pass
