@@ -44,6 +44,7 @@ from sonata.emulator.cloud.entities.network import (
     SecurityGroup,
     Subnet,
 )
+from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
@@ -120,6 +121,13 @@ def filled() -> Tables:
                 ethertype="IPv6",
                 remote_ip_prefix=IPv6Network("fd00::/8"),
             ),
+        ],
+        "qos_policies": [
+            QosPolicy(
+                id="q",
+                is_default=True,
+                rules=(BandwidthRule(id="b", direction="ingress", max_kbps=9, max_burst_kbps=1),),
+            )
         ],
         "address_groups": [AddressGroup(id="ag", addresses=(NET, IPv6Network("fd00::/8")))],
         "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],

@@ -30,6 +30,7 @@ from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.services import NetworkServices
@@ -97,6 +98,7 @@ class Cloud:
             self.flavors.add_defaults()
         self.filters = PortFilters(self.site)
         self.security_groups = SecurityGroups(self.site, self.filters)
+        self.qos = Qos(self.site)
         self.security_groups.default(self.identity.admin_project.id)
         self.networks = Networks(self.site, addresses)
         self.ports = Ports(self.site, addresses)
@@ -105,7 +107,7 @@ class Cloud:
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
-        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters)
+        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, self.qos)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)

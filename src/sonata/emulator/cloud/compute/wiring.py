@@ -12,6 +12,7 @@ from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.names import DOMAIN
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.site import Site
 from sonata.ports.fabric import Fabric, PortCounters, PortSpec, Route
@@ -23,12 +24,13 @@ MOST_NAMESERVERS = 3
 class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
-    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters) -> None:
+    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters, qos: Qos) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._steering = steering
         self._filters = filters
+        self._qos = qos
         self.dhcp_ports = DhcpPorts(site.tables, ports)
         self.on_servers_moved: Callable[[str], Awaitable[None]] = _nobody_follows
 
@@ -115,6 +117,7 @@ class Wiring:
             self._tables.ports.change(port.id, plugged=plugged)
         if not changed:
             return
+        await self._qos.follow()
         await self._steering.ports_changed(port.id for port in changed)
         for network_id in dict.fromkeys(port.network_id for port in changed):
             await self._site.on_stations_changed(network_id)
