@@ -121,7 +121,7 @@ def _pieces(part: tuple[str, bool], key: str, value: str) -> Iterator[tuple[str,
 def list_join(value: Any, *, several: bool = True) -> str:
     """`[delimiter, list, ...]`: one text of all items; before 2015-10-15 exactly one list of texts."""
     if not isinstance(value, list) or len(value) < 2 or (not several and len(value) != 2):
-        raise ValueError("Incorrect arguments to \"list_join\": [delimiter, [items]] is needed")
+        raise ValueError('Incorrect arguments to "list_join": [delimiter, [items]] is needed')
     delimiter, *lists = value
     if not isinstance(delimiter, str):
         raise TypeError('"list_join": the delimiter must be a string')
@@ -136,7 +136,7 @@ def list_join(value: Any, *, several: bool = True) -> str:
 def str_split(value: Any) -> Any:
     """`[delimiter, text]` or `[delimiter, text, index]`."""
     if not isinstance(value, list) or len(value) not in (2, 3):
-        raise ValueError("Incorrect arguments to \"str_split\": [delimiter, string, index] is needed")
+        raise ValueError('Incorrect arguments to "str_split": [delimiter, string, index] is needed')
     delimiter, text = value[:2]
     if not isinstance(delimiter, str) or not isinstance(text, str | None):
         raise TypeError('"str_split": delimiter and text must be strings')
@@ -250,7 +250,7 @@ def list_concat(value: Any, *, unique: bool = False) -> list[Any]:
     result: list[Any] = []
     for one in _list("list_concat", value):
         if not isinstance(one, list | None):
-            raise TypeError('Incorrect arguments: Items to concat must be lists')
+            raise TypeError("Incorrect arguments: Items to concat must be lists")
         result += [item for item in one or ()]
     if not unique:
         return result

@@ -134,7 +134,7 @@ def converted(kind: str, given: Any) -> Any:
 
 def _string(given: Any) -> str:
     if isinstance(given, Mapping | list):
-        raise ValueError(f'Value must be a string; got {given!r}')
+        raise ValueError(f"Value must be a string; got {given!r}")
     return str(given)
 
 
@@ -219,8 +219,10 @@ def _range(limits: Mapping[str, Any], value: Any) -> str:
 
 def _allowed(choices: Any, value: Any) -> str:
     known = [str(one) for one in choices]
-    wrong = [one for one in (value if isinstance(value, list) else [value]) if one not in choices and str(one) not in known]
-    return f"\"{value}\" is not an allowed value [{', '.join(known)}]" if wrong else ""
+    wrong = [
+        one for one in (value if isinstance(value, list) else [value]) if one not in choices and str(one) not in known
+    ]
+    return f'"{value}" is not an allowed value [{", ".join(known)}]' if wrong else ""
 
 
 def _pattern(pattern: str, value: Any) -> str:

@@ -222,12 +222,12 @@ def _boot_request(call: Call, document: Document, body: Document) -> BootRequest
         project_id=call.project_id,
         user_id=call.token.user.id,
         image_id=_image_id(call, body),
-        flavor=_flavor(call, body.get("flavorRef")),
+        flavor=read_flavor(call, body.get("flavorRef")),
         nics=_nics(call, body.get("networks")),
         description=str(body.get("description") or ""),
         metadata=read_texts("metadata", body.get("metadata") or {}),
         tags=read_tags(body.get("tags") or []),
-        user_data=_user_data(body),
+        user_data=read_user_data(body),
         key_name=_text_or_none(body, "key_name"),
         public_key=_public_key(call, body),
         security_groups=_group_names(call, body.get("security_groups")),
@@ -256,8 +256,12 @@ def _text_or_none(body: Document, key: str) -> str | None:
     return text
 
 
-def _user_data(body: Document) -> str | None:
-    """User data in base64, as Nova limits it."""
+def read_user_data(body: Document) -> str | None:
+    """User data in base64, as Nova limits it.
+
+    Raises:
+        InvalidInput: it is no base64, or too long.
+    """
     text = _text_or_none(body, "user_data")
     if text and len(text) > LONGEST_USER_DATA:
         raise InvalidInput(f"Invalid input for field/attribute user_data. Value is longer than {LONGEST_USER_DATA}")
@@ -301,7 +305,12 @@ def _boot_image(devices: Any) -> Any:
     return next((device.get("uuid") for device in devices if str(device.get("boot_index", 0)) == "0"), None)
 
 
-def _flavor(call: Call, reference: Any) -> Flavor:
+def read_flavor(call: Call, reference: Any) -> Flavor:
+    """A flavor that a body refers to.
+
+    Raises:
+        InvalidInput: there is none that the caller may use.
+    """
     flavor_id = str(reference or "").rstrip("/").rpartition("/")[2]
     if flavor := call.cloud.tables.flavors.peek(flavor_id):
         return flavor

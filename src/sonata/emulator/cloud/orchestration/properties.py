@@ -35,9 +35,7 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
-def _map(
-    schema: Schema, given: Mapping[str, Any], path: str, findings: list[str], unknown: set[str]
-) -> dict[str, Any]:
+def _map(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str], unknown: set[str]) -> dict[str, Any]:
     findings += [f"{path}{key}: Unknown Property {key}" for key in given if key not in schema]
     values: dict[str, Any] = {}
     for key, one in schema.items():
@@ -105,13 +103,13 @@ def _list(given: Any) -> list[Any]:
     if isinstance(given, str):
         return [part.strip() for part in given.split(",")] if given else []
     if not isinstance(given, list | tuple):
-        raise ValueError(f"\"{given}\" is not a list")
+        raise ValueError(f'"{given}" is not a list')
     return list(given)
 
 
 def _dict(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise ValueError(f"\"{given}\" is not a map")
+        raise ValueError(f'"{given}" is not a map')
     return dict(given)
 
 

@@ -99,7 +99,7 @@ class Stacks:
         """
         if not _NAME.fullmatch(request.name) or len(request.name) > LONGEST_NAME:
             raise StackValidationFailed(
-                f"Invalid stack name {request.name} must contain only alphanumeric or \"_-.\" characters, must start "
+                f'Invalid stack name {request.name} must contain only alphanumeric or "_-." characters, must start '
                 f"with alpha and must be {LONGEST_NAME} characters or less."
             )
         project = request.owner.project_id
@@ -396,7 +396,9 @@ class Stacks:
         if stack is None or stack.action != action:
             return None
         if failure:
-            logger.warning("stack operation failed", extra={"stack": stack.name, "action": action, "cause": str(failure)})
+            logger.warning(
+                "stack operation failed", extra={"stack": stack.name, "action": action, "cause": str(failure)}
+            )
             return self._journal.stack(stack_id, action, State.FAILED, failure.message)
         return self._journal.stack(stack_id, action, State.COMPLETE, f"Stack {action} completed successfully")
 

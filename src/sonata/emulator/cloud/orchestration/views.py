@@ -66,7 +66,12 @@ class Views:
     def work(self, stack: Stack, row: StackResource, deadline: Deadline | None = None) -> Work:
         """One resource at work with the properties it has."""
         return Work(
-            self._engine, stack, row.id, row.properties, self.calls(stack), deadline or Deadline.after(stack.timeout_mins)
+            self._engine,
+            stack,
+            row.id,
+            row.properties,
+            self.calls(stack),
+            deadline or Deadline.after(stack.timeout_mins),
         )
 
     def kind(self, stack: Stack, row: StackResource) -> Kind:

@@ -35,7 +35,11 @@ def compute_kinds() -> Iterable[Kind]:
         },
     )
     yield FlavorKind(
-        schema=schemas["OS::Nova::Flavor"], service=COMPUTE, path="/v2.1/flavors", member="flavor", shape=_flavor_body,
+        schema=schemas["OS::Nova::Flavor"],
+        service=COMPUTE,
+        path="/v2.1/flavors",
+        member="flavor",
+        shape=_flavor_body,
         not_sent=frozenset(("extra_specs", "tenants")),
     )
     yield KeyPairKind(schema=schemas["OS::Nova::KeyPair"], replaces_first=True)
@@ -84,7 +88,13 @@ class FlavorKind(RestKind):
     async def attribute(self, work: Work, name: str) -> Any:
         """Fields of the flavor."""
         shown = await self.shown(work)
-        return shown.get("os-flavor-access:is_public") if name == "is_public" else shown if name == "show" else shown.get(name)
+        return (
+            shown.get("os-flavor-access:is_public")
+            if name == "is_public"
+            else shown
+            if name == "show"
+            else shown.get(name)
+        )
 
     async def _set_specs(self, work: Work) -> None:
         if specs := work.properties.get("extra_specs"):

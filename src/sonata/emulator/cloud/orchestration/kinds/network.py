@@ -53,7 +53,12 @@ def _layer_two() -> Iterable[Kind]:
 
 def _layer_three() -> Iterable[Kind]:
     router = _kind(
-        "Router", "routers", "router", shape=_router_body, refused={"l3_agent_ids": NO_AGENTS}, ready=frozenset(("ACTIVE",))
+        "Router",
+        "routers",
+        "router",
+        shape=_router_body,
+        refused={"l3_agent_ids": NO_AGENTS},
+        ready=frozenset(("ACTIVE",)),
     )
     yield RouterKind(**_fields(router))
     yield RouterInterface(schema=type_schemas()["OS::Neutron::RouterInterface"], replaces_first=True)
@@ -112,7 +117,9 @@ def _port_body(body: Body) -> Body:
     if body.pop("no_fixed_ips", False):
         body["fixed_ips"] = []
     if fixed := body.get("fixed_ips"):
-        body["fixed_ips"] = [{("subnet_id" if key == "subnet" else key): one for key, one in ip.items()} for ip in fixed]
+        body["fixed_ips"] = [
+            {("subnet_id" if key == "subnet" else key): one for key, one in ip.items()} for ip in fixed
+        ]
     return {key: value for key, value in body.items() if value not in ("", None) or key in ("name", "dns_name")}
 
 

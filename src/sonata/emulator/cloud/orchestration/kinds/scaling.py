@@ -65,7 +65,9 @@ class AutoScalingGroup(Group):
             raise Conflict(f"the group {work.row.name} is being changed")
         low, high = work.properties["min_size"], work.properties["max_size"]
         now = len(await self.members(work))
-        capacity = new_capacity(now, details["adjustment"], details["adjustment_type"], low, high, details.get("min_step"))
+        capacity = new_capacity(
+            now, details["adjustment"], details["adjustment_type"], low, high, details.get("min_step")
+        )
         if capacity != now:
             work.remember(capacity=capacity)
             await work.engine.update_nested(work.physical_id, await self.definition(work))
@@ -129,4 +131,4 @@ class ScalingPolicy(Signalled):
             if row.physical_id == wanted and row.project_id == work.stack.project_id:
                 stack = work.engine.tables.stacks.get(row.stack_id)
                 return replace(work, resource_id=row.id, properties=row.properties, stack=stack)
-        raise NotFound(f"Alarm {work.row.name} could not find scaling group named \"{wanted}\"")
+        raise NotFound(f'Alarm {work.row.name} could not find scaling group named "{wanted}"')
