@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
@@ -40,6 +40,7 @@ from sonata.emulator.cloud.entities.network import (
     SecurityGroup,
     Subnet,
 )
+from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -97,7 +98,26 @@ def filled() -> Tables:
                 router_id="r",
             )
         ],
-        "security_groups": [SecurityGroup(id="g", name="web", shared=True)],
+        "security_groups": [SecurityGroup(id="g", name="web", shared=True, stateful=False)],
+        "security_group_rules": [
+            SecurityGroupRule(
+                id="gr",
+                security_group_id="g",
+                direction="ingress",
+                protocol="tcp",
+                port_range_min=80,
+                port_range_max=81,
+                remote_ip_prefix=NET,
+            ),
+            SecurityGroupRule(
+                id="g6",
+                security_group_id="g",
+                direction="egress",
+                ethertype="IPv6",
+                remote_ip_prefix=IPv6Network("fd00::/8"),
+            ),
+        ],
+        "address_groups": [AddressGroup(id="ag", addresses=(NET, IPv6Network("fd00::/8")))],
         "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
         "port_pair_groups": [PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
         "flow_classifiers": [FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
@@ -119,7 +139,7 @@ def filled() -> Tables:
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }
     for name, table in tables:
-        for row in rows.pop(name):
+        for row in rows.pop(name, []):
             table.add(row)
     assert rows == {}
     return tables

@@ -1,6 +1,7 @@
 """Remote consoles of servers: `remote-consoles`, the older console actions, `os-console-auth-tokens`.
 
-Source: OpenStack Compute API reference, server consoles. A serial console is a shell in the server, reached by WebSocket.
+Source: OpenStack Compute API reference, server consoles. A serial console is a shell in the
+server, reached by WebSocket.
 """
 
 from __future__ import annotations

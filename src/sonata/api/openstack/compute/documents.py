@@ -66,7 +66,7 @@ class ServerDocuments:
             "links": self.links(server),
             "key_name": server.key_name,
             "config_drive": "True" if server.config_drive else "",
-            "security_groups": [{"name": name} for name in server.security_groups],
+            "security_groups": [{"name": name} for name in self._call.cloud.nics.groups_of(server)],
             **_EXTENDED,
             "OS-EXT-AZ:availability_zone": server.availability_zone,
             "OS-EXT-SRV-ATTR:host": server.host or None,

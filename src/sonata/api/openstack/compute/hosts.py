@@ -143,9 +143,7 @@ async def _hypervisors(call: Call) -> Reply:
     hosts, more = _asked_for(call)
     documents = [_summary(call, host) for host in hosts]
     if call.microversion >= UUIDS and call.first("with_servers").lower() in ("true", "1"):
-        documents = [
-            {**one, "servers": _named_servers(call, host)} for one, host in zip(documents, hosts, strict=True)
-        ]
+        documents = [{**one, "servers": _named_servers(call, host)} for one, host in zip(documents, hosts, strict=True)]
     return _listed(call, documents, more)
 
 
@@ -390,4 +388,3 @@ async def _aggregate_action(call: Call) -> Reply:
         return _shown(call, call.cloud.hosts.set_metadata(aggregate, texts_or_none(metadata)))
     change = call.cloud.hosts.add_host if name == "add_host" else call.cloud.hosts.remove_host
     return _shown(call, change(aggregate, str(asked.get("host"))))
-

@@ -288,6 +288,23 @@ def _tail(path: Path) -> str:
         return stream.read().decode(errors="replace")
 
 
+async def _add_security_group(call: Call, server: Server, arguments: Any) -> Reply:
+    await call.cloud.nics.add_group(server, _named_group(arguments))
+    return ACCEPTED
+
+
+async def _remove_security_group(call: Call, server: Server, arguments: Any) -> Reply:
+    await call.cloud.nics.remove_group(server, _named_group(arguments))
+    return ACCEPTED
+
+
+def _named_group(arguments: Any) -> str:
+    name = arguments.get("name") if isinstance(arguments, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InvalidInput("Missing parameter dict: 'name' of the security group is a required property")
+    return name
+
+
 ACTIONS: dict[str, Doing] = {
     "os-start": Doing(_simple(lambda call, one: call.cloud.servers.start(one))),
     "os-stop": Doing(_simple(lambda call, one: call.cloud.servers.stop(one))),
@@ -316,5 +333,7 @@ ACTIONS: dict[str, Doing] = {
     "forceDelete": Doing(_force_delete),
     "restore": Doing(_restore),
     "os-getConsoleOutput": Doing(_console),
+    "addSecurityGroup": Doing(_add_security_group),
+    "removeSecurityGroup": Doing(_remove_security_group),
     **{name: Doing(old_console(kind), until=(2, 6)) for name, kind in OLD_CONSOLES.items()},
 }

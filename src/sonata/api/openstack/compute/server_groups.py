@@ -43,9 +43,7 @@ def _document(call: Call, group: ServerGroup) -> Document:
 
 async def _list(call: Call) -> Reply:
     everything = call.token.is_admin and "all_projects" in dict(call.query)
-    groups = [
-        group for group in call.cloud.tables.server_groups if everything or group.project_id == call.project_id
-    ]
+    groups = [group for group in call.cloud.tables.server_groups if everything or group.project_id == call.project_id]
     offset, limit = _number(call, "offset", 0), _number(call, "limit", 1000)
     return json_reply({"server_groups": [_document(call, group) for group in groups[offset : offset + limit]]})
 

@@ -29,7 +29,7 @@ class Granted:
 
 
 class Consoles:
-    """Consoles of one cloud's servers. Only hashes of tokens are kept, so that a look-up tells nothing by its timing."""
+    """Consoles of one cloud's servers. Only hashes of tokens are kept, so that timing tells nothing."""
 
     def __init__(self, servers: Table[Server], power: Power) -> None:
         self._servers = servers

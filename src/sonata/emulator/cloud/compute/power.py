@@ -172,6 +172,7 @@ class Power:
             env=image.env,
             netns=self._netns[server.id],
             limits=limits_of(server),
+            resolver=self._wiring.resolver(server),
         )
 
     def _root(self, server: Server) -> RootFs:

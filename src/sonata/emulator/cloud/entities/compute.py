@@ -49,7 +49,7 @@ PASSING = {
     "resize_migrated": "RESIZE",
     "resize_finish": "RESIZE",
     "resize_reverting": "REVERT_RESIZE",
-    "updating_password": "PASSWORD",
+    "updating_password": "PASSWORD",  # nosec B105  # a status
 }
 """Statuses that a server shows while a task of this name goes on."""
 
