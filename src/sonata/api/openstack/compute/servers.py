@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sonata.api.openstack.call import Call, inner
+from sonata.api.openstack.compute.detail_cache import DetailCache
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.placement import read_placement
 from sonata.api.openstack.fields import ADDRESS, timestamp
 from sonata.api.openstack.listing import Document, ordered, page, tags_match
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
-from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.routing import Handler, Routes
 from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest, require_room
@@ -32,7 +33,7 @@ LONGEST_USER_DATA = 65535
 def register(routes: Routes) -> None:
     """Add the routes of servers."""
     routes.add("GET", "/v2.1/servers", _list)
-    routes.add("GET", "/v2.1/servers/detail", _detail)
+    routes.add("GET", "/v2.1/servers/detail", _detail())
     routes.add("POST", "/v2.1/servers", _create)
     routes.add("GET", "/v2.1/servers/{id}", _show)
     routes.add("PUT", "/v2.1/servers/{id}", _update)
@@ -127,10 +128,10 @@ def _wanted(call: Call, server: Server) -> bool:
     return all(FILTERS[key](server, asked) for key, asked in query if key in FILTERS)
 
 
-def _listed(call: Call, documents: list[Document], more: bool) -> Reply:
+def _listed(call: Call, servers: Sequence[Server], documents: Sequence[object], more: bool) -> Reply:
     body: Document = {"servers": documents}
-    if more and documents:
-        following = call.request.url.include_query_params(marker=documents[-1]["id"])
+    if more and servers:
+        following = call.request.url.include_query_params(marker=servers[-1].id)
         body["servers_links"] = [{"rel": "next", "href": str(following)}]
     return json_reply(body)
 
@@ -138,13 +139,21 @@ def _listed(call: Call, documents: list[Document], more: bool) -> Reply:
 async def _list(call: Call) -> Reply:
     servers, more = _selected(call)
     documents = ServerDocuments(call)
-    return _listed(call, [documents.summary(server) for server in servers], more)
+    return _listed(call, servers, [documents.summary(server) for server in servers], more)
 
 
-async def _detail(call: Call) -> Reply:
-    servers, more = _selected(call)
-    documents = ServerDocuments(call)
-    return _listed(call, [documents.detail(server) for server in servers], more)
+def _detail() -> Handler:
+    """The handler of detailed lists, which polling clients ask for again and again."""
+    cache = DetailCache()
+
+    async def handle(call: Call) -> Reply:
+        def make() -> Reply:
+            servers, more = _selected(call)
+            return _listed(call, servers, cache.pieces(call, servers, ServerDocuments(call).detail), more)
+
+        return cache.answer(call, make)
+
+    return handle
 
 
 async def _show(call: Call) -> Reply:
