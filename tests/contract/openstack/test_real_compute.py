@@ -112,6 +112,7 @@ def test_processes_survive_suspension_resize_and_live_migration(emulation: Emula
     assert used.cpu_details[0]["time"] > 0
 
 
+@pytest.mark.slow
 def test_a_disk_survives_stop_shelving_and_migration_and_becomes_an_image(emulation: Emulation, edge: Any) -> None:
     server = boot(edge, "disk")
     emulation.exec("edge/disk", "sh", "-c", "echo kept > /root/file")

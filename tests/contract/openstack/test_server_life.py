@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -162,3 +163,54 @@ def test_diagnostics_and_usage(cloud: Any) -> None:
     assert found.nic_details[0]["rx_packets"] == 1
     usage = cloud.compute.get_usage(cloud.session.get_project_id())
     assert usage.server_usages[0]["instance_id"] == server.id
+
+
+def test_a_private_flavor_is_for_the_projects_on_its_list(cloud: Any) -> None:
+    flavor = cloud.compute.create_flavor(name="own", ram=64, vcpus=1, disk=0, is_public=False)
+    project = cloud.session.get_project_id()
+    service = cloud.identity.find_project("service").id
+    assert [one["tenant_id"] for one in cloud.compute.get_flavor_access(flavor)] == [project]
+    cloud.compute.flavor_add_tenant_access(flavor, service)
+    assert {one["tenant_id"] for one in cloud.compute.get_flavor_access(flavor)} == {project, service}
+    with pytest.raises(exceptions.ConflictException):
+        cloud.compute.flavor_add_tenant_access(flavor, service)
+    cloud.compute.flavor_remove_tenant_access(flavor, service)
+    assert [one["tenant_id"] for one in cloud.compute.get_flavor_access(flavor)] == [project]
+    assert cloud.compute.get("/flavors/1/os-flavor-access").status_code == 404
+
+
+def test_dedicated_processors_run_out(cloud: Any) -> None:
+    flavor = cloud.compute.create_flavor(name="pinned", ram=64, vcpus=1, disk=0)
+    cloud.compute.create_flavor_extra_specs(flavor, {"hw:cpu_policy": "dedicated"})
+    processors = len(os.sched_getaffinity(0))
+    for number in range(min(processors, 8)):
+        boot(cloud, f"p{number}", image="web", flavor="pinned")
+    if processors <= 8:
+        with pytest.raises(exceptions.ResourceFailure):
+            boot(cloud, "late", image="web", flavor="pinned")
+
+
+def test_groups_services_and_aggregates_decide_on_hosts(cloud: Any) -> None:
+    compute = cloud.compute
+    group = compute.create_server_group(name="apart", policy="anti-affinity")
+    first = boot(cloud, "first", scheduler_hints={"group": group.id})
+    assert compute.get_server_group(group.id).member_ids == [first.id]
+    with pytest.raises(exceptions.ResourceFailure):
+        boot(cloud, "second", scheduler_hints={"group": group.id})
+    second = compute.find_server("second", details=True)
+    assert "ServerGroupAntiAffinityFilter" in compute.get_server(second.id).fault["message"]
+    (service,) = compute.services()
+    compute.disable_service(service, disabled_reason="works")
+    with pytest.raises(exceptions.ResourceFailure):
+        boot(cloud, "third")
+    third = compute.find_server("third", details=True)
+    assert "ComputeFilter" in compute.get_server(third.id).fault["message"]
+    compute.enable_service(service)
+    aggregate = compute.create_aggregate(name="fast")
+    compute.set_aggregate_metadata(aggregate, {"ssd": "true"})
+    flavor = compute.create_flavor(name="ssd", ram=64, vcpus=1, disk=0)
+    compute.create_flavor_extra_specs(flavor, {"aggregate_instance_extra_specs:ssd": "true"})
+    with pytest.raises(exceptions.ResourceFailure):
+        boot(cloud, "fourth", flavor="ssd")
+    compute.add_host_to_aggregate(aggregate, "access")
+    assert boot(cloud, "fifth", flavor="ssd").compute_host == "access"

@@ -12,6 +12,7 @@ from typing import Any
 from sonata.api.openstack.call import Call, inner
 from sonata.api.openstack.compute.detail_cache import DetailCache
 from sonata.api.openstack.compute.documents import ServerDocuments
+from sonata.api.openstack.compute.flavors import usable
 from sonata.api.openstack.compute.placement import read_placement
 from sonata.api.openstack.fields import ADDRESS, timestamp
 from sonata.api.openstack.listing import Document, ordered, page, tags_match
@@ -321,7 +322,8 @@ def read_flavor(call: Call, reference: Any) -> Flavor:
         InvalidInput: there is none that the caller may use.
     """
     flavor_id = str(reference or "").rstrip("/").rpartition("/")[2]
-    if flavor := call.cloud.tables.flavors.peek(flavor_id):
+    flavor = call.cloud.tables.flavors.peek(flavor_id)
+    if flavor and usable(call, flavor):
         return flavor
     raise InvalidInput(f"Flavor {flavor_id} could not be found.")
 
