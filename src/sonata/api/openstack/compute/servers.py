@@ -15,7 +15,7 @@ from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.flavors import usable
 from sonata.api.openstack.compute.placement import read_placement
 from sonata.api.openstack.fields import ADDRESS, timestamp
-from sonata.api.openstack.listing import Document, ordered, page, tags_match
+from sonata.api.openstack.listing import Document, Query, ordered, page, tags_match
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Handler, Routes
 from sonata.emulator.cloud.causes import OverQuota
@@ -59,13 +59,29 @@ def find_server(call: Call) -> Server:
 
 def _selected(call: Call) -> tuple[list[Server], bool]:
     """The servers of a list, newest first, and whether more follow."""
-    servers = [server for server in call.cloud.tables.servers if call.sees(server) and _wanted(call, server)]
-    keyed: list[Document] = [
-        {"id": server.id, "server": server, **{key: how(server) for key, how in SORT_KEYS.items()}}
-        for server in reversed(servers)
+    query = call.query
+    everywhere = call.first("all_tenants").lower() in ("1", "true") or bool(call.first("all_projects"))
+    asked = [(FILTERS[key], value) for key, value in query if key in FILTERS]
+    servers = [
+        server
+        for server in reversed(tuple(call.cloud.tables.servers))
+        if (everywhere or server.project_id == call.project_id)
+        and call.sees(server)
+        and all(fulfils(server, value) for fulfils, value in asked)
     ]
-    found, more = page(ordered(keyed, call.query), call.query, unlimited=PAGE)
+    sorted_by = {key: SORT_KEYS[key] for key in _sort_keys(query) if key in SORT_KEYS}
+    keyed: list[Document] = [
+        {"id": server.id, "server": server, **{key: how(server) for key, how in sorted_by.items()}}
+        for server in servers
+    ]
+    found, more = page(ordered(keyed, query), query, unlimited=PAGE)
     return [one["server"] for one in found], more
+
+
+def _sort_keys(query: Query) -> set[str]:
+    """The keys that a list is to be sorted by."""
+    plain = {value for key, value in query if key == "sort_key"}
+    return plain | {part.partition(":")[0] for key, value in query if key == "sort" for part in value.split(",")}
 
 
 SORT_KEYS: dict[str, Callable[[Server], Any]] = {
@@ -119,14 +135,6 @@ def _matches(pattern: str, name: str) -> bool:
         return re.search(pattern, name) is not None
     except re.error:
         raise InvalidInput(f"Invalid regular expression in filter name: {pattern}") from None
-
-
-def _wanted(call: Call, server: Server) -> bool:
-    query = call.query
-    all_projects = call.first("all_tenants").lower() in ("1", "true") or call.first("all_projects")
-    if not all_projects and server.project_id != call.project_id:
-        return False
-    return all(FILTERS[key](server, asked) for key, asked in query if key in FILTERS)
 
 
 def _listed(call: Call, servers: Sequence[Server], documents: Sequence[object], more: bool) -> Reply:
