@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
+from sonata.emulator.cloud.compute.consoles import Consoles
 from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
 from sonata.emulator.cloud.compute.hosts import Hosts
@@ -116,6 +117,7 @@ class Cloud:
         self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler)
         self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
+        self.consoles = Consoles(self.tables.servers, self.servers.power)
         self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
         self.stacks = Stacks(self.tables)
         self.services = NetworkServices(self.site, self.ports, self.wiring)

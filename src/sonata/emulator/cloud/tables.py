@@ -46,11 +46,14 @@ E = TypeVar("E", bound=Entity)
 
 
 class Table(Generic[E]):
-    """Entities of one kind by id, in the order of their creation; `on_change` is called after each change."""
+    """Entities of one kind by id, in the order of their creation; `on_change` is called after each change,
+    and `generation` counts them.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.on_change: Callable[[], None] = _nobody_watches
+        self.generation = 0
         self._rows: dict[str, E] = {}
 
     def __iter__(self) -> Iterator[E]:
@@ -102,24 +105,28 @@ class Table(Generic[E]):
         if entity.id in self._rows:
             raise Conflict(f"{self.kind} {entity.id} exists already.")
         self._rows[entity.id] = entity
-        self.on_change()
+        self._changed()
         return entity
 
     def change(self, entity_id: str, **changes: Any) -> E:
         """Replace attributes of an entity; its revision and time of change move on."""
         row = self.get(entity_id)
         self._rows[entity_id] = replace(row, revision=row.revision + 1, updated_at=time.time(), **changes)
-        self.on_change()
+        self._changed()
         return self._rows[entity_id]
 
     def restore(self, entity: E) -> None:
         """Put an earlier state of an entity back."""
         self._rows[entity.id] = entity
-        self.on_change()
+        self._changed()
 
     def remove(self, entity_id: str) -> None:
         """Forget an entity; idempotent."""
         self._rows.pop(entity_id, None)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.generation += 1
         self.on_change()
 
 
