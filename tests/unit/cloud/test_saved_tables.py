@@ -30,6 +30,17 @@ from sonata.emulator.cloud.entities.identity import (
 )
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.load_balancing import (
+    FlavorProfile,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    LbFlavor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+)
 from sonata.emulator.cloud.entities.network import (
     FLOATING_IP_OWNER,
     ROUTER_GATEWAY_OWNER,
@@ -137,6 +148,29 @@ def filled() -> Tables:
         "flavors": [flavor],
         "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
+        "load_balancers": [
+            LoadBalancer(
+                id="lb",
+                vip_address=ADDRESS,
+                vip_subnet_id="own-s",
+                vip_network_id="own",
+                vip_port_id="own",
+                provider="haproxy",
+                flavor_id="lf",
+            )
+        ],
+        "listeners": [Listener(id="li", load_balancer_id="lb", protocol="TCP", protocol_port=80, allowed_cidrs=(NET,))],
+        "pools": [
+            Pool(id="po", load_balancer_id="lb", protocol="TCP", lb_algorithm="SOURCE_IP", session_persistence={})
+        ],
+        "members": [Member(id="m", pool_id="po", address=ADDRESS, protocol_port=80, monitor_address=ADDRESS)],
+        "health_monitors": [
+            HealthMonitor(id="h", pool_id="po", type="TCP", delay=2, timeout=1, max_retries=1, http_version=1.1)
+        ],
+        "l7policies": [L7Policy(id="l7", listener_id="li", action="REJECT", position=1)],
+        "l7rules": [L7Rule(id="r7", l7policy_id="l7", type="PATH", compare_type="REGEX", value="^/a")],
+        "lb_flavor_profiles": [FlavorProfile(id="lp", provider_name="haproxy", flavor_data="{}")],
+        "lb_flavors": [LbFlavor(id="lf", flavor_profile_id="lp")],
         "server_actions": [
             ServerAction(id="act", name="stop", server_id="v", request_id="req-1", events=(ActionEvent("e", "h", 1.0),))
         ],
