@@ -14,6 +14,7 @@ from sonata.api.openstack.faults import Forbidden, NotAcceptable
 from sonata.api.openstack.identity.tokens import Token
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.network.rbac import shared_with
 from sonata.errors import InvalidInput, Unauthorised
 
 Microversion = tuple[int, int]
@@ -115,7 +116,9 @@ class Call:
         """Whether the caller may know of an object."""
         if self.token.is_admin or entity.project_id in ("", self.project_id):
             return True
-        return bool(getattr(entity, "shared", False) or getattr(entity, "external", False))
+        if getattr(entity, "shared", False) or getattr(entity, "external", False):
+            return True
+        return shared_with(self.cloud.tables, entity, self.project_id)
 
     def require_admin(self, action: str) -> None:
         """Refuse callers without the role `admin`.

@@ -9,11 +9,22 @@ from typing import Any, Generic, TypeVar
 
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
-from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.network import (
+    AddressScope,
+    FloatingIp,
+    Network,
+    Port,
+    PortForwarding,
+    RbacPolicy,
+    Router,
+    SecurityGroup,
+    Subnet,
+    SubnetPool,
+)
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -113,6 +124,11 @@ class Tables:
     ports: Table[Port] = field(default_factory=lambda: Table("Port"))
     routers: Table[Router] = field(default_factory=lambda: Table("Router"))
     floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
+    port_forwardings: Table[PortForwarding] = field(default_factory=lambda: Table("PortForwarding"))
+    address_scopes: Table[AddressScope] = field(default_factory=lambda: Table("AddressScope"))
+    subnet_pools: Table[SubnetPool] = field(default_factory=lambda: Table("SubnetPool"))
+    rbac_policies: Table[RbacPolicy] = field(default_factory=lambda: Table("RbacPolicy"))
+    service_graphs: Table[ServiceGraph] = field(default_factory=lambda: Table("ServiceGraph"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
     port_pairs: Table[PortPair] = field(default_factory=lambda: Table("PortPair"))
     port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))

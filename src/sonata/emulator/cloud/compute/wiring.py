@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
 from sonata.emulator.cloud.entities.compute import Nic, Server
-from sonata.emulator.cloud.entities.network import Port, Subnet, interface_of
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.site import Site
-from sonata.ports.fabric import Fabric, PortCounters, PortSpec
+from sonata.ports.fabric import Fabric, PortCounters
 
 
 class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
-    def __init__(self, site: Site, ports: Ports, steering: Steering) -> None:
+    def __init__(self, site: Site, ports: Ports, steering: Steering, standing: Standing) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._steering = steering
+        self._standing = standing
 
     def machine_id(self, server_id: str) -> str:
         """The name of a server's machine in data plane and runtime."""
@@ -48,7 +48,7 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
-        specs = [self._spec(machine, nic) for nic in nics]
+        specs = [self._standing.spec(machine, nic.port_id, nic.ifname) for nic in nics]
 
         def run(fabric: Fabric) -> str:
             fabric.machines.add_machines([machine])
@@ -56,17 +56,20 @@ class Wiring:
             return fabric.machines.netns_path(machine)
 
         path = await self._site.plane.run(run)
+        self._standing.note(specs)
         await self._mark([nic.port_id for nic in nics], plugged=True)
         return path
 
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
-        specs = [self._spec(machine, nic)]
+        specs = [self._standing.spec(machine, nic.port_id, nic.ifname)]
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
+        self._standing.note(specs)
         await self._mark([nic.port_id], plugged=True)
 
     async def unplug_machine(self, machine: str, port_ids: Sequence[str]) -> None:
         """Drop a machine's network namespace and its ports in it; idempotent."""
+        self._standing.forget(port_ids)
         await self._mark(port_ids, plugged=False)
 
         def run(fabric: Fabric) -> None:
@@ -77,6 +80,7 @@ class Wiring:
 
     async def unplug_port(self, port_id: str) -> None:
         """Take one port out of a running server; idempotent."""
+        self._standing.forget([port_id])
         await self._mark([port_id], plugged=False)
         await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
 
@@ -97,25 +101,3 @@ class Wiring:
         await self._steering.ports_changed(port.id for port in changed)
         for network_id in dict.fromkeys(port.network_id for port in changed):
             await self._site.on_stations_changed(network_id)
-
-    def _spec(self, machine: str, nic: Nic) -> PortSpec:
-        port = self._tables.ports.get(nic.port_id)
-        network = self._tables.networks.get(port.network_id)
-        subnets = self._ports.subnets(port)
-        return PortSpec(
-            id=port.id,
-            pop=self._site.pop.name,
-            network=network.fabric_id,
-            machine=machine,
-            ifname=nic.ifname,
-            mac=port.mac,
-            addresses=tuple(interface_of(*pair) for pair in zip(subnets, port.fixed_ips, strict=True)),
-            gateway=_gateway(port, subnets),
-            mtu=network.mtu,
-        )
-
-
-def _gateway(port: Port, subnets: Sequence[Subnet]) -> IPv4Address | None:
-    """The first gateway that is not the port itself."""
-    own = {fixed.address for fixed in port.fixed_ips}
-    return next((subnet.gateway_ip for subnet in subnets if subnet.gateway_ip and subnet.gateway_ip not in own), None)

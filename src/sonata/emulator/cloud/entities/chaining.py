@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from typing import Literal
 
+from sonata._lib.ip import Prefix
 from sonata.emulator.cloud.entities.base import Entity
 
 
@@ -29,16 +29,18 @@ class PortPairGroup(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowClassifier(Entity):
-    """Which packets enter a chain; None or empty means any."""
+    """Which packets enter a chain; None or empty means any. `ip_version` is that of its ethertype."""
 
     protocol: Literal["tcp", "udp", "icmp"] | None = None
-    source: IPv4Network | None = None
-    destination: IPv4Network | None = None
+    source: Prefix | None = None
+    destination: Prefix | None = None
     source_port_min: int | None = None
     source_port_max: int | None = None
     destination_port_min: int | None = None
     destination_port_max: int | None = None
     logical_source_port: str | None = None
+    logical_destination_port: str | None = None
+    ip_version: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +51,10 @@ class PortChain(Entity):
     classifiers: tuple[str, ...] = ()
     chain_id: int = 0
     symmetric: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceGraph(Entity):
+    """Chains linked: `chains` names, for each chain, those that its packets may enter next."""
+
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
