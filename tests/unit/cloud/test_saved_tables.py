@@ -14,6 +14,7 @@ from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, P
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
 from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import (
     FLOATING_IP_OWNER,
     ROUTER_GATEWAY_OWNER,
@@ -81,6 +82,7 @@ def filled() -> Tables:
         "flow_classifiers": [FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
         "port_chains": [PortChain(id="pc", groups=("pg",), classifiers=("fc",), chain_id=7, symmetric=True)],
         "flavors": [flavor],
+        "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }

@@ -44,6 +44,7 @@ STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (Forbidden, 403),
     (Unauthorised, 401),
     (NotFound, 404),
+    (PreconditionFailed, 412),
     (Conflict, 409),
     (QuotaExceeded, 409),
     (Unsupported, 501),
@@ -59,6 +60,7 @@ TITLES: Mapping[int, str] = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     500: "Internal Server Error",
@@ -73,6 +75,7 @@ NOVA_NAMES: Mapping[int, str] = {
     405: "badMethod",
     406: "computeFault",
     409: "conflictingRequest",
+    412: "preconditionFailed",
     413: "overLimit",
     415: "badMediaType",
     500: "computeFault",
@@ -86,6 +89,7 @@ NEUTRON_TYPES: Mapping[int, str] = {
     404: "HTTPNotFound",
     405: "HTTPMethodNotAllowed",
     409: "Conflict",
+    412: "RevisionNumberConstraintFailed",
     501: "NotImplementedError",
 }
 

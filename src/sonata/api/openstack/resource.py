@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.faults import PreconditionFailed
 from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields
 from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
@@ -51,6 +52,7 @@ class Resource(Generic[E]):
         truth: what is real of it, for the reference.
         table: where its entities are.
         fields: besides the standard ones.
+        belongs: whether an entity belongs to the one that the path names, for resources below another one.
         create: makes an entity of the values read; None when nobody may create one. So with `update` and `delete`.
     """
 
@@ -64,6 +66,7 @@ class Resource(Generic[E]):
     delete: Delete[E] | None = None
     base: str = "/v2.0"
     truth: Truth = NOTHING_TOLD
+    belongs: Callable[[Call, E], bool] | None = None
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
@@ -141,7 +144,10 @@ class Service(Generic[E]):
     async def update(self, call: Call) -> Reply:
         """PUT of one."""
         entity = self._own(call)
-        values = read_fields(self._read, await call.member(self._resource.member), "u")
+        _check_revision(call, entity)
+        body = await call.member(self._resource.member)
+        self._check_admin(call, body)
+        values = read_fields(self._read, body, "u")
         if self._resource.update and values:
             entity = await self._resource.update(call, entity, values)
         return json_reply({self._resource.member: self._document(call, entity)})
@@ -149,7 +155,9 @@ class Service(Generic[E]):
     async def delete(self, call: Call) -> Reply:
         """DELETE of one."""
         if self._resource.delete:
-            await self._resource.delete(call, self._own(call))
+            entity = self._own(call)
+            _check_revision(call, entity)
+            await self._resource.delete(call, entity)
         return NO_CONTENT
 
     async def list_tags(self, call: Call) -> Reply:
@@ -189,6 +197,7 @@ class Service(Generic[E]):
     async def _create(self, call: Call, body: Any) -> E:
         if not isinstance(body, dict):
             raise InvalidInput(f"Invalid input: the body needs an object `{self._resource.member}`")
+        self._check_admin(call, body)
         values = read_fields(self._read, body, "c")
         if values.setdefault("project_id", call.project_id) != call.project_id:
             call.require_admin("creating for another project")
@@ -198,20 +207,30 @@ class Service(Generic[E]):
         return await create(call, values)
 
     def _document(self, call: Call, entity: E) -> Document:
-        return {field.name: field.show(call.cloud, entity) for field in self._shown}
+        """What the caller may see of an entity."""
+        admin = call.token.is_admin
+        return {field.name: field.show(call.cloud, entity) for field in self._shown if admin or not field.admin}
+
+    def _check_admin(self, call: Call, body: Document) -> None:
+        if given := sorted(field.name for field in self._read if field.admin and field.name in body):
+            call.require_admin(f"setting {', '.join(given)}")
 
     def _candidates(self, call: Call) -> Iterable[E]:
         """Visible entities; ids and names asked for are looked at before any document is made."""
         ids = {value for key, value in call.query if key == "id"}
         names = {value for key, value in call.query if key == "name"}
         for entity in self._resource.table(call.cloud.tables):
-            if (not ids or entity.id in ids) and (not names or entity.name in names) and call.sees(entity):
+            if (not ids or entity.id in ids) and (not names or entity.name in names) and self._sees(call, entity):
                 yield entity
+
+    def _sees(self, call: Call, entity: E) -> bool:
+        belongs = self._resource.belongs
+        return (belongs is None or belongs(call, entity)) and call.sees(entity)
 
     def _find(self, call: Call) -> E:
         table = self._resource.table(call.cloud.tables)
         entity = table.get(call.params["id"])
-        if not call.sees(entity):
+        if not self._sees(call, entity):
             raise NoSuch(table.kind, entity.id)
         return entity
 
@@ -228,6 +247,23 @@ class Service(Generic[E]):
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:
             raise NoSuch("Tag", call.params["tag"])
+
+
+def _check_revision(call: Call, entity: Entity) -> None:
+    """Refuse a change that was meant for another revision (`If-Match: revision_number=N`).
+
+    Raises:
+        PreconditionFailed: it has another one.
+        InvalidInput: the header says something else.
+    """
+    condition = call.request.headers.get("if-match", "")
+    if not condition:
+        return
+    name, _, number = condition.partition("=")
+    if name.strip() != "revision_number" or not number.strip().isdigit():
+        raise InvalidInput(f"Bad If-Match header: '{condition[:80]}' is not of the form revision_number=N")
+    if int(number) != entity.revision:
+        raise PreconditionFailed(f"Constrained to {number.strip()}, but current revision is {entity.revision}")
 
 
 async def _stays(_call: Call, _entity: Entity) -> None:

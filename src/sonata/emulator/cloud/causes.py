@@ -54,10 +54,6 @@ class PortBound(Conflict):
     """A port is plugged in, so its MAC address cannot change."""
 
 
-class RevisionNumberConstraintFailed(Conflict):
-    """An object has another revision than the one that a change was meant for."""
-
-
 class ExternalGatewayForFloatingIPNotFound(NotFound):
     """No router leads from the external network to a port."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
 from sonata.emulator.cloud.compute.flavors import Flavors
+from sonata.emulator.cloud.compute.keypairs import KeyPairs
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest, Servers
 from sonata.emulator.cloud.compute.wiring import Wiring
@@ -51,7 +52,7 @@ class Cloud:
     """One site with its projects, networks, servers, chains and images.
 
     Its parts are public: `networks`, `ports`, `routers`, `floating_ips`, `security_groups`, `chaining`, `images`,
-    `flavors`, `servers`, `nics`, `identity`, `quotas`, and `tables` with their state. The PoP's data plane
+    `flavors`, `keypairs`, `servers`, `nics`, `identity`, `quotas`, and `tables` with their state. The PoP's data plane
     (`Underlay.add_pops`) stands before the cloud is used.
 
     Args:
@@ -87,6 +88,7 @@ class Cloud:
         addresses = Addresses()
         self.identity = Identity(self.tables)
         self.flavors = Flavors(self.tables)
+        self.keypairs = KeyPairs(self.tables)
         if saved is None:
             self.flavors.add_defaults()
         self.security_groups = SecurityGroups(self.tables)

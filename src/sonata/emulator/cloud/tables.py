@@ -13,6 +13,7 @@ from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, P
 from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import (
     AddressScope,
     FloatingIp,
@@ -135,6 +136,7 @@ class Tables:
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
     port_chains: Table[PortChain] = field(default_factory=lambda: Table("PortChain"))
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
+    keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
 

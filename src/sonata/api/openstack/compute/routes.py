@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 
 import sonata.api.openstack.compute.flavors as compute_flavors
+import sonata.api.openstack.compute.keypairs as compute_keypairs
 import sonata.api.openstack.compute.quotas as compute_quotas
 import sonata.api.openstack.compute.server_parts as compute_server_parts
 import sonata.api.openstack.compute.servers as compute_servers
@@ -29,6 +30,7 @@ def compute_routes() -> Routes:
     routes.add("GET", "/v2.1", _version, public=True)
     compute_flavors.register(routes)
     compute_servers.register(routes)
+    compute_keypairs.register(routes)
     compute_server_parts.register(routes)
     compute_quotas.register(routes)
     routes.add("GET", "/v2.1/extensions", _extensions)
@@ -40,7 +42,6 @@ def compute_routes() -> Routes:
     routes.add("GET", "/v2.1/os-hypervisors/{id}", _hypervisor)
     routes.add("GET", "/v2.1/os-services", _services)
     routes.add("GET", "/v2.1/os-aggregates", _aggregates)
-    routes.add("GET", "/v2.1/os-keypairs", _keypairs)
     routes.add("GET", "/v2.1/os-server-groups", _server_groups)
     return routes
 
@@ -176,10 +177,6 @@ async def _services(call: Call) -> Reply:
 
 async def _aggregates(call: Call) -> Reply:
     return json_reply({"aggregates": []})
-
-
-async def _keypairs(call: Call) -> Reply:
-    return json_reply({"keypairs": []})
 
 
 async def _server_groups(call: Call) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from sonata.errors import InvalidInput, NotFound
 
 PAGE = 1000
 MOST_AT_ONCE = 256
+LONGEST_USER_DATA = 65535
 
 
 def register(routes: Routes) -> None:
@@ -210,8 +212,9 @@ def _boot_request(call: Call, body: Document) -> BootRequest:
         description=str(body.get("description") or ""),
         metadata=read_texts("metadata", body.get("metadata") or {}),
         tags=read_tags(body.get("tags") or []),
-        user_data=_text_or_none(body, "user_data"),
+        user_data=_user_data(body),
         key_name=_text_or_none(body, "key_name"),
+        public_key=_public_key(call, body),
         security_groups=_group_names(call, body.get("security_groups")),
         availability_zone=_zone(call, body.get("availability_zone")),
         config_drive=body.get("config_drive") in (True, "true", "True"),
@@ -236,6 +239,29 @@ def _text_or_none(body: Document, key: str) -> str | None:
     if text is not None and not isinstance(text, str):
         raise InvalidInput(f"Invalid input for field/attribute {key}: a string is needed")
     return text
+
+
+def _user_data(body: Document) -> str | None:
+    """User data in base64, as Nova limits it."""
+    text = _text_or_none(body, "user_data")
+    if text and len(text) > LONGEST_USER_DATA:
+        raise InvalidInput(f"Invalid input for field/attribute user_data. Value is longer than {LONGEST_USER_DATA}")
+    try:
+        base64.b64decode("".join((text or "").split()), validate=True)
+    except ValueError:
+        raise InvalidInput("Userdata content needs to be valid base 64.") from None
+    return text
+
+
+def _public_key(call: Call, body: Document) -> str:
+    """The public key of the caller's key pair that a body names."""
+    name = _text_or_none(body, "key_name")
+    if not name:
+        return ""
+    try:
+        return call.cloud.keypairs.find(call.token.user.id, name).public_key
+    except NotFound:
+        raise InvalidInput("Invalid key_name provided.") from None
 
 
 def _image_id(call: Call, body: Document) -> str:

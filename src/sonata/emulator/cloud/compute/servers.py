@@ -56,6 +56,7 @@ class BootRequest:
     tags: tuple[str, ...] = ()
     user_data: str | None = None
     key_name: str | None = None
+    public_key: str = ""
     security_groups: tuple[str, ...] = ("default",)
     availability_zone: str = "nova"
     config_drive: bool = False
@@ -224,6 +225,7 @@ def _new_server(request: BootRequest, image_argv: tuple[str, ...]) -> Server:
         tags=request.tags,
         user_data=request.user_data,
         key_name=request.key_name,
+        public_key=request.public_key,
         security_groups=request.security_groups,
         availability_zone=request.availability_zone,
         config_drive=request.config_drive,

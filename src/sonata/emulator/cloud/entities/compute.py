@@ -35,11 +35,12 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """A server's interface. `owned` ports were made for the server and go with it."""
+    """A server's interface. `owned` ports were made for the server and go with it; `tag` tells it apart inside."""
 
     port_id: str
     ifname: str
     owned: bool
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Server(Entity):
 
     Args:
         argv: its program; empty for an idle server.
+        user_data: in base64, as given.
+        public_key: of the key pair `key_name`, as it was when the server was created.
         claimed: whether it counts against the PoP's capacity.
         nics: in the order eth0, eth1, ...
     """
@@ -72,6 +75,7 @@ class Server(Entity):
     argv: tuple[str, ...] = ()
     user_data: str | None = None
     key_name: str | None = None
+    public_key: str = ""
     security_groups: tuple[str, ...] = ("default",)
     availability_zone: str = "nova"
     config_drive: bool = False

@@ -37,7 +37,8 @@ class Networks:
 
     def _add_external(self) -> Network:
         """The external network, which stands in the data plane from the start."""
-        network = self._tables.networks.add(Network(name="external", external=True, network_type="flat", is_default=True))
+        network = Network(name="external", external=True, network_type="flat", is_default=True)
+        self._tables.networks.add(network)
         cidr = self._site.external
         first = cidr.network_address + min(EXTERNAL_POOL_START, cidr.num_addresses // 2)
         self._tables.subnets.add(

@@ -51,7 +51,9 @@ class SubnetPools:
         after = replace(before, **changes)
         for prefix in before.prefixes:
             if not any(_within(prefix, other) for other in after.prefixes):
-                raise InvalidInput("Illegal subnetpool update : Existing prefixes must be a subset of the new prefixes.")
+                raise InvalidInput(
+                    "Illegal subnetpool update : Existing prefixes must be a subset of the new prefixes."
+                )
         self._check(after)
         return self._tables.subnet_pools.change(pool_id, **changes)
 
