@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
 
 from sonata._lib.plain import decode, encode
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
 from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
 from sonata.emulator.cloud.entities.image import GlanceImage
@@ -20,14 +20,19 @@ from sonata.emulator.cloud.entities.network import (
     ROUTER_GATEWAY_OWNER,
     ROUTER_INTERFACE_OWNER,
     SERVER_OWNER,
+    AddressScope,
     FixedIp,
     FloatingIp,
     Gateway,
     Network,
     Port,
+    PortForwarding,
+    RbacPolicy,
     Router,
     SecurityGroup,
+    StaticRoute,
     Subnet,
+    SubnetPool,
 )
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
@@ -56,6 +61,14 @@ def filled() -> Tables:
         "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [
             Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
+            Subnet(
+                id="six",
+                network_id="n",
+                cidr=IPv6Network("fd00::/64"),
+                gateway_ip=IPv6Address("fd00::1"),
+                host_routes=(StaticRoute(IPv6Network("fd01::/64"), IPv6Address("fd00::9")),),
+                address_mode="slaac",
+            ),
             Subnet(id="xs", network_id="x", cidr=OUTSIDE, gateway_ip=OUTSIDE[1], pools=((OUTSIDE[64], OUTSIDE[254]),)),
         ],
         "ports": [
@@ -76,6 +89,32 @@ def filled() -> Tables:
                 router_id="r",
             )
         ],
+        "port_forwardings": [
+            PortForwarding(
+                id="pf",
+                floating_ip_id="fip",
+                port_id="own",
+                inner_address=ADDRESS,
+                inner_ports=(80, 81),
+                outer_ports=(8080, 8081),
+                protocol="tcp",
+                router_id="r",
+            )
+        ],
+        "address_scopes": [AddressScope(id="as", ip_version=6, shared=True)],
+        "subnet_pools": [
+            SubnetPool(
+                id="sp",
+                prefixes=(NET, IPv6Network("fd00::/48")),
+                ip_version=4,
+                default_prefixlen=24,
+                min_prefixlen=8,
+                max_prefixlen=32,
+                address_scope_id="as",
+            )
+        ],
+        "rbac_policies": [RbacPolicy(id="rp", object_type="network", object_id="n", target_project="p")],
+        "service_graphs": [ServiceGraph(id="sg", chains={"pc": ()})],
         "security_groups": [SecurityGroup(id="g", name="web", shared=True)],
         "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
         "port_pair_groups": [PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],

@@ -36,6 +36,10 @@ class NotAcceptable(InvalidInput):
     """A microversion out of range."""
 
 
+class PreconditionFailed(Conflict):
+    """An object is not in the state that a conditional request needs."""
+
+
 # The first class that fits decides; the more special ones come first.
 STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (MethodNotAllowed, 405),

@@ -115,7 +115,7 @@ class Service(Generic[E]):
     async def list(self, call: Call) -> Reply:
         """GET of the collection."""
         query = call.query
-        documents = filtered((self._document(call, entity) for entity in self._candidates(call)), query)
+        documents = filtered((self.document(call, entity) for entity in self._candidates(call)), query)
         found, more = page(ordered(documents, query), query)
         body: Document = {self._resource.collection: [narrowed(document, query) for document in found]}
         if more and found:
@@ -125,7 +125,7 @@ class Service(Generic[E]):
 
     async def show(self, call: Call) -> Reply:
         """GET of one."""
-        document = narrowed(self._document(call, self._find(call)), call.query)
+        document = narrowed(self.document(call, self._find(call)), call.query)
         return json_reply({self._resource.member: document})
 
     async def create(self, call: Call) -> Reply:
@@ -135,27 +135,27 @@ class Service(Generic[E]):
             made = await _all_or_none(
                 several, partial(self._create, call), partial(self._resource.delete or _stays, call)
             )
-            return json_reply({self._resource.collection: [self._document(call, one) for one in made]}, 201)
+            return json_reply({self._resource.collection: [self.document(call, one) for one in made]}, 201)
         if self._resource.member not in body:
             raise InvalidInput(f"Unable to find '{self._resource.member}' in request body")
         one = await self._create(call, body[self._resource.member])
-        return json_reply({self._resource.member: self._document(call, one)}, 201)
+        return json_reply({self._resource.member: self.document(call, one)}, 201)
 
     async def update(self, call: Call) -> Reply:
         """PUT of one."""
-        entity = self._own(call)
+        entity = self.own(call)
         _check_revision(call, entity)
         body = await call.member(self._resource.member)
-        self._check_admin(call, body)
+        _check_admin(call, self._read, body)
         values = read_fields(self._read, body, "u")
         if self._resource.update and values:
             entity = await self._resource.update(call, entity, values)
-        return json_reply({self._resource.member: self._document(call, entity)})
+        return json_reply({self._resource.member: self.document(call, entity)})
 
     async def delete(self, call: Call) -> Reply:
         """DELETE of one."""
         if self._resource.delete:
-            entity = self._own(call)
+            entity = self.own(call)
             _check_revision(call, entity)
             await self._resource.delete(call, entity)
         return NO_CONTENT
@@ -197,7 +197,7 @@ class Service(Generic[E]):
     async def _create(self, call: Call, body: Any) -> E:
         if not isinstance(body, dict):
             raise InvalidInput(f"Invalid input: the body needs an object `{self._resource.member}`")
-        self._check_admin(call, body)
+        _check_admin(call, self._read, body)
         values = read_fields(self._read, body, "c")
         if values.setdefault("project_id", call.project_id) != call.project_id:
             call.require_admin("creating for another project")
@@ -206,35 +206,31 @@ class Service(Generic[E]):
             raise NoSuch(self._resource.member, "")
         return await create(call, values)
 
-    def _document(self, call: Call, entity: E) -> Document:
+    def document(self, call: Call, entity: E) -> Document:
         """What the caller may see of an entity."""
         admin = call.token.is_admin
         return {field.name: field.show(call.cloud, entity) for field in self._shown if admin or not field.admin}
-
-    def _check_admin(self, call: Call, body: Document) -> None:
-        if given := sorted(field.name for field in self._read if field.admin and field.name in body):
-            call.require_admin(f"setting {', '.join(given)}")
 
     def _candidates(self, call: Call) -> Iterable[E]:
         """Visible entities; ids and names asked for are looked at before any document is made."""
         ids = {value for key, value in call.query if key == "id"}
         names = {value for key, value in call.query if key == "name"}
         for entity in self._resource.table(call.cloud.tables):
-            if (not ids or entity.id in ids) and (not names or entity.name in names) and self._sees(call, entity):
+            if (
+                (not ids or entity.id in ids)
+                and (not names or entity.name in names)
+                and _sees(call, self._resource, entity)
+            ):
                 yield entity
-
-    def _sees(self, call: Call, entity: E) -> bool:
-        belongs = self._resource.belongs
-        return (belongs is None or belongs(call, entity)) and call.sees(entity)
 
     def _find(self, call: Call) -> E:
         table = self._resource.table(call.cloud.tables)
         entity = table.get(call.params["id"])
-        if not self._sees(call, entity):
+        if not _sees(call, self._resource, entity):
             raise NoSuch(table.kind, entity.id)
         return entity
 
-    def _own(self, call: Call) -> E:
+    def own(self, call: Call) -> E:
         """The entity of a call that changes it; what is merely shared may be seen but not changed."""
         entity = self._find(call)
         if entity.project_id != call.project_id:
@@ -242,11 +238,21 @@ class Service(Generic[E]):
         return entity
 
     def _set_tags(self, call: Call, tags: tuple[str, ...]) -> None:
-        self._resource.table(call.cloud.tables).change(self._own(call).id, tags=tags)
+        self._resource.table(call.cloud.tables).change(self.own(call).id, tags=tags)
 
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:
             raise NoSuch("Tag", call.params["tag"])
+
+
+def _sees(call: Call, resource: Resource[E], entity: E) -> bool:
+    return (resource.belongs is None or resource.belongs(call, entity)) and call.sees(entity)
+
+
+def _check_admin(call: Call, fields: Iterable[Field], body: Document) -> None:
+    """Refuse fields that only administrators may give."""
+    if given := sorted(field.name for field in fields if field.admin and field.name in body):
+        call.require_admin(f"setting {', '.join(given)}")
 
 
 def _check_revision(call: Call, entity: Entity) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from sonata.emulator.cloud.causes import (
     ExternalGatewayForFloatingIPNotFound,
     FipInUseByPortForwarding,
-    InvalidRoutesForRouter,
     PortInUse,
     RouterInterfaceInUseByRoute,
     RouterInUse,
@@ -24,14 +23,13 @@ from sonata.emulator.cloud.entities.network import (
     Port,
     PortForwarding,
     Router,
-    StaticRoute,
     Subnet,
 )
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
+from sonata.emulator.cloud.network.router_specs import RouterSpecs
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput, NotFound
-from sonata.ports.fabric import Forwarding, Route, RouterInterface, RouterSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ class Routers:
         self._site = site
         self._tables = site.tables
         self._ports = ports
+        self._specs = RouterSpecs(site, ports)
 
     async def create(
         self, router: Router, gateway: Sequence[AddressWish] | None = None, gateway_network: str = "", snat: bool = True
@@ -67,7 +66,7 @@ class Routers:
             InvalidRoutesForRouter: a route's next hop is no neighbour of it.
         """
         before = self._tables.routers.get(router_id)
-        self._check_routes(before, changes.get("routes", ()))
+        self._specs.check_routes(before, changes.get("routes", ()))
         router = self._tables.routers.change(router_id, **changes)
         with undone_on_failure(lambda: self._tables.routers.restore(before)):
             await self.apply(router)
@@ -85,11 +84,15 @@ class Routers:
         router = self._tables.routers.get(router_id)
         if not network_id and router.gateway:
             _check_unused(router, (*self.floating_ips(router_id), *self.forwardings(router_id)))
-        if router.gateway and network_id == router.gateway.network_id and not wishes:
+        if router.gateway and network_id == router.gateway.network_id:
+            if wishes:
+                self._ports.update(router.gateway.port_id, wishes)
             return await self.update(router_id, gateway=replace(router.gateway, snat=snat))
         gateway = self._new_gateway(router, network_id, wishes, snat=snat) if network_id else None
+        with undone_on_failure(lambda: self._ports.drop(gateway.port_id if gateway else "")):
+            after = await self.update(router_id, gateway=gateway)
         self._drop_gateway(router)
-        return await self.update(router_id, gateway=gateway)
+        return after
 
     async def delete(self, router_id: str) -> None:
         """Delete a router.
@@ -138,66 +141,16 @@ class Routers:
 
     async def apply(self, router: Router) -> None:
         """Bring a router to the data plane as it is now."""
-        spec = self._spec(router)
+        spec = self._specs.of(router)
         await self._site.plane.run(lambda fabric: fabric.networks.set_router(spec))
 
     def external_port(self, router: Router) -> Port | None:
         """The router's port on the external network."""
-        return self._tables.ports.get(router.gateway.port_id) if router.gateway else None
+        return self._specs.external_port(router)
 
     def floating_ips(self, router_id: str) -> tuple[FloatingIp, ...]:
         """The floating IPs that a router translates."""
-        return tuple(floating for floating in self._tables.floating_ips if floating.router_id == router_id)
-
-    def _spec(self, router: Router) -> RouterSpec:
-        """What the data plane is to do; a router that is switched off has no legs."""
-        spec = RouterSpec(id=router.id, pop=self._site.pop.name)
-        if not router.admin_state_up:
-            return spec
-        legs = [self._tables.ports.get(port_id) for port_id in router.interfaces]
-        spec = replace(
-            spec,
-            interfaces=tuple(self._interface(port) for port in legs if port.admin_state_up),
-            routes=tuple(Route(route.destination, route.nexthop) for route in router.routes),
-        )
-        outer = self.external_port(router)
-        return replace(spec, **self._outside(router, outer)) if outer else spec
-
-    def _outside(self, router: Router, outer: Port) -> dict[str, Any]:
-        """The part of a router's specification that is about the external network."""
-        first, *further = self._ports.interfaces(outer)
-        return {
-            "external": first,
-            "external_further": tuple(further),
-            "external_mac": outer.mac,
-            "external_gateway": self._site.external_gateway,
-            "snat": router.gateway is None or router.gateway.snat,
-            "floating": {one.address: one.fixed_address for one in self.floating_ips(router.id) if one.fixed_address},
-            "forwardings": tuple(map(self._forwarding, self.forwardings(router.id))),
-        }
-
-    def _forwarding(self, forwarding: PortForwarding) -> Forwarding:
-        outer = self._tables.floating_ips.get(forwarding.floating_ip_id).address
-        ranges = (forwarding.outer_ports, forwarding.inner_ports)
-        return Forwarding(outer, ranges[0], forwarding.protocol, forwarding.inner_address, ranges[1])
-
-    def _interface(self, port: Port) -> RouterInterface:
-        network = self._tables.networks.get(port.network_id)
-        first, *further = self._ports.interfaces(port)
-        return RouterInterface(port.id, network.fabric_id, first, port.mac, tuple(further))
-
-    def _check_routes(self, router: Router, routes: Sequence[StaticRoute]) -> None:
-        ports = [self._tables.ports.get(port_id) for port_id in router.interfaces]
-        ports += [outer] if (outer := self.external_port(router)) else []
-        near = [subnet.cidr for port in ports for subnet in self._ports.subnets(port)]
-        own = {fixed.address for port in ports for fixed in port.fixed_ips}
-        for route in routes:
-            if route.nexthop in own:
-                raise InvalidRoutesForRouter(f"Invalid format for routes: {route.nexthop} is used by the router itself")
-            if not any(route.nexthop in cidr for cidr in near):
-                raise InvalidRoutesForRouter(
-                    f"Invalid format for routes: the nexthop {route.nexthop} is not connected with router"
-                )
+        return self._specs.floating_ips(router_id)
 
     def _new_gateway(
         self, router: Router, network_id: str, wishes: Sequence[AddressWish] | None, *, snat: bool
@@ -264,7 +217,7 @@ class Routers:
 
     def forwardings(self, router_id: str) -> tuple[PortForwarding, ...]:
         """The port forwardings that a router does."""
-        return tuple(one for one in self._tables.port_forwardings if one.router_id == router_id)
+        return self._specs.forwardings(router_id)
 
     async def follow_port(self, port: Port) -> None:
         """Bring the router of a leg to the data plane, since the port of the leg has changed."""
