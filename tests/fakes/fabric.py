@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from sonata._lib.ip import Prefix
 from sonata.errors import AdapterError
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import (
@@ -15,6 +16,7 @@ from sonata.ports.fabric import (
     NetworkSpec,
     PopSpec,
     PortCounters,
+    PortFilter,
     PortSpec,
     RouterSpec,
     SpanSpec,
@@ -166,6 +168,27 @@ class FakeSteering:
         self.chains.pop(chain_id, None)
 
 
+class FakeFiltering:
+    """Filters and sets of addresses as they were declared; filters of ports that are unplugged go with them."""
+
+    def __init__(self, machines: FakeMachines) -> None:
+        self._machines = machines
+        self.filters: dict[str, PortFilter] = {}
+        self.members: dict[str, tuple[Prefix, ...]] = {}
+
+    def set_filters(self, pop: str, filters: Sequence[PortFilter], members: Mapping[str, Sequence[Prefix]]) -> None:
+        self.filters.update({one.port_id: one for one in filters})
+        self.members.update({name: tuple(known) for name, known in members.items()})
+
+    def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
+        for port_id in ids:
+            self.filters.pop(port_id, None)
+
+    def standing(self) -> dict[str, PortFilter]:
+        """Filters of the ports that are plugged in."""
+        return {port_id: one for port_id, one in self.filters.items() if port_id in self._machines.ports}
+
+
 class FakeFabric:
     """The whole data plane."""
 
@@ -174,6 +197,7 @@ class FakeFabric:
         self.networks = FakeNetworks()
         self.machines = FakeMachines(self.networks)
         self.steering = FakeSteering(self.machines)
+        self.filtering = FakeFiltering(self.machines)
 
     def close(self) -> None:
         pass

@@ -48,6 +48,7 @@ class LinuxMachines:
     def add_ports(self, ports: Sequence[PortSpec]) -> None:
         """Create interfaces with addresses and routes; packets pass at return."""
         made = [Port(spec, self._plan(spec)) for spec in ports if not self._stands(spec)]
+        self._world.ports_planned(made)
         self._cables.lay([port.cable for port in made])
         for port in made:
             if not port.spec.up:

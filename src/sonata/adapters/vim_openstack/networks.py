@@ -113,6 +113,15 @@ def _add_leg(calls: Calls, router_id: str, network: VimNetwork) -> None:
             raise
 
 
+def ensure_floating_ip(calls: Calls, tag: str, port_id: str) -> str:
+    """Find or create the floating IP with this tag that leads to a port; returns its address."""
+    body = {"floating_network_id": external_network(calls), "port_id": port_id}
+    floating = ensure_marked(calls, "/floatingips", "floatingip", tag, body)
+    if floating["port_id"] != port_id:
+        calls.put("network", f"/floatingips/{floating['id']}", {"floatingip": {"port_id": port_id}})
+    return str(floating["floating_ip_address"])
+
+
 def external_network(calls: Calls) -> str:
     """Id of the first external network; raises PermanentError when there is none."""
     found = calls.list("network", "/networks", **{"router:external": "true"})

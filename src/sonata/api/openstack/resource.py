@@ -17,6 +17,7 @@ from sonata.api.openstack.routing import Routes
 from sonata.api.openstack.topic import NOTHING_TOLD, Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.identity.roles import Needed
 from sonata.emulator.cloud.tables import Table, Tables
 from sonata.errors import InvalidInput, SonataError
 
@@ -25,6 +26,7 @@ Values = dict[str, Any]
 Create = Callable[[Call, Values], Awaitable[E]]
 Update = Callable[[Call, E, Values], Awaitable[E]]
 Delete = Callable[[Call, E], Awaitable[None]]
+Within = Callable[[Call], Callable[[E], bool]]
 
 STANDARD: tuple[Field, ...] = (
     Field("id"),
@@ -52,8 +54,11 @@ class Resource(Generic[E]):
         truth: what is real of it, for the reference.
         table: where its entities are.
         fields: besides the standard ones.
-        belongs: whether an entity belongs to the one that the path names, for resources below another one.
         create: makes an entity of the values read; None when nobody may create one. So with `update` and `delete`.
+        standard: what every resource of the service has.
+        tag_routes: whether tags are a resource of their own below each object.
+        within: of a nested path, which entities belong to it; refuses a parent that is not there.
+        needs: the role for changes, where it is not `member`.
     """
 
     member: str
@@ -66,12 +71,15 @@ class Resource(Generic[E]):
     delete: Delete[E] | None = None
     base: str = "/v2.0"
     truth: Truth = NOTHING_TOLD
-    belongs: Callable[[Call, E], bool] | None = None
+    standard: tuple[Field, ...] = STANDARD
+    tag_routes: bool = True
+    within: Within[E] = lambda _call: lambda _entity: True
+    needs: Needed | None = None
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
         """Standard and own fields; own ones win."""
-        return tuple({field.name: field for field in (*STANDARD, *self.fields)}.values())
+        return tuple({field.name: field for field in (*self.standard, *self.fields)}.values())
 
     def body(self, mode: str) -> dict[str, Any]:
         """The JSON Schema of a request body; `mode` is `c` (creation) or `u` (update)."""
@@ -100,17 +108,13 @@ class Service(Generic[E]):
         routes.add("GET", base, self.list)
         routes.add("GET", f"{base}/{{id}}", self.show)
         if resource.create:
-            routes.add("POST", base, self.create, body=resource.body("c"))
+            routes.add("POST", base, self.create, needs=resource.needs, body=resource.body("c"))
         if resource.update:
-            routes.add("PUT", f"{base}/{{id}}", self.update, body=resource.body("u"))
+            routes.add("PUT", f"{base}/{{id}}", self.update, needs=resource.needs, body=resource.body("u"))
         if resource.delete:
-            routes.add("DELETE", f"{base}/{{id}}", self.delete)
-        routes.add("GET", f"{base}/{{id}}/tags", self.list_tags)
-        routes.add("PUT", f"{base}/{{id}}/tags", self.replace_tags)
-        routes.add("DELETE", f"{base}/{{id}}/tags", self.clear_tags)
-        routes.add("GET", f"{base}/{{id}}/tags/{{tag}}", self.has_tag)
-        routes.add("PUT", f"{base}/{{id}}/tags/{{tag}}", self.add_tag)
-        routes.add("DELETE", f"{base}/{{id}}/tags/{{tag}}", self.remove_tag)
+            routes.add("DELETE", f"{base}/{{id}}", self.delete, needs=resource.needs)
+        if resource.tag_routes:
+            _register_tags(self, routes, base)
 
     async def list(self, call: Call) -> Reply:
         """GET of the collection."""
@@ -215,18 +219,15 @@ class Service(Generic[E]):
         """Visible entities; ids and names asked for are looked at before any document is made."""
         ids = {value for key, value in call.query if key == "id"}
         names = {value for key, value in call.query if key == "name"}
-        for entity in self._resource.table(call.cloud.tables):
-            if (
-                (not ids or entity.id in ids)
-                and (not names or entity.name in names)
-                and _sees(call, self._resource, entity)
-            ):
+        belongs = self._resource.within(call)
+        for entity in filter(belongs, self._resource.table(call.cloud.tables)):
+            if (not ids or entity.id in ids) and (not names or entity.name in names) and call.sees(entity):
                 yield entity
 
     def _find(self, call: Call) -> E:
         table = self._resource.table(call.cloud.tables)
         entity = table.get(call.params["id"])
-        if not _sees(call, self._resource, entity):
+        if not call.sees(entity) or not self._resource.within(call)(entity):
             raise NoSuch(table.kind, entity.id)
         return entity
 
@@ -243,10 +244,6 @@ class Service(Generic[E]):
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:
             raise NoSuch("Tag", call.params["tag"])
-
-
-def _sees(call: Call, resource: Resource[E], entity: E) -> bool:
-    return (resource.belongs is None or resource.belongs(call, entity)) and call.sees(entity)
 
 
 def _check_admin(call: Call, fields: Iterable[Field], body: Document) -> None:
@@ -270,6 +267,15 @@ def _check_revision(call: Call, entity: Entity) -> None:
         raise InvalidInput(f"Bad If-Match header: '{condition[:80]}' is not of the form revision_number=N")
     if int(number) != entity.revision:
         raise PreconditionFailed(f"Constrained to {number.strip()}, but current revision is {entity.revision}")
+
+
+def _register_tags(service: Service[E], routes: Routes, base: str) -> None:
+    routes.add("GET", f"{base}/{{id}}/tags", service.list_tags)
+    routes.add("PUT", f"{base}/{{id}}/tags", service.replace_tags)
+    routes.add("DELETE", f"{base}/{{id}}/tags", service.clear_tags)
+    routes.add("GET", f"{base}/{{id}}/tags/{{tag}}", service.has_tag)
+    routes.add("PUT", f"{base}/{{id}}/tags/{{tag}}", service.add_tag)
+    routes.add("DELETE", f"{base}/{{id}}/tags/{{tag}}", service.remove_tag)
 
 
 async def _stays(_call: Call, _entity: Entity) -> None:

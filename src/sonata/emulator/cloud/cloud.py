@@ -19,8 +19,10 @@ from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.auto_topology import AutoTopology
+from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.forwarding import PortForwardings
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.pools import SubnetPools
@@ -32,6 +34,7 @@ from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
@@ -91,7 +94,8 @@ class Cloud:
         self.keypairs = KeyPairs(self.tables)
         if saved is None:
             self.flavors.add_defaults()
-        self.security_groups = SecurityGroups(self.tables)
+        self.filters = PortFilters(self.site)
+        self.security_groups = SecurityGroups(self.site, self.filters)
         self.security_groups.default(self.identity.admin_project.id)
         standing = Standing(self.site)
         self.networks = Networks(self.site, addresses, standing)
@@ -106,10 +110,12 @@ class Cloud:
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
-        self.wiring = Wiring(self.site, self.ports, self._steering, standing)
+        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, standing)
         self.appliances = Appliances(self.site, self.wiring)
-        self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
+        self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
+        self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
         self.servers = Servers(self.site, self.wiring, self.images, self.nics)
+        self.stacks = Stacks(self.tables)
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -119,6 +125,7 @@ class Cloud:
         for router in self.tables.routers:
             await self.routers.apply(router)
         await self._steering.restore()
+        self.load_balancing.changes.restore()
 
     @property
     def usage(self) -> Usage:
@@ -193,7 +200,9 @@ class Cloud:
         if self._default:
             self._default.cancel()
             await asyncio.wait([self._default])
+        await self.stacks.close()
         await self.servers.close()
+        await self.load_balancing.close()
         await self.appliances.close()
         if not keep:
             await self.images.discard()
@@ -209,7 +218,7 @@ class Cloud:
         for saved in self.tables.networks:
             if (saved.name, saved.project_id) == (DEFAULT_NETWORK, project):
                 return saved
-        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project))
+        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project, port_security=False))
         subnet = Subnet(name=DEFAULT_NETWORK, project_id=project, network_id=network.id, cidr=DEFAULT_CIDR)
         subnet = await self.networks.create_subnet(subnet, default_gateway=True)
         router = Router(name=DEFAULT_NETWORK, project_id=project)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from sonata.emulator.cloud.entities.compute import Fault, Server, ServerStatus
 from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, SERVER_OWNER, FixedIp, Subnet
+from sonata.emulator.cloud.orchestration.recovery import interrupt
 from sonata.emulator.cloud.tables import Tables
 
 INTERRUPTED = "the emulation died while this server was being built"
@@ -25,6 +26,7 @@ def lose_power(tables: Tables) -> None:
         else:
             tables.servers.restore(_switched_off(server))
     _release_ports(tables)
+    interrupt(tables)
     for image in tables.uploads:
         if image.status != "active":
             tables.uploads.restore(replace(image, status="queued", stored=""))

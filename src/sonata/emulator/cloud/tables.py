@@ -11,9 +11,30 @@ from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 from sonata.emulator.cloud.entities.compute import Flavor, Server
-from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
+from sonata.emulator.cloud.entities.identity import (
+    ApplicationCredential,
+    Assignment,
+    Group,
+    Project,
+    QuotaLimits,
+    Revocation,
+    Role,
+    TokenKey,
+    User,
+)
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.load_balancing import (
+    FlavorProfile,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    LbFlavor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+)
 from sonata.emulator.cloud.entities.network import (
     AddressScope,
     FloatingIp,
@@ -26,6 +47,8 @@ from sonata.emulator.cloud.entities.network import (
     Subnet,
     SubnetPool,
 )
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -119,6 +142,14 @@ class Tables:
 
     projects: Table[Project] = field(default_factory=lambda: Table("Project"))
     users: Table[User] = field(default_factory=lambda: Table("User"))
+    groups: Table[Group] = field(default_factory=lambda: Table("Group"))
+    roles: Table[Role] = field(default_factory=lambda: Table("Role"))
+    assignments: Table[Assignment] = field(default_factory=lambda: Table("Assignment"))
+    application_credentials: Table[ApplicationCredential] = field(
+        default_factory=lambda: Table("ApplicationCredential")
+    )
+    token_keys: Table[TokenKey] = field(default_factory=lambda: Table("TokenKey"))
+    revocations: Table[Revocation] = field(default_factory=lambda: Table("Revocation"))
     quota_limits: Table[QuotaLimits] = field(default_factory=lambda: Table("Quota"))
     networks: Table[Network] = field(default_factory=lambda: Table("Network"))
     subnets: Table[Subnet] = field(default_factory=lambda: Table("Subnet"))
@@ -131,6 +162,8 @@ class Tables:
     rbac_policies: Table[RbacPolicy] = field(default_factory=lambda: Table("RbacPolicy"))
     service_graphs: Table[ServiceGraph] = field(default_factory=lambda: Table("ServiceGraph"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
+    security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
+    address_groups: Table[AddressGroup] = field(default_factory=lambda: Table("AddressGroup"))
     port_pairs: Table[PortPair] = field(default_factory=lambda: Table("PortPair"))
     port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
@@ -139,6 +172,19 @@ class Tables:
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
+    load_balancers: Table[LoadBalancer] = field(default_factory=lambda: Table("Load Balancer"))
+    listeners: Table[Listener] = field(default_factory=lambda: Table("Listener"))
+    pools: Table[Pool] = field(default_factory=lambda: Table("Pool"))
+    members: Table[Member] = field(default_factory=lambda: Table("Member"))
+    health_monitors: Table[HealthMonitor] = field(default_factory=lambda: Table("Health Monitor"))
+    l7policies: Table[L7Policy] = field(default_factory=lambda: Table("L7Policy"))
+    l7rules: Table[L7Rule] = field(default_factory=lambda: Table("L7Rule"))
+    lb_flavor_profiles: Table[FlavorProfile] = field(default_factory=lambda: Table("Flavor Profile"))
+    lb_flavors: Table[LbFlavor] = field(default_factory=lambda: Table("Flavor"))
+    stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
+    stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
+    stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""

@@ -5,6 +5,7 @@ Source: OpenStack Networking API v2.0 reference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sonata.api.openstack.call import Call
@@ -298,12 +299,18 @@ def _floating(call: Call) -> FloatingIp:
     return floating
 
 
+def _forwardings_of(call: Call) -> Callable[[PortForwarding], bool]:
+    floating_id = _floating(call).id
+    return lambda forwarding: forwarding.floating_ip_id == floating_id
+
+
 PORT_FORWARDINGS = Resource[PortForwarding](
     member="port_forwarding",
     collection="port_forwardings",
     path="/floatingips/{floatingip}/port_forwardings",
     table=lambda tables: tables.port_forwardings,
-    belongs=lambda call, forwarding: forwarding.floating_ip_id == _floating(call).id,
+    within=_forwardings_of,
+    tag_routes=False,
     fields=(
         Field("name", hidden=True),
         Field("project_id", TEXT, hidden=True),

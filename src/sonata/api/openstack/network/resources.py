@@ -6,7 +6,6 @@ Source: OpenStack Networking API v2.0 reference.
 from __future__ import annotations
 
 import re
-import uuid
 from typing import Any
 
 from sonata.api.openstack.call import Call
@@ -25,8 +24,8 @@ from sonata.api.openstack.fields import (
     integer,
     one_of,
     or_none,
-    timestamp,
 )
+from sonata.api.openstack.network.security import PORT_FIELDS, secure_changed, secure_new
 from sonata.api.openstack.resource import Resource, Values
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -35,12 +34,12 @@ from sonata.emulator.cloud.entities.network import (
     FixedIp,
     Network,
     Port,
-    SecurityGroup,
     StaticRoute,
     Subnet,
     SubnetPool,
 )
 from sonata.emulator.cloud.network.ports import AddressWish
+from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.errors import InvalidInput
 
 ZONE = "nova"
@@ -98,12 +97,6 @@ def _read_dhcp_options(value: Any) -> tuple[dict[str, str | int], ...]:
     )
 
 
-def _read_pairs(value: Any) -> tuple[dict[str, str], ...]:
-    if not isinstance(value, list) or not all(isinstance(pair, dict) and "ip_address" in pair for pair in value):
-        raise ValueError(f"'{value}' is not a list of objects with ip_address.")
-    return tuple({str(key): str(text) for key, text in pair.items()} for pair in value)
-
-
 def _must_be(allowed: object, why: str) -> Kind:
     """A field that clients send, with the only value that is true here."""
 
@@ -117,14 +110,12 @@ def _must_be(allowed: object, why: str) -> Kind:
 
 POOLS = Kind(_read_pools, lambda pools: [{"start": str(first), "end": str(last)} for first, last in pools])
 WISHES = Kind(read_wishes)
-PAIRS = Kind(_read_pairs, list)
 ROUTES = Kind(
     read_routes,
     lambda routes: [{"destination": str(route.destination), "nexthop": str(route.nexthop)} for route in routes],
 )
 IP_VERSION = integer(4, 6)
 DHCP_OPTIONS = Kind(_read_dhcp_options, list)
-NO_PORT_SECURITY = _must_be(False, "packets are not filtered yet, so that a port is never secured")
 
 
 def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
@@ -136,7 +127,7 @@ def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
 
 
 async def _create_network(call: Call, values: Values) -> Network:
-    _drop(values, "port_security", "physical_network", "vlan_transparent", "segments")
+    _drop(values, "physical_network", "vlan_transparent", "segments")
     shared = values.pop("shared", False)
     if values.get("external") or shared:
         call.require_admin("create_network:shared or router:external")
@@ -146,7 +137,6 @@ async def _create_network(call: Call, values: Values) -> Network:
 
 
 async def _update_network(call: Call, network: Network, values: Values) -> Network:
-    _drop(values, "port_security")
     if "shared" in values:
         call.require_admin("update_network:shared")
         call.cloud.rbac.share("network", network, shared=values.pop("shared"))
@@ -186,7 +176,7 @@ NETWORKS = Resource[Network](
         computed("ipv6_address_scope", lambda cloud, network: cloud.subnet_pools.scope_of_network(network.id, 6)),
         Field("availability_zone_hints", ZONES, attr="zone_hints", access="c"),
         constant("availability_zones", [ZONE]),
-        Field("port_security_enabled", NO_PORT_SECURITY, attr="port_security", access="cu", computed=lambda *_: False),
+        Field("port_security_enabled", FLAG, attr="port_security", access="cu"),
         Field("provider:network_type", one_of("vxlan", "geneve"), attr="network_type", access="c", admin=True),
         Field(
             "provider:physical_network",
@@ -322,7 +312,6 @@ SUBNETS = Resource[Subnet](
 
 def _split_port(values: Values) -> tuple[AddressWish, ...] | None:
     """Take the wished addresses out of a port's values, and what is read but not kept."""
-    _drop(values, "port_security")
     wishes: tuple[AddressWish, ...] | None = values.pop("wishes", None)
     return wishes
 
@@ -331,15 +320,19 @@ async def _create_port(call: Call, values: Values) -> Port:
     wishes = _split_port(values)
     if not call.sees(call.cloud.tables.networks.get(values["network_id"])):
         raise NoSuch("Network", values["network_id"])
-    groups = call.cloud.security_groups.of_port(values.pop("security_groups", None), values["project_id"])
-    return call.cloud.ports.create(Port(security_groups=groups, **values), wishes)
+    secure_new(call, values)
+    port = call.cloud.ports.create(Port(**values), wishes)
+    await call.cloud.filters.follow()
+    return port
 
 
 async def _update_port(call: Call, port: Port, values: Values) -> Port:
     wishes = _split_port(values)
-    if "security_groups" in values:
-        values["security_groups"] = call.cloud.security_groups.of_port(values["security_groups"], port.project_id)
-    return await call.cloud.port_changes.update(port.id, wishes, **values)
+    secure_changed(call, port, values)
+    changed = await call.cloud.port_changes.update(port.id, wishes, **values)
+    with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
+        await call.cloud.filters.follow()
+    return changed
 
 
 async def _delete_port(call: Call, port: Port) -> None:
@@ -406,8 +399,7 @@ PORTS = Resource[Port](
         Field("device_id", or_none(TEXT, ""), access="cu", computed=lambda _cloud, port: port.device_id),
         Field("device_owner", or_none(TEXT, ""), access="cu", computed=lambda _cloud, port: port.device_owner),
         Field("security_groups", or_none(TEXTS, ()), access="cu", computed=lambda _c, port: list(port.security_groups)),
-        Field("allowed_address_pairs", PAIRS, access="cu"),
-        Field("port_security_enabled", NO_PORT_SECURITY, attr="port_security", access="cu", computed=lambda *_: False),
+        *PORT_FIELDS,
         Field("binding:vnic_type", one_of("normal", "direct", "macvtap"), attr="vnic_type", access="cu"),
         Field("binding:host_id", or_none(TEXT, ""), attr="host_id", access="cu", computed=_host_of, admin=True),
         Field("binding:profile", OBJECT, attr="profile", access="cu", admin=True),
@@ -428,67 +420,6 @@ PORTS = Resource[Port](
     create=_create_port,
     update=_update_port,
     delete=_delete_port,
-)
-
-
-# security groups
-
-
-async def _create_security_group(call: Call, values: Values) -> SecurityGroup:
-    _drop(values, "stateful")
-    return call.cloud.security_groups.create(SecurityGroup(**values))
-
-
-async def _update_security_group(call: Call, group: SecurityGroup, values: Values) -> SecurityGroup:
-    _drop(values, "stateful")
-    return call.cloud.security_groups.update(group.id, **values)
-
-
-async def _delete_security_group(call: Call, group: SecurityGroup) -> None:
-    call.cloud.security_groups.delete(group.id)
-
-
-def rules_of(_cloud: Cloud, group: SecurityGroup) -> list[dict[str, Any]]:
-    """The rules of a group: everything may pass, since packets are not filtered yet."""
-    return [
-        {
-            "id": str(uuid.uuid5(uuid.UUID(group.id), direction)),
-            "security_group_id": group.id,
-            "project_id": group.project_id,
-            "tenant_id": group.project_id,
-            "direction": direction,
-            "ethertype": "IPv4",
-            "protocol": None,
-            "port_range_min": None,
-            "port_range_max": None,
-            "remote_ip_prefix": None,
-            "remote_group_id": None,
-            "remote_address_group_id": None,
-            "normalized_cidr": None,
-            "description": "packets are not filtered",
-            "belongs_to_default_sg": group.name == "default",
-            "created_at": timestamp(group.created_at),
-            "updated_at": timestamp(group.updated_at),
-            "revision_number": 0,
-            "tags": [],
-        }
-        for direction in ("egress", "ingress")
-    ]
-
-
-SECURITY_GROUPS = Resource[SecurityGroup](
-    member="security_group",
-    collection="security_groups",
-    path="/security-groups",
-    table=lambda tables: tables.security_groups,
-    fields=(
-        Field("stateful", FLAG, access="cu", computed=lambda *_: True),
-        Field("shared", FLAG),
-        computed("security_group_rules", rules_of),
-    ),
-    create=_create_security_group,
-    update=_update_security_group,
-    delete=_delete_security_group,
 )
 
 

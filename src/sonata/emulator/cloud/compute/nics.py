@@ -11,6 +11,7 @@ from sonata.emulator.cloud.entities.compute import Nic, Server, ServerStatus
 from sonata.emulator.cloud.entities.network import SERVER_OWNER, Port
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
+from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -28,11 +29,14 @@ class NicWish:
 class Nics:
     """The interfaces of one cloud's servers."""
 
-    def __init__(self, site: Site, ports: Ports, wiring: Wiring, floating_ips: FloatingIps) -> None:
+    def __init__(
+        self, site: Site, ports: Ports, wiring: Wiring, floating_ips: FloatingIps, security_groups: SecurityGroups
+    ) -> None:
         self._tables = site.tables
         self._ports = ports
         self._wiring = wiring
         self._floating_ips = floating_ips
+        self._security_groups = security_groups
 
     def default_wishes(self, project_id: str) -> list[NicWish]:
         """What a server gets when nothing is asked for: the project's only network, if it has one.
@@ -125,8 +129,11 @@ class Nics:
         if wish.port_id:
             self._tables.ports.change(wish.port_id, device_id=server.id, device_owner=SERVER_OWNER)
             return Nic(wish.port_id, f"eth{index}", owned=False)
-        port = Port(
-            project_id=server.project_id, network_id=wish.network_id, device_id=server.id, device_owner=SERVER_OWNER
+        port = self._security_groups.secured(
+            Port(
+                project_id=server.project_id, network_id=wish.network_id, device_id=server.id, device_owner=SERVER_OWNER
+            ),
+            [self._security_groups.find(name, server.project_id).id for name in server.security_groups],
         )
         made = self._ports.create(port, None if wish.address is None else [wish.address])
         return Nic(made.id, f"eth{index}", owned=True)

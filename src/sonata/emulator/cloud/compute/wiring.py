@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sonata.emulator.cloud.entities.compute import Nic, Server
+from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
@@ -15,12 +16,13 @@ from sonata.ports.fabric import Fabric, PortCounters
 class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
-    def __init__(self, site: Site, ports: Ports, steering: Steering, standing: Standing) -> None:
+    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters, standing: Standing) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._steering = steering
         self._standing = standing
+        self._filters = filters
 
     def machine_id(self, server_id: str) -> str:
         """The name of a server's machine in data plane and runtime."""
@@ -55,6 +57,7 @@ class Wiring:
             fabric.machines.add_ports(specs)
             return fabric.machines.netns_path(machine)
 
+        await self._filters.plugging(nic.port_id for nic in nics)
         path = await self._site.plane.run(run)
         self._standing.note(specs)
         await self._mark([nic.port_id for nic in nics], plugged=True)
@@ -63,6 +66,7 @@ class Wiring:
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
         specs = [self._standing.spec(machine, nic.port_id, nic.ifname)]
+        await self._filters.plugging([nic.port_id])
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
         self._standing.note(specs)
         await self._mark([nic.port_id], plugged=True)
@@ -77,12 +81,14 @@ class Wiring:
             fabric.machines.remove_machines([machine])
 
         await self._site.plane.run(run)
+        await self._filters.unplugged(port_ids)
 
     async def unplug_port(self, port_id: str) -> None:
         """Take one port out of a running server; idempotent."""
         self._standing.forget([port_id])
         await self._mark([port_id], plugged=False)
         await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
+        await self._filters.unplugged([port_id])
 
     async def counters(self, server: Server) -> dict[str, PortCounters]:
         """Counters of a server's interfaces by their name in it."""

@@ -31,6 +31,7 @@ class Network(Entity):
     zone_hints: tuple[str, ...] = ()
     dns_domain: str = ""
     is_default: bool = False
+    port_security: bool = True
 
     @property
     def fabric_id(self) -> str:
@@ -123,6 +124,7 @@ class Port(Entity):
         dhcp_options: `extra_dhcp_opts`: objects with opt_name, opt_value and ip_version.
         host_id: what a client asked for as `binding:host_id`; so `profile`.
         data_plane_status: what an agent has reported of it: ACTIVE, DOWN or None.
+        port_security: whether its packets are filtered by its groups and its senders are checked.
     """
 
     network_id: str
@@ -134,6 +136,7 @@ class Port(Entity):
     security_groups: tuple[str, ...] = ()
     vnic_type: str = "normal"
     allowed_address_pairs: tuple[Mapping[str, str], ...] = ()
+    port_security: bool = True
     plugged: bool = False
     dhcp_options: tuple[Mapping[str, str | int], ...] = ()
     dns_name: str = ""
@@ -244,9 +247,14 @@ class RbacPolicy(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityGroup(Entity):
-    """A security group by name. Packets are not filtered yet, so its rules say that everything may pass."""
+    """A group of ports that the same rules hold for.
+
+    Args:
+        stateful: whether answers to what a rule lets pass may pass, too.
+    """
 
     shared: bool = False
+    stateful: bool = True
 
 
 def interface_of(subnet: Subnet, fixed: FixedIp) -> Interface:
