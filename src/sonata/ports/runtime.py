@@ -89,6 +89,7 @@ class MachineSpec:
         console: file to which stdout and stderr are appended.
         network_admin: whether it may configure its own network (VNFs may, managers may not).
         uid: user id to run as inside.
+        resolver: content of its /etc/resolv.conf.
     """
 
     id: str
@@ -104,6 +105,7 @@ class MachineSpec:
     network_admin: bool = True
     uid: int = 0
     cwd: str = "/"
+    resolver: str = ""
 
 
 @dataclass(frozen=True, slots=True)

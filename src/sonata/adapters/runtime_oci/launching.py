@@ -222,10 +222,10 @@ def _signal(machine: Machine, number: signal.Signals) -> None:
 
 
 def _name_hosts(spec: MachineSpec, etc: Path) -> None:
-    """Write the machine's own names; it resolves nothing else until somebody configures it."""
+    """Write the machine's own names, and who resolves others."""
     (etc / "hostname").write_text(f"{spec.hostname}\n")
     (etc / "hosts").write_text(f"127.0.0.1\tlocalhost\n127.0.1.1\t{spec.hostname}\n")
-    (etc / "resolv.conf").write_text("")
+    (etc / "resolv.conf").write_text(spec.resolver)
 
 
 def first_line(log: Path) -> str:

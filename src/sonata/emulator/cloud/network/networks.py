@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse, TunnelIdInUse
-from sonata.emulator.cloud.entities.network import ROUTER_INTERFACE_OWNER, AddressRange, Network, Port, Subnet
+from sonata.emulator.cloud.entities.network import (
+    DHCP_OWNER,
+    ROUTER_INTERFACE_OWNER,
+    AddressRange,
+    Network,
+    Port,
+    Subnet,
+)
 from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, default_pools, first_host, is_host_of
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.rollback import undone_on_failure
@@ -18,13 +25,19 @@ from sonata.ports.fabric import NetworkSpec
 
 
 class Networks:
-    """Layer 2 networks, each a bridge of the data plane, and the addresses on them."""
+    """Layer 2 networks, each a bridge of the data plane, and the addresses on them.
+
+    `on_release` is awaited with a network and a subnet (empty for all) before they are deleted, `on_subnets_changed`
+    with a network after one of its subnets was made or changed.
+    """
 
     def __init__(self, site: Site, addresses: Addresses, standing: Standing) -> None:
         self._site = site
         self._standing = standing
         self._tables = site.tables
         self._addresses = addresses
+        self.on_release: Callable[[str, str], Awaitable[None]] = _nobody_cares
+        self.on_subnets_changed: Callable[..., Awaitable[None]] = _nobody_cares
         self.external = next((network for network in self._tables.networks if network.external), None) or (
             self._add_external()
         )
@@ -108,11 +121,12 @@ class Networks:
         network = self._tables.networks.get(network_id)
         if network.external:
             raise Conflict(f"Network {network_id} is the external network of this PoP and stays.")
-        if any(port.network_id == network_id for port in self._tables.ports):
+        if any(port.network_id == network_id and port.device_owner != DHCP_OWNER for port in self._tables.ports):
             raise NetworkInUse(
                 f"Unable to complete operation on network {network_id}. There are one or more ports still in use on "
                 "the network."
             )
+        await self.on_release(network_id, "")
         for subnet in self.subnets_of(network_id):
             self._drop_subnet(subnet)
         self._tables.networks.remove(network_id)
@@ -142,6 +156,7 @@ class Networks:
         made = self._tables.subnets.add(complete)
         if made.is_automatic:
             await self._standing.follow(self._give_automatic(made))
+        await self.on_subnets_changed(subnet.network_id)
         return made
 
     def _give_automatic(self, subnet: Subnet) -> Iterable[str]:
@@ -169,6 +184,7 @@ class Networks:
         if (after.gateway_ip, after.host_routes) != (subnet.gateway_ip, subnet.host_routes):
             with undone_on_failure(lambda: self._tables.subnets.restore(subnet)):
                 await self._standing.follow(port.id for port in self._ports_in(subnet_id))
+        await self.on_subnets_changed(subnet.network_id)
         return after
 
     def _ports_in(self, subnet_id: str) -> list[Port]:
@@ -192,12 +208,12 @@ class Networks:
         subnet = self._tables.subnets.get(subnet_id)
         if self._tables.networks.get(subnet.network_id).external:
             raise Conflict(f"Subnet {subnet_id} belongs to the external network of this PoP and stays.")
-        keeping = [port for port in self._ports_in(subnet_id) if not subnet.is_automatic or _stays(port)]
-        if keeping:
+        if self._in_use(subnet):
             raise SubnetInUse(
                 f"Unable to complete operation on subnet {subnet_id}: One or more ports have an IP allocation from "
                 "this subnet."
             )
+        await self.on_release(subnet.network_id, subnet_id)
         ports = self._ports_in(subnet_id)
         for port in ports:
             kept = tuple(fixed for fixed in port.fixed_ips if fixed.subnet_id != subnet_id)
@@ -205,14 +221,14 @@ class Networks:
         self._drop_subnet(subnet)
         await self._standing.follow(port.id for port in ports)
 
+    def _in_use(self, subnet: Subnet) -> bool:
+        """Whether an address in a subnet keeps it: the network's own services, and hosts by themselves, give theirs up."""
+        ports = [port for port in self._ports_in(subnet.id) if port.device_owner != DHCP_OWNER]
+        return any(not subnet.is_automatic or port.device_owner.startswith("network:") for port in ports)
+
     def _drop_subnet(self, subnet: Subnet) -> None:
         self._addresses.forget(subnet.id)
         self._tables.subnets.remove(subnet.id)
-
-
-def _stays(port: Port) -> bool:
-    """Whether a port keeps its subnet from being deleted, though addresses in it are automatic."""
-    return port.device_owner.startswith("network:")
 
 
 def _check_modes(subnet: Subnet) -> None:
@@ -265,3 +281,7 @@ def _check_pools(subnet: Subnet, pools: tuple[AddressRange, ...]) -> None:
     for (_, last), (first, _) in itertools.pairwise(ordered):
         if int(first) <= int(last):
             raise InvalidInput(f"Found overlapping allocation pools of subnet {subnet.cidr} at {first}.")
+
+
+async def _nobody_cares(*_ids: str) -> None:
+    pass

@@ -8,7 +8,7 @@ from typing import Any
 
 from sonata._lib.ip import Address, Interface
 from sonata.emulator.cloud.causes import IpAddressGenerationFailure, MacAddressInUse, PortBound, PortInUse
-from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, FixedIp, Port, Subnet, interface_of
+from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, DHCP_OWNER, FixedIp, Port, Subnet, interface_of
 from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, random_mac
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
@@ -82,7 +82,8 @@ class Ports:
             PortInUse: a port pair or a router needs it.
         """
         port = self._tables.ports.get(port_id)
-        if port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS:
+        kept = port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS
+        if kept and port.device_owner != DHCP_OWNER:
             raise PortInUse(
                 f"Port {port_id} cannot be deleted directly via the port API: has device owner {port.device_owner}."
             )

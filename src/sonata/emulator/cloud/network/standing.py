@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from sonata.emulator.cloud.entities.network import Port, Subnet, interface_of
@@ -11,12 +11,16 @@ from sonata.ports.fabric import PortSpec, Route
 
 
 class Standing:
-    """Which ports are plugged into which machine of a site, and what they are to be like."""
+    """Which ports are plugged into which machine of a site, and what they are to be like.
+
+    `dress` adds to an interface what else the site wants there.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._tables = site.tables
         self._where: dict[str, tuple[str, str]] = {}
+        self.dress: Callable[[Port, PortSpec], PortSpec] = _as_it_is
 
     def spec(self, machine: str, port_id: str, ifname: str) -> PortSpec:
         """What the interface of a port in a machine is to be now."""
@@ -24,7 +28,7 @@ class Standing:
         network = self._tables.networks.get(port.network_id)
         subnets = [self._tables.subnets.get(fixed.subnet_id) for fixed in port.fixed_ips]
         gateways = list(_gateways(port, subnets))
-        return PortSpec(
+        spec = PortSpec(
             id=port.id,
             pop=self._site.pop.name,
             network=network.fabric_id,
@@ -38,6 +42,7 @@ class Standing:
             routes=tuple(dict.fromkeys(_host_routes(port, subnets))),
             up=port.admin_state_up,
         )
+        return self.dress(port, spec)
 
     def note(self, specs: Iterable[PortSpec]) -> None:
         """Remember interfaces that have been plugged in."""
@@ -58,6 +63,10 @@ class Standing:
         for port_id in port_ids:
             if port_id in self._where:
                 yield (port_id, *self._where[port_id])
+
+
+def _as_it_is(_port: Port, spec: PortSpec) -> PortSpec:
+    return spec
 
 
 def _gateways(port: Port, subnets: Sequence[Subnet]) -> Iterator[IPv4Address | IPv6Address]:
