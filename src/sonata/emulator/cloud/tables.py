@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Flavor, Server, ServerAction
 from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
 from sonata.emulator.cloud.entities.identity import (
@@ -161,7 +161,6 @@ class Tables:
     address_scopes: Table[AddressScope] = field(default_factory=lambda: Table("AddressScope"))
     subnet_pools: Table[SubnetPool] = field(default_factory=lambda: Table("SubnetPool"))
     rbac_policies: Table[RbacPolicy] = field(default_factory=lambda: Table("RbacPolicy"))
-    service_graphs: Table[ServiceGraph] = field(default_factory=lambda: Table("ServiceGraph"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
     security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
     address_groups: Table[AddressGroup] = field(default_factory=lambda: Table("AddressGroup"))

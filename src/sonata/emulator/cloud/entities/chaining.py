@@ -39,7 +39,6 @@ class FlowClassifier(Entity):
     destination_port_min: int | None = None
     destination_port_max: int | None = None
     logical_source_port: str | None = None
-    logical_destination_port: str | None = None
     ip_version: int = 4
 
 
@@ -51,10 +50,3 @@ class PortChain(Entity):
     classifiers: tuple[str, ...] = ()
     chain_id: int = 0
     symmetric: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceGraph(Entity):
-    """Chains linked: `chains` names, for each chain, those that its packets may enter next."""
-
-    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

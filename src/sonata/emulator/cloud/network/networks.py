@@ -222,7 +222,7 @@ class Networks:
         await self._standing.follow(port.id for port in ports)
 
     def _in_use(self, subnet: Subnet) -> bool:
-        """Whether an address in a subnet keeps it: the network's own services, and hosts by themselves, give theirs up."""
+        """Whether an address keeps a subnet; the network's services give theirs up, and so do hosts by themselves."""
         ports = [port for port in self._ports_in(subnet.id) if port.device_owner != DHCP_OWNER]
         return any(not subnet.is_automatic or port.device_owner.startswith("network:") for port in ports)
 
