@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -46,14 +46,19 @@ from sonata.emulator.cloud.entities.network import (
     ROUTER_GATEWAY_OWNER,
     ROUTER_INTERFACE_OWNER,
     SERVER_OWNER,
+    AddressScope,
     FixedIp,
     FloatingIp,
     Gateway,
     Network,
     Port,
+    PortForwarding,
+    RbacPolicy,
     Router,
     SecurityGroup,
+    StaticRoute,
     Subnet,
+    SubnetPool,
 )
 from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
@@ -94,6 +99,14 @@ def filled() -> Tables:
         "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [
             Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
+            Subnet(
+                id="six",
+                network_id="n",
+                cidr=IPv6Network("fd00::/64"),
+                gateway_ip=IPv6Address("fd00::1"),
+                host_routes=(StaticRoute(IPv6Network("fd01::/64"), IPv6Address("fd00::9")),),
+                address_mode="slaac",
+            ),
             Subnet(id="xs", network_id="x", cidr=OUTSIDE, gateway_ip=OUTSIDE[1], pools=((OUTSIDE[64], OUTSIDE[254]),)),
         ],
         "ports": [
@@ -114,6 +127,31 @@ def filled() -> Tables:
                 router_id="r",
             )
         ],
+        "port_forwardings": [
+            PortForwarding(
+                id="pf",
+                floating_ip_id="fip",
+                port_id="own",
+                inner_address=ADDRESS,
+                inner_ports=(80, 81),
+                outer_ports=(8080, 8081),
+                protocol="tcp",
+                router_id="r",
+            )
+        ],
+        "address_scopes": [AddressScope(id="as", ip_version=6, shared=True)],
+        "subnet_pools": [
+            SubnetPool(
+                id="sp",
+                prefixes=(NET, IPv6Network("fd00::/48")),
+                ip_version=4,
+                default_prefixlen=24,
+                min_prefixlen=8,
+                max_prefixlen=32,
+                address_scope_id="as",
+            )
+        ],
+        "rbac_policies": [RbacPolicy(id="rp", object_type="network", object_id="n", target_project="p")],
         "security_groups": [SecurityGroup(id="g", name="web", shared=True, stateful=False)],
         "security_group_rules": [
             SecurityGroupRule(

@@ -36,7 +36,18 @@ from sonata.emulator.cloud.entities.load_balancing import (
     Member,
     Pool,
 )
-from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.network import (
+    AddressScope,
+    FloatingIp,
+    Network,
+    Port,
+    PortForwarding,
+    RbacPolicy,
+    Router,
+    SecurityGroup,
+    Subnet,
+    SubnetPool,
+)
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
 from sonata.emulator.cloud.entities.qos import QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
@@ -154,6 +165,10 @@ class Tables:
     ports: Table[Port] = field(default_factory=lambda: Table("Port"))
     routers: Table[Router] = field(default_factory=lambda: Table("Router"))
     floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
+    port_forwardings: Table[PortForwarding] = field(default_factory=lambda: Table("PortForwarding"))
+    address_scopes: Table[AddressScope] = field(default_factory=lambda: Table("AddressScope"))
+    subnet_pools: Table[SubnetPool] = field(default_factory=lambda: Table("SubnetPool"))
+    rbac_policies: Table[RbacPolicy] = field(default_factory=lambda: Table("RbacPolicy"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
     security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
     qos_policies: Table[QosPolicy] = field(default_factory=lambda: Table("QosPolicy"))
