@@ -21,15 +21,21 @@ class RootFs:
             `host` root: read-only `/usr`, allow-listed `/etc`, synthetic passwd, nothing else of the host.
         on_host: whether the layers lie on top of the `host` root.
         disk: folder that keeps what is written beyond the machine's end, made if missing; None for none.
+        folder: a root that is kept and is written to itself, without layers. Where its `/usr` is empty it is a `host`
+            root, furnished at its first start.
     """
 
     layers: tuple[Path, ...] = ()
     on_host: bool = False
     disk: Path | None = None
+    folder: Path | None = None
 
     @property
     def needs_host(self) -> bool:
         """Whether the `host` root is at its bottom."""
+        if self.folder:
+            own = self.folder / "usr"
+            return not own.is_dir() or not any(own.iterdir())
         return self.on_host or not self.layers
 
 
@@ -160,6 +166,20 @@ class Runtime(Protocol):
 
     async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run a command inside; returns exit status, stdout and stderr (each at most 10 MiB)."""
+
+    async def attach_folder(self, machine_id: str, bind: Bind) -> None:
+        """Show a folder of the host in a running machine, at once.
+
+        Raises:
+            InvalidInput: the target is no absolute path, or is taken by something else.
+        """
+
+    async def detach_folder(self, machine_id: str, target: str) -> None:
+        """Take such a folder, or one of its binds, out of a running machine; idempotent.
+
+        Raises:
+            Conflict: a process of the machine uses it.
+        """
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         """Whether a process in the machine's network namespace listens on this TCP port."""

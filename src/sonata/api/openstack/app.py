@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from sonata.api.openstack.call import OLDEST, Call, microversion_headers, microversion_of
+from sonata.api.openstack.call import OLDEST, Call, Microversion, microversion_headers, microversion_of
 from sonata.api.openstack.compute.routes import compute_routes
 from sonata.api.openstack.faults import Forbidden, MethodNotAllowed, supervised
 from sonata.api.openstack.identity.routes import identity_routes
@@ -20,6 +21,8 @@ from sonata.api.openstack.load_balancing.routes import load_balancing_routes
 from sonata.api.openstack.network.routes import network_routes
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.routing import Routes, Target
+from sonata.api.openstack.volume.microversions import volume_microversion_headers, volume_microversion_of
+from sonata.api.openstack.volume.routes import volume_routes
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import NotFound, Unauthorised
@@ -49,6 +52,7 @@ class Surface:
             "network": network_routes(),
             "image": image_routes(),
             "load-balancer": load_balancing_routes(),
+            "volume": volume_routes(),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,8 +61,11 @@ class Surface:
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
         reply = await supervised(service, lambda: self._answer(request, pop, service, rest))
-        response = Response(reply.body, reply.status, {**_headers(request, pop, service, reply), **reply.headers})
-        await response(scope, receive, send)
+        headers = {**_headers(request, pop, service, reply), **reply.headers}
+        if reply.file:
+            await FileResponse(reply.file, reply.status, headers)(scope, receive, send)
+        else:
+            await Response(reply.body, reply.status, headers)(scope, receive, send)
 
     async def _answer(self, request: Request, pop: str, service: str, path: str) -> Reply:
         if pop not in self._clouds or service not in self.services:
@@ -66,11 +73,9 @@ class Surface:
         cloud = self._clouds[pop]
         target, params = self._find(cloud, request, service, path)
         caller = None if target.public else _admitted(cloud, request, service, target)
-        version = microversion_of(request) if service == "compute" else OLDEST
+        version = _version(request, service)
         reply = await target.handler(Call(cloud, pop, service, request, params, caller, version))
-        if service == "compute":
-            return Reply(reply.body, reply.status, {**microversion_headers(version), **reply.headers})
-        return reply
+        return replace(reply, headers={**_version_headers(service, version), **reply.headers})
 
     def _find(self, cloud: Cloud, request: Request, service: str, path: str) -> tuple[Target, dict[str, str]]:
         """The target of a request; what is not there is told to nobody without a token, as Keystone's filter does."""
@@ -80,6 +85,19 @@ class Surface:
             if service != "identity":
                 _caller(cloud, request)
             raise
+
+
+def _version(request: Request, service: str) -> Microversion:
+    """The microversion that a request asks for, where the service has some."""
+    if service == "volume":
+        return volume_microversion_of(request)
+    return microversion_of(request) if service == "compute" else OLDEST
+
+
+def _version_headers(service: str, version: Microversion) -> dict[str, str]:
+    if service == "volume":
+        return volume_microversion_headers(version)
+    return microversion_headers(version) if service == "compute" else {}
 
 
 def _admitted(cloud: Cloud, request: Request, service: str, target: Target) -> Token:

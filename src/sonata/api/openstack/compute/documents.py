@@ -15,6 +15,7 @@ from sonata.emulator.cloud.compute.power import hostname
 from sonata.emulator.cloud.compute.servers import VM_STATES
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import FloatingIp, Port
+from sonata.emulator.cloud.entities.volume import Attachment
 
 POWER_STATES = {ServerStatus.ACTIVE: 1, ServerStatus.REBOOT: 1, ServerStatus.SHUTOFF: 4}
 DETAILS, LOCKED, HOST_STATUS, DESCRIBED, TAGGED, FLAVOR_EMBEDDED = (2, 3), (2, 9), (2, 16), (2, 19), (2, 26), (2, 47)
@@ -31,6 +32,9 @@ class ServerDocuments:
         self._host = call.cloud.pop.name
         self._base = call.url("compute")
         floating_ips = (floating for floating in self._tables.floating_ips if floating.port_id)
+        self._attached: dict[str, list[Attachment]] = {}
+        for attachment in self._tables.volume_attachments:
+            self._attached.setdefault(attachment.server_id, []).append(attachment)
         self._floating: dict[str, list[FloatingIp]] = {}
         for floating in floating_ips:
             self._floating.setdefault(floating.port_id, []).append(floating)
@@ -56,7 +60,7 @@ class ServerDocuments:
             "user_id": server.user_id,
             "metadata": dict(server.metadata),
             "hostId": _host_id(server.project_id, self._host),
-            "image": {"id": server.image_id, "links": [self._bookmark(f"images/{server.image_id}")]},
+            "image": self._image(server),
             "flavor": self._flavor(server),
             "created": timestamp(server.created_at),
             "updated": timestamp(server.updated_at),
@@ -68,6 +72,7 @@ class ServerDocuments:
             "config_drive": "True" if server.config_drive else "",
             "security_groups": [{"name": name} for name in server.security_groups],
             **_EXTENDED,
+            "os-extended-volumes:volumes_attached": self._volumes(server),
             "OS-EXT-AZ:availability_zone": server.availability_zone,
             "OS-EXT-SRV-ATTR:host": self._host,
             "OS-EXT-SRV-ATTR:hypervisor_hostname": self._host,
@@ -101,6 +106,19 @@ class ServerDocuments:
         for floating in self._floating.get(port.id, ()):
             yield _address(str(floating.address), "floating", port)
 
+    def _image(self, server: Server) -> Document | str:
+        """A server's image; empty when it boots from a volume."""
+        if not server.image_id:
+            return ""
+        return {"id": server.image_id, "links": [self._bookmark(f"images/{server.image_id}")]}
+
+    def _volumes(self, server: Server) -> list[Document]:
+        """Its volumes; what goes with the server is told from 2.3 on."""
+        attached = self._attached.get(server.id, ())
+        if self._version < DETAILS:
+            return [{"id": one.volume_id} for one in attached]
+        return [{"id": one.volume_id, "delete_on_termination": one.delete_on_termination} for one in attached]
+
     def _flavor(self, server: Server) -> Document:
         if self._version >= FLAVOR_EMBEDDED:
             return embedded_flavor(server.flavor)
@@ -129,7 +147,6 @@ def _address(address: str, kind: str, port: Port) -> dict[str, Any]:
 _EXTENDED: Mapping[str, Any] = {
     "OS-DCF:diskConfig": "AUTO",
     "OS-SRV-USG:terminated_at": None,
-    "os-extended-volumes:volumes_attached": [],
 }
 
 

@@ -13,6 +13,7 @@ import sonata.api.openstack.compute.keypairs as compute_keypairs
 import sonata.api.openstack.compute.quotas as compute_quotas
 import sonata.api.openstack.compute.server_parts as compute_server_parts
 import sonata.api.openstack.compute.servers as compute_servers
+import sonata.api.openstack.compute.volume_attachments as compute_volume_attachments
 from sonata.api.openstack.call import NEWEST, OLDEST, Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.network.resources import ZONE
@@ -32,6 +33,7 @@ def compute_routes() -> Routes:
     compute_servers.register(routes)
     compute_keypairs.register(routes)
     compute_server_parts.register(routes)
+    compute_volume_attachments.register(routes)
     compute_quotas.register(routes)
     routes.add("GET", "/v2.1/extensions", _extensions)
     routes.add("GET", "/v2.1/os-availability-zone", _zones)

@@ -39,7 +39,6 @@ def register(routes: Routes) -> None:
     routes.add("GET", "/v2.1/servers/{id}/os-interface/{port}", _interface)
     routes.add("DELETE", "/v2.1/servers/{id}/os-interface/{port}", _detach)
     routes.add("GET", "/v2.1/servers/{id}/os-security-groups", _security_groups)
-    routes.add("GET", "/v2.1/servers/{id}/os-volume_attachments", _volumes)
     routes.add("POST", "/v2.1/servers/{id}/action", _action)
 
 
@@ -198,11 +197,6 @@ async def _security_groups(call: Call) -> Reply:
         if group.name in server.security_groups
     ]
     return json_reply({"security_groups": shown})
-
-
-async def _volumes(call: Call) -> Reply:
-    find_server(call)
-    return json_reply({"volumeAttachments": []})
 
 
 # actions

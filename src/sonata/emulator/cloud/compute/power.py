@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from sonata.emulator.cloud.compute.disks import Disks, Mounts
 from sonata.emulator.cloud.compute.flavors import core_limit
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server
@@ -36,10 +37,11 @@ class Power:
         on_ended: awaited with the server's id when its program ended by itself after it had been ready.
     """
 
-    def __init__(self, site: Site, wiring: Wiring, images: Images, on_ended: Ended) -> None:
+    def __init__(self, site: Site, wiring: Wiring, images: Images, disks: Disks, on_ended: Ended) -> None:
         self._site = site
         self._wiring = wiring
         self._images = images
+        self._disks = disks
         self._on_ended = on_ended
         self._starting: set[str] = set()
         self._exits: dict[str, MachineExit] = {}
@@ -53,13 +55,13 @@ class Power:
             PermanentError: its program cannot be executed, or ended at once.
             StepTimeout: nothing listened on its image's port in time.
         """
-        image = self._images.bootable(server.image_id)
+        image = self._image(server)
         self._exits.pop(server.id, None)
         self._starting.add(server.id)
         try:
             self._netns[server.id] = await self._wiring.plug(server)
             if server.argv:
-                await self._site.runtime.start(self._spec(server, image), self._watch(server.id))
+                await self._start(server, image)
                 await self._wait_ready(server, image.ready_tcp_port)
         finally:
             self._starting.discard(server.id)
@@ -77,6 +79,7 @@ class Power:
         await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
         self._netns.pop(server.id, None)
         await self._wiring.unplug(server)
+        await self._disks.shut_all(server)
 
     async def exec(self, server: Server, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         """Run a command in a server that is on."""
@@ -91,8 +94,7 @@ class Power:
     async def _wake(self, server: Server) -> None:
         """Start the machine of an idle server once."""
         if server.id not in self._idle_starts:
-            spec = self._spec(server, self._images.bootable(server.image_id))
-            start = self._site.runtime.start(spec, self._watch(server.id))
+            start = self._start(server, self._image(server))
             self._idle_starts[server.id] = asyncio.ensure_future(start)
         start_task = self._idle_starts[server.id]
         with undone_on_failure(lambda: self._forget_failed(server.id, start_task)):
@@ -103,17 +105,26 @@ class Power:
         if start.done() and self._idle_starts.get(server_id) is start:
             del self._idle_starts[server_id]
 
-    def _spec(self, server: Server, image: Image) -> MachineSpec:
+    def _image(self, server: Server) -> Image:
+        """What a server boots: its root volume, else its image."""
+        return self._disks.root_image(server) or self._images.bootable(server.image_id)
+
+    async def _start(self, server: Server, image: Image) -> int:
+        mounts = await self._disks.open_all(server)
+        return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
+
+    def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
         limits = Limits(cpus=core_limit(server.flavor), memory_bytes=server.flavor.ram_mib * MIB)
         return MachineSpec(
             id=self._wiring.machine_id(server.id),
             hostname=hostname(server.name),
-            root=RootFs(image.layers),
+            root=RootFs(image.layers, folder=mounts.root),
             argv=server.argv,
             console=self.console(server.id),
             env=image.env,
             netns=self._netns[server.id],
             limits=limits,
+            binds=mounts.binds,
         )
 
     def _watch(self, server_id: str) -> Callable[[MachineExit], Awaitable[None]]:

@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sonata.emulator.cloud.background import Background
-from sonata.emulator.cloud.compute.capacity import usage
+from sonata.emulator.cloud.compute.capacity import GIB, usage
+from sonata.emulator.cloud.compute.disks import Disks, DiskWish
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.power import Power, described
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Server, ServerStatus
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.site import Site
-from sonata.errors import Conflict, QuotaExceeded, SonataError
+from sonata.errors import Conflict, InvalidInput, QuotaExceeded, SonataError
 from sonata.ports.runtime import MachineExit
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class BootRequest:
     Args:
         nics: None for the project's only network, if it has exactly one.
         argv: its program; None for the image's.
+        disks: volumes, the root among them where it boots from one; `image_id` is empty then.
     """
 
     name: str
@@ -62,17 +64,19 @@ class BootRequest:
     config_drive: bool = False
     launch_index: int = 0
     reservation_id: str = ""
+    disks: tuple[DiskWish, ...] = ()
 
 
 class Servers:
     """The servers of one cloud."""
 
-    def __init__(self, site: Site, wiring: Wiring, images: Images, nics: Nics) -> None:
+    def __init__(self, site: Site, wiring: Wiring, images: Images, nics: Nics, disks: Disks) -> None:
         self._site = site
         self._table = site.tables.servers
         self._images = images
         self._nics = nics
-        self.power = Power(site, wiring, images, self._ended)
+        self._disks = disks
+        self.power = Power(site, wiring, images, disks, self._ended)
         self._background = Background(
             lambda server_id, error: self._fail(server_id, f"{type(error).__name__}: {error}")
         )
@@ -86,13 +90,15 @@ class Servers:
             Conflict: no network is named and the project has several.
             OverQuota: the project has as many as it may have.
         """
-        image = self._images.bootable(request.image_id)
+        argv = self._program_of(request)
         wishes = self._nics.default_wishes(request.project_id) if request.nics is None else request.nics
         self._nics.check(wishes)
+        self._disks.check(request.disks)
         require_room(self._site, request)
-        server = self._table.add(_new_server(request, image.argv))
+        server = self._table.add(_new_server(request, argv))
         server = self._nics.bind_existing(server, wishes)
-        self._background.spawn(server.id, self._build(server.id, wishes))
+        self._disks.bind_existing(server, request.disks)
+        self._background.spawn(server.id, self._build(server.id, wishes, request.disks))
         return server
 
     def start(self, server_id: str) -> None:
@@ -125,11 +131,14 @@ class Servers:
         """End all background work; machines and ports go with runtime and data plane."""
         await self._background.close()
 
-    async def _build(self, server_id: str, wishes: Sequence[NicWish]) -> None:
+    async def _build(self, server_id: str, wishes: Sequence[NicWish], disks: Sequence[DiskWish]) -> None:
         with self._failing(server_id):
             self._claim(server_id)
             self._table.change(server_id, task_state="networking")
             self._nics.make_missing(server_id, wishes)
+            if disks:
+                self._table.change(server_id, task_state="block_device_mapping")
+                await self._disks.make_missing(server_id, disks)
             self._table.change(server_id, task_state="spawning")
             await self._switch_on(server_id)
 
@@ -159,8 +168,30 @@ class Servers:
             # As Nova does: who wants a program to end in order stops the server first.
             await self.power.off(self._table.get(server_id), grace_s=0.0)
             await self._nics.release_all(self._table.get(server_id))
+            await self._disks.release_all(self._table.get(server_id))
             self.power.console(server_id).unlink(missing_ok=True)
             self._table.remove(server_id)
+            await self._images.sweep()
+
+    def _program_of(self, request: BootRequest) -> tuple[str, ...]:
+        """What the root of a new server runs.
+
+        Raises:
+            NoSuch, InvalidInput: there is no such image, it cannot be booted, or the flavor is too small for it.
+        """
+        roots = (disk.source_id for disk in request.disks if disk.is_root and disk.source == "image")
+        image_id = request.image_id or next(roots, "")
+        if not image_id:
+            return self._disks.program_of(request.disks)
+        image = self._images.get(image_id)
+        if request.flavor.ram_mib < image.min_ram_mib:
+            raise InvalidInput("Flavor's memory is too small for requested image.")
+        if request.image_id and 0 < request.flavor.disk_gib < image.min_disk_gib:
+            raise InvalidInput(
+                "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is "
+                f"{request.flavor.disk_gib * GIB} bytes, minimum size is {image.min_disk_gib * GIB} bytes."
+            )
+        return self._images.bootable(image_id).argv
 
     async def _power_lost(self, server_id: str, how: MachineExit) -> None:
         """Tidy up after a program that ended by itself."""

@@ -68,10 +68,10 @@ def _violations(one: Property, value: Any) -> Iterator[str]:
     for item in value if one.kind == "list" else [value]:
         if one.allowed and item not in one.allowed and str(item) not in map(str, one.allowed):
             yield f'"{item}" is not an allowed value [{", ".join(map(str, one.allowed))}]'
-    if one.low is not None and value < one.low or one.high is not None and value > one.high:
+    if (one.low is not None and value < one.low) or (one.high is not None and value > one.high):
         yield f"{value} is out of range (min: {one.low}, max: {one.high})"
     too_short = one.shortest is not None and len(value) < one.shortest
-    if too_short or one.longest is not None and len(value) > one.longest:
+    if too_short or (one.longest is not None and len(value) > one.longest):
         yield f"length ({len(value)}) is out of range (min: {one.shortest}, max: {one.longest})"
     if one.pattern and not re.fullmatch(one.pattern, str(value)):
         yield f'"{value}" does not match pattern "{one.pattern}"'

@@ -39,7 +39,7 @@ class AutoScalingGroup(Group):
         names = names[max(0, len(names) - wanted) :]
         while len(names) < wanted:
             names.append(random_text({"length": 12, "character_classes": [{"class": "lowercase", "min": 1}]}))
-        resources = {name: work.properties["resource"] for name in names}
+        resources = dict.fromkeys(names, work.properties["resource"])
         return _with_parent(work, document_of(resources), {})
 
     async def update(self, work: Work, changed: Changed) -> None:
