@@ -108,6 +108,7 @@ class FakeMachines:
         self._networks = networks
         self.machines: set[str] = set()
         self.ports: dict[str, PortSpec] = {}
+        self.held: set[str] = set()
         self.fail_next = ""
 
     def add_machines(self, names: Sequence[str]) -> None:
@@ -141,6 +142,10 @@ class FakeMachines:
     def remove_ports(self, ids: Sequence[str]) -> None:
         for port_id in ids:
             self.ports.pop(port_id, None)
+
+    def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
+        known = {port_id for port_id in ids if port_id in self.ports}
+        self.held = self.held | known if held else self.held - known
 
     def counters(self, ids: Sequence[str]) -> Mapping[str, PortCounters]:
         return {port_id: PortCounters(1, 60, 2, 120) for port_id in ids if port_id in self.ports}

@@ -28,6 +28,7 @@ class FakeImageStore:
         self.data = Path(tempfile.mkdtemp(prefix="sonata-fake-images-"))
         weakref.finalize(self, shutil.rmtree, self.data, ignore_errors=True)
         self.images = {one.name: one for one in (image("host"), *images)}
+        self.snapshots: list[tuple[str, Path]] = []
 
     def list(self) -> Sequence[Image]:
         return [self.images[name] for name in sorted(self.images)]
@@ -49,6 +50,11 @@ class FakeImageStore:
 
     def data_path(self, name: str) -> Path:
         return self.data / name
+
+    def snapshot(self, base: str, disk: Path, name: str) -> Image:
+        self.images[name] = image(name, argv=self.get(base).argv)
+        self.snapshots.append((base, disk))
+        return self.images[name]
 
     def remove(self, name_or_id: str) -> None:
         data = self.data / name_or_id

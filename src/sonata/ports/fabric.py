@@ -181,6 +181,9 @@ class Machines(Protocol):
     def remove_ports(self, ids: Sequence[str]) -> None:
         """Unplug interfaces."""
 
+    def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
+        """Let no packet pass at interfaces, or let them pass again; addresses and routes stay; unknown ids: nothing."""
+
     def counters(self, ids: Sequence[str]) -> Mapping[str, PortCounters]:
         """Counters by port id; unknown ids are left out."""
 

@@ -22,6 +22,7 @@ class Image:
         argv: default program, empty when it has none.
         ready_tcp_port: a machine of this image is ready when a process of it listens on this port; 0 for at once.
         digest: sha256 of its content or recipe, `sha256:...`.
+        on_host: whether its layers lie on top of the `host` root.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Image:
     ready_tcp_port: int = 0
     size_bytes: int = 0
     created_at: float = 0.0
+    on_host: bool = False
 
 
 class NotAnArchive(InvalidInput):
@@ -67,6 +69,14 @@ class ImageStore(Protocol):
 
     def data_path(self, name: str) -> Path:
         """Where the original data of an uploaded image are kept; the folder exists, the file once it is written."""
+
+    def snapshot(self, base: str, disk: Path, name: str) -> Image:
+        """Make an image of what a machine of image `base` has written to its disk (`RootFs.disk`).
+
+        Raises:
+            NotFound: there is no such image.
+            AdapterError: the disk cannot be copied.
+        """
 
     def remove(self, name_or_id: str) -> None:
         """Remove an image, and the data kept under its name."""

@@ -95,6 +95,7 @@ class MachineSpec:
         console: file to which stdout and stderr are appended.
         network_admin: whether it may configure its own network (VNFs may, managers may not).
         uid: user id to run as inside.
+        resolver: content of its /etc/resolv.conf.
     """
 
     id: str
@@ -110,6 +111,7 @@ class MachineSpec:
     network_admin: bool = True
     uid: int = 0
     cwd: str = "/"
+    resolver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,25 @@ class Terminal(Protocol):
         """Hang up; the program is gone at return. Idempotent."""
 
 
-class Runtime(Protocol):
+class LiveFolders(Protocol):
+    """Folders that come and go in machines that run."""
+
+    async def attach_folder(self, machine_id: str, bind: Bind) -> None:
+        """Show a folder of the host in a running machine, at once.
+
+        Raises:
+            InvalidInput: the target is no absolute path, or is taken by something else.
+        """
+
+    async def detach_folder(self, machine_id: str, target: str) -> None:
+        """Take such a folder, or one of its binds, out of a running machine; idempotent.
+
+        Raises:
+            Conflict: a process of the machine uses it.
+        """
+
+
+class Runtime(LiveFolders, Protocol):
     """An engine that runs machines."""
 
     @property
@@ -166,20 +186,6 @@ class Runtime(Protocol):
 
     async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run a command inside; returns exit status, stdout and stderr (each at most 10 MiB)."""
-
-    async def attach_folder(self, machine_id: str, bind: Bind) -> None:
-        """Show a folder of the host in a running machine, at once.
-
-        Raises:
-            InvalidInput: the target is no absolute path, or is taken by something else.
-        """
-
-    async def detach_folder(self, machine_id: str, target: str) -> None:
-        """Take such a folder, or one of its binds, out of a running machine; idempotent.
-
-        Raises:
-            Conflict: a process of the machine uses it.
-        """
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         """Whether a process in the machine's network namespace listens on this TCP port."""

@@ -52,10 +52,10 @@ def _documents(text: str) -> Any:
 def test_projects_users_roles_credentials_and_lists(site: Site) -> None:
     shell = Session(site)
     found = shell.all(
-        "project create blue --description 'the blue ones' --tag sky -f json",
+        "project create blue --description first --tag sky -f json",
         "project set blue --description changed",
         "project show blue -f json",
-        "user create ada --password 'sufficiently long' --project blue --email ada@example.org -f json",
+        "user create ada --password long-enough --project blue --email ada@example.org -f json",
         "user show ada -f json",
         "role add --project blue --user ada member",
         "role assignment list --user ada --names -f json",
@@ -96,11 +96,11 @@ def test_projects_users_roles_credentials_and_lists(site: Site) -> None:
 def test_a_member_logs_in_works_and_makes_credentials(site: Site) -> None:
     Session(site).all(
         "project create blue",
-        "user create ada --password 'sufficiently long' --project blue",
+        "user create ada --password long-enough --project blue",
         "role add --project blue --user ada member",
         "quota set --networks 1 blue",
     )
-    ada = Session(site, username="ada", password="sufficiently long", project_name="blue")
+    ada = Session(site, username="ada", password="long-enough", project_name="blue")
     found = ada.all(
         "network create one -f json",
         "network create two -f json",
@@ -113,9 +113,9 @@ def test_a_member_logs_in_works_and_makes_credentials(site: Site) -> None:
     )
     assert found[0]["name"] == "one"
     assert "Quota exceeded" in ada.said
-    assert found[1]["secret"], ada.said
+    assert found[1]["Secret"], ada.said
     assert [row["Name"] for row in found[2]] == ["robot"]
-    assert found[3]["name"] == "robot"
+    assert found[3]["Name"] == "robot"
     assert found[4:] == [[]]
     assert "403" in ada.said
 

@@ -19,6 +19,7 @@ def volume_of(cloud: Any, **wish: Any) -> Any:
 
 def settled(cloud: Any, volume: Any, status: str) -> Any:
     """A volume as soon as it has a status."""
+    volume = cloud.block_storage.get_volume(volume)  # one that is known already is believed
     return cloud.block_storage.wait_for_status(volume, status=status, failures=["never"], interval=FAST, wait=10)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
 
 from sonata._lib.plain import decode, encode
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
+from sonata.emulator.cloud.entities.compute import ActionEvent, Fault, Flavor, Nic, Previous, Server, ServerAction
+from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
 from sonata.emulator.cloud.entities.identity import (
     ApplicationCredential,
     Assignment,
@@ -23,7 +24,7 @@ from sonata.emulator.cloud.entities.identity import (
     TokenKey,
     User,
 )
-from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import (
     FLOATING_IP_OWNER,
@@ -39,6 +40,8 @@ from sonata.emulator.cloud.entities.network import (
     SecurityGroup,
     Subnet,
 )
+from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
+from sonata.emulator.cloud.entities.volume import Attachment, Program, Snapshot, Transfer, Volume, VolumeType
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -96,7 +99,26 @@ def filled() -> Tables:
                 router_id="r",
             )
         ],
-        "security_groups": [SecurityGroup(id="g", name="web", shared=True)],
+        "security_groups": [SecurityGroup(id="g", name="web", shared=True, stateful=False)],
+        "security_group_rules": [
+            SecurityGroupRule(
+                id="gr",
+                security_group_id="g",
+                direction="ingress",
+                protocol="tcp",
+                port_range_min=80,
+                port_range_max=81,
+                remote_ip_prefix=NET,
+            ),
+            SecurityGroupRule(
+                id="g6",
+                security_group_id="g",
+                direction="egress",
+                ethertype="IPv6",
+                remote_ip_prefix=IPv6Network("fd00::/8"),
+            ),
+        ],
+        "address_groups": [AddressGroup(id="ag", addresses=(NET, IPv6Network("fd00::/8")))],
         "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
         "port_pair_groups": [PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
         "flow_classifiers": [FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
@@ -104,10 +126,36 @@ def filled() -> Tables:
         "flavors": [flavor],
         "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
+        "server_actions": [
+            ServerAction(id="act", name="stop", server_id="v", request_id="req-1", events=(ActionEvent("e", "h", 1.0),))
+        ],
+        "server_groups": [ServerGroup(id="sg", policy="affinity", members=("v",))],
+        "compute_services": [ComputeService(id="cs", name="edge", number=1, enabled=False, disabled_reason="broken")],
+        "aggregates": [Aggregate(id="ag", name="fast", number=1, hosts=("edge",), metadata={"availability_zone": "z"})],
+        "migrations": [
+            Migration(
+                number=1, server_id="v", kind="resize", source="a", target="b", old_flavor_id="1", new_flavor_id="2"
+            )
+        ],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
+        "image_members": [ImageMember(id="im", image_id="i", project_id="q", status="accepted")],
+        "volumes": [
+            Volume(
+                id="vol",
+                size_gib=2,
+                status="in-use",
+                type_id="vt",
+                metadata={"a": "b"},
+                program=Program(("x",), {}, 80),
+            )
+        ],
+        "snapshots": [Snapshot(id="snap", volume_id="vol", size_gib=2, status="available")],
+        "volume_attachments": [Attachment(id="att", volume_id="vol", server_id="v", device="/dev/vdb", tag="t")],
+        "volume_types": [VolumeType(id="vt", name="fast", is_public=False, access=("p",), extra_specs={"a": "b"})],
+        "volume_transfers": [Transfer(id="tr", volume_id="vol", salt="s", key_hash="h")],
     }
     for name, table in tables:
-        for row in rows.pop(name):
+        for row in rows.pop(name, []):
             table.add(row)
     assert rows == {}
     return tables
@@ -127,6 +175,10 @@ def server(server_id: str, flavor: Flavor, **more: Any) -> Server:
         "fault": Fault("why", 404, 1.0),
         "launched_at": 12.0,
         "claimed": True,
+        "host": "edge",
+        "cores": (1,),
+        "previous": Previous(flavor, "edge", "SHUTOFF"),
+        "hints": {"same_host": ("v",)},
     }
     return Server(id=server_id, name="vnf", image_id="img", flavor=flavor, **{**values, **more})
 

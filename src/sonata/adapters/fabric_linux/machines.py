@@ -98,6 +98,14 @@ class LinuxMachines:
         self._route(port.spec.machine for port in doomed)
         self._interfaces_changed(doomed)
 
+    def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
+        """Take the carrier from interfaces, or give it back; see the port."""
+        ports = [self._world.ports[port] for port in ids if port in self._world.ports]
+        apply_each(
+            (port.cable.a.netspace, requests.set_up(port.cable.index_a, port.cable.a.ifname, up=not held))
+            for port in ports
+        )
+
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Unplug all ports in PoPs; their machines stay."""
         self.remove_ports([name for name, port in self._world.ports.items() if port.spec.pop in pops])

@@ -238,11 +238,11 @@ def _signal(machine: Machine, number: signal.Signals) -> None:
 
 
 def _name_hosts(spec: MachineSpec, etc: Path) -> None:
-    """Write the machine's own names; it resolves nothing else until somebody configures it."""
+    """Write the machine's own names, and who resolves others."""
     names = {
         "hostname": f"{spec.hostname}\n",
         "hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{spec.hostname}\n",
-        "resolv.conf": "",
+        "resolv.conf": spec.resolver,
     }
     for name, text in names.items():
         path = etc / name

@@ -46,7 +46,7 @@ class LocalVolumes:
         if not os.access("/dev/loop-control", os.W_OK):
             return "there are no loop devices for us"
         try:
-            self._try_out()
+            _try_out(self._made())
         except SonataError as error:
             return f"loop devices do not work here: {error.message}"
         return ""
@@ -82,7 +82,7 @@ class LocalVolumes:
 
     def fill(self, volume_id: str, layers: Sequence[Path]) -> None:
         """Copy a root file system into a volume; see the port."""
-        with self._opened(volume_id) as target, self._merged(layers) as source:
+        with self._opened(volume_id) as target, _merged(layers, self._made()) as source:
             programs.run("cp", "-a", "--sparse=auto", f"{source}/.", f"{target}/")
 
     def extend(self, volume_id: str, size_gib: int) -> None:
@@ -195,32 +195,6 @@ class LocalVolumes:
         finally:
             os.close(descriptor)
 
-    @contextlib.contextmanager
-    def _merged(self, layers: Sequence[Path]) -> Iterator[Path]:
-        """One folder that shows layers on top of one another; none is an empty one."""
-        if len(layers) == 1:
-            yield layers[0]
-            return
-        with tempfile.TemporaryDirectory(dir=self._made()) as scratch:
-            folder = Path(scratch)
-            if not layers:
-                yield folder
-                return
-            lower = ":".join(map(str, layers))
-            programs.run("mount", "-t", "overlay", "-o", f"ro,lowerdir={lower}", "overlay", scratch)
-            try:
-                yield folder
-            finally:
-                _unmount(folder)
-
-    def _try_out(self) -> None:
-        with tempfile.TemporaryDirectory(dir=self._made()) as scratch:
-            image, folder = Path(scratch) / "trial.img", Path(scratch) / "trial"
-            folder.mkdir()
-            _format(image, _TRIAL_BYTES)
-            _mount(image, folder)
-            _unmount(folder)
-
 
 def _format(image: Path, size: int) -> None:
     """Make a sparse file with an empty file system."""
@@ -261,3 +235,31 @@ def _unmount(folder: Path) -> None:
     if code == errno.EBUSY:
         raise Conflict(f"the volume `{folder.name}` is in use")
     raise AdapterError(f"cannot unmount `{folder.name}`: {os.strerror(code)}", call="umount2(2)")
+
+
+def _try_out(scratch_folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=scratch_folder) as scratch:
+        image, folder = Path(scratch) / "trial.img", Path(scratch) / "trial"
+        folder.mkdir()
+        _format(image, _TRIAL_BYTES)
+        _mount(image, folder)
+        _unmount(folder)
+
+
+@contextlib.contextmanager
+def _merged(layers: Sequence[Path], scratch_folder: Path) -> Iterator[Path]:
+    """One folder that shows layers on top of one another; none is an empty one."""
+    if len(layers) == 1:
+        yield layers[0]
+        return
+    with tempfile.TemporaryDirectory(dir=scratch_folder) as scratch:
+        folder = Path(scratch)
+        if not layers:
+            yield folder
+            return
+        lower = ":".join(map(str, layers))
+        programs.run("mount", "-t", "overlay", "-o", f"ro,lowerdir={lower}", "overlay", scratch)
+        try:
+            yield folder
+        finally:
+            _unmount(folder)

@@ -24,6 +24,7 @@ from sonata.api.openstack.routing import Routes, Target
 from sonata.api.openstack.volume.microversions import volume_microversion_headers, volume_microversion_of
 from sonata.api.openstack.volume.routes import volume_routes
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.asking import ASKER, Asker
 from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import NotFound, Unauthorised
 
@@ -60,19 +61,23 @@ class Surface:
         request = Request(scope, receive)
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
-        reply = await supervised(service, lambda: self._answer(request, pop, service, rest))
-        headers = {**_headers(request, pop, service, reply), **reply.headers}
+        request_id = f"req-{uuid.uuid4()}"
+        reply = await supervised(service, lambda: self._answer(request, request_id, pop, service, rest))
+        headers = {**_headers(request, request_id, pop, service, reply), **reply.headers}
         if reply.file:
             await FileResponse(reply.file, reply.status, headers)(scope, receive, send)
         else:
             await Response(reply.body, reply.status, headers)(scope, receive, send)
 
-    async def _answer(self, request: Request, pop: str, service: str, path: str) -> Reply:
+    async def _answer(self, request: Request, request_id: str, pop: str, service: str, path: str) -> Reply:
         if pop not in self._clouds or service not in self.services:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
         cloud = self._clouds[pop]
         target, params = self._find(cloud, request, service, path)
         caller = None if target.public else _admitted(cloud, request, service, target)
+        if caller:
+            project_id = caller.project.id if caller.project else ""
+            ASKER.set(Asker(request_id, caller.user.id, project_id, caller.is_admin))
         version = _version(request, service)
         reply = await target.handler(Call(cloud, pop, service, request, params, caller, version))
         return replace(reply, headers={**_version_headers(service, version), **reply.headers})
@@ -122,9 +127,8 @@ def _caller(cloud: Cloud, request: Request) -> Token:
     return cloud.identity.tokens.check(secret)
 
 
-def _headers(request: Request, pop: str, service: str, reply: Reply) -> dict[str, str]:
+def _headers(request: Request, request_id: str, pop: str, service: str, reply: Reply) -> dict[str, str]:
     """What every answer carries."""
-    request_id = f"req-{uuid.uuid4()}"
     headers = {"x-openstack-request-id": request_id}
     if service == "compute":
         headers["x-compute-request-id"] = request_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -11,8 +12,13 @@ from pathlib import Path
 from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
 from sonata.emulator.cloud.compute.flavors import Flavors
+from sonata.emulator.cloud.compute.freezing import Freezing
+from sonata.emulator.cloud.compute.hosts import Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
+from sonata.emulator.cloud.compute.moving import Moving
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
+from sonata.emulator.cloud.compute.rebuilding import Rebuilding
+from sonata.emulator.cloud.compute.scheduler import Scheduler
 from sonata.emulator.cloud.compute.servers import BootRequest, Servers
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
@@ -27,6 +33,7 @@ from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
+from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
@@ -115,8 +122,18 @@ class Cloud:
         self.volumes = Volumes(self.site, self.images, self.volume_types)
         self.attachments = Attachments(self.site, self.volumes, self.wiring.machine_id)
         self.transfers = Transfers(self.tables, self.volumes)
-        self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.attachments)
+        self.hosts = Hosts(self.site)
+        self.scheduler = Scheduler(self.tables, self.hosts, sorted(os.sched_getaffinity(0)))
+        self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler, self.attachments)
+        self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
+        self.rebuilding = Rebuilding(self.site, self.servers, self.images)
+        self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
         self.stacks = Stacks(self.tables)
+        self.services = NetworkServices(self.site, self.ports, self.wiring)
+        self.wiring.on_servers_moved = self.services.follow
+        self.networks.on_release = self.services.release
+        self.networks.on_subnets_changed = self.services.subnets_changed
+        self.nics.on_service_port_deleted = self.services.release
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -212,6 +229,7 @@ class Cloud:
         await self.load_balancing.close()
         await self.volumes.close()
         await self.appliances.close()
+        await self.services.close()
         if not keep:
             await self.images.discard()
             await self.volumes.discard()

@@ -16,7 +16,10 @@ from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.volume.power_cut import settle
 
 INTERRUPTED = "the emulation died while this server was being built"
-NEVER_BUILT = frozenset((ServerStatus.BUILD, ServerStatus.ERROR))
+NO_POWER_NEEDED = frozenset(
+    (ServerStatus.ERROR, ServerStatus.SHELVED, ServerStatus.SHELVED_OFFLOADED, ServerStatus.VERIFY_RESIZE)
+)
+"""What a server stays without power."""
 
 
 def lose_power(tables: Tables) -> None:
@@ -29,7 +32,7 @@ def lose_power(tables: Tables) -> None:
     _release_ports(tables)
     interrupt(tables)
     for image in tables.uploads:
-        if image.status not in ("active", "deactivated", "killed"):
+        if image.status not in ("active", "deactivated", "deleted", "killed"):
             tables.uploads.restore(replace(image, status="queued", stored=""))
     settle(tables)
 
@@ -47,8 +50,9 @@ def renumber(tables: Tables, external: IPv4Network, gateway: IPv4Address) -> boo
 def _switched_off(server: Server) -> Server:
     if server.status == ServerStatus.BUILD:
         return replace(server, status=ServerStatus.ERROR, task_state=None, fault=Fault(INTERRUPTED))
-    status = server.status if server.status in NEVER_BUILT else ServerStatus.SHUTOFF
-    return replace(server, status=status, task_state=None)
+    status = server.status if server.status in NO_POWER_NEEDED else ServerStatus.SHUTOFF
+    previous = server.previous and replace(server.previous, status=ServerStatus.SHUTOFF)
+    return replace(server, status=status, task_state=None, previous=previous, rescue_image_id="")
 
 
 def _finish_delete(tables: Tables, server: Server) -> None:

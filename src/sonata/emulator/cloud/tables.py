@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.entities.compute import Flavor, Server
+from sonata.emulator.cloud.entities.compute import Flavor, Server, ServerAction
+from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
 from sonata.emulator.cloud.entities.identity import (
     ApplicationCredential,
     Assignment,
@@ -156,6 +157,11 @@ class Tables:
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
+    server_actions: Table[ServerAction] = field(default_factory=lambda: Table("Action"))
+    server_groups: Table[ServerGroup] = field(default_factory=lambda: Table("ServerGroup"))
+    compute_services: Table[ComputeService] = field(default_factory=lambda: Table("ComputeService"))
+    aggregates: Table[Aggregate] = field(default_factory=lambda: Table("Aggregate"))
+    migrations: Table[Migration] = field(default_factory=lambda: Table("Migration"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
     load_balancers: Table[LoadBalancer] = field(default_factory=lambda: Table("Load Balancer"))
     listeners: Table[Listener] = field(default_factory=lambda: Table("Listener"))

@@ -13,8 +13,9 @@ from sonata._lib.ip import Prefix
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import FLAG, MAC, TEXT, Field, Kind, computed, one_of, or_none, read_fields
 from sonata.api.openstack.reply import Reply, json_reply
-from sonata.api.openstack.resource import Resource, Service, Truth, Values
+from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import Port, SecurityGroup
@@ -234,7 +235,7 @@ async def _addresses_given(call: Call) -> tuple[AddressGroup, tuple[Prefix, ...]
     if not call.sees(group):
         raise NoSuch("AddressGroup", group.id)
     fields = (Field("addresses", PREFIXES, access="u"),)
-    return group, read_fields(fields, await call.member("address_group"), "u").get("addresses", ())
+    return group, read_fields(fields, await call.json(), "u").get("addresses", ())
 
 
 async def _with_addresses(call: Call, group: AddressGroup, addresses: Iterable[Prefix]) -> Reply:

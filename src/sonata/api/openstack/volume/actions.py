@@ -13,6 +13,7 @@ from sonata.api.openstack.volume.common import Paths, flag_of, precise, text_of,
 from sonata.api.openstack.volume.volumes import find_volume
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.volume import Volume, VolumeStatus
+from sonata.emulator.cloud.volume.sources import require_status
 from sonata.errors import InvalidInput, NotFound, Unsupported
 
 EXTEND_IN_USE = (3, 42)
@@ -45,7 +46,7 @@ async def _action(call: Call) -> Reply:
 
 async def _extend(call: Call, volume: Volume, asked: Document) -> Reply:
     if call.microversion < EXTEND_IN_USE:
-        call.cloud.volumes.require_status(volume, {VolumeStatus.AVAILABLE}, "extend")
+        require_status(volume, {VolumeStatus.AVAILABLE}, "extend")
     call.cloud.volumes.extend(volume.id, whole_of(asked, "new_size"), call.cloud.attachments.apart)
     return ACCEPTED
 
@@ -63,7 +64,7 @@ async def _set_bootable(call: Call, volume: Volume, asked: Document) -> Reply:
 
 
 async def _set_read_only(call: Call, volume: Volume, asked: Document) -> Reply:
-    call.cloud.volumes.require_status(volume, {VolumeStatus.AVAILABLE}, "update readonly flag")
+    require_status(volume, {VolumeStatus.AVAILABLE}, "update readonly flag")
     call.cloud.tables.volumes.change(volume.id, read_only=flag_of(asked, "readonly"))
     return ACCEPTED
 
@@ -111,7 +112,7 @@ async def _upload(call: Call, volume: Volume, asked: Document) -> Reply:
         properties={key: value for key, value in volume.image_metadata.items() if key.startswith("os_")},
     )
     allowed = {VolumeStatus.AVAILABLE, *((VolumeStatus.IN_USE,) if flag_of(asked, "force", False) else ())}
-    call.cloud.volumes.require_status(volume, allowed, "upload to image")
+    require_status(volume, allowed, "upload to image")
     image = await call.cloud.images.create(image)
     call.cloud.volumes.upload(volume.id, image, force=flag_of(asked, "force", False))
     kind = call.cloud.tables.volume_types.peek(volume.type_id)
@@ -161,7 +162,7 @@ async def _revert(call: Call, volume: Volume, asked: Document) -> Reply:
 
 
 async def _reserve(call: Call, volume: Volume, _asked: Document) -> Reply:
-    call.cloud.volumes.require_status(volume, {VolumeStatus.AVAILABLE}, "reserve")
+    require_status(volume, {VolumeStatus.AVAILABLE}, "reserve")
     call.cloud.tables.volumes.change(volume.id, status=VolumeStatus.RESERVED)
     return ACCEPTED
 

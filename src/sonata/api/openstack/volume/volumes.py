@@ -20,7 +20,7 @@ from sonata.api.openstack.volume.common import (
     whole_of,
 )
 from sonata.emulator.cloud.entities.volume import Volume
-from sonata.emulator.cloud.volume.volumes import VolumeWish
+from sonata.emulator.cloud.volume.sources import VolumeWish
 from sonata.errors import InvalidInput, NotFound
 
 ZONE = "nova"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sonata.emulator.cloud.entities.base import Entity
 
-Status = Literal["queued", "saving", "uploading", "importing", "active", "killed", "deactivated"]
+Status = Literal["queued", "saving", "uploading", "importing", "active", "killed", "deactivated", "deleted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

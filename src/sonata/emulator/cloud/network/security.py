@@ -146,6 +146,10 @@ class SecurityGroups:
             return replace(port, port_security=False)
         return replace(port, security_groups=self.of_port(wanted, port.project_id))
 
+    async def ports_changed(self) -> None:
+        """Let the data plane follow ports whose groups or addresses have changed."""
+        await self._filters.follow()
+
     def names_of(self, ports: Iterable[Port]) -> tuple[str, ...]:
         """The names of the groups that ports are in, each once."""
         found = (self._groups.peek(group_id) for port in ports for group_id in port.security_groups)

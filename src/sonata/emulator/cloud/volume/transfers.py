@@ -8,6 +8,7 @@ import secrets
 
 from sonata.emulator.cloud.entities.volume import Transfer, Volume, VolumeStatus
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.volume.sources import require_status
 from sonata.emulator.cloud.volume.volumes import Volumes
 from sonata.errors import InvalidInput
 
@@ -27,7 +28,7 @@ class Transfers:
         Raises:
             InvalidInput: the volume is not available.
         """
-        self._volumes.require_status(volume, {VolumeStatus.AVAILABLE}, "transfer")
+        require_status(volume, {VolumeStatus.AVAILABLE}, "transfer")
         key, salt = secrets.token_hex(_KEY_BYTES), secrets.token_hex(_KEY_BYTES)
         transfer = Transfer(
             name=name, project_id=volume.project_id, volume_id=volume.id, salt=salt, key_hash=_hashed(salt, key)
