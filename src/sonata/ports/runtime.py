@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+def _has_content(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and any(folder.iterdir())
+
+
 @dataclass(frozen=True, slots=True)
 class RootFs:
     """What a machine sees as `/`.
@@ -21,8 +25,8 @@ class RootFs:
             `host` root: read-only `/usr`, allow-listed `/etc`, synthetic passwd, nothing else of the host.
         on_host: whether the layers lie on top of the `host` root.
         disk: folder that keeps what is written beyond the machine's end, made if missing; None for none.
-        folder: a root that is kept and is written to itself, without layers. Where its `/usr` is empty it is a `host`
-            root, furnished at its first start.
+        folder: a root that is kept and is written to itself, without layers. Where neither `/bin` nor `/usr` has
+            anything it is a `host` root, furnished at its first start.
     """
 
     layers: tuple[Path, ...] = ()
@@ -34,8 +38,7 @@ class RootFs:
     def needs_host(self) -> bool:
         """Whether the `host` root is at its bottom."""
         if self.folder:
-            own = self.folder / "usr"
-            return not own.is_dir() or not any(own.iterdir())
+            return not any(_has_content(self.folder / name) for name in ("bin", "usr"))
         return self.on_host or not self.layers
 
 
