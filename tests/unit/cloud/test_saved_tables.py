@@ -28,7 +28,7 @@ from sonata.emulator.cloud.entities.identity import (
     TokenKey,
     User,
 )
-from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.load_balancing import (
     FlavorProfile,
@@ -62,6 +62,7 @@ from sonata.emulator.cloud.entities.network import (
 )
 from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
+from sonata.emulator.cloud.entities.volume import Attachment, Program, Snapshot, Transfer, Volume, VolumeType
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -221,6 +222,21 @@ def filled() -> Tables:
             )
         ],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
+        "image_members": [ImageMember(id="im", image_id="i", project_id="q", status="accepted")],
+        "volumes": [
+            Volume(
+                id="vol",
+                size_gib=2,
+                status="in-use",
+                type_id="vt",
+                metadata={"a": "b"},
+                program=Program(("x",), {}, 80),
+            )
+        ],
+        "snapshots": [Snapshot(id="snap", volume_id="vol", size_gib=2, status="available")],
+        "volume_attachments": [Attachment(id="att", volume_id="vol", server_id="v", device="/dev/vdb", tag="t")],
+        "volume_types": [VolumeType(id="vt", name="fast", is_public=False, access=("p",), extra_specs={"a": "b"})],
+        "volume_transfers": [Transfer(id="tr", volume_id="vol", salt="s", key_hash="h")],
     }
     for name, table in tables:
         for row in rows.pop(name, []):

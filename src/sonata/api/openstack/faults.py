@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 
 from sonata.api.openstack.reply import Reply
-from sonata.emulator.cloud.causes import NoSuch, OverQuota
+from sonata.emulator.cloud.causes import Deactivated, NoSuch, OverQuota, StorageFull
 from sonata.emulator.cloud.identity.directory import Immutable
 from sonata.errors import (
     Conflict,
@@ -46,6 +46,10 @@ class TooLarge(InvalidInput):
     """A request body that is longer than we read."""
 
 
+class UnsupportedMediaType(InvalidInput):
+    """A body of another kind than the path takes."""
+
+
 class NotAcceptable(InvalidInput):
     """A microversion out of range."""
 
@@ -59,8 +63,10 @@ STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (MethodNotAllowed, 405),
     (NotAcceptable, 406),
     (TooLarge, 413),
+    (UnsupportedMediaType, 415),
     (InvalidInput, 400),
     (Forbidden, 403),
+    (Deactivated, 403),
     (Immutable, 403),
     (Unauthorised, 401),
     (NotFound, 404),
@@ -150,7 +156,7 @@ def _headers(status: int, error: SonataError) -> dict[str, str]:
 
 def _status(service: str, error: SonataError) -> int:
     """The status of an error; of an exhausted quota each service has its own."""
-    if isinstance(error, OverQuota):
+    if isinstance(error, OverQuota | StorageFull):
         return OVER_QUOTA.get(service, 403)
     return next(status for kind, status in STATUS if isinstance(error, kind))
 
@@ -191,4 +197,5 @@ _BODIES: Mapping[str, Callable[[int, str, SonataError], object]] = {
     "compute": _nova,
     "network": _neutron,
     "load-balancer": _octavia,
+    "volume": _nova,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
+from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, Unauthorised
 
 
 class NoSuch(NotFound):
@@ -132,3 +132,11 @@ class OverQuota(QuotaExceeded):
             f"{', '.join(over)}"
         )
         self.over = dict(over)
+
+
+class StorageFull(QuotaExceeded):
+    """The disk that holds images or volumes is full, or something is larger than it may be."""
+
+
+class Deactivated(Unauthorised):
+    """An administrator has deactivated an image: its data are not given out."""

@@ -26,6 +26,7 @@ from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.image.members import ImageMembers
 from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.auto_topology import AutoTopology
@@ -47,12 +48,17 @@ from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.volume.attachments import Attachments
+from sonata.emulator.cloud.volume.transfers import Transfers
+from sonata.emulator.cloud.volume.types import VolumeTypes
+from sonata.emulator.cloud.volume.volumes import Volumes
 from sonata.emulator.data_plane import DataPlane
 from sonata.errors import Conflict, PermanentError
 from sonata.model.topology import Pop, ServerSeed
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.runtime import Runtime
+from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +79,7 @@ class Cloud:
         folder: private folder for consoles and uploads; exists.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
+        volumes: where volumes are kept; without it there are none.
     """
 
     def __init__(
@@ -86,6 +93,7 @@ class Cloud:
         folder: Path,
         on_stations_changed: StationsChanged,
         saved: Tables | None = None,
+        volumes: VolumeStore | None = None,
     ) -> None:
         self.pop = pop
         self.tables = Tables() if saved is None else saved
@@ -94,7 +102,7 @@ class Cloud:
             if renumber(saved, external, external_gateway):
                 logger.warning("the external network of PoP %s is %s now; its floating IPs moved", pop.name, external)
         self.site = Site(
-            pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables
+            pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables, volumes
         )
         self.quotas = self.site.quotas
         addresses = Addresses()
@@ -120,13 +128,18 @@ class Cloud:
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
+        self.image_members = ImageMembers(self.tables)
         self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, self.qos, standing)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
+        self.volume_types = VolumeTypes(self.tables)
+        self.volumes = Volumes(self.site, self.images, self.volume_types)
+        self.attachments = Attachments(self.site, self.volumes, self.wiring.machine_id)
+        self.transfers = Transfers(self.tables, self.volumes)
         self.hosts = Hosts(self.site)
         self.scheduler = Scheduler(self.tables, self.hosts, sorted(os.sched_getaffinity(0)))
-        self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler)
+        self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler, self.attachments)
         self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
         self.consoles = Consoles(self.tables.servers, self.servers.power)
@@ -142,6 +155,8 @@ class Cloud:
     async def restore(self) -> None:
         """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
         self.images.restore()
+        await self.images.sweep()
+        self.volumes.restore()
         await self.networks.restore()
         for router in self.tables.routers:
             await self.routers.apply(router)
@@ -166,6 +181,10 @@ class Cloud:
             Conflict: several have the name.
         """
         return self.tables.servers.find(name_or_id)
+
+    def image_name(self, server: Server) -> str:
+        """What a server booted, for people."""
+        return self.images.find(server.image_id).name if server.image_id else "a volume"
 
     async def boot_seed(self, seed: ServerSeed) -> Server:
         """Boot a server of the topology on the network `default`, or start the saved one; it is ACTIVE at return.
@@ -224,10 +243,12 @@ class Cloud:
         await self.stacks.close()
         await self.servers.close()
         await self.load_balancing.close()
+        await self.volumes.close()
         await self.appliances.close()
         await self.services.close()
         if not keep:
             await self.images.discard()
+            await self.volumes.discard()
 
     async def _default_network(self) -> Network:
         """The network `default` with its router, made at first use."""

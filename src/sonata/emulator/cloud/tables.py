@@ -23,7 +23,7 @@ from sonata.emulator.cloud.entities.identity import (
     TokenKey,
     User,
 )
-from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.load_balancing import (
     FlavorProfile,
@@ -51,6 +51,7 @@ from sonata.emulator.cloud.entities.network import (
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
 from sonata.emulator.cloud.entities.qos import QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
+from sonata.emulator.cloud.entities.volume import Attachment, Snapshot, Transfer, Volume, VolumeType
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -199,6 +200,12 @@ class Tables:
     stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
     stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
     software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
+    image_members: Table[ImageMember] = field(default_factory=lambda: Table("Member"))
+    volumes: Table[Volume] = field(default_factory=lambda: Table("Volume"))
+    snapshots: Table[Snapshot] = field(default_factory=lambda: Table("Snapshot"))
+    volume_attachments: Table[Attachment] = field(default_factory=lambda: Table("VolumeAttachment"))
+    volume_types: Table[VolumeType] = field(default_factory=lambda: Table("VolumeType"))
+    volume_transfers: Table[Transfer] = field(default_factory=lambda: Table("Transfer"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""
