@@ -23,12 +23,14 @@ def test_the_catalog_follows_the_address_that_the_client_used(site: Site) -> Non
     answer = httpx.post(f"{base}/core/identity/v3/auth/tokens", json=token_request())
     assert answer.status_code == 201
     urls = {service["type"]: service["endpoints"][0]["url"] for service in answer.json()["token"]["catalog"]}
-    assert urls == {
+    core = {
         "identity": f"{base}/core/identity/v3",
         "compute": f"{base}/core/compute/v2.1",
         "network": f"{base}/core/network",
         "image": f"{base}/core/image",
     }
+    assert core.items() <= urls.items()
+    assert all(url.startswith(f"{base}/core/") for url in urls.values())
 
 
 def test_discovery_documents_lead_back_to_where_they_are(site: Site) -> None:
@@ -93,7 +95,7 @@ def test_identity_lists(cloud: Any) -> None:
     assert identity.find_project("nobody") is None
     assert [user.name for user in identity.users()] == ["admin"]
     services = {service.id: service.type for service in identity.services()}
-    assert set(services.values()) == {"identity", "compute", "network", "image"}
+    assert {"identity", "compute", "network", "image"} <= set(services.values())
     assert {services[endpoint.service_id] for endpoint in identity.endpoints()} == set(services.values())
     assert identity.get_service(next(iter(services))).type in services.values()
     assert {role.name for role in identity.roles()} == {"admin", "member", "reader"}
