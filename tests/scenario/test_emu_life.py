@@ -84,7 +84,7 @@ def test_stock_client_works_with_the_printed_credentials(emu: Emu) -> None:
     script = f"{lines}\n{OPENSTACK} server list -f value -c Status && {OPENSTACK} catalog list -f value -c Name"
     done = subprocess.run(["sh", "-c", script], env=emu.env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["keystone", "nova", "neutron", "glance"]
+    assert {"keystone", "nova", "neutron", "glance"} <= set(done.stdout.split())
 
 
 def test_capture_holds_the_packets_of_the_link(emu: Emu) -> None:

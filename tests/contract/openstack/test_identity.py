@@ -222,21 +222,21 @@ def test_application_credentials(keystone: Keystone, cloud: Any, team: Team) -> 
     assert keystone.with_credential(id=robot["id"], secret=robot["secret"]).status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("changes", "status"),
-    [
-        ({"roles": [{"name": "admin"}]}, 400),
-        ({"roles": [{"name": "unheard of"}]}, 404),
-        ({"expires_at": "2001-01-01T00:00:00"}, 400),
-        ({"expires_at": "tomorrow"}, 400),
-        ({"access_rules": [{"path": "/v2.1/servers", "method": "GET", "service": "compute"}]}, 501),
-        ({"name": ""}, 400),
-    ],
-)
-def test_credentials_that_cannot_be(keystone: Keystone, team: Team, changes: Any, status: int) -> None:
+IMPOSSIBLE: list[tuple[dict[str, Any], int]] = [
+    ({"roles": [{"name": "admin"}]}, 400),
+    ({"roles": [{"name": "unheard of"}]}, 404),
+    ({"expires_at": "2001-01-01T00:00:00"}, 400),
+    ({"expires_at": "tomorrow"}, 400),
+    ({"access_rules": [{"path": "/v2.1/servers", "method": "GET", "service": "compute"}]}, 501),
+    ({"name": ""}, 400),
+]
+
+
+def test_credentials_that_cannot_be(keystone: Keystone, team: Team) -> None:
     token, path = token_of(keystone.login()), f"/users/{team.user.id}/application_credentials"
-    body = {"application_credential": {"name": "robot", **changes}}
-    assert keystone.call("POST", path, token, json=body).status_code == status
+    for changes, status in IMPOSSIBLE:
+        body = {"application_credential": {"name": "robot", **changes}}
+        assert keystone.call("POST", path, token, json=body).status_code == status, changes
 
 
 def test_an_expired_credential_is_worthless(keystone: Keystone, team: Team) -> None:
@@ -285,36 +285,36 @@ def test_grants_are_put_checked_listed_and_taken_away(keystone: Keystone, cloud:
     assert [one["scope"] for one in everywhere] == [{"system": {"all": True}}]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
-    [
-        ("POST", "/projects", {"project": {"name": "blue"}}, 409),
-        ("POST", "/projects", {"project": {"name": "BLUE"}}, 409),
-        ("POST", "/projects", {"project": {}}, 400),
-        ("POST", "/projects", {"project": {"name": "p", "enabled": "yes"}}, 400),
-        ("POST", "/projects", {"project": {"name": "p" * 65}}, 400),
-        ("POST", "/projects", {"project": {"name": "p", "domain_id": "other"}}, 404),
-        ("POST", "/projects", {"project": {"name": "p", "parent_id": "other"}}, 501),
-        ("POST", "/projects", {"project": {"name": "p", "is_domain": True}}, 501),
-        ("POST", "/users", {"user": {"name": USER}}, 409),
-        ("POST", "/users", {"user": {"name": "u", "password": 7}}, 400),
-        ("POST", "/users", {"user": {"name": "u", "options": {"lock_password": True}}}, 400),
-        ("POST", "/roles", {"role": {"name": "admin"}}, 409),
-        ("POST", "/roles", {"role": {"name": "r", "unknown": 1}}, 400),
-        ("POST", "/domains", {"domain": {"name": "second"}}, 501),
-        ("POST", "/services", {"service": {"type": "dns"}}, 501),
-        ("POST", "/regions", {"region": {"id": "second"}}, 501),
-        ("GET", "/projects/nothing", None, 404),
-        ("PATCH", "/users/nothing", {"user": {"name": "x"}}, 404),
-        ("DELETE", "/roles/nothing", None, 404),
-        ("GET", "/trusts", None, 404),
-        ("PUT", "/projects", None, 405),
-    ],
-)
-def test_refusals(keystone: Keystone, team: Team, method: str, path: str, body: Any, status: int) -> None:
-    answer = keystone.call(method, path, json=body)
-    assert answer.status_code == status
-    assert answer.json()["error"]["code"] == status
+REFUSED: list[tuple[str, str, Any, int]] = [
+    ("POST", "/projects", {"project": {"name": "blue"}}, 409),
+    ("POST", "/projects", {"project": {"name": "BLUE"}}, 409),
+    ("POST", "/projects", {"project": {}}, 400),
+    ("POST", "/projects", {"project": {"name": "p", "enabled": "yes"}}, 400),
+    ("POST", "/projects", {"project": {"name": "p" * 65}}, 400),
+    ("POST", "/projects", {"project": {"name": "p", "domain_id": "other"}}, 404),
+    ("POST", "/projects", {"project": {"name": "p", "parent_id": "other"}}, 501),
+    ("POST", "/projects", {"project": {"name": "p", "is_domain": True}}, 501),
+    ("POST", "/users", {"user": {"name": USER}}, 409),
+    ("POST", "/users", {"user": {"name": "u", "password": 7}}, 400),
+    ("POST", "/users", {"user": {"name": "u", "options": {"lock_password": True}}}, 400),
+    ("POST", "/roles", {"role": {"name": "admin"}}, 409),
+    ("POST", "/roles", {"role": {"name": "r", "unknown": 1}}, 400),
+    ("POST", "/domains", {"domain": {"name": "second"}}, 501),
+    ("POST", "/services", {"service": {"type": "dns"}}, 501),
+    ("POST", "/regions", {"region": {"id": "second"}}, 501),
+    ("GET", "/projects/nothing", None, 404),
+    ("PATCH", "/users/nothing", {"user": {"name": "x"}}, 404),
+    ("DELETE", "/roles/nothing", None, 404),
+    ("GET", "/trusts", None, 404),
+    ("PUT", "/projects", None, 405),
+]
+
+
+def test_refusals(keystone: Keystone, team: Team) -> None:
+    for method, path, body, status in REFUSED:
+        answer = keystone.call(method, path, json=body)
+        assert answer.status_code == status, (method, path, body)
+        assert answer.json()["error"]["code"] == status
 
 
 def test_what_the_emulation_needs_stays(keystone: Keystone, cloud: Any) -> None:

@@ -33,6 +33,7 @@ def test_the_catalog_follows_the_address_that_the_client_used(site: Site) -> Non
         "volumev3": f"{base}/core/volume/v3/{project}",
     }
     assert expected.items() <= urls.items()
+    assert all(url.startswith(f"{base}/core/") for url in urls.values())
 
 
 def test_discovery_documents_lead_back_to_where_they_are(site: Site) -> None:

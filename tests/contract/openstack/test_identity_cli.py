@@ -120,6 +120,7 @@ def test_a_member_logs_in_works_and_makes_credentials(site: Site) -> None:
     assert "403" in ada.said
 
 
+@pytest.mark.slow
 def test_a_token_is_revoked(site: Site) -> None:
     shell = Session(site)
     (issued,) = shell.all("token issue -f json")
