@@ -124,6 +124,9 @@ def world(emulation: Emulation) -> Iterator[World]:
     for name in ("one", "two", "client"):
         server = boot(cloud, name, networks=[{"uuid": network.id}])
         addresses[name] = server.addresses["inner"][0]["addr"]
+    (port,) = cloud.network.ports(device_id=server.id)
+    let_in = {"direction": "ingress", "ethertype": "IPv4", "remote_ip_prefix": "10.1.0.0/24"}
+    cloud.network.create_security_group_rule(security_group_id=port.security_group_ids[0], **let_in)
     found = World(emulation, cloud, subnet_of(cloud, network), addresses)
     found.serve("one")
     found.serve("two")

@@ -5,6 +5,7 @@ Source: OpenStack Load Balancer API v2 reference.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -567,6 +568,15 @@ def _check_rule(values: Values) -> None:
         raise Invalid(f"A rule of type {kind} has no key.")
     if kind == "FILE_TYPE" and compare not in ("EQUAL_TO", "REGEX"):
         raise Invalid(f"A rule of type FILE_TYPE compares by EQUAL_TO or REGEX, not {compare}.")
+    if compare == "REGEX" and "value" in values:
+        _check_regex(values["value"])
+
+
+def _check_regex(text: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise Invalid(f"'{text}' is not a valid regular expression: {error}.") from None
 
 
 async def _create_rule(call: Call, values: Values) -> L7Rule:
