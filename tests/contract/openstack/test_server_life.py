@@ -214,3 +214,25 @@ def test_groups_services_and_aggregates_decide_on_hosts(cloud: Any) -> None:
         boot(cloud, "fourth", flavor="ssd")
     compute.add_host_to_aggregate(aggregate, "access")
     assert boot(cloud, "fifth", flavor="ssd").compute_host == "access"
+
+
+def test_interfaces_have_tags_and_come_in_every_fitting_state(cloud: Any) -> None:
+    network = network_of(cloud)
+    server = boot(cloud, image="web", networks=[{"uuid": network.id, "tag": "north"}])
+
+    def tags() -> list[str | None]:
+        answer = cloud.compute.get(f"/servers/{server.id}/os-interface", microversion="2.70").json()
+        return [one["tag"] for one in answer["interfaceAttachments"]]
+
+    assert tags() == ["north"]
+    cloud.compute.pause_server(server)
+    until(cloud, server, "PAUSED")
+    added = cloud.compute.create_server_interface(server, net_id=network.id, tag="south")
+    assert tags() == ["north", "south"]
+    cloud.compute.unpause_server(server)
+    until(cloud, server, "ACTIVE")
+    cloud.compute.delete_server_interface(added.port_id, server=server)
+    cloud.compute.suspend_server(server)
+    until(cloud, server, "SUSPENDED")
+    with pytest.raises(exceptions.ConflictException, match="vm_state suspended"):
+        cloud.compute.create_server_interface(server, net_id=network.id)

@@ -132,7 +132,7 @@ def _tagged(call: Call) -> Server:
 # interfaces
 
 
-def _interface_document(call: Call, port: Port) -> Document:
+def _interface_document(call: Call, server: Server, port: Port) -> Document:
     document: Document = {
         "port_id": port.id,
         "net_id": port.network_id,
@@ -140,7 +140,8 @@ def _interface_document(call: Call, port: Port) -> Document:
         "port_state": UP[port.plugged],
         "fixed_ips": shown_addresses(port.fixed_ips),
     }
-    return {**document, "tag": None} if call.microversion >= (2, 70) else document
+    tag = next((nic.tag for nic in server.nics if nic.port_id == port.id), "")
+    return {**document, "tag": tag or None} if call.microversion >= (2, 70) else document
 
 
 def _ports(call: Call, server: Server) -> list[Port]:
@@ -149,14 +150,16 @@ def _ports(call: Call, server: Server) -> list[Port]:
 
 
 async def _interfaces(call: Call) -> Reply:
-    ports = _ports(call, find_server(call))
-    return json_reply({"interfaceAttachments": [_interface_document(call, port) for port in ports]})
+    server = find_server(call)
+    ports = _ports(call, server)
+    return json_reply({"interfaceAttachments": [_interface_document(call, server, port) for port in ports]})
 
 
 async def _interface(call: Call) -> Reply:
-    for port in _ports(call, find_server(call)):
+    server = find_server(call)
+    for port in _ports(call, server):
         if port.id == call.params["port"]:
-            return json_reply({"interfaceAttachment": _interface_document(call, port)})
+            return json_reply({"interfaceAttachment": _interface_document(call, server, port)})
     raise NotFound(f"Instance {call.params['id']} does not have port {call.params['port']}")
 
 
@@ -166,9 +169,10 @@ async def _attach(call: Call) -> Reply:
     if not isinstance(fixed_ips, list) or not isinstance(fixed_ips[0], dict):
         raise InvalidInput("Invalid input for field/attribute fixed_ips: a list of objects is needed")
     wish = {"port": asked.get("port_id"), "uuid": asked.get("net_id"), "fixed_ip": fixed_ips[0].get("ip_address")}
+    wish["tag"] = asked.get("tag")
     nic = await call.cloud.nics.attach(server.id, read_nic(call, wish))
     port = call.cloud.tables.ports.get(nic.port_id)
-    return json_reply({"interfaceAttachment": _interface_document(call, port)})
+    return json_reply({"interfaceAttachment": _interface_document(call, find_server(call), port)})
 
 
 async def _detach(call: Call) -> Reply:

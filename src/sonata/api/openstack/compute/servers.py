@@ -359,11 +359,16 @@ def read_nic(call: Call, asked: Document) -> NicWish:
         port = call.cloud.tables.ports.peek(str(port_id))
         if port is None or not call.sees(port):
             raise InvalidInput(f"Port {port_id} could not be found.")
-        return NicWish(port_id=port.id)
+        return NicWish(port_id=port.id, tag=_nic_tag(asked))
     network = call.cloud.tables.networks.peek(str(asked.get("uuid")))
     if network is None or not call.sees(network):
         raise InvalidInput(f"Network {asked.get('uuid')} could not be found.")
-    return NicWish(network_id=network.id, address=_address(asked.get("fixed_ip")))
+    return NicWish(network_id=network.id, address=_address(asked.get("fixed_ip")), tag=_nic_tag(asked))
+
+
+def _nic_tag(asked: Document) -> str:
+    tag = asked.get("tag")
+    return read_tags([tag])[0] if tag is not None else ""
 
 
 def _address(text: Any) -> AddressWish | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sonata.emulator.cloud.causes import PortInUse
 from sonata.emulator.cloud.compute.states import is_on, require
 from sonata.emulator.cloud.compute.wiring import Wiring
-from sonata.emulator.cloud.entities.compute import Nic, Server
+from sonata.emulator.cloud.entities.compute import Nic, Server, ServerStatus
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
@@ -20,11 +20,12 @@ from sonata.errors import Conflict, InvalidInput, NotFound
 
 @dataclass(frozen=True, slots=True)
 class NicWish:
-    """An interface that a server is to have: an existing port, or a new one on a network."""
+    """An interface that a server is to have: an existing port, or a new one on a network; `tag` tells it apart."""
 
     port_id: str = ""
     network_id: str = ""
     address: AddressWish | None = None
+    tag: str = ""
 
 
 class Nics:
@@ -128,6 +129,8 @@ class Nics:
         with undone_on_failure(lambda: self._detached(server_id, nic)):
             if is_on(server):
                 await self._wiring.plug_port(server, nic)
+            if server.status == ServerStatus.PAUSED:
+                await self._wiring.hold(self._tables.servers.get(server_id), held=True)
         return nic
 
     async def detach(self, server_id: str, port_id: str) -> None:
@@ -167,7 +170,7 @@ class Nics:
     def _bind(self, server: Server, wish: NicWish, index: int) -> Nic:
         if wish.port_id:
             self._tables.ports.change(wish.port_id, device_id=server.id, device_owner=SERVER_OWNER)
-            return Nic(wish.port_id, f"eth{index}", owned=False)
+            return Nic(wish.port_id, f"eth{index}", owned=False, tag=wish.tag)
         port = self._security_groups.secured(
             Port(
                 project_id=server.project_id, network_id=wish.network_id, device_id=server.id, device_owner=SERVER_OWNER
@@ -175,7 +178,7 @@ class Nics:
             [self._security_groups.find(name, server.project_id).id for name in server.security_groups],
         )
         made = self._ports.create(port, None if wish.address is None else [wish.address])
-        return Nic(made.id, f"eth{index}", owned=True)
+        return Nic(made.id, f"eth{index}", owned=True, tag=wish.tag)
 
     def _detached(self, server_id: str, nic: Nic) -> None:
         """Drop a port that was made for the server, unbind any other, and forget the interface."""
