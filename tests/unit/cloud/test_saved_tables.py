@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from sonata._lib.ip import Address, Prefix
 from sonata._lib.plain import decode, encode, from_plain
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
@@ -28,19 +29,8 @@ from sonata.emulator.cloud.entities.identity import (
     TokenKey,
     User,
 )
-from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
+from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
-from sonata.emulator.cloud.entities.load_balancing import (
-    FlavorProfile,
-    HealthMonitor,
-    L7Policy,
-    L7Rule,
-    LbFlavor,
-    Listener,
-    LoadBalancer,
-    Member,
-    Pool,
-)
 from sonata.emulator.cloud.entities.network import (
     FLOATING_IP_OWNER,
     ROUTER_GATEWAY_OWNER,
@@ -60,12 +50,13 @@ from sonata.emulator.cloud.entities.network import (
     Subnet,
     SubnetPool,
 )
-from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
-from sonata.emulator.cloud.entities.volume import Attachment, Program, Snapshot, Transfer, Volume, VolumeType
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
+
+st.register_type_strategy(Address, st.ip_addresses())  # type: ignore[arg-type]
+st.register_type_strategy(Prefix, st.builds(ip_network, st.ip_addresses()))  # type: ignore[arg-type]
 
 ADDRESS, NET = IPv4Address("10.1.0.5"), IPv4Network("10.1.0.0/24")
 OUTER, OUTSIDE = IPv4Address("100.64.3.70"), IPv4Network("100.64.3.0/24")
@@ -172,13 +163,6 @@ def filled() -> Tables:
                 remote_ip_prefix=IPv6Network("fd00::/8"),
             ),
         ],
-        "qos_policies": [
-            QosPolicy(
-                id="q",
-                is_default=True,
-                rules=(BandwidthRule(id="b", direction="ingress", max_kbps=9, max_burst_kbps=1),),
-            )
-        ],
         "address_groups": [AddressGroup(id="ag", addresses=(NET, IPv6Network("fd00::/8")))],
         "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
         "port_pair_groups": [PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
@@ -187,29 +171,6 @@ def filled() -> Tables:
         "flavors": [flavor],
         "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
-        "load_balancers": [
-            LoadBalancer(
-                id="lb",
-                vip_address=ADDRESS,
-                vip_subnet_id="own-s",
-                vip_network_id="own",
-                vip_port_id="own",
-                provider="haproxy",
-                flavor_id="lf",
-            )
-        ],
-        "listeners": [Listener(id="li", load_balancer_id="lb", protocol="TCP", protocol_port=80, allowed_cidrs=(NET,))],
-        "pools": [
-            Pool(id="po", load_balancer_id="lb", protocol="TCP", lb_algorithm="SOURCE_IP", session_persistence={})
-        ],
-        "members": [Member(id="m", pool_id="po", address=ADDRESS, protocol_port=80, monitor_address=ADDRESS)],
-        "health_monitors": [
-            HealthMonitor(id="h", pool_id="po", type="TCP", delay=2, timeout=1, max_retries=1, http_version=1.1)
-        ],
-        "l7policies": [L7Policy(id="l7", listener_id="li", action="REJECT", position=1)],
-        "l7rules": [L7Rule(id="r7", l7policy_id="l7", type="PATH", compare_type="REGEX", value="^/a")],
-        "lb_flavor_profiles": [FlavorProfile(id="lp", provider_name="haproxy", flavor_data="{}")],
-        "lb_flavors": [LbFlavor(id="lf", flavor_profile_id="lp")],
         "server_actions": [
             ServerAction(id="act", name="stop", server_id="v", request_id="req-1", events=(ActionEvent("e", "h", 1.0),))
         ],
@@ -222,21 +183,6 @@ def filled() -> Tables:
             )
         ],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
-        "image_members": [ImageMember(id="im", image_id="i", project_id="q", status="accepted")],
-        "volumes": [
-            Volume(
-                id="vol",
-                size_gib=2,
-                status="in-use",
-                type_id="vt",
-                metadata={"a": "b"},
-                program=Program(("x",), {}, 80),
-            )
-        ],
-        "snapshots": [Snapshot(id="snap", volume_id="vol", size_gib=2, status="available")],
-        "volume_attachments": [Attachment(id="att", volume_id="vol", server_id="v", device="/dev/vdb", tag="t")],
-        "volume_types": [VolumeType(id="vt", name="fast", is_public=False, access=("p",), extra_specs={"a": "b"})],
-        "volume_transfers": [Transfer(id="tr", volume_id="vol", salt="s", key_hash="h")],
     }
     for name, table in tables:
         for row in rows.pop(name, []):
