@@ -12,7 +12,17 @@ import pytest
 from sonata._lib.plain import decode, encode
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
-from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
+from sonata.emulator.cloud.entities.identity import (
+    ApplicationCredential,
+    Assignment,
+    Group,
+    Project,
+    QuotaLimits,
+    Revocation,
+    Role,
+    TokenKey,
+    User,
+)
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import (
@@ -51,7 +61,17 @@ def filled() -> Tables:
     flavor = Flavor(id="f", name="own", vcpus=2, ram_mib=64, extra_specs={"a": "b"}, rxtx_factor=0.5, **common)
     rows: dict[str, list[Any]] = {
         "projects": [Project(id="p", name="admin", **common)],
-        "users": [User(id="u", name="admin", project_id="p", enabled=False)],
+        "users": [User(id="u", name="admin", project_id="p", enabled=False, password_hash="$", extra={"email": "a@b"})],
+        "groups": [Group(id="gr", name="all", members=("u",))],
+        "roles": [Role(id="ro", name="admin", immutable=True)],
+        "assignments": [
+            Assignment(id="a", actor_kind="group", actor="gr", target_kind="project", target="p", role="ro")
+        ],
+        "application_credentials": [
+            ApplicationCredential(id="ac", user_id="u", secret_hash="$", roles=("ro",), expires_at=9.5)
+        ],
+        "token_keys": [TokenKey(id="fernet", secret="s")],
+        "revocations": [Revocation(id="audit", expires_at=7.5)],
         "quota_limits": [QuotaLimits(id="p", limits={"network": 5, "cores": -1})],
         "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
-from sonata.api.openstack.faults import Forbidden, NotAcceptable
-from sonata.api.openstack.identity.tokens import Token
+from sonata.api.openstack.faults import Forbidden, NotAcceptable, TooLarge
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import InvalidInput, Unauthorised
 
 Microversion = tuple[int, int]
@@ -48,13 +48,13 @@ class Call:
             Unauthorised: nobody known.
         """
         if self.caller is None:
-            raise Unauthorised("The request you have made requires authentication.")
+            raise Unauthorised(REQUIRED)
         return self.caller
 
     @property
     def project_id(self) -> str:
-        """The project in which is asked."""
-        return self.token.project.id
+        """The project in which is asked; empty for a token that is for none, as only the identity service takes it."""
+        return self.token.project.id if self.token.project else ""
 
     @property
     def query(self) -> list[tuple[str, str]]:
@@ -74,7 +74,8 @@ class Call:
         """The body as a JSON object.
 
         Raises:
-            InvalidInput: it is none, or larger than 4 MiB.
+            InvalidInput: it is none.
+            TooLarge: it is larger than 4 MiB.
         """
         document = await self._decoded()
         if not isinstance(document, dict):
@@ -85,7 +86,8 @@ class Call:
         """The body as a JSON list.
 
         Raises:
-            InvalidInput: it is none, or larger than 4 MiB.
+            InvalidInput: it is none.
+            TooLarge: it is larger than 4 MiB.
         """
         document = await self._decoded()
         if not isinstance(document, list):
@@ -97,7 +99,7 @@ class Call:
         async for chunk in self.request.stream():
             body += chunk
             if len(body) > LONGEST_BODY:
-                raise InvalidInput(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
+                raise TooLarge(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -112,8 +114,8 @@ class Call:
         return inner(await self.json(), name)
 
     def sees(self, entity: Entity) -> bool:
-        """Whether the caller may know of an object."""
-        if self.token.is_admin or entity.project_id in ("", self.project_id):
+        """Whether the caller may know of an object; what belongs to no project is the cloud's own."""
+        if self.token.is_admin or (entity.project_id and entity.project_id == self.project_id):
             return True
         return bool(getattr(entity, "shared", False) or getattr(entity, "external", False))
 

@@ -11,7 +11,17 @@ from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Flavor, Server
-from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
+from sonata.emulator.cloud.entities.identity import (
+    ApplicationCredential,
+    Assignment,
+    Group,
+    Project,
+    QuotaLimits,
+    Revocation,
+    Role,
+    TokenKey,
+    User,
+)
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
@@ -109,6 +119,14 @@ class Tables:
 
     projects: Table[Project] = field(default_factory=lambda: Table("Project"))
     users: Table[User] = field(default_factory=lambda: Table("User"))
+    groups: Table[Group] = field(default_factory=lambda: Table("Group"))
+    roles: Table[Role] = field(default_factory=lambda: Table("Role"))
+    assignments: Table[Assignment] = field(default_factory=lambda: Table("Assignment"))
+    application_credentials: Table[ApplicationCredential] = field(
+        default_factory=lambda: Table("ApplicationCredential")
+    )
+    token_keys: Table[TokenKey] = field(default_factory=lambda: Table("TokenKey"))
+    revocations: Table[Revocation] = field(default_factory=lambda: Table("Revocation"))
     quota_limits: Table[QuotaLimits] = field(default_factory=lambda: Table("Quota"))
     networks: Table[Network] = field(default_factory=lambda: Table("Network"))
     subnets: Table[Subnet] = field(default_factory=lambda: Table("Subnet"))
