@@ -39,6 +39,14 @@ from sonata.emulator.cloud.entities.network import (
     SecurityGroup,
     Subnet,
 )
+from sonata.emulator.cloud.entities.orchestration import (
+    Definition,
+    Owner,
+    SoftwareConfig,
+    Stack,
+    StackEvent,
+    StackResource,
+)
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -104,6 +112,7 @@ def filled() -> Tables:
         "flavors": [flavor],
         "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
+        **stacks(),
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }
     for name, table in tables:
@@ -111,6 +120,21 @@ def filled() -> Tables:
             table.add(row)
     assert rows == {}
     return tables
+
+
+def stacks() -> dict[str, list[Any]]:
+    owner = Owner("u", "admin", "p", ("admin", "member"))
+    definition = Definition({"heat_template_version": "2021-04-16"}, {"parameters": {"a": [1, "b"]}}, {"f": "text"})
+    return {
+        "stacks": [
+            Stack(id="st", owner=owner, definition=definition, status="COMPLETE", timeout_mins=3, changed_at=1.0)
+        ],
+        "stack_resources": [
+            StackResource(id="sr", stack_id="st", type="OS::Heat::Value", needs=("x",), data={"value": {"k": None}})
+        ],
+        "stack_events": [StackEvent(id="se", stack_id="st", resource_name="r", resource_type="t", action="CREATE")],
+        "software_configs": [SoftwareConfig(id="sc", config={"a": 1}, inputs=({"name": "i"},))],
+    }
 
 
 def port(port_id: str, network: str = "n", subnet: str = "s", address: IPv4Address = ADDRESS, **more: Any) -> Port:

@@ -81,7 +81,7 @@ def read_environment(
     merged: dict[str, Any] = {}
     for name in names:
         if name not in files:
-            raise StackValidationFailed(f"No contents available for environment file \"{name}\"")
+            raise StackValidationFailed(f'No contents available for environment file "{name}"')
         _merge(merged, _parsed(files[name], name))
     _merge(merged, _parsed(given, "environment"))
     registry = merged.get("resource_registry") or {}

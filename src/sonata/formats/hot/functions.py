@@ -77,6 +77,7 @@ def str_replace(value: Any, *, name: str = "str_replace", plain: bool = False, s
     """Replace keys in a text, longer ones first, each place once.
 
     Args:
+        value: `{template, params}`.
         name: of the function, for what it tells.
         plain: whether only texts and numbers may be put in.
         strictness: 1 requires each key to be in the text, 2 also that no value is empty.
@@ -121,7 +122,7 @@ def _pieces(part: tuple[str, bool], key: str, value: str) -> Iterator[tuple[str,
 def list_join(value: Any, *, several: bool = True) -> str:
     """`[delimiter, list, ...]`: one text of all items; before 2015-10-15 exactly one list of texts."""
     if not isinstance(value, list) or len(value) < 2 or (not several and len(value) != 2):
-        raise ValueError("Incorrect arguments to \"list_join\": [delimiter, [items]] is needed")
+        raise ValueError('Incorrect arguments to "list_join": [delimiter, [items]] is needed')
     delimiter, *lists = value
     if not isinstance(delimiter, str):
         raise TypeError('"list_join": the delimiter must be a string')
@@ -136,7 +137,7 @@ def list_join(value: Any, *, several: bool = True) -> str:
 def str_split(value: Any) -> Any:
     """`[delimiter, text]` or `[delimiter, text, index]`."""
     if not isinstance(value, list) or len(value) not in (2, 3):
-        raise ValueError("Incorrect arguments to \"str_split\": [delimiter, string, index] is needed")
+        raise ValueError('Incorrect arguments to "str_split": [delimiter, string, index] is needed')
     delimiter, text = value[:2]
     if not isinstance(delimiter, str) or not isinstance(text, str | None):
         raise TypeError('"str_split": delimiter and text must be strings')
@@ -180,6 +181,7 @@ def repeat(value: Any, *, in_keys: bool = True, nested: bool = True) -> list[Any
     """`{for_each, template, permutations}`: the template once for each item or each combination of items.
 
     Args:
+        value: its arguments.
         in_keys: whether keys of maps are replaced, too (since 2016-10-14).
         nested: whether `permutations` may be given and items of maps may be used (since 2017-09-01).
     """
@@ -250,8 +252,8 @@ def list_concat(value: Any, *, unique: bool = False) -> list[Any]:
     result: list[Any] = []
     for one in _list("list_concat", value):
         if not isinstance(one, list | None):
-            raise TypeError('Incorrect arguments: Items to concat must be lists')
-        result += [item for item in one or ()]
+            raise TypeError("Incorrect arguments: Items to concat must be lists")
+        result += list(one or ())
     if not unique:
         return result
     return [item for index, item in enumerate(result) if item not in result[:index]]

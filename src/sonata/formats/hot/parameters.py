@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +134,7 @@ def converted(kind: str, given: Any) -> Any:
 
 def _string(given: Any) -> str:
     if isinstance(given, Mapping | list):
-        raise ValueError(f'Value must be a string; got {given!r}')
+        raise ValueError(f"Value must be a string; got {given!r}")
     return str(given)
 
 
@@ -182,7 +182,7 @@ def is_true(given: Any) -> bool:
     return text in _TRUE
 
 
-_CONVERTERS = {
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "string": _string,
     "number": _number,
     "comma_delimited_list": _listed,
@@ -219,8 +219,10 @@ def _range(limits: Mapping[str, Any], value: Any) -> str:
 
 def _allowed(choices: Any, value: Any) -> str:
     known = [str(one) for one in choices]
-    wrong = [one for one in (value if isinstance(value, list) else [value]) if one not in choices and str(one) not in known]
-    return f"\"{value}\" is not an allowed value [{', '.join(known)}]" if wrong else ""
+    wrong = [
+        one for one in (value if isinstance(value, list) else [value]) if one not in choices and str(one) not in known
+    ]
+    return f'"{value}" is not an allowed value [{", ".join(known)}]' if wrong else ""
 
 
 def _pattern(pattern: str, value: Any) -> str:
@@ -235,7 +237,7 @@ def _modulo(limits: Mapping[str, Any], value: Any) -> str:
     return f"{value} is not a multiple of {step} with an offset of {offset}"
 
 
-_CHECKS = {
+_CHECKS: Mapping[str, Callable[[Any, Any], str]] = {
     "length": _length,
     "range": _range,
     "allowed_values": _allowed,

@@ -118,7 +118,7 @@ def _version(data: Mapping[str, Any]) -> str:
     for key in ("HeatTemplateFormatVersion", "AWSTemplateFormatVersion"):
         if key in data:
             raise InvalidTemplateVersion(
-                f"The template version is invalid: \"{key}: {data[key]}\". CloudFormation templates are not taken",
+                f'The template version is invalid: "{key}: {data[key]}". CloudFormation templates are not taken',
                 hint=f"write a HOT template, `heat_template_version: {max(FUNCTIONS)}`",
             )
     if "heat_template_version" not in data:
@@ -179,7 +179,9 @@ class _Checker:
         for index, group in enumerate(groups):
             names = group.get("parameters") if isinstance(group, Mapping) else None
             if not isinstance(names, list):
-                yield self._told("HOT-0003", "A parameter group needs a list of parameters", ("parameter_groups", index))
+                yield self._told(
+                    "HOT-0003", "A parameter group needs a list of parameters", ("parameter_groups", index)
+                )
                 continue
             for name in names:
                 if name not in self._section("parameters"):
@@ -232,7 +234,9 @@ class _Checker:
         known = self._section("conditions")
         for name, snippet in known.items():
             if not isinstance(snippet, bool | str | Mapping):
-                yield self._told("HOT-0003", f"The condition {name} must be a boolean or a function", ("conditions", name))
+                yield self._told(
+                    "HOT-0003", f"The condition {name} must be a boolean or a function", ("conditions", name)
+                )
         for section in ("resources", "outputs"):
             for name, document in self._section(section).items():
                 used = document.get("condition") if isinstance(document, Mapping) else None

@@ -25,6 +25,7 @@ SERVICES: tuple[tuple[str, str, str, str], ...] = (
     ("compute", "nova", "compute", "/v2.1"),
     ("network", "neutron", "network", ""),
     ("image", "glance", "image", ""),
+    ("orchestration", "heat", "orchestration", "/v1/{project_id}"),
 )
 """Type, name, path segment of a service, and the path of its endpoint below it; `{project_id}` may be part of it."""
 INTERFACES = ("public", "internal", "admin")

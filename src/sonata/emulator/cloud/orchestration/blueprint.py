@@ -67,10 +67,10 @@ def compiled(definition: Definition, stack: Stack, facade: Facade | None = None)
         if resolver.truth(one.condition, ("resources", name, "condition"))
     }
     explicit = {name: one.depends_on for name, one in active.items()}
-    graph = dependencies({name: (one.properties, one.metadata, one.external_id) for name, one in active.items()}, explicit)
-    return Blueprint(
-        template, environment, definition.files, parameters, conditions, active, graph, facade or {}
+    graph = dependencies(
+        {name: (one.properties, one.metadata, one.external_id) for name, one in active.items()}, explicit
     )
+    return Blueprint(template, environment, definition.files, parameters, conditions, active, graph, facade or {})
 
 
 def parameter_values(template: Template, environment: Environment) -> dict[str, Any]:

@@ -145,9 +145,7 @@ class Deployment:
         values = await evaluation.resolve(blueprint.resources[name].properties, *path)
         return checked(".".join(path), kind.properties, values)
 
-    async def _create(
-        self, row: StackResource, kind: Kind, values: Mapping[str, Any], external_id: Any = None
-    ) -> None:
+    async def _create(self, row: StackResource, kind: Kind, values: Mapping[str, Any], external_id: Any = None) -> None:
         self._tables.stack_resources.change(row.id, properties=values)
         if external_id is not None:
             self._tables.stack_resources.change(row.id, physical_id=str(external_id))
@@ -155,9 +153,7 @@ class Deployment:
             await self._attempt(row, "CREATE", lambda: kind.create(self._work(row, values)))
         self._journal.resource(row.id, "CREATE", State.COMPLETE)
 
-    async def _change(
-        self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]
-    ) -> None:
+    async def _change(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         different = changed(row.properties, values)
         is_other = row.kind != blueprint.kind_of(blueprint.resources[row.name])
         if is_other or row.broken or (row.action, row.status) == ("CREATE", State.FAILED):
@@ -184,12 +180,10 @@ class Deployment:
         else:
             self._journal.resource(row.id, "UPDATE", State.COMPLETE, properties=values)
 
-    async def _replace(
-        self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]
-    ) -> None:
+    async def _replace(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         """Make another object; the old one goes at the end, or before where both cannot be."""
         self._tables.stack_resources.change(row.id, obsolete=True)
-        if kind.replaces_first:
+        if kind.goes_first(row.properties):
             await self._delete(row)
         new = self._tables.stack_resources.add(self._new_row(blueprint, row.name))
         self._journal.resource(new.id, "CREATE", State.IN_PROGRESS, keep=row.keep, metadata=row.metadata)

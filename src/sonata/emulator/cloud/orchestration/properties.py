@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from sonata.emulator.cloud.orchestration.schema import Property
@@ -17,6 +17,8 @@ def checked(where: str, schema: Schema, given: Mapping[str, Any], unknown: Colle
     """The properties in their types, defaults filled in; absent ones without a default are left out.
 
     Args:
+        schema: of the type.
+        given: resolved values.
         where: name for messages, e.g. `resources.server.properties`.
         unknown: names whose values are not known yet and are not looked at.
 
@@ -35,9 +37,7 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
 
-def _map(
-    schema: Schema, given: Mapping[str, Any], path: str, findings: list[str], unknown: set[str]
-) -> dict[str, Any]:
+def _map(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str], unknown: set[str]) -> dict[str, Any]:
     findings += [f"{path}{key}: Unknown Property {key}" for key in given if key not in schema]
     values: dict[str, Any] = {}
     for key, one in schema.items():
@@ -70,10 +70,10 @@ def _violations(one: Property, value: Any) -> Iterator[str]:
     for item in value if one.kind == "list" else [value]:
         if one.allowed and item not in one.allowed and str(item) not in map(str, one.allowed):
             yield f'"{item}" is not an allowed value [{", ".join(map(str, one.allowed))}]'
-    if one.low is not None and value < one.low or one.high is not None and value > one.high:
+    if (one.low is not None and value < one.low) or (one.high is not None and value > one.high):
         yield f"{value} is out of range (min: {one.low}, max: {one.high})"
     too_short = one.shortest is not None and len(value) < one.shortest
-    if too_short or one.longest is not None and len(value) > one.longest:
+    if too_short or (one.longest is not None and len(value) > one.longest):
         yield f"length ({len(value)}) is out of range (min: {one.shortest}, max: {one.longest})"
     if one.pattern and not re.fullmatch(one.pattern, str(value)):
         yield f'"{value}" does not match pattern "{one.pattern}"'
@@ -105,17 +105,17 @@ def _list(given: Any) -> list[Any]:
     if isinstance(given, str):
         return [part.strip() for part in given.split(",")] if given else []
     if not isinstance(given, list | tuple):
-        raise ValueError(f"\"{given}\" is not a list")
+        raise ValueError(f'"{given}" is not a list')
     return list(given)
 
 
 def _dict(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
-        raise ValueError(f"\"{given}\" is not a map")
+        raise ValueError(f'"{given}" is not a map')
     return dict(given)
 
 
-_CONVERTERS = {
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "string": _string,
     "integer": _integer,
     "number": _number,

@@ -66,7 +66,12 @@ class Views:
     def work(self, stack: Stack, row: StackResource, deadline: Deadline | None = None) -> Work:
         """One resource at work with the properties it has."""
         return Work(
-            self._engine, stack, row.id, row.properties, self.calls(stack), deadline or Deadline.after(stack.timeout_mins)
+            self._engine,
+            stack,
+            row.id,
+            row.properties,
+            self.calls(stack),
+            deadline or Deadline.after(stack.timeout_mins),
         )
 
     def kind(self, stack: Stack, row: StackResource) -> Kind:
@@ -105,7 +110,10 @@ class Views:
         evaluation = self.evaluation(stack, blueprint)
         found: list[dict[str, Any]] = []
         for output in blueprint.template.outputs.values():
-            shown = {"output_key": output.name, "description": output.description or "No description given"}
+            shown: dict[str, Any] = {
+                "output_key": output.name,
+                "description": output.description or "No description given",
+            }
             if not evaluation.is_true(output.condition):
                 continue
             try:

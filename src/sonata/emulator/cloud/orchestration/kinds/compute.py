@@ -35,7 +35,11 @@ def compute_kinds() -> Iterable[Kind]:
         },
     )
     yield FlavorKind(
-        schema=schemas["OS::Nova::Flavor"], service=COMPUTE, path="/v2.1/flavors", member="flavor", shape=_flavor_body,
+        schema=schemas["OS::Nova::Flavor"],
+        service=COMPUTE,
+        path="/v2.1/flavors",
+        member="flavor",
+        shape=_flavor_body,
         not_sent=frozenset(("extra_specs", "tenants")),
     )
     yield KeyPairKind(schema=schemas["OS::Nova::KeyPair"], replaces_first=True)
@@ -84,7 +88,13 @@ class FlavorKind(RestKind):
     async def attribute(self, work: Work, name: str) -> Any:
         """Fields of the flavor."""
         shown = await self.shown(work)
-        return shown.get("os-flavor-access:is_public") if name == "is_public" else shown if name == "show" else shown.get(name)
+        return (
+            shown.get("os-flavor-access:is_public")
+            if name == "is_public"
+            else shown
+            if name == "show"
+            else shown.get(name)
+        )
 
     async def _set_specs(self, work: Work) -> None:
         if specs := work.properties.get("extra_specs"):
@@ -204,7 +214,7 @@ class ServerKind(RestKind):
 
     async def _boot_body(self, work: Work, found: Mapping[str, Any]) -> Body:
         body: Body = {"name": found.get("name", work.physical_name), "flavorRef": found["flavor"]}
-        renamed = {"image": "imageRef", "admin_pass": "adminPass"}
+        renamed = {"image": "imageRef", "admin_pass": "adminPass"}  # nosec B105  # names of keys
         for key in ("image", "key_name", "availability_zone", "config_drive", "tags", "admin_pass"):
             if found.get(key) not in (None, ""):
                 body[renamed.get(key, key)] = found[key]

@@ -69,7 +69,9 @@ class StackKind(Kind):
 
     async def members(self, work: Work) -> list[StackResource]:
         """The stack's resources, in the order of their names where these are numbers."""
-        rows = [row for row in work.engine.tables.stack_resources if row.stack_id == work.physical_id and not row.obsolete]
+        rows = [
+            row for row in work.engine.tables.stack_resources if row.stack_id == work.physical_id and not row.obsolete
+        ]
         return sorted(rows, key=lambda row: (len(row.name), row.name) if row.name.isdigit() else (0, ""))
 
     async def _act(self, work: Work, action: str) -> None:
@@ -179,7 +181,7 @@ class Group(StackKind):
         return [await engine.attribute_of(nested, one, name) for one in names]
 
     async def attribute_at(self, work: Work, name: str, path: tuple[str, ...]) -> Any:
-        """`attributes`, `outputs` and `outputs_list` go by member, other attributes with a path are lists of what it leads to."""
+        """`attributes`, `outputs` and `outputs_list` go by member; others with a path are lists of where it leads."""
         if name in ("attributes", "outputs", "outputs_list") and path:
             found = {one: await self._of_member(work, one, path) for one in await self._names(work)}
             return list(found.values()) if name == "outputs_list" else found
@@ -227,7 +229,9 @@ class ResourceGroup(Group):
         """Indexes that are not used again: those of before and those that the policies name, by index or reference."""
         mode = work.properties.get("removal_policies_mode", "append")
         removed = set(work.row.data.get("removed", ())) if mode == "append" else set()
-        wanted = {str(one) for policy in work.properties.get("removal_policies") or () for one in policy["resource_list"]}
+        wanted = {
+            str(one) for policy in work.properties.get("removal_policies") or () for one in policy["resource_list"]
+        }
         members = await self.members(work) if work.physical_id else []
         return removed | {row.name for row in members if {row.name, row.physical_id} & wanted}
 

@@ -76,7 +76,9 @@ def random_text(properties: Mapping[str, Any]) -> str:
         parts += [secrets.choice(CLASSES[one.get("class", "lettersdigits")]) for _ in range(one.get("min", 1))]
     length = properties["length"]
     if len(parts) > length:
-        raise ResourceFailed("Length property cannot be smaller than combined character class and character sequence minimums")
+        raise ResourceFailed(
+            "Length property cannot be smaller than combined character class and character sequence minimums"
+        )
     pool = [CLASSES[one.get("class", "lettersdigits")] for one in properties.get("character_classes") or ()]
     pool += [one["sequence"] for one in properties.get("character_sequences") or ()]
     while len(parts) < length:

@@ -121,7 +121,7 @@ class RestKind(Kind):
         status = document.get(self.status_key)
         if status == "ERROR":
             why = (document.get("fault") or {}).get("message") or "Unknown"
-            raise ResourceFailed(f"Went to status ERROR due to \"Message: {why}, Code: Unknown\"")
+            raise ResourceFailed(f'Went to status ERROR due to "Message: {why}, Code: Unknown"')
         return status in self.ready
 
     async def is_gone(self, work: Work) -> bool:

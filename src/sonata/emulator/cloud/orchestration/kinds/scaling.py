@@ -39,7 +39,7 @@ class AutoScalingGroup(Group):
         names = names[max(0, len(names) - wanted) :]
         while len(names) < wanted:
             names.append(random_text({"length": 12, "character_classes": [{"class": "lowercase", "min": 1}]}))
-        resources = {name: work.properties["resource"] for name in names}
+        resources = dict.fromkeys(names, work.properties["resource"])
         return _with_parent(work, document_of(resources), {})
 
     async def update(self, work: Work, changed: Changed) -> None:
@@ -65,7 +65,9 @@ class AutoScalingGroup(Group):
             raise Conflict(f"the group {work.row.name} is being changed")
         low, high = work.properties["min_size"], work.properties["max_size"]
         now = len(await self.members(work))
-        capacity = new_capacity(now, details["adjustment"], details["adjustment_type"], low, high, details.get("min_step"))
+        capacity = new_capacity(
+            now, details["adjustment"], details["adjustment_type"], low, high, details.get("min_step")
+        )
         if capacity != now:
             work.remember(capacity=capacity)
             await work.engine.update_nested(work.physical_id, await self.definition(work))
@@ -75,7 +77,7 @@ class AutoScalingGroup(Group):
         desired = work.row.data.get("capacity")
         if desired is None:
             desired = work.properties.get("desired_capacity", low)
-        return min(high, max(low, int(desired)))
+        return int(min(high, max(low, int(desired))))
 
 
 def new_capacity(now: int, adjustment: float, kind: str, low: int, high: int, least_step: int | None = None) -> int:
@@ -129,4 +131,4 @@ class ScalingPolicy(Signalled):
             if row.physical_id == wanted and row.project_id == work.stack.project_id:
                 stack = work.engine.tables.stacks.get(row.stack_id)
                 return replace(work, resource_id=row.id, properties=row.properties, stack=stack)
-        raise NotFound(f"Alarm {work.row.name} could not find scaling group named \"{wanted}\"")
+        raise NotFound(f'Alarm {work.row.name} could not find scaling group named "{wanted}"')

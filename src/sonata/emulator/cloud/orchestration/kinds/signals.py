@@ -70,7 +70,11 @@ class WaitConditionHandle(Signalled):
         if len(signals) >= MOST_SIGNALS:
             raise InvalidInput(f"a handle keeps at most {MOST_SIGNALS} signals")
         key = str(given.get("id", len(signals) + 1))
-        signals[key] = {"status": status, "data": given.get("data"), "reason": str(given.get("reason") or f"Signal {key} received")}
+        signals[key] = {
+            "status": status,
+            "data": given.get("data"),
+            "reason": str(given.get("reason") or f"Signal {key} received"),
+        }
         work.engine.tables.stack_resources.change(work.resource_id, metadata=signals)
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
@@ -103,7 +107,7 @@ class WaitCondition(Kind):
                 raise ResourceFailed(f"WaitConditionFailure: {';'.join(failed)}")
             if time.monotonic() > ends_at and len(signals) < count:
                 raise ResourceFailed(f"WaitConditionTimeout: {len(signals)} of {count} received")
-            return len(signals) >= count
+            return len(signals) >= int(count)
 
         await work.until(enough)
 
