@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sonata.errors import Conflict, NotFound, PermanentError
-from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
+from sonata.ports.runtime import Limits, MachineExit, MachineSpec, OnExit, Terminal, Usage
 
 MISSING_PROGRAM = "/no/such/program"
 EXITS_AT_ONCE = "/bin/false"
@@ -16,6 +17,29 @@ EXITS_AT_ONCE = "/bin/false"
 class _Running:
     spec: MachineSpec
     on_exit: OnExit | None
+
+
+class FakeTerminal:
+    """A terminal that echoes what is typed, and ends at `exit`."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.size = (rows, columns)
+        self.closed = False
+        self._typed: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def read(self) -> bytes:
+        typed = await self._typed.get()
+        return b"" if typed == b"exit\n" else typed
+
+    async def write(self, typed: bytes) -> None:
+        self._typed.put_nowait(typed)
+
+    def resize(self, rows: int, columns: int) -> None:
+        self.size = (rows, columns)
+
+    async def close(self) -> None:
+        self.closed = True
+        self._typed.put_nowait(b"exit\n")
 
 
 class FakeRuntime:
@@ -29,6 +53,8 @@ class FakeRuntime:
         self.started: list[MachineSpec] = []
         self.listening: set[str] = set()
         self.listen_at_once = True
+        self.paused: set[str] = set()
+        self.terminals: list[FakeTerminal] = []
 
     @property
     def unenforced(self) -> Mapping[str, str]:
@@ -48,6 +74,7 @@ class FakeRuntime:
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         self.graces.append(grace_s)
+        self.paused.discard(machine_id)
         self.running.pop(machine_id, None)
 
     async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
@@ -58,8 +85,33 @@ class FakeRuntime:
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         return self.listen_at_once or machine_id in self.listening
 
+    async def pause(self, machine_id: str) -> None:
+        self._spec(machine_id)
+        self.paused.add(machine_id)
+
+    async def resume(self, machine_id: str) -> None:
+        self._spec(machine_id)
+        self.paused.discard(machine_id)
+
+    async def set_limits(self, machine_id: str, limits: Limits) -> None:
+        self.running[machine_id].spec = replace(self._spec(machine_id), limits=limits)
+
+    async def usage(self, machine_id: str) -> Usage:
+        self._spec(machine_id)
+        return Usage(1.5, 1024**2, 2)
+
+    async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
+        self._spec(machine_id)
+        self.terminals.append(FakeTerminal(rows, columns))
+        return self.terminals[-1]
+
     async def close(self) -> None:
         self.running.clear()
+
+    def _spec(self, machine_id: str) -> MachineSpec:
+        if machine_id not in self.running:
+            raise NotFound(f"no machine `{machine_id}`")
+        return self.running[machine_id].spec
 
     async def end(self, machine_id: str, status: int) -> None:
         """Let a program end by itself."""

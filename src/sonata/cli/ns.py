@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -104,6 +105,13 @@ def _print_record(client: PlatformClient, key: str, form: output.Format) -> None
     placement = record["placement"] or {}
     shown |= {"decided_by": placement.get("decided_by", ""), "rule": placement.get("rule", "")}
     output.details({field: value for field, value in shown.items() if value})
-    rows = [{**vnf, "addresses": [i["address"] for i in vnf["interfaces"]]} for vnf in record["network_functions"]]
+    rows = [{**vnf, **_addresses(vnf["interfaces"])} for vnf in record["network_functions"]]
     if rows:
-        output.rows(("vnf_id", "vim", "status", "addresses"), rows)
+        reached = ("reached_at",) if any(row["reached_at"] for row in rows) else ()
+        output.rows(("vnf_id", "vim", "status", "addresses", *reached), rows)
+
+
+def _addresses(interfaces: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Addresses of a VNF, and those at which it is reached from outside."""
+    public = [each["public_address"] for each in interfaces]
+    return {"addresses": [each["address"] for each in interfaces], "reached_at": [each for each in public if each]}

@@ -1,4 +1,4 @@
-"""Zip archives from strangers, read into memory without trusting a byte of them; and written so that bytes repeat.
+"""Zip and tar archives from strangers, read into memory without trusting a byte; and written so that bytes repeat.
 
 Reading refuses what could hurt when unpacked: names that lead elsewhere, links, duplicates, encryption, unknown
 compression, members that grow beyond all measure, wrong checksums. Nothing is ever extracted by zipfile itself.
@@ -6,9 +6,11 @@ compression, members that grow beyond all measure, wrong checksums. Nothing is e
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import stat
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -149,3 +151,65 @@ def _printable(name: str) -> str:
 
 def _refused(code: str, summary: str, file: str) -> InvalidInput:
     return InvalidInput(f"package `{file}` is refused", diagnostics=[Diagnostic("error", code, summary, file)])
+
+
+def read_tarball(data: bytes, file: str) -> dict[str, bytes]:
+    """Files of a gzipped tar archive by their path, sorted; raises as `read_archive`."""
+    if len(data) > MAX_ARCHIVE_BYTES:
+        raise _refused("PKG-0003", f"the archive is bigger than {MAX_ARCHIVE_BYTES // 1024**2} MiB", file)
+    content = _gunzip(data, file)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            return _read_tar(archive, file)
+    except (tarfile.TarError, *_FAULTS) as error:
+        raise _refused("PKG-0001", f"it is not a readable tar archive: {error}", file) from None
+
+
+def write_tarball(files: Mapping[str, bytes]) -> bytes:
+    """A gzipped tar archive with the same bytes for the same files; stored, not compressed."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(files):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(files[name]), 0o644
+            archive.addfile(member, io.BytesIO(files[name]))
+    return gzip.compress(stream.getvalue(), compresslevel=0, mtime=0)
+
+
+def _gunzip(data: bytes, file: str) -> bytes:
+    """Unpack at most what a package may hold, however much the archive would grow to."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        content = unpacker.decompress(data, MAX_TOTAL_BYTES + 1)
+    except zlib.error as error:
+        raise _refused("PKG-0001", f"it is not a readable gzip archive: {error}", file) from None
+    if len(content) > MAX_TOTAL_BYTES:
+        raise _refused("PKG-0003", f"the content is bigger than {MAX_TOTAL_BYTES // 1024**2} MiB", file)
+    if not unpacker.eof:
+        raise _refused("PKG-0004", "the archive ends too early", file)
+    return content
+
+
+def _read_tar(archive: tarfile.TarFile, file: str) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for number, member in enumerate(archive):
+        if number >= MAX_MEMBERS:
+            raise _refused("PKG-0003", f"the archive has more than {MAX_MEMBERS} members", file)
+        name = member.name.removeprefix("./")
+        if member.isdir() and name in ("", "."):
+            continue
+        if reason := _tar_problem(member, name, files):
+            raise _refused("PKG-0002", f"member `{_printable(name)}` is refused: {reason}", file)
+        if stream := archive.extractfile(member) if member.isfile() else None:
+            files[name] = stream.read()
+    return dict(sorted(files.items()))
+
+
+def _tar_problem(member: tarfile.TarInfo, name: str, seen: Mapping[str, bytes]) -> str:
+    if not member.isfile() and not member.isdir():
+        return "it is a link or another special file"
+    if name in seen:
+        return "it is there twice"
+    if any(str(parent) in seen for parent in PurePosixPath(name).parents):
+        return "a file stands where its folder should be"
+    return path_problem(name)

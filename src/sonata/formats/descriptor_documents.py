@@ -7,7 +7,7 @@ not reach `sonata.model.descriptors`, which a tolerant reader may therefore leav
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -44,6 +44,16 @@ def _check_network(value: str) -> str:
 Cidr = Annotated[str, AfterValidator(_check_network), WithJsonSchema({"type": "string", "format": "ipv4-network"})]
 
 
+def _check_address(value: str) -> str:
+    try:
+        return str(IPv4Address(value))
+    except ValueError:
+        raise ValueError(f"`{value}` is not an IPv4 address") from None
+
+
+Address = Annotated[str, AfterValidator(_check_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
+
+
 class Bandwidth(TolerableModel):
     """A number of bits per second."""
 
@@ -67,7 +77,7 @@ class ConnectionPointDocument(TolerableModel):
     interface: Literal["ethernet", "ipv4", "ipv6"] | None = None
     type: Literal["internal", "external", "management"] | None = None
     mac: str | None = None
-    ip: str | None = None
+    ip: Address | None = None
     port: int | None = None
     ports: list[Any] | None = None
     publish: dict[str, Any] | None = None

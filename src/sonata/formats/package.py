@@ -1,4 +1,4 @@
-"""Package files: SONATA's `.son` and 5GTANGO's `.tgo`, read and written.
+"""Package files: SONATA's `.son` and 5GTANGO's `.tgo`, read and written; OSM's `.tar.gz` (see `osm_package`).
 
 A `.son` is a zip with its manifest (PD, MD5 digests) in `META-INF/MANIFEST.MF`; a `.tgo` is a zip laid out like a TOSCA
 CSAR with `TOSCA-Metadata/TOSCA.meta`, its manifest (NAPD, SHA-256 digests) and an ETSI manifest (ETSI GS NFV-SOL 004).
@@ -21,9 +21,10 @@ from typing import Any
 import yaml
 
 from sonata.errors import Diagnostic, InvalidInput, NotFound
-from sonata.formats.archive import MAX_ARCHIVE_BYTES, read_archive, write_archive
+from sonata.formats.archive import MAX_ARCHIVE_BYTES, read_archive, read_tarball, write_archive
 from sonata.formats.descriptor_rules import Level
 from sonata.formats.diagnostics import raise_errors, suggestion
+from sonata.formats.osm_package import GZIP, inspect_osm_package
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble
 from sonata.formats.package_documents import SonataManifest, TangoManifest
 from sonata.formats.tolerance import read_model
@@ -105,6 +106,8 @@ def inspect_package(
     """
     data, file = _load(source), _name(source, name)
     try:
+        if data.startswith(GZIP):
+            return inspect_osm_package(data, file, tolerant=tolerant)
         opened = _open(read_archive(data, file), file, tolerant)
     except InvalidInput as error:
         return None, list(error.diagnostics)
@@ -124,7 +127,8 @@ def inspect_package(
 
 def read_files(source: bytes | Path, *, name: str = "") -> dict[str, bytes]:
     """All files of a package archive, its manifests included; raises as `read_package`."""
-    return read_archive(_load(source), _name(source, name))
+    data, file = _load(source), _name(source, name)
+    return read_tarball(data, file) if data.startswith(GZIP) else read_archive(data, file)
 
 
 def write_tgo(info: PackageInfo, files: Sequence[PackageFile]) -> bytes:

@@ -238,7 +238,7 @@ def _constituent(function: NetworkFunctionDocument, found: Mapping[str, VnfdDocu
 
 
 def _points(points: Sequence[ConnectionPointDocument], default: CpType) -> tuple[ConnectionPoint, ...]:
-    return tuple(ConnectionPoint(point.id, _point_type(point, default)) for point in points)
+    return tuple(ConnectionPoint(point.id, _point_type(point, default), point.ip or "") for point in points)
 
 
 def _point_type(point: ConnectionPointDocument, default: CpType) -> CpType:

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sonata._lib.plain import from_plain, to_plain
-from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.errors import Conflict, Diagnostic, InvalidInput, NotFound
 from sonata.mano.instances import Instances, is_live
-from sonata.model.descriptors import DescriptorId, NetworkServiceDescriptor, PackageContent, VnfDescriptor
+from sonata.model.descriptors import (
+    ConstituentVnf,
+    DescriptorId,
+    NetworkServiceDescriptor,
+    PackageContent,
+    VnfDescriptor,
+)
 from sonata.ports.store import Kind, Store
 
 PackageReader = Callable[[bytes], PackageContent]
@@ -89,6 +95,8 @@ class Catalogue:
         known = await self._find("package", record.uuid)
         if known is not None:
             return _same_package(from_plain(known, PackageRecord), record), False
+        if content.nsd:
+            await self._check_constituents(content.nsd, content.vnfds)
         services = [_service(content, record)] if content.nsd else []
         functions = [FunctionRecord(uuid_of("vnfd", f.id), record.uuid, record.created_at, f) for f in content.vnfds]
         for kind, each in _with_kinds(services, functions):
@@ -146,9 +154,7 @@ class Catalogue:
         Raises:
             NotFound: one is not in the catalogue.
         """
-        return {
-            vnf.vnf_id: (await self.function(uuid_of("vnfd", vnf.descriptor))).descriptor for vnf in nsd.vnfs
-        }  # fmt: skip
+        return {vnf.vnf_id: (await self.function(_key_of(vnf))).descriptor for vnf in nsd.vnfs}
 
     async def remove(self, key: str, instances: Instances) -> None:
         """Remove a package with its service, and with those VNFs that no other package needs.
@@ -171,6 +177,28 @@ class Catalogue:
         await self._drop("nsd", {record.nsd} - needed - {""})
         await self._drop("vnfd", set(record.vnfds) - needed)
 
+    async def _check_constituents(self, nsd: NetworkServiceDescriptor, own: Sequence[VnfDescriptor]) -> None:
+        """Refuse a service whose VNFs, named by name alone, are neither in its package nor in the catalogue."""
+        named = [vnf for vnf in nsd.vnfs if not vnf.descriptor.vendor]
+        known = {each.id.name: each for each in own}
+        findings = []
+        for vnf in named:
+            try:
+                vnfd = known.get(vnf.descriptor.name) or (await self.function(vnf.descriptor.name)).descriptor
+            except NotFound:
+                summary = f"VNF `{vnf.descriptor.name}` of service `{nsd.id.name}` is not in the catalogue"
+                findings.append(Diagnostic("error", "PKG-0030", summary, hint="on-board its package first"))
+                continue
+            points = {point.id for point in vnfd.connection_points}
+            findings += [
+                Diagnostic("error", "PKG-0031", f"VNF `{vnfd.id}` has no connection point `{member.cp}`")
+                for link in nsd.virtual_links
+                for member in link.members
+                if member.unit == vnf.vnf_id and member.cp not in points
+            ]
+        if findings:
+            raise InvalidInput(f"service `{nsd.id}` cannot be run", diagnostics=findings)
+
     async def _drop(self, kind: Kind, uuids: set[str]) -> None:
         for each in sorted(uuids):
             await self._store.delete(kind, each)
@@ -185,6 +213,11 @@ class Catalogue:
         known = await self._find(kind, record.uuid)
         if known is not None and known["descriptor"] != to_plain(record.descriptor):
             raise Conflict(f"`{record.descriptor.id}` is in the catalogue with other content", hint="raise its version")
+
+
+def _key_of(vnf: ConstituentVnf) -> str:
+    """What finds a VNF in the catalogue; a service that names its VNFs by name alone gets the highest version."""
+    return uuid_of("vnfd", vnf.descriptor) if vnf.descriptor.vendor else vnf.descriptor.name
 
 
 def _with_kinds(

@@ -26,10 +26,11 @@ class DescriptorId:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPoint:
-    """A connection point (CPD); `id` is unique inside of its descriptor or unit."""
+    """A connection point (CPD); `id` is unique inside of its descriptor or unit, `address` one that it asks for."""
 
     id: str
     type: CpType = "internal"
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class VirtualLink:
         cidr: subnet asked for, or None for any.
         max_delay_s: one-way delay bound in seconds, None when there is none.
         min_rate_bps: bandwidth asked for, None when there is none.
+        addresses: address asked for by member, written `unit:cp`.
     """
 
     id: str
@@ -60,6 +62,7 @@ class VirtualLink:
     cidr: str | None = None
     max_delay_s: float | None = None
     min_rate_bps: float | None = None
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,10 @@ class VnfDescriptor:
 
 @dataclass(frozen=True, slots=True)
 class ConstituentVnf:
-    """A VNF of a service: `vnf_id` inside of the NSD, `descriptor` the VNFD it refers to."""
+    """A VNF of a service: `vnf_id` inside of the NSD, `descriptor` the VNFD it refers to.
+
+    Vendor and version are empty where the service names its VNFs by name alone (ETSI SOL006).
+    """
 
     vnf_id: str
     descriptor: DescriptorId

@@ -103,13 +103,14 @@ class LcmOperationOccurrence:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceRecord:
-    """A network interface of a running VNF."""
+    """A network interface of a running VNF; `public_address` is where it is reached from outside, if it is."""
 
     cp: str
     network: str
     address: str
     mac: str
     port_id: str
+    public_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,18 @@ class RootFs:
     Args:
         layers: directories, topmost first, that are the read-only lower layers of an overlay. Empty means the
             `host` root: read-only `/usr`, allow-listed `/etc`, synthetic passwd, nothing else of the host.
+        on_host: whether the layers lie on top of the `host` root.
+        disk: folder that keeps what is written beyond the machine's end, made if missing; None for none.
     """
 
     layers: tuple[Path, ...] = ()
+    on_host: bool = False
+    disk: Path | None = None
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether the `host` root is at its bottom."""
+        return self.on_host or not self.layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,38 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Resource limits; None means none. `cpus` in cores (0.5 is half a core)."""
+    """Resource limits; None means none.
+
+    Args:
+        cpus: in cores; 0.5 is half a core.
+        cpu_period_us: over which `cpus` is measured.
+        cpu_shares: weight against other machines when cores are short, 1024 being usual (cgroup v1 `cpu.shares`).
+        cores: numbers of the only processors that it may run on; empty for all.
+    """
 
     cpus: float | None = None
     memory_bytes: int | None = None
     pids: int | None = 512
+    cpu_period_us: int = 100_000
+    cpu_shares: int | None = None
+    cores: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A further root file system that a machine sees below a folder."""
+
+    root: RootFs
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a machine uses: CPU time since its start in seconds, memory in bytes, processes and threads."""
+
+    cpu_s: float
+    memory_bytes: int
+    tasks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +89,7 @@ class MachineSpec:
         console: file to which stdout and stderr are appended.
         network_admin: whether it may configure its own network (VNFs may, managers may not).
         uid: user id to run as inside.
+        resolver: content of its /etc/resolv.conf.
     """
 
     id: str
@@ -64,9 +101,11 @@ class MachineSpec:
     netns: str | None = None
     limits: Limits = field(default_factory=Limits)
     binds: tuple[Bind, ...] = ()
+    attached: tuple[Attached, ...] = ()
     network_admin: bool = True
     uid: int = 0
     cwd: str = "/"
+    resolver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +118,22 @@ class MachineExit:
 
 
 OnExit = Callable[[MachineExit], Awaitable[None]]
+
+
+class Terminal(Protocol):
+    """A pseudoterminal with a program of a machine on it."""
+
+    async def read(self) -> bytes:
+        """What the program printed next; empty when it has ended."""
+
+    async def write(self, typed: bytes) -> None:
+        """Type something."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the program how large its window is."""
+
+    async def close(self) -> None:
+        """Hang up; the program is gone at return. Idempotent."""
 
 
 class Runtime(Protocol):
@@ -110,6 +165,33 @@ class Runtime(Protocol):
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         """Whether a process in the machine's network namespace listens on this TCP port."""
+
+    async def pause(self, machine_id: str) -> None:
+        """Freeze all processes of a machine, memory and all; idempotent.
+
+        Raises:
+            Unsupported: the host has no freezer for us.
+        """
+
+    async def resume(self, machine_id: str) -> None:
+        """Let a frozen machine go on where it stood; idempotent."""
+
+    async def set_limits(self, machine_id: str, limits: Limits) -> None:
+        """Change the limits of a running machine.
+
+        Raises:
+            AdapterError: the kernel refused, e.g. since more memory is in use than is left to it.
+        """
+
+    async def usage(self, machine_id: str) -> Usage:
+        """What a machine uses at this moment; zeros where the host does not count."""
+
+    async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
+        """Run a program inside on a terminal of its own.
+
+        Raises:
+            PermanentError: it does not exist or cannot be executed.
+        """
 
     async def close(self) -> None:
         """End all machines."""

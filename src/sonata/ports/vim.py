@@ -123,6 +123,9 @@ class Vim(Protocol):
     async def ensure_router(self, tag: str, name: str, networks: Sequence[VimNetwork]) -> str:
         """Find or create a router with external gateway and a leg into each network."""
 
+    async def ensure_floating_ip(self, tag: str, port_id: str) -> str:
+        """Find or create a floating IP that leads to a port, and return it; the port's network has a routed leg."""
+
     async def ensure_chain(self, request: ChainRequest) -> str:
         """Find or create a port chain, symmetric."""
 

@@ -23,6 +23,7 @@ from sonata.errors import Conflict, Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_MEMBER_BYTES
 from sonata.formats.descriptor_rules import Level
 from sonata.formats.diagnostics import raise_errors, suggestion
+from sonata.formats.osm_package import is_osm_folder, write_osm_package
 from sonata.formats.package import RESERVED, PackageInfo, inspect_package, read_files, write_son, write_tgo
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble
 from sonata.formats.package_documents import ProjectDocument, ProjectFile
@@ -50,7 +51,7 @@ class Project:
 
 
 def build_package(project_folder: Path, target: Path | None = None, *, form: PackageForm = "tgo") -> Path:
-    """Build the package of a project; the same project gives the same bytes.
+    """Build the package of a project, or of a folder with an OSM descriptor; the same content gives the same bytes.
 
     Args:
         project_folder: folder with `project.yml`.
@@ -64,11 +65,16 @@ def build_package(project_folder: Path, target: Path | None = None, *, form: Pac
         NotFound: there is no such project.
         InvalidInput: with all findings.
     """
+    if not (project_folder / PROJECT_FILE).exists() and is_osm_folder(project_folder):
+        name = f"{project_folder.resolve().name}.tar.gz"
+        return _deliver(write_osm_package(project_folder), _place(name, target))
     project = read_project(project_folder)
     raise_errors(f"project `{project_folder}`", [*project.findings, *_check(project)])
     form = _form_of(target, form)
-    archive = _write(project, form)
-    path = _target_path(project.info.id, target, form)
+    return _deliver(_write(project, form), _place(_file_name(project.info.id, form), target))
+
+
+def _deliver(archive: bytes, path: Path) -> Path:
     # What was written is read back: a package that the platform would refuse never leaves the developer's machine.
     raise_errors(f"package `{path}`", inspect_package(archive, name=str(path))[1])
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
@@ -100,6 +106,8 @@ def validate_project(folder: Path, *, tolerant: bool = False, level: Level = "to
         NotFound: there is no such project.
     """
     try:
+        if not (folder / PROJECT_FILE).exists() and is_osm_folder(folder):
+            return inspect_package(write_osm_package(folder), name=str(folder), tolerant=tolerant)[1]
         project = read_project(folder)
     except InvalidInput as error:
         return _findings_of(error)
@@ -251,8 +259,11 @@ def _flat(path: str) -> str:
     return path.replace("/", "-")
 
 
-def _target_path(identity: DescriptorId, target: Path | None, form: PackageForm) -> Path:
-    name = f"{identity.vendor}.{identity.name}.{identity.version}.{form}"
+def _file_name(identity: DescriptorId, form: PackageForm) -> str:
+    return f"{identity.vendor}.{identity.name}.{identity.version}.{form}"
+
+
+def _place(name: str, target: Path | None) -> Path:
     if target is None:
         return Path(name)
     return target / name if target.is_dir() else target

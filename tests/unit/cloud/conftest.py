@@ -16,7 +16,7 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest
 from sonata.emulator.cloud.entities.compute import Server
-from sonata.emulator.cloud.entities.network import Network, Port, Subnet
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, Network, Port, Subnet
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.emulator.data_plane import DataPlane
 from sonata.model.topology import GIB, Pop
@@ -40,6 +40,10 @@ class World:
         network = await self.cloud.networks.create(Network(name=name, project_id=project))
         subnet = Subnet(network_id=network.id, cidr=IPv4Network(cidr), project_id=project)
         return network, await self.cloud.networks.create_subnet(subnet, default_gateway=True)
+
+    def ports(self) -> list[Port]:
+        """All ports but those of the networks' own services."""
+        return [port for port in self.cloud.tables.ports if port.device_owner != DHCP_OWNER]
 
     def port(self, network: Network, mac: str = "", wish: AddressWish | None = None) -> Port:
         """An unbound port."""

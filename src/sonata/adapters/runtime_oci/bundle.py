@@ -18,7 +18,6 @@ PAUSE = ("sleep", "infinity")
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TTY_GROUP = 5
-_CPU_PERIOD_US = 100_000
 
 # The usual set of container engines without MKNOD, so that a machine has the devices it is given and no others.
 _CAPABILITIES = tuple(
@@ -55,17 +54,17 @@ def config(spec: MachineSpec, rootfs: Path, confinement: Confinement) -> dict[st
         "hostname": spec.hostname,
         "root": {"path": str(rootfs), "readonly": False},
         "process": process(spec, spec.argv or PAUSE),
-        "mounts": [*_system_mounts(spec), *_host_mounts(spec), *map(_bind, spec.binds)],
+        "mounts": [*_system_mounts(spec), *_attached(spec, rootfs), *_host_mounts(spec), *map(_bind, spec.binds)],
         "linux": _linux(spec, confinement),
     }
 
 
-def process(spec: MachineSpec, argv: Sequence[str]) -> dict[str, Any]:
+def process(spec: MachineSpec, argv: Sequence[str], *, terminal: bool = False) -> dict[str, Any]:
     """A process of the machine, with the machine's user, environment and rights."""
     capabilities = list(_CAPABILITIES) if spec.network_admin else []
     uid = spec.uid if is_mapped(spec.uid) else 0
     return {
-        "terminal": False,
+        "terminal": terminal,
         "user": {"uid": uid, "gid": uid},
         "args": list(argv),
         "env": [f"{name}={value}" for name, value in ({"PATH": _PATH, "HOME": "/root"} | dict(spec.env)).items()],
@@ -89,7 +88,7 @@ def _linux(spec: MachineSpec, confinement: Confinement) -> dict[str, Any]:
         linux["devices"] = [{"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200, "fileMode": 0o666}]
     if confinement.cgroup:
         linux["cgroupsPath"] = confinement.cgroup
-        linux["resources"] = _resources(spec.limits, confinement.enforced)
+        linux["resources"] = {**_DEVICES, **resources(spec.limits, confinement.enforced)}
     if (profile := seccomp.profile()) is not None:
         linux["seccomp"] = profile
     return linux
@@ -102,20 +101,37 @@ def _read_only_settings(spec: MachineSpec) -> Iterable[str]:
     return sorted(f"/proc/sys/{name}" for name in os.listdir("/proc/sys") if name != "net")
 
 
-def _resources(limits: Limits, enforced: frozenset[str]) -> dict[str, Any]:
-    resources: dict[str, Any] = {
-        "devices": [
-            {"allow": False, "access": "rwm"},
-            {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rw"},
-        ]
-    }
-    if limits.cpus is not None and "cpu" in enforced:
-        resources["cpu"] = {"quota": max(1000, int(limits.cpus * _CPU_PERIOD_US)), "period": _CPU_PERIOD_US}
+_DEVICES: dict[str, Any] = {
+    "devices": [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rw"},
+    ]
+}
+
+
+def resources(limits: Limits, enforced: frozenset[str]) -> dict[str, Any]:
+    """Limits in the words of config-linux.md, as far as they are enforced."""
+    found: dict[str, Any] = {}
+    cpu: dict[str, Any] = {**_bandwidth(limits), **_weight(limits)} if "cpu" in enforced else {}
+    if limits.cores and "cpuset" in enforced:
+        cpu["cpus"] = ",".join(map(str, limits.cores))
+    if cpu:
+        found["cpu"] = cpu
     if limits.memory_bytes is not None and "memory" in enforced:
-        resources["memory"] = {"limit": limits.memory_bytes}
+        found["memory"] = {"limit": limits.memory_bytes}
     if limits.pids is not None and "pids" in enforced:
-        resources["pids"] = {"limit": limits.pids}
-    return resources
+        found["pids"] = {"limit": limits.pids}
+    return found
+
+
+def _bandwidth(limits: Limits) -> dict[str, int]:
+    if limits.cpus is None:
+        return {}
+    return {"quota": max(1000, int(limits.cpus * limits.cpu_period_us)), "period": limits.cpu_period_us}
+
+
+def _weight(limits: Limits) -> dict[str, int]:
+    return {} if limits.cpu_shares is None else {"shares": limits.cpu_shares}
 
 
 def _system_mounts(spec: MachineSpec) -> list[dict[str, Any]]:
@@ -132,9 +148,21 @@ def _system_mounts(spec: MachineSpec) -> list[dict[str, Any]]:
 
 
 def _host_mounts(spec: MachineSpec) -> list[dict[str, Any]]:
-    if spec.root.layers:
-        return []
-    return [_bind(Bind(Path(folder), folder)) for folder in host_root.host_binds()]
+    own = [_bind(Bind(Path(folder), folder)) for folder in host_root.host_binds()] if spec.root.needs_host else []
+    for one in spec.attached:
+        if one.root.needs_host:
+            own += [_bind(Bind(Path(folder), f"{one.target}{folder}")) for folder in host_root.host_binds()]
+    return own
+
+
+def _attached(spec: MachineSpec, rootfs: Path) -> list[dict[str, Any]]:
+    mounted = attached_roots(spec, rootfs.parent)
+    return [_bind(Bind(path, one.target, read_only=False)) for one, path in zip(spec.attached, mounted, strict=True)]
+
+
+def attached_roots(spec: MachineSpec, folder: Path) -> list[Path]:
+    """Where the further root file systems of a machine are mounted for it, in its folder."""
+    return [folder / f"attached{number}" for number in range(len(spec.attached))]
 
 
 def _bind(bind: Bind) -> dict[str, Any]:

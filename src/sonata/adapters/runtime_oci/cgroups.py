@@ -19,6 +19,8 @@ from sonata.errors import AdapterError
 
 _HYBRID = Path("/sys/fs/cgroup/unified")
 _WANTED = ("cpu", "memory", "pids")
+_USEFUL = ("cpuset", "freezer", "cpuacct")
+"""Controllers that some features need; their absence limits nothing that every machine has."""
 _LAST_TASK_GONE_S = 2.0
 
 
@@ -55,6 +57,34 @@ class Cgroups:
         except OSError:
             return False
         return int(counts.get("oom_kill", 0)) > 0
+
+    @property
+    def can_freeze(self) -> bool:
+        """Whether machines can be paused; version 2 always can."""
+        return self.version == "v2" or "freezer" in self.controllers
+
+    def number(self, controller: str, machine: str, file: str) -> int:
+        """A number that the kernel counts in a machine's cgroup; 0 where it does not."""
+        folder = self.controllers.get(controller)
+        try:
+            return int((folder / self.prefix / machine / file).read_text()) if folder else 0
+        except (OSError, ValueError):
+            return 0
+
+    def cpu_time_s(self, machine: str) -> float:
+        """Processor time that a machine has had."""
+        if self.version != "v2":
+            return self.number("cpuacct", machine, "cpuacct.usage") / 1e9
+        folder = self.controllers.get("cpu")
+        try:
+            lines = (folder / self.prefix / machine / "cpu.stat").read_text().splitlines() if folder else []
+        except OSError:
+            return 0.0
+        return int(dict(map(str.split, lines)).get("usage_usec", 0)) / 1e6
+
+    def memory_bytes(self, machine: str) -> int:
+        """Memory in use, page cache included."""
+        return self.number("memory", machine, "memory.current" if self.version == "v2" else "memory.usage_in_bytes")
 
     def remove(self, machine: str) -> None:
         """Remove a machine's cgroups in all hierarchies.
@@ -102,13 +132,17 @@ def _detect_v1(mounted: Mapping[Path, tuple[str, ...]], prefix: str) -> Cgroups:
             unenforced[name] = f"the host delegates no {name} cgroup: {reason}"
         else:
             controllers[name] = folder
+    for name in _USEFUL if controllers else ():
+        folder = next((folder for folder, options in mounted.items() if name in options), None)
+        if folder and not _refusal(folder / prefix):
+            controllers[name] = folder
     return Cgroups("v1" if controllers else "none", prefix, controllers, unenforced, tuple(mounted))
 
 
 def _detect_v2(folder: Path, prefix: str) -> Cgroups:
     try:
         offered = (folder / "cgroup.controllers").read_text().split()
-        usable = [name for name in _WANTED if name in offered]
+        usable = [name for name in (*_WANTED, "cpuset") if name in offered]
         parent = folder
         for part in Path(prefix).parts:
             _enable(parent, usable)

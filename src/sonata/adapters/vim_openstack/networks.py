@@ -71,7 +71,12 @@ def ensure_ports(calls: Calls, requests: Sequence[PortRequest]) -> list[VimPort]
 
 
 def _port(request: PortRequest) -> Document:
-    wanted: dict[str, Any] = {"name": request.name, "network_id": request.network.id}
+    # Functions forward what others sent, and chains hand them packets of any address: no port of theirs is secured.
+    wanted: dict[str, Any] = {
+        "name": request.name,
+        "network_id": request.network.id,
+        "port_security_enabled": False,
+    }
     fixed = {"subnet_id": request.network.subnet_id}
     if request.address:
         fixed["ip_address"] = request.address
@@ -111,6 +116,15 @@ def _add_leg(calls: Calls, router_id: str, network: VimNetwork) -> None:
         ports = calls.list("network", "/ports", device_id=router_id, network_id=network.id)
         if not any(port["network_id"] == network.id for port in ports):
             raise
+
+
+def ensure_floating_ip(calls: Calls, tag: str, port_id: str) -> str:
+    """Find or create the floating IP with this tag that leads to a port; returns its address."""
+    body = {"floating_network_id": external_network(calls), "port_id": port_id}
+    floating = ensure_marked(calls, "/floatingips", "floatingip", tag, body)
+    if floating["port_id"] != port_id:
+        calls.put("network", f"/floatingips/{floating['id']}", {"floatingip": {"port_id": port_id}})
+    return str(floating["floating_ip_address"])
 
 
 def external_network(calls: Calls) -> str:

@@ -12,7 +12,7 @@ import sonata.adapters.vim_openstack.servers as servers
 from sonata.adapters.vim_openstack.batches import Batch
 from sonata.adapters.vim_openstack.calls import Calls, Login
 from sonata.adapters.vim_openstack.chains import ensure_chain
-from sonata.adapters.vim_openstack.networks import ensure_networks, ensure_ports, ensure_router
+from sonata.adapters.vim_openstack.networks import ensure_floating_ip, ensure_networks, ensure_ports, ensure_router
 from sonata.adapters.vim_openstack.sweep import FIRST_POLL_S, LONGEST_POLL_S, leftovers, sweep
 from sonata.errors import TransientError
 from sonata.model.infrastructure import PopCapacity
@@ -110,6 +110,10 @@ class OpenStackVim:
     async def ensure_router(self, tag: str, name: str, networks: Sequence[VimNetwork]) -> str:
         """Find or create a router with external gateway and a leg into each network."""
         return await self._run(lambda calls: ensure_router(calls, tag, name, networks))
+
+    async def ensure_floating_ip(self, tag: str, port_id: str) -> str:
+        """Find or create a floating IP that leads to a port, and return it."""
+        return await self._run(lambda calls: ensure_floating_ip(calls, tag, port_id))
 
     async def ensure_chain(self, request: ChainRequest) -> str:
         """Find or create a port chain, symmetric."""

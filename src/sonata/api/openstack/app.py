@@ -16,12 +16,14 @@ from sonata.api.openstack.compute.routes import compute_routes
 from sonata.api.openstack.faults import Forbidden, MethodNotAllowed, supervised
 from sonata.api.openstack.identity.routes import identity_routes
 from sonata.api.openstack.image.routes import image_routes
+from sonata.api.openstack.load_balancing.routes import load_balancing_routes
 from sonata.api.openstack.network.routes import network_routes
 from sonata.api.openstack.orchestration.in_process import InProcess
 from sonata.api.openstack.orchestration.routes import orchestration_routes
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.routing import Routes, Target
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.asking import ASKER, Asker
 from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import NotFound, Unauthorised
 
@@ -50,6 +52,7 @@ class Surface:
             "network": network_routes(),
             "image": image_routes(),
             "orchestration": orchestration_routes(),
+            "load-balancer": load_balancing_routes(),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,11 +60,14 @@ class Surface:
         request = Request(scope, receive)
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
-        reply = await supervised(service, lambda: self._answer(request, pop, service, rest))
-        response = Response(reply.body, reply.status, {**_headers(request, pop, service, reply), **reply.headers})
+        request_id = f"req-{uuid.uuid4()}"
+        reply = await supervised(service, lambda: self._answer(request, request_id, pop, service, rest))
+        response = Response(
+            reply.body, reply.status, {**_headers(request, request_id, pop, service, reply), **reply.headers}
+        )
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, pop: str, service: str, path: str) -> Reply:
+    async def _answer(self, request: Request, request_id: str, pop: str, service: str, path: str) -> Reply:
         if pop not in self._clouds or service not in self.services:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
         cloud = self._clouds[pop]
@@ -69,6 +75,9 @@ class Surface:
             cloud.stacks.attach(InProcess(self, cloud, pop))
         target, params = self._find(cloud, request, service, path)
         caller = None if target.public else _admitted(cloud, request, service, target)
+        if caller:
+            project_id = caller.project.id if caller.project else ""
+            ASKER.set(Asker(request_id, caller.user.id, project_id, caller.is_admin))
         version = microversion_of(request) if service == "compute" else OLDEST
         reply = await target.handler(Call(cloud, pop, service, request, params, caller, version))
         if service == "compute":
@@ -107,9 +116,8 @@ def _caller(cloud: Cloud, request: Request) -> Token:
     return cloud.identity.tokens.check(secret)
 
 
-def _headers(request: Request, pop: str, service: str, reply: Reply) -> dict[str, str]:
+def _headers(request: Request, request_id: str, pop: str, service: str, reply: Reply) -> dict[str, str]:
     """What every answer carries."""
-    request_id = f"req-{uuid.uuid4()}"
     headers = {"x-openstack-request-id": request_id}
     if service == "compute":
         headers["x-compute-request-id"] = request_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from sonata.api.openstack.faults import Forbidden, NotAcceptable, TooLarge
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import InvalidInput, Unauthorised
@@ -20,6 +21,8 @@ Microversion = tuple[int, int]
 OLDEST: Microversion = (2, 1)
 NEWEST: Microversion = (2, 96)
 LONGEST_BODY = 4 * 1024**2
+PEOPLE = frozenset(("projects", "users", "groups", "roles", "application_credentials", "quota_limits"))
+"""Tables whose ids a body may hold without a claim to the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,31 @@ class Call:
             if len(body) > LONGEST_BODY:
                 raise TooLarge(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
         try:
-            return msgspec.json.decode(body)
+            document = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"Malformed request body: {error}") from None
+        self._refuse_foreign(document)
+        return document
+
+    def _refuse_foreign(self, document: Any) -> None:
+        """Refuse bodies that name an object which the caller may not know of, wherever they name it.
+
+        Raises:
+            NoSuch: as if there were none.
+        """
+        if self.caller is None or self.token.is_admin:
+            return
+        for text in _texts(document):
+            for kind, entity in self._named(text.rpartition("/")[2]):
+                if not self.sees(entity):
+                    raise NoSuch(kind, entity.id)
+
+    def _named(self, entity_id: str) -> Iterator[tuple[str, Entity]]:
+        """The objects of projects that have this id; who is who is the identity service's matter."""
+        for name, table in self.cloud.tables:
+            entity = None if name in PEOPLE else table.peek(entity_id)
+            if entity is not None and entity.project_id and not hasattr(entity, "visibility"):
+                yield table.kind, entity
 
     async def member(self, name: str) -> dict[str, Any]:
         """The object under one key of the body, as OpenStack wraps them.
@@ -127,6 +152,19 @@ class Call:
         """
         if not self.token.is_admin:
             raise Forbidden(f"Policy doesn't allow {action} to be performed.")
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """All strings in a document but its keys."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def inner(document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -178,6 +178,15 @@ def _keystone(status: int, message: str, error: SonataError) -> object:
     return {"error": {"code": status, "message": message, "title": TITLES[status]}}
 
 
+def _octavia(status: int, message: str, error: SonataError) -> object:
+    """Octavia's bodies are those of its web framework."""
+    if isinstance(error, OverQuota):
+        message = f"Quota has been met for resources: {', '.join(error.over)}"
+    if isinstance(error, NoSuch):
+        message = message.replace(" could not be found.", " not found.")
+    return {"faultcode": "Server" if status == 500 else "Client", "faultstring": message, "debuginfo": None}
+
+
 def _neutron_type(status: int, error: SonataError) -> str:
     """Neutron names the cause; causes of the cloud have Neutron's names."""
     if isinstance(error, NoSuch):
@@ -202,5 +211,6 @@ def _heat(status: int, message: str, error: SonataError) -> object:
 _BODIES: Mapping[str, Callable[[int, str, SonataError], object]] = {
     "compute": _nova,
     "network": _neutron,
+    "load-balancer": _octavia,
     "orchestration": _heat,
 }

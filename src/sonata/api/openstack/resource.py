@@ -16,6 +16,7 @@ from sonata.api.openstack.routing import Routes
 from sonata.api.openstack.topic import NOTHING_TOLD, Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.identity.roles import Needed
 from sonata.emulator.cloud.tables import Table, Tables
 from sonata.errors import InvalidInput, SonataError
 
@@ -24,6 +25,7 @@ Values = dict[str, Any]
 Create = Callable[[Call, Values], Awaitable[E]]
 Update = Callable[[Call, E, Values], Awaitable[E]]
 Delete = Callable[[Call, E], Awaitable[None]]
+Within = Callable[[Call], Callable[[E], bool]]
 
 STANDARD: tuple[Field, ...] = (
     Field("id"),
@@ -52,6 +54,10 @@ class Resource(Generic[E]):
         table: where its entities are.
         fields: besides the standard ones.
         create: makes an entity of the values read; None when nobody may create one. So with `update` and `delete`.
+        standard: what every resource of the service has.
+        tag_routes: whether tags are a resource of their own below each object.
+        within: of a nested path, which entities belong to it; refuses a parent that is not there.
+        needs: the role for changes, where it is not `member`.
     """
 
     member: str
@@ -64,11 +70,15 @@ class Resource(Generic[E]):
     delete: Delete[E] | None = None
     base: str = "/v2.0"
     truth: Truth = NOTHING_TOLD
+    standard: tuple[Field, ...] = STANDARD
+    tag_routes: bool = True
+    within: Within[E] = lambda _call: lambda _entity: True
+    needs: Needed | None = None
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
         """Standard and own fields; own ones win."""
-        return tuple({field.name: field for field in (*STANDARD, *self.fields)}.values())
+        return tuple({field.name: field for field in (*self.standard, *self.fields)}.values())
 
     def body(self, mode: str) -> dict[str, Any]:
         """The JSON Schema of a request body; `mode` is `c` (creation) or `u` (update)."""
@@ -97,22 +107,18 @@ class Service(Generic[E]):
         routes.add("GET", base, self.list)
         routes.add("GET", f"{base}/{{id}}", self.show)
         if resource.create:
-            routes.add("POST", base, self.create, body=resource.body("c"))
+            routes.add("POST", base, self.create, needs=resource.needs, body=resource.body("c"))
         if resource.update:
-            routes.add("PUT", f"{base}/{{id}}", self.update, body=resource.body("u"))
+            routes.add("PUT", f"{base}/{{id}}", self.update, needs=resource.needs, body=resource.body("u"))
         if resource.delete:
-            routes.add("DELETE", f"{base}/{{id}}", self.delete)
-        routes.add("GET", f"{base}/{{id}}/tags", self.list_tags)
-        routes.add("PUT", f"{base}/{{id}}/tags", self.replace_tags)
-        routes.add("DELETE", f"{base}/{{id}}/tags", self.clear_tags)
-        routes.add("GET", f"{base}/{{id}}/tags/{{tag}}", self.has_tag)
-        routes.add("PUT", f"{base}/{{id}}/tags/{{tag}}", self.add_tag)
-        routes.add("DELETE", f"{base}/{{id}}/tags/{{tag}}", self.remove_tag)
+            routes.add("DELETE", f"{base}/{{id}}", self.delete, needs=resource.needs)
+        if resource.tag_routes:
+            _register_tags(self, routes, base)
 
     async def list(self, call: Call) -> Reply:
         """GET of the collection."""
         query = call.query
-        documents = filtered((self._document(call, entity) for entity in self._candidates(call)), query)
+        documents = filtered((self.document(call, entity) for entity in self._candidates(call)), query)
         found, more = page(ordered(documents, query), query)
         body: Document = {self._resource.collection: [narrowed(document, query) for document in found]}
         if more and found:
@@ -122,7 +128,7 @@ class Service(Generic[E]):
 
     async def show(self, call: Call) -> Reply:
         """GET of one."""
-        document = narrowed(self._document(call, self._find(call)), call.query)
+        document = narrowed(self.document(call, self._find(call)), call.query)
         return json_reply({self._resource.member: document})
 
     async def create(self, call: Call) -> Reply:
@@ -132,11 +138,11 @@ class Service(Generic[E]):
             made = await _all_or_none(
                 several, partial(self._create, call), partial(self._resource.delete or _stays, call)
             )
-            return json_reply({self._resource.collection: [self._document(call, one) for one in made]}, 201)
+            return json_reply({self._resource.collection: [self.document(call, one) for one in made]}, 201)
         if self._resource.member not in body:
             raise InvalidInput(f"Unable to find '{self._resource.member}' in request body")
         one = await self._create(call, body[self._resource.member])
-        return json_reply({self._resource.member: self._document(call, one)}, 201)
+        return json_reply({self._resource.member: self.document(call, one)}, 201)
 
     async def update(self, call: Call) -> Reply:
         """PUT of one."""
@@ -144,7 +150,7 @@ class Service(Generic[E]):
         values = read_fields(self._read, await call.member(self._resource.member), "u")
         if self._resource.update and values:
             entity = await self._resource.update(call, entity, values)
-        return json_reply({self._resource.member: self._document(call, entity)})
+        return json_reply({self._resource.member: self.document(call, entity)})
 
     async def delete(self, call: Call) -> Reply:
         """DELETE of one."""
@@ -197,21 +203,23 @@ class Service(Generic[E]):
             raise NoSuch(self._resource.member, "")
         return await create(call, values)
 
-    def _document(self, call: Call, entity: E) -> Document:
+    def document(self, call: Call, entity: E) -> Document:
+        """What is shown of one."""
         return {field.name: field.show(call.cloud, entity) for field in self._shown}
 
     def _candidates(self, call: Call) -> Iterable[E]:
         """Visible entities; ids and names asked for are looked at before any document is made."""
         ids = {value for key, value in call.query if key == "id"}
         names = {value for key, value in call.query if key == "name"}
-        for entity in self._resource.table(call.cloud.tables):
+        belongs = self._resource.within(call)
+        for entity in filter(belongs, self._resource.table(call.cloud.tables)):
             if (not ids or entity.id in ids) and (not names or entity.name in names) and call.sees(entity):
                 yield entity
 
     def _find(self, call: Call) -> E:
         table = self._resource.table(call.cloud.tables)
         entity = table.get(call.params["id"])
-        if not call.sees(entity):
+        if not call.sees(entity) or not self._resource.within(call)(entity):
             raise NoSuch(table.kind, entity.id)
         return entity
 
@@ -228,6 +236,15 @@ class Service(Generic[E]):
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:
             raise NoSuch("Tag", call.params["tag"])
+
+
+def _register_tags(service: Service[E], routes: Routes, base: str) -> None:
+    routes.add("GET", f"{base}/{{id}}/tags", service.list_tags)
+    routes.add("PUT", f"{base}/{{id}}/tags", service.replace_tags)
+    routes.add("DELETE", f"{base}/{{id}}/tags", service.clear_tags)
+    routes.add("GET", f"{base}/{{id}}/tags/{{tag}}", service.has_tag)
+    routes.add("PUT", f"{base}/{{id}}/tags/{{tag}}", service.add_tag)
+    routes.add("DELETE", f"{base}/{{id}}/tags/{{tag}}", service.remove_tag)
 
 
 async def _stays(_call: Call, _entity: Entity) -> None:

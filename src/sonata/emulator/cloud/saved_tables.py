@@ -73,10 +73,22 @@ def _check(tables: Tables) -> None:
             raise ValueError(f"router {router.id} has a leg without an address")
     _require(tables.ports, (floating.gateway_port_id for floating in tables.floating_ips))
     _require(tables.routers, (floating.router_id for floating in tables.floating_ips if floating.router_id))
+    _require(tables.security_groups, (rule.security_group_id for rule in tables.security_group_rules))
     _require(tables.port_pairs, (pair for group in tables.port_pair_groups for pair in group.port_pairs))
     _require(tables.port_pair_groups, (group for chain in tables.port_chains for group in chain.groups))
     _require(tables.flow_classifiers, (one for chain in tables.port_chains for one in chain.classifiers))
     _require(tables.ports, (nic.port_id for server in tables.servers for nic in server.nics))
+    _check_load_balancing(tables)
+
+
+def _check_load_balancing(tables: Tables) -> None:
+    _require(tables.ports, (balancer.vip_port_id for balancer in tables.load_balancers))
+    _require(tables.load_balancers, (listener.load_balancer_id for listener in tables.listeners))
+    _require(tables.pools, (one.default_pool_id for one in tables.listeners if one.default_pool_id))
+    _require(tables.load_balancers, (pool.load_balancer_id for pool in tables.pools))
+    _require(tables.pools, (part.pool_id for part in (*tables.members, *tables.health_monitors)))
+    _require(tables.listeners, (policy.listener_id for policy in tables.l7policies))
+    _require(tables.l7policies, (rule.l7policy_id for rule in tables.l7rules))
 
 
 def _require(table: Table[Any], wanted: Iterable[str]) -> None:

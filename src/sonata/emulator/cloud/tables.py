@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.entities.compute import Flavor, Server
+from sonata.emulator.cloud.entities.compute import Flavor, Server, ServerAction
+from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
 from sonata.emulator.cloud.entities.identity import (
     ApplicationCredential,
     Assignment,
@@ -24,8 +25,20 @@ from sonata.emulator.cloud.entities.identity import (
 )
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.load_balancing import (
+    FlavorProfile,
+    HealthMonitor,
+    L7Policy,
+    L7Rule,
+    LbFlavor,
+    Listener,
+    LoadBalancer,
+    Member,
+    Pool,
+)
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -134,6 +147,8 @@ class Tables:
     routers: Table[Router] = field(default_factory=lambda: Table("Router"))
     floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
+    security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
+    address_groups: Table[AddressGroup] = field(default_factory=lambda: Table("AddressGroup"))
     port_pairs: Table[PortPair] = field(default_factory=lambda: Table("PortPair"))
     port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
@@ -141,7 +156,21 @@ class Tables:
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
+    server_actions: Table[ServerAction] = field(default_factory=lambda: Table("Action"))
+    server_groups: Table[ServerGroup] = field(default_factory=lambda: Table("ServerGroup"))
+    compute_services: Table[ComputeService] = field(default_factory=lambda: Table("ComputeService"))
+    aggregates: Table[Aggregate] = field(default_factory=lambda: Table("Aggregate"))
+    migrations: Table[Migration] = field(default_factory=lambda: Table("Migration"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
+    load_balancers: Table[LoadBalancer] = field(default_factory=lambda: Table("Load Balancer"))
+    listeners: Table[Listener] = field(default_factory=lambda: Table("Listener"))
+    pools: Table[Pool] = field(default_factory=lambda: Table("Pool"))
+    members: Table[Member] = field(default_factory=lambda: Table("Member"))
+    health_monitors: Table[HealthMonitor] = field(default_factory=lambda: Table("Health Monitor"))
+    l7policies: Table[L7Policy] = field(default_factory=lambda: Table("L7Policy"))
+    l7rules: Table[L7Rule] = field(default_factory=lambda: Table("L7Rule"))
+    lb_flavor_profiles: Table[FlavorProfile] = field(default_factory=lambda: Table("Flavor Profile"))
+    lb_flavors: Table[LbFlavor] = field(default_factory=lambda: Table("Flavor"))
     stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
     stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
     stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sonata._lib.together import together
 from sonata.engine.definition import Done
 from sonata.errors import PermanentError
-from sonata.mano.lifecycle.plan import ChainPlan, NetworkPlan
+from sonata.mano.lifecycle.plan import ChainPlan, NetworkPlan, PortPlan
 from sonata.mano.lifecycle.states import Deployment, Instantiation
 from sonata.mano.sites import Sites
 from sonata.ports.vim import ChainRequest, NetworkRequest, PortRequest, ServerRequest, VimNetwork, VimPort
@@ -59,11 +59,25 @@ class Builder:
         plans = list(state.plan.ports.values())
         ports = await together(
             [
-                self._port(state, plan.pop, PortRequest("", plan.cp, state.networks[plan.network]), plan.key)
+                self._port(
+                    state,
+                    plan.pop,
+                    PortRequest("", plan.cp, state.networks[plan.network], address=plan.address),
+                    plan.key,
+                )
                 for plan in plans
             ]
         )
-        return Done(replace(state, ports=dict(zip(state.plan.ports, ports, strict=True))), f"{len(ports)} ports")
+        made = dict(zip(state.plan.ports, ports, strict=True))
+        public = [plan for plan in plans if plan.is_public]
+        floating = await together([self._floating_ip(state, plan, made[plan.key]) for plan in public])
+        addresses = {plan.key: address for plan, address in zip(public, floating, strict=True)}
+        return Done(
+            replace(state, ports=made, public=addresses), f"{len(ports)} ports, {len(addresses)} reached from outside"
+        )
+
+    async def _floating_ip(self, state: Instantiation, plan: PortPlan, port: VimPort) -> str:
+        return await (await self.sites.vim(plan.pop)).ensure_floating_ip(f"{state.tag}public/{plan.key}", port.id)
 
     async def _port(self, state: Instantiation, pop: str, request: PortRequest, key: str) -> VimPort:
         named = replace(request, tag=f"{state.tag}port/{key}", name=f"{key.replace('/', '-')}-{state.ns[:8]}")
@@ -182,6 +196,7 @@ def _expected_tags(state: Instantiation) -> list[str]:
     made: dict[str, Mapping[str, object]] = {
         "network": state.networks,
         "port": state.ports,
+        "public": state.public,
         "server": state.servers,
         "chain": state.chains,
     }

@@ -219,4 +219,6 @@ def _vnf_record(state: Instantiation, vnf_id: str) -> VnfRecord:
 
 def _interface(state: Instantiation, key: str) -> InterfaceRecord:
     plan, port = state.plan.ports[key], state.ports[key]
-    return InterfaceRecord(plan.cp, state.plan.networks[plan.network].link, port.address, port.mac, port.id)
+    return InterfaceRecord(
+        plan.cp, state.plan.networks[plan.network].link, port.address, port.mac, port.id, state.public.get(key, "")
+    )

@@ -44,13 +44,23 @@ class NetworkPlan:
 
 @dataclass(frozen=True, slots=True)
 class PortPlan:
-    """A network interface: of which VNF, which of its connection points, in which network (key)."""
+    """A network interface.
+
+    Args:
+        vnf: the VNF that it belongs to, `cp` which of its connection points.
+        network: key of the network that it is in.
+        address: address that the descriptor asks for, empty for any.
+        is_public: whether users reach it from outside: its link has an external or management connection point of the
+            service, and no forwarding path leads packets over it.
+    """
 
     key: str
     vnf: str
     cp: str
     pop: str
     network: str
+    address: str = ""
+    is_public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +186,31 @@ class Wiring:
         return {link: list(dict.fromkeys(vnfs)) for link, vnfs in found.items() if vnfs}
 
     def cidr_of(self, link: str) -> str | None:
-        """The address range that the service's descriptor asks for."""
-        return next((each.cidr for each in self.nsd.virtual_links if each.id == link), None)
+        """The address range that the service's descriptor asks for, by itself or by the address of a member."""
+        found = next((each for each in self.nsd.virtual_links if each.id == link), None)
+        if found is None or found.cidr:
+            return found.cidr if found else None
+        asked = [self.address_of(member.unit, member.cp) for member in found.members if member.unit]
+        address = next(filter(None, asked), "")
+        return str(IPv4Network((address, LINK_PREFIX), strict=False)) if address else None
+
+    def address_of(self, vnf: str, cp: str) -> str:
+        """The address that the service, or else the VNF, asks for at a connection point; empty for any."""
+        wanted = str(CpRef(vnf, cp))
+        asked = [each.addresses[wanted] for each in self.nsd.virtual_links if wanted in each.addresses]
+        asked += [point.address for point in self.vnfds[vnf].connection_points if point.id == cp]
+        return next(filter(None, asked), "")
+
+    @property
+    def public_links(self) -> frozenset[str]:
+        """Links over which users reach VNFs by an address, instead of being led through them by a forwarding path."""
+        outside = {cp.id for cp in self.nsd.connection_points if cp.type in ("external", "management")}
+        steered = {point for graph in self.nsd.forwarding_graphs for path in graph.paths for point in path.points}
+        return frozenset(
+            link.id
+            for link in self.nsd.virtual_links
+            if not steered.intersection(link.members) and any(not m.unit and m.cp in outside for m in link.members)
+        )
 
 
 def _link_of(vnfd: VnfDescriptor, ref: CpRef) -> VirtualLink | None:
@@ -233,8 +266,15 @@ def _servers(wiring: Wiring, mapping: Mapping[str, str]) -> tuple[dict[str, Serv
 
 
 def _ports(wiring: Wiring, vnf: str, vdu: Vdu, server: str, pop: str) -> list[PortPlan]:
-    wired = [(cp.id, wiring.interface(vnf, vdu.id, cp.id)) for cp in vdu.connection_points]
-    return [PortPlan(f"{server}/{cp}", vnf, at[1], pop, f"{at[0]}@{pop}") for cp, at in wired if at is not None]
+    found = []
+    for point in vdu.connection_points:
+        if at := wiring.interface(vnf, vdu.id, point.id):
+            link, cp = at
+            # Of several instances the first one gets the address: a second one could not have it, too.
+            address = wiring.address_of(vnf, cp) if server.endswith("-0") else ""
+            is_public = link in wiring.public_links
+            found.append(PortPlan(f"{server}/{point.id}", vnf, cp, pop, f"{link}@{pop}", address, is_public))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ class Instantiation:
     Args:
         package: UUID of the package, where managers' code is.
         managers: host's names of running managers by their id.
-        networks, ports, servers, chains: what the VIMs made, by the keys of the plan.
+        networks, ports, public, servers, chains: what the VIMs made, by the keys of the plan; `public` are floating
+            addresses.
     """
 
     ns: str
@@ -42,6 +43,7 @@ class Instantiation:
     plan: Plan = field(default_factory=Plan)
     networks: Mapping[str, VimNetwork] = field(default_factory=dict)
     ports: Mapping[str, VimPort] = field(default_factory=dict)
+    public: Mapping[str, str] = field(default_factory=dict)
     servers: Mapping[str, str] = field(default_factory=dict)
     chains: Mapping[str, str] = field(default_factory=dict)
 

@@ -57,6 +57,7 @@ async def _list(call: Call) -> Reply:
 async def _create(call: Call) -> Reply:
     asked = _checked(call, await call.member("keypair"))
     user_id, kind = _user(call, asked.get("user_id")), _kind(asked)
+    call.cloud.quotas.require(call.project_id, "key_pairs", used=len(call.cloud.keypairs.of(user_id)))
     public_key = asked.get("public_key")
     private: Document = {}
     if public_key is not None:

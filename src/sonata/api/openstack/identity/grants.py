@@ -128,7 +128,7 @@ def _wanted(call: Call, grant: Grant) -> bool:
         "scope.domain.id": ("domain", grant.target_kind, grant.target),
         "role.id": ("", "", grant.role),
     }
-    if _asks(call, "scope.system") and "scope.system" in call.request.query_params and grant.target_kind != "system":
+    if "scope.system" in call.request.query_params and grant.target_kind != "system":
         return False
     return all(
         kind == needed and call.first(key) == value

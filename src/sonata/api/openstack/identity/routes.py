@@ -26,6 +26,7 @@ SERVICES: tuple[tuple[str, str, str, str], ...] = (
     ("network", "neutron", "network", ""),
     ("image", "glance", "image", ""),
     ("orchestration", "heat", "orchestration", "/v1/{project_id}"),
+    ("load-balancer", "octavia", "load-balancer", ""),
 )
 """Type, name, path segment of a service, and the path of its endpoint below it; `{project_id}` may be part of it."""
 INTERFACES = ("public", "internal", "admin")

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from ipaddress import IPv4Address
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
+from itertools import takewhile
 
 from sonata.emulator.cloud.entities.compute import Nic, Server
-from sonata.emulator.cloud.entities.network import Port, Subnet, interface_of
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet, interface_of
+from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
+from sonata.emulator.cloud.network.filters import PortFilters
+from sonata.emulator.cloud.network.names import DOMAIN
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.site import Site
-from sonata.ports.fabric import Fabric, PortCounters, PortSpec
+from sonata.ports.fabric import Fabric, PortCounters, PortSpec, Route
+
+METADATA = IPv4Network("169.254.169.254/32")
+MOST_NAMESERVERS = 3
 
 
 class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
-    def __init__(self, site: Site, ports: Ports, steering: Steering) -> None:
+    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._steering = steering
+        self._filters = filters
+        self.dhcp_ports = DhcpPorts(site.tables, ports)
+        self.on_servers_moved: Callable[[str], Awaitable[None]] = _nobody_follows
 
     def machine_id(self, server_id: str) -> str:
         """The name of a server's machine in data plane and runtime."""
@@ -32,10 +42,12 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
+        self._expect_services(server.nics)
         return await self.plug_machine(self.machine_id(server.id), server.nics)
 
     async def plug_port(self, server: Server, nic: Nic) -> None:
         """Add one port to a running server."""
+        self._expect_services([nic])
         await self.plug_machine_port(self.machine_id(server.id), nic)
 
     async def unplug(self, server: Server) -> None:
@@ -55,6 +67,7 @@ class Wiring:
             fabric.machines.add_ports(specs)
             return fabric.machines.netns_path(machine)
 
+        await self._filters.plugging(nic.port_id for nic in nics)
         path = await self._site.plane.run(run)
         await self._mark([nic.port_id for nic in nics], plugged=True)
         return path
@@ -62,6 +75,7 @@ class Wiring:
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
         specs = [self._spec(machine, nic)]
+        await self._filters.plugging([nic.port_id])
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
         await self._mark([nic.port_id], plugged=True)
 
@@ -74,11 +88,18 @@ class Wiring:
             fabric.machines.remove_machines([machine])
 
         await self._site.plane.run(run)
+        await self._filters.unplugged(port_ids)
 
     async def unplug_port(self, port_id: str) -> None:
         """Take one port out of a running server; idempotent."""
         await self._mark([port_id], plugged=False)
         await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
+        await self._filters.unplugged([port_id])
+
+    async def hold(self, server: Server, *, held: bool) -> None:
+        """Let no packet pass at a server's ports, or let them pass again."""
+        ids = [nic.port_id for nic in server.nics]
+        await self._site.plane.run(lambda fabric: fabric.machines.hold_ports(ids, held=held))
 
     async def counters(self, server: Server) -> dict[str, PortCounters]:
         """Counters of a server's interfaces by their name in it."""
@@ -97,6 +118,33 @@ class Wiring:
         await self._steering.ports_changed(port.id for port in changed)
         for network_id in dict.fromkeys(port.network_id for port in changed):
             await self._site.on_stations_changed(network_id)
+        for network_id in dict.fromkeys(port.network_id for port in changed if port.device_owner == SERVER_OWNER):
+            await self.on_servers_moved(network_id)
+
+    def nameservers(self, subnet: Subnet) -> list[IPv4Address]:
+        """Who resolves names for a subnet's hosts: whom its owner named, else the network's own service."""
+        if subnet.dns_nameservers:
+            known = (ip_address(server) for server in subnet.dns_nameservers)
+            return [server for server in known if isinstance(server, IPv4Address)]
+        own = self.dhcp_ports.address_in(subnet)
+        return [own] if own else []
+
+    def host_routes(self, subnet: Subnet) -> tuple[tuple[IPv4Network, IPv4Address], ...]:
+        """Routes of a subnet's hosts besides the default one: the one to the metadata service."""
+        own = self.dhcp_ports.address_in(subnet)
+        return ((METADATA, own),) if own else ()
+
+    def resolver(self, server: Server) -> str:
+        """What a server's resolv.conf(5) says."""
+        ports = filter(None, (self._tables.ports.peek(nic.port_id) for nic in server.nics))
+        found = (name for port in ports for subnet in self._ports.subnets(port) for name in self.nameservers(subnet))
+        lines = [f"nameserver {address}\n" for address in list(dict.fromkeys(found))[:MOST_NAMESERVERS]]
+        return "".join((f"search {DOMAIN}\n", *lines)) if lines else ""
+
+    def _expect_services(self, nics: Sequence[Nic]) -> None:
+        """Let the networks that a server comes to have their service ports, whose addresses it is to know."""
+        for nic in nics:
+            self.dhcp_ports.ensure(self._tables.ports.get(nic.port_id).network_id)
 
     def _spec(self, machine: str, nic: Nic) -> PortSpec:
         port = self._tables.ports.get(nic.port_id)
@@ -109,13 +157,35 @@ class Wiring:
             machine=machine,
             ifname=nic.ifname,
             mac=port.mac,
-            addresses=tuple(interface_of(*pair) for pair in zip(subnets, port.fixed_ips, strict=True)),
+            addresses=(*(interface_of(*pair) for pair in zip(subnets, port.fixed_ips, strict=True)), *_further(port)),
             gateway=_gateway(port, subnets),
             mtu=network.mtu,
+            routes=tuple(self._routes(port, subnets)),
         )
+
+    def _routes(self, port: Port, subnets: Sequence[Subnet]) -> Iterator[Route]:
+        """Routes of a server over one of its ports; to the metadata service it is the first that has one."""
+        server = self._tables.servers.peek(port.device_id)
+        before = (nic.port_id for nic in server.nics) if server else iter(())
+        earlier = [self._tables.ports.get(port_id) for port_id in takewhile(lambda other: other != port.id, before)]
+        if server is None or any(
+            self.host_routes(subnet) for other in earlier for subnet in self._ports.subnets(other)
+        ):
+            return
+        for destination, via in next(filter(None, map(self.host_routes, subnets)), ()):
+            yield Route(destination, via)
 
 
 def _gateway(port: Port, subnets: Sequence[Subnet]) -> IPv4Address | None:
     """The first gateway that is not the port itself."""
     own = {fixed.address for fixed in port.fixed_ips}
     return next((subnet.gateway_ip for subnet in subnets if subnet.gateway_ip and subnet.gateway_ip not in own), None)
+
+
+def _further(port: Port) -> tuple[IPv4Interface, ...]:
+    """What else is answered at a port: the metadata service, where a network is served."""
+    return (IPv4Interface(METADATA),) if port.device_owner == DHCP_OWNER else ()
+
+
+async def _nobody_follows(_network_id: str) -> None:
+    pass

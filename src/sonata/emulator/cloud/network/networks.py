@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 from sonata.emulator.cloud.causes import NetworkInUse, OverlappingSubnet, SubnetInUse
-from sonata.emulator.cloud.entities.network import AddressRange, Network, Subnet
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, AddressRange, Network, Subnet
 from sonata.emulator.cloud.network.addresses import Addresses, default_pools, is_host_of
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import EXTERNAL_POOL_START, Site
@@ -16,12 +17,18 @@ from sonata.ports.fabric import NetworkSpec
 
 
 class Networks:
-    """Layer 2 networks, each a bridge of the data plane, and the addresses on them."""
+    """Layer 2 networks, each a bridge of the data plane, and the addresses on them.
+
+    `on_release` is awaited with a network and a subnet (empty for all) before they are deleted, `on_subnets_changed`
+    with a network after one of its subnets was made or changed.
+    """
 
     def __init__(self, site: Site, addresses: Addresses) -> None:
         self._site = site
         self._tables = site.tables
         self._addresses = addresses
+        self.on_release: Callable[[str, str], Awaitable[None]] = _nobody_cares
+        self.on_subnets_changed: Callable[..., Awaitable[None]] = _nobody_cares
         self.external = next((network for network in self._tables.networks if network.external), None) or (
             self._add_external()
         )
@@ -77,11 +84,12 @@ class Networks:
         network = self._tables.networks.get(network_id)
         if network.external:
             raise Conflict(f"Network {network_id} is the external network of this PoP and stays.")
-        if any(port.network_id == network_id for port in self._tables.ports):
+        if any(port.network_id == network_id and port.device_owner != DHCP_OWNER for port in self._tables.ports):
             raise NetworkInUse(
                 f"Unable to complete operation on network {network_id}. There are one or more ports still in use on "
                 "the network."
             )
+        await self.on_release(network_id, "")
         for subnet in self.subnets_of(network_id):
             self._drop_subnet(subnet)
         self._tables.networks.remove(network_id)
@@ -108,14 +116,18 @@ class Networks:
                     f"subnet: {other.cidr}."
                 )
         self._site.quotas.require(subnet.project_id, "subnet")
-        return self._tables.subnets.add(complete)
+        made = self._tables.subnets.add(complete)
+        await self.on_subnets_changed(subnet.network_id)
+        return made
 
     async def update_subnet(self, subnet_id: str, **changes: Any) -> Subnet:
         """Change a subnet; running servers keep the gateway that they were started with."""
         subnet = self._tables.subnets.get(subnet_id)
         _check_pools(subnet, changes.get("pools", subnet.pools))
         _check_gateway(subnet, changes.get("gateway_ip", subnet.gateway_ip))
-        return self._tables.subnets.change(subnet_id, **changes)
+        changed = self._tables.subnets.change(subnet_id, **changes)
+        await self.on_subnets_changed(subnet.network_id)
+        return changed
 
     async def delete_subnet(self, subnet_id: str) -> None:
         """Delete a subnet.
@@ -126,12 +138,18 @@ class Networks:
         subnet = self._tables.subnets.get(subnet_id)
         if self._tables.networks.get(subnet.network_id).external:
             raise Conflict(f"Subnet {subnet_id} belongs to the external network of this PoP and stays.")
-        if self._addresses.in_use(subnet_id):
+        if self._in_use(subnet_id):
             raise SubnetInUse(
                 f"Unable to complete operation on subnet {subnet_id}: One or more ports have an IP allocation from "
                 "this subnet."
             )
+        await self.on_release(subnet.network_id, subnet_id)
         self._drop_subnet(subnet)
+
+    def _in_use(self, subnet_id: str) -> bool:
+        """Whether anybody but the network's own services has an address in a subnet."""
+        ports = (port for port in self._tables.ports if port.device_owner != DHCP_OWNER)
+        return any(fixed.subnet_id == subnet_id for port in ports for fixed in port.fixed_ips)
 
     def _drop_subnet(self, subnet: Subnet) -> None:
         self._addresses.forget(subnet.id)
@@ -161,3 +179,7 @@ def _check_pools(subnet: Subnet, pools: tuple[AddressRange, ...]) -> None:
     for (_, last), (first, _) in itertools.pairwise(ordered):
         if first <= last:
             raise InvalidInput(f"Found overlapping allocation pools of subnet {subnet.cidr} at {first}.")
+
+
+async def _nobody_cares(*_ids: str) -> None:
+    pass

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from sonata.emulator.cloud.causes import IpAddressGenerationFailure, MacAddressInUse, PortInUse
-from sonata.emulator.cloud.entities.network import FixedIp, Port, Subnet
+from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, DHCP_OWNER, FixedIp, Port, Subnet
 from sonata.emulator.cloud.network.addresses import Addresses, random_mac
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
@@ -75,7 +75,8 @@ class Ports:
             PortInUse: a port pair or a router needs it.
         """
         port = self._tables.ports.get(port_id)
-        if port.device_owner.startswith("network:"):
+        kept = port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS
+        if kept and port.device_owner != DHCP_OWNER:
             raise PortInUse(
                 f"Port {port_id} cannot be deleted directly via the port API: has device owner {port.device_owner}."
             )

@@ -1,0 +1,1 @@
+"""The Load Balancer API v2 (Octavia)."""

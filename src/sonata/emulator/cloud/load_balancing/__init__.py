@@ -1,0 +1,1 @@
+"""Load balancing of one cloud (Octavia): the rules of its resources, and the providers that carry them out."""
