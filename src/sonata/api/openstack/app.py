@@ -21,6 +21,8 @@ from sonata.api.openstack.identity.routes import identity_routes
 from sonata.api.openstack.image.routes import image_routes
 from sonata.api.openstack.load_balancing.routes import load_balancing_routes
 from sonata.api.openstack.network.routes import network_routes
+from sonata.api.openstack.orchestration.in_process import InProcess
+from sonata.api.openstack.orchestration.routes import orchestration_routes
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.routing import Routes, Target
 from sonata.api.openstack.volume.microversions import volume_microversion_headers, volume_microversion_of
@@ -57,6 +59,7 @@ class Surface:
             "compute": compute_routes(),
             "network": network_routes(),
             "image": image_routes(),
+            "orchestration": orchestration_routes(),
             "load-balancer": load_balancing_routes(),
             "volume": volume_routes(),
         }
@@ -86,6 +89,8 @@ class Surface:
         if pop not in self._clouds or service not in self.services:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
         cloud = self._clouds[pop]
+        if service == "orchestration":
+            cloud.stacks.attach(InProcess(self, cloud, pop))
         target, params = self._find(cloud, request, service, path)
         caller = None if target.public else _admitted(cloud, request, service, target)
         if caller:

@@ -120,6 +120,23 @@ NEUTRON_TYPES: Mapping[int, str] = {
 }
 
 
+HEAT_TYPES: Mapping[int, str] = {
+    400: "HTTPBadRequest",
+    401: "HTTPUnauthorized",
+    403: "Forbidden",
+    404: "EntityNotFound",
+    405: "HTTPMethodNotAllowed",
+    409: "HTTPConflict",
+    501: "NotSupported",
+}
+HEAT_EXPLANATIONS: Mapping[int, str] = {
+    400: "The server could not comply with the request since it is either malformed or otherwise incorrect.",
+    403: "Access was denied to this resource.",
+    404: "The resource could not be found.",
+    409: "There was a conflict when trying to complete your request.",
+}
+
+
 async def supervised(service: str, work: Callable[[], Awaitable[Reply]]) -> Reply:
     """Run a handler; whatever goes wrong becomes an answer in the service's own form."""
     try:
@@ -193,9 +210,22 @@ def _neutron_type(status: int, error: SonataError) -> str:
     return NEUTRON_TYPES.get(status, TITLES[status].replace(" ", ""))
 
 
+def _heat(status: int, message: str, error: SonataError) -> object:
+    """Heat names the cause, too; `explanation` is about the status."""
+    known = ("hot.errors", "orchestration.stacks")
+    kind = type(error).__name__ if type(error).__module__.endswith(known) else HEAT_TYPES.get(status, "HTTPServerError")
+    return {
+        "code": status,
+        "title": TITLES[status],
+        "explanation": HEAT_EXPLANATIONS.get(status, TITLES[status]),
+        "error": {"type": kind, "message": message, "traceback": None},
+    }
+
+
 _BODIES: Mapping[str, Callable[[int, str, SonataError], object]] = {
     "compute": _nova,
     "network": _neutron,
     "load-balancer": _octavia,
     "volume": _nova,
+    "orchestration": _heat,
 }

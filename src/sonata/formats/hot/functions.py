@@ -77,6 +77,7 @@ def str_replace(value: Any, *, name: str = "str_replace", plain: bool = False, s
     """Replace keys in a text, longer ones first, each place once.
 
     Args:
+        value: `{template, params}`.
         name: of the function, for what it tells.
         plain: whether only texts and numbers may be put in.
         strictness: 1 requires each key to be in the text, 2 also that no value is empty.
@@ -180,6 +181,7 @@ def repeat(value: Any, *, in_keys: bool = True, nested: bool = True) -> list[Any
     """`{for_each, template, permutations}`: the template once for each item or each combination of items.
 
     Args:
+        value: its arguments.
         in_keys: whether keys of maps are replaced, too (since 2016-10-14).
         nested: whether `permutations` may be given and items of maps may be used (since 2017-09-01).
     """
@@ -251,7 +253,7 @@ def list_concat(value: Any, *, unique: bool = False) -> list[Any]:
     for one in _list("list_concat", value):
         if not isinstance(one, list | None):
             raise TypeError("Incorrect arguments: Items to concat must be lists")
-        result += [item for item in one or ()]
+        result += list(one or ())
     if not unique:
         return result
     return [item for index, item in enumerate(result) if item not in result[:index]]

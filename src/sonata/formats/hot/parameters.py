@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +182,7 @@ def is_true(given: Any) -> bool:
     return text in _TRUE
 
 
-_CONVERTERS = {
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "string": _string,
     "number": _number,
     "comma_delimited_list": _listed,
@@ -237,7 +237,7 @@ def _modulo(limits: Mapping[str, Any], value: Any) -> str:
     return f"{value} is not a multiple of {step} with an offset of {offset}"
 
 
-_CHECKS = {
+_CHECKS: Mapping[str, Callable[[Any, Any], str]] = {
     "length": _length,
     "range": _range,
     "allowed_values": _allowed,

@@ -25,6 +25,7 @@ SERVICES: tuple[tuple[str, str, str, str], ...] = (
     ("compute", "nova", "compute", "/v2.1"),
     ("network", "neutron", "network", ""),
     ("image", "glance", "image", ""),
+    ("orchestration", "heat", "orchestration", "/v1/{project_id}"),
     ("load-balancer", "octavia", "load-balancer", ""),
     ("block-storage", "cinder", "volume", "/v3/{project_id}"),
     ("volumev3", "cinderv3", "volume", "/v3/{project_id}"),

@@ -16,6 +16,7 @@ class OpenStackCalls(Protocol):
 
         Args:
             service: path segment of the service: `compute`, `network`, ...
+            method: of HTTP.
             path: below the service, with its query.
             body: JSON document, None for no body.
 

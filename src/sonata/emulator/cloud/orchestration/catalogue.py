@@ -17,11 +17,12 @@ from sonata.emulator.cloud.orchestration.kinds.signals import signal_kinds
 from sonata.emulator.cloud.orchestration.kinds.storage import balancing_kinds, storage_kinds
 from sonata.formats.hot.errors import StackValidationFailed
 
+_NO_AGENT = "no agent in the servers polls for deployments; put the configuration into user_data"
 REFUSED: Mapping[str, str] = {
     "OS::Glance::WebImage": "the cloud has no way to the outside; upload the image",
-    "OS::Heat::SoftwareDeployment": "no agent polls for deployments in the servers; put the configuration into user_data",
-    "OS::Heat::StructuredDeployment": "no agent polls for deployments in the servers; put the configuration into user_data",
-    "OS::Heat::SoftwareComponent": "no agent polls for deployments in the servers; put the configuration into user_data",
+    "OS::Heat::SoftwareDeployment": _NO_AGENT,
+    "OS::Heat::StructuredDeployment": _NO_AGENT,
+    "OS::Heat::SoftwareComponent": _NO_AGENT,
 }
 """Types that exist in OpenStack and are refused here, with the reason."""
 

@@ -183,7 +183,7 @@ class Deployment:
     async def _replace(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         """Make another object; the old one goes at the end, or before where both cannot be."""
         self._tables.stack_resources.change(row.id, obsolete=True)
-        if kind.replaces_first:
+        if kind.goes_first(row.properties):
             await self._delete(row)
         new = self._tables.stack_resources.add(self._new_row(blueprint, row.name))
         self._journal.resource(new.id, "CREATE", State.IN_PROGRESS, keep=row.keep, metadata=row.metadata)

@@ -86,9 +86,7 @@ class Evaluation:
     def facade(self, what: str) -> Any:
         """What the resource that stands for this stack in its parent says."""
         if what not in ("metadata", "deletion_policy", "update_policy"):
-            raise StackValidationFailed(
-                f'Incorrect arguments to "resource_facade": "{what}" is none of metadata, deletion_policy, update_policy'
-            )
+            raise StackValidationFailed(f'Incorrect arguments to "resource_facade": "{what}" is not known')
         return self._blueprint.facade.get(what)
 
     def _require(self, resource: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from sonata.emulator.cloud.orchestration.schema import Property
@@ -17,6 +17,8 @@ def checked(where: str, schema: Schema, given: Mapping[str, Any], unknown: Colle
     """The properties in their types, defaults filled in; absent ones without a default are left out.
 
     Args:
+        schema: of the type.
+        given: resolved values.
         where: name for messages, e.g. `resources.server.properties`.
         unknown: names whose values are not known yet and are not looked at.
 
@@ -113,7 +115,7 @@ def _dict(given: Any) -> dict[str, Any]:
     return dict(given)
 
 
-_CONVERTERS = {
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "string": _string,
     "integer": _integer,
     "number": _number,

@@ -1,37 +1,33 @@
-"""The stacks of one cloud: what users ask of them, and their operations in the background.
-
-Each operation has one task; another operation on the same stack begins when the one before has ended.
-"""
+"""The stacks of one cloud: what users ask of them."""
 
 from __future__ import annotations
 
-import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any
 
-from sonata.emulator.cloud.background import Background
-from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.orchestration import Definition, Owner, Stack, StackResource, State
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority
-from sonata.emulator.cloud.orchestration.deployment import Deployment, Failed, in_order
 from sonata.emulator.cloud.orchestration.journal import Journal
+from sonata.emulator.cloud.orchestration.operations import Operations
 from sonata.emulator.cloud.orchestration.validation import validate
 from sonata.emulator.cloud.orchestration.views import Views
-from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
-from sonata.errors import Conflict, InvalidInput, SonataError
+from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.formats.hot.errors import StackValidationFailed
-from sonata.formats.hot.graph import dependants
-
-logger = logging.getLogger(__name__)
 
 LONGEST_NAME = 255
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
+
+
+class EntityNotFound(NotFound):
+    """A stack, resource, event, ... does not exist, or not for this project."""
+
+    def __init__(self, entity: str, name: str) -> None:
+        super().__init__(f"The {entity} ({name}) could not be found.")
 
 
 class StackExists(Conflict):
@@ -65,11 +61,9 @@ class Stacks:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.views = Views(tables, self)
+        self.views = Views(tables, _Nested(self))
         self._journal = Journal(tables)
-        self._background = Background(self._crashed)
-        self._deadlines: dict[str, tuple[str, Deadline]] = {}
-        self._number = count(1)
+        self.operations = Operations(tables, self.views, self._journal)
 
     def attach(self, authority: Authority) -> None:
         """Let stacks act through the APIs of the cloud; idempotent."""
@@ -77,18 +71,18 @@ class Stacks:
 
     async def close(self) -> None:
         """End all operations; what they have made goes with the cloud."""
-        await self._background.close()
+        await self.operations.close()
 
     def find(self, project_id: str, name_or_id: str) -> Stack:
         """A stack of a project by name or id.
 
         Raises:
-            NoSuch: there is none.
+            EntityNotFound: there is none.
         """
         for stack in self.tables.stacks:
             if stack.project_id == project_id and name_or_id in (stack.id, stack.name):
                 return stack
-        raise NoSuch("Stack", name_or_id)
+        raise EntityNotFound("Stack", name_or_id)
 
     async def planned(self, request: StackRequest) -> tuple[Stack, Blueprint]:
         """The stack that a request would make, not yet in the table.
@@ -128,13 +122,17 @@ class Stacks:
         stack, blueprint = await self.planned(request)
         if request.adopted:
             adopt = _adopted(request.adopted)
-            return self._begin_new(stack, "ADOPT", lambda deadline: self._adopt(stack.id, blueprint, adopt))
-        return self._begin_new(stack, "CREATE", lambda deadline: self._create(stack.id, blueprint, deadline))
+            return self.operations.begin_new(
+                stack, "ADOPT", lambda end: self.operations.adopt(stack.id, blueprint, adopt)
+            )
+        return self.operations.begin_new(stack, "CREATE", lambda end: self.operations.create(stack.id, blueprint, end))
 
     async def update(self, stack_id: str, definition: Definition, **changes: Any) -> None:
         """Begin to bring a stack to another definition.
 
         Args:
+            stack_id: of the stack.
+            definition: all of it, anew.
             changes: `timeout_mins`, `disable_rollback`, `tags`.
 
         Raises:
@@ -145,7 +143,7 @@ class Stacks:
         blueprint = await self.replanned(stack, definition)
         changes.update(definition=definition, previous=stack.definition, changed_at=time.time())
         self._journal.stack(stack.id, "UPDATE", State.IN_PROGRESS, "Stack UPDATE started", **changes)
-        self._spawn(stack.id, lambda deadline: self._update(stack.id, blueprint, deadline))
+        self.operations.spawn(stack.id, lambda end: self.operations.update(stack.id, blueprint, end))
 
     async def replanned(self, stack: Stack, definition: Definition) -> Blueprint:
         """What a stack would become, checked.
@@ -168,7 +166,7 @@ class Stacks:
             return
         self.stop(stack_id)
         self._journal.stack(stack_id, "DELETE", State.IN_PROGRESS, "Stack DELETE started")
-        self._spawn(stack_id, lambda deadline: self._delete(stack_id, deadline))
+        self.operations.spawn(stack_id, lambda end: self.operations.delete(stack_id, end))
 
     def act(self, stack_id: str, action: str) -> None:
         """Begin `CHECK`, `SUSPEND` or `RESUME`.
@@ -183,7 +181,7 @@ class Stacks:
         if action == "RESUME" and stack.action != "SUSPEND" and stack.action != "RESUME":
             raise ActionNotComplete(f"Stack {stack.name} is not suspended.")
         self._journal.stack(stack_id, action, State.IN_PROGRESS, f"Stack {action} started")
-        self._spawn(stack_id, lambda deadline: self._visit(stack_id, action, deadline))
+        self.operations.spawn(stack_id, lambda end: self.operations.visit(stack_id, action, end))
 
     def cancel(self, stack_id: str, *, rollback: bool) -> None:
         """Cancel an update, and go back to what was before if so wanted; without rollback a creation, too.
@@ -199,11 +197,6 @@ class Stacks:
         self.tables.stacks.change(stack_id, disable_rollback=not rollback)
         self.stop(stack_id)
 
-    def stop(self, stack_id: str) -> None:
-        """Ask what goes on with a stack to end soon; idempotent."""
-        if stack_id in self._deadlines:
-            self._deadlines[stack_id][1].stopped = True
-
     def abandon(self, stack_id: str) -> None:
         """Forget a stack and leave its objects alone; nested stacks go with it.
 
@@ -214,13 +207,15 @@ class Stacks:
         for nested in self.tables.stacks:
             if nested.parent_id == stack_id:
                 self.abandon(nested.id)
-        self._forget(stack_id)
+        self.operations.forget(stack_id)
+
+    def stop(self, stack_id: str) -> None:
+        """Ask what goes on with a stack to end soon; idempotent."""
+        self.operations.stop(stack_id)
 
     async def settled(self, stack_id: str) -> Stack | None:
         """Wait until nothing goes on with a stack; None when it is gone."""
-        while stack_id in self._deadlines:
-            await self._background.wait(self._deadlines[stack_id][0])
-        return self.tables.stacks.peek(stack_id)
+        return await self.operations.settled(stack_id)
 
     async def signal(self, stack: Stack, row: StackResource, details: Any) -> None:
         """Hand a signal to a resource.
@@ -235,6 +230,24 @@ class Stacks:
         status = State.FAILED if unhealthy else State.COMPLETE
         self._journal.resource(row.id, "CHECK", status, reason, broken=unhealthy)
 
+    def _idle(self, stack_id: str, action: str) -> Stack:
+        stack = self.tables.stacks.get(stack_id)
+        if stack.status == State.IN_PROGRESS:
+            raise ActionInProgress(f"Stack {stack.name} already has an action ({stack.action}) in progress.")
+        return stack
+
+
+class _Nested:
+    """What types that hold stacks of their own need of the engine."""
+
+    def __init__(self, stacks: Stacks) -> None:
+        self._stacks = stacks
+        self.tables = stacks.tables
+
+    def stop(self, stack_id: str) -> None:
+        """Ask what goes on with a stack to end soon; idempotent."""
+        self._stacks.stop(stack_id)
+
     async def create_nested(self, parent: Stack, resource: StackResource, definition: Definition) -> str:
         """Begin to create a nested stack; returns its id."""
         nested = replace(
@@ -246,174 +259,38 @@ class Stacks:
             timeout_mins=parent.timeout_mins,
             base_url=parent.base_url,
         )
-        blueprint = compiled(definition, nested, self.views.facade(nested))
+        blueprint = compiled(definition, nested, self._stacks.views.facade(nested))
         await validate(blueprint, nested)
-        self._begin_new(nested, "CREATE", lambda deadline: self._create(nested.id, blueprint, deadline))
+        self._stacks.operations.begin_new(
+            nested, "CREATE", lambda end: self._stacks.operations.create(nested.id, blueprint, end)
+        )
         return nested.id
 
     async def update_nested(self, stack_id: str, definition: Definition) -> None:
         """Begin to update a nested stack."""
-        await self.settled(stack_id)
-        await self.update(stack_id, definition)
+        await self._stacks.settled(stack_id)
+        await self._stacks.update(stack_id, definition)
 
     async def act_nested(self, stack_id: str, action: str) -> None:
         """Begin to delete, check, suspend or resume a nested stack."""
         if action == "DELETE":
-            self.delete(stack_id)
+            self._stacks.delete(stack_id)
         else:
-            self.act(stack_id, action)
+            self._stacks.act(stack_id, action)
 
     async def outputs(self, stack_id: str) -> Mapping[str, Any]:
         """Outputs of a stack by name."""
         stack = self.tables.stacks.peek(stack_id)
-        shown = await self.views.outputs(stack) if stack else []
+        shown = await self._stacks.views.outputs(stack) if stack else []
         return {one["output_key"]: one.get("output_value") for one in shown}
 
     async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[str, ...] = ()) -> Any:
         """An attribute of a resource; None when that is not there."""
-        return await self.views.attribute_of(stack_id, resource, name, path)
+        return await self._stacks.views.attribute_of(stack_id, resource, name, path)
 
     def reference_of(self, stack_id: str, resource: str) -> Any:
         """What `get_resource` of a resource is; None when that is not there."""
-        return self.views.reference_of(stack_id, resource)
-
-    def _begin_new(self, stack: Stack, action: str, run: Callable[[Deadline], Awaitable[None]]) -> Stack:
-        self.tables.stacks.add(stack)
-        stack = self._journal.stack(stack.id, action, State.IN_PROGRESS, f"Stack {action} started")
-        self._spawn(stack.id, run)
-        return stack
-
-    def _spawn(self, stack_id: str, run: Callable[[Deadline], Awaitable[None]]) -> None:
-        earlier = self._deadlines.get(stack_id)
-        deadline = Deadline.after(self.tables.stacks.get(stack_id).timeout_mins)
-        name = f"{stack_id}/{next(self._number)}"
-        self._deadlines[stack_id] = (name, deadline)
-
-        async def operate() -> None:
-            if earlier:
-                await self._background.wait(earlier[0])
-            try:
-                await run(deadline)
-            finally:
-                if self._deadlines.get(stack_id) == (name, deadline):
-                    del self._deadlines[stack_id]
-
-        self._background.spawn(name, operate())
-
-    def _deployment(self, stack_id: str, deadline: Deadline) -> Deployment:
-        return Deployment(self.tables, self.views, self._journal, self.tables.stacks.get(stack_id), deadline)
-
-    async def _create(self, stack_id: str, blueprint: Blueprint, deadline: Deadline) -> None:
-        try:
-            await self._deployment(stack_id, deadline).deploy(blueprint)
-        except Failed as failure:
-            stack = self._ended(stack_id, "CREATE", failure)
-            if stack and not stack.disable_rollback:
-                await self._roll_back(stack_id, None, failure)
-        else:
-            self._ended(stack_id, "CREATE", None)
-
-    async def _update(self, stack_id: str, blueprint: Blueprint, deadline: Deadline) -> None:
-        deployment = self._deployment(stack_id, deadline)
-        try:
-            await deployment.deploy(blueprint)
-            await deployment.clean(blueprint)
-        except Failed as failure:
-            stack = self._ended(stack_id, "UPDATE", failure)
-            if stack and not stack.disable_rollback and stack.previous:
-                await self._roll_back(stack_id, stack.previous, failure)
-        else:
-            self._ended(stack_id, "UPDATE", None)
-        if stack_id in self.tables.stacks:
-            self.tables.stacks.change(stack_id, previous=None)
-
-    async def _roll_back(self, stack_id: str, previous: Definition | None, failure: Failed) -> None:
-        """Go back to what was before; to nothing for None."""
-        changes = {"definition": previous} if previous else {}
-        reason = f"Stack ROLLBACK started: {failure.message}"
-        stack = self._journal.stack(stack_id, "ROLLBACK", State.IN_PROGRESS, reason, **changes)
-        deadline = Deadline.after(stack.timeout_mins)
-        self._deadlines[stack_id] = (self._deadlines[stack_id][0], deadline)
-        try:
-            blueprint = self.views.blueprint(stack) if previous else None
-            if blueprint:
-                await self._deployment(stack_id, deadline).deploy(blueprint)
-            await self._deployment(stack_id, deadline).clean(blueprint)
-        except SonataError as error:
-            self._ended(stack_id, "ROLLBACK", error)
-        else:
-            self._ended(stack_id, "ROLLBACK", None)
-
-    async def _delete(self, stack_id: str, deadline: Deadline) -> None:
-        try:
-            await self._deployment(stack_id, deadline).clean(None)
-        except Failed as failure:
-            self._ended(stack_id, "DELETE", failure)
-        else:
-            self._ended(stack_id, "DELETE", None)
-            self._forget(stack_id)
-
-    async def _visit(self, stack_id: str, action: str, deadline: Deadline) -> None:
-        order = in_order(self.views.rows(stack_id))
-        if action == "SUSPEND":
-            order = dict(dependants(order))
-        try:
-            await self._deployment(stack_id, deadline).visit(action, order)
-        except Failed as failure:
-            self._ended(stack_id, action, failure)
-        else:
-            self._ended(stack_id, action, None)
-
-    async def _adopt(self, stack_id: str, blueprint: Blueprint, adopted: Mapping[str, StackResource]) -> None:
-        """Take over objects by their ids; a resource without one fails."""
-        missing = [name for name in blueprint.resources if name not in adopted]
-        for name, row in adopted.items():
-            if name in blueprint.resources:
-                stack = self.tables.stacks.get(stack_id)
-                definition = blueprint.resources[name]
-                mine = replace(
-                    row,
-                    stack_id=stack_id,
-                    project_id=stack.project_id,
-                    type=definition.type,
-                    kind=blueprint.kind_of(definition),
-                    needs=tuple(sorted(blueprint.graph[name])),
-                )
-                self.tables.stack_resources.add(mine)
-                self._journal.resource(mine.id, "ADOPT", State.COMPLETE)
-        why = Failed(f"Resource ADOPT failed: resource data were not provided for {', '.join(missing)}")
-        self._ended(stack_id, "ADOPT", why if missing else None)
-
-    def _idle(self, stack_id: str, action: str) -> Stack:
-        stack = self.tables.stacks.get(stack_id)
-        if stack.status == State.IN_PROGRESS:
-            raise ActionInProgress(f"Stack {stack.name} already has an action ({stack.action}) in progress.")
-        return stack
-
-    def _ended(self, stack_id: str, action: str, failure: SonataError | None) -> Stack | None:
-        """Write the end of an operation; not where another action has begun meanwhile."""
-        stack = self.tables.stacks.peek(stack_id)
-        if stack is None or stack.action != action:
-            return None
-        if failure:
-            logger.warning(
-                "stack operation failed", extra={"stack": stack.name, "action": action, "cause": str(failure)}
-            )
-            return self._journal.stack(stack_id, action, State.FAILED, failure.message)
-        return self._journal.stack(stack_id, action, State.COMPLETE, f"Stack {action} completed successfully")
-
-    def _forget(self, stack_id: str) -> None:
-        for row in self.tables.stack_resources:
-            if row.stack_id == stack_id:
-                self.tables.stack_resources.remove(row.id)
-        self._journal.forget(stack_id)
-        self.tables.stacks.remove(stack_id)
-
-    def _crashed(self, name: str, error: BaseException) -> None:
-        stack_id = name.partition("/")[0]
-        if stack := self.tables.stacks.peek(stack_id):
-            reason = f"Unexpected exception: {type(error).__name__}: {error}"
-            self._journal.stack(stack_id, stack.action, State.FAILED, reason)
+        return self._stacks.views.reference_of(stack_id, resource)
 
 
 def _adopted(data: Mapping[str, Any]) -> dict[str, StackResource]:

@@ -124,9 +124,10 @@ def _attribute_findings(blueprint: Blueprint) -> Iterator[str]:
 def _attributes_in(snippet: Any) -> Iterator[tuple[str, str]]:
     if isinstance(snippet, Mapping):
         argument = snippet.get("get_attr")
-        if len(snippet) == 1 and isinstance(argument, list) and len(argument) > 1:
-            if isinstance(argument[0], str) and isinstance(argument[1], str):
-                yield argument[0], argument[1]
+        if len(snippet) == 1 and isinstance(argument, list):
+            match argument:
+                case [str() as resource, str() as attribute, *_]:
+                    yield resource, attribute
         for value in snippet.values():
             yield from _attributes_in(value)
     elif isinstance(snippet, list):

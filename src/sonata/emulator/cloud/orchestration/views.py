@@ -110,7 +110,10 @@ class Views:
         evaluation = self.evaluation(stack, blueprint)
         found: list[dict[str, Any]] = []
         for output in blueprint.template.outputs.values():
-            shown = {"output_key": output.name, "description": output.description or "No description given"}
+            shown: dict[str, Any] = {
+                "output_key": output.name,
+                "description": output.description or "No description given",
+            }
             if not evaluation.is_true(output.condition):
                 continue
             try:

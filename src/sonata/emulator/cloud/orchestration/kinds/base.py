@@ -46,6 +46,10 @@ class Kind:
         """Its properties by name."""
         return self.schema.properties
 
+    def goes_first(self, properties: Mapping[str, Any]) -> bool:
+        """Whether an object with these properties must be gone before its replacement is made."""
+        return self.replaces_first
+
     async def create(self, work: Work) -> None:
         """Make the object; it is ready at return. The id is noted as soon as there is one."""
         work.made(work.physical_name)

@@ -214,7 +214,7 @@ class ServerKind(RestKind):
 
     async def _boot_body(self, work: Work, found: Mapping[str, Any]) -> Body:
         body: Body = {"name": found.get("name", work.physical_name), "flavorRef": found["flavor"]}
-        renamed = {"image": "imageRef", "admin_pass": "adminPass"}
+        renamed = {"image": "imageRef", "admin_pass": "adminPass"}  # nosec B105  # names of keys
         for key in ("image", "key_name", "availability_zone", "config_drive", "tags", "admin_pass"):
             if found.get(key) not in (None, ""):
                 body[renamed.get(key, key)] = found[key]

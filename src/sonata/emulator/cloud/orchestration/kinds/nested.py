@@ -181,7 +181,7 @@ class Group(StackKind):
         return [await engine.attribute_of(nested, one, name) for one in names]
 
     async def attribute_at(self, work: Work, name: str, path: tuple[str, ...]) -> Any:
-        """`attributes`, `outputs` and `outputs_list` go by member, other attributes with a path are lists of what it leads to."""
+        """`attributes`, `outputs` and `outputs_list` go by member; others with a path are lists of where it leads."""
         if name in ("attributes", "outputs", "outputs_list") and path:
             found = {one: await self._of_member(work, one, path) for one in await self._names(work)}
             return list(found.values()) if name == "outputs_list" else found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sonata.emulator.cloud.orchestration.calls import CallRefused
@@ -17,9 +17,9 @@ NETWORK = "network"
 NO_AGENTS = "this cloud has no agents to choose from"
 
 
-def _kind(name: str, path: str, member: str, **more: Any) -> RestKind:
+def _kind(name: str, path: str, member: str, of: type[RestKind] = RestKind, **more: Any) -> RestKind:
     schema = type_schemas()[f"OS::Neutron::{name}"]
-    return RestKind(
+    return of(
         schema=schema, service=NETWORK, path=f"/v2.0/{path}", member=member, tagged="tags" in schema.properties, **more
     )
 
@@ -45,22 +45,20 @@ def _layer_two() -> Iterable[Kind]:
         names={"network": "network_id", "subnetpool": "subnetpool_id", "segment": "segment_id"},
         shape=_subnet_body,
     )
-    port = _kind("Port", "ports", "port", names={"network": "network_id", **qos}, shape=_port_body)
-    yield PortKind(**_fields(port))
-    trunk = _kind("Trunk", "trunks", "trunk", names={"port": "port_id"})
-    yield replace(trunk, not_sent=frozenset())
+    yield _kind("Port", "ports", "port", names={"network": "network_id", **qos}, shape=_port_body, of=PortKind)
+    yield _kind("Trunk", "trunks", "trunk", names={"port": "port_id"})
 
 
 def _layer_three() -> Iterable[Kind]:
-    router = _kind(
+    yield _kind(
         "Router",
         "routers",
         "router",
         shape=_router_body,
         refused={"l3_agent_ids": NO_AGENTS},
         ready=frozenset(("ACTIVE",)),
+        of=RouterKind,
     )
-    yield RouterKind(**_fields(router))
     yield RouterInterface(schema=type_schemas()["OS::Neutron::RouterInterface"], replaces_first=True)
     yield RouterGateway(schema=type_schemas()["OS::Neutron::RouterGateway"], replaces_first=True)
     yield ExtraRoute(schema=type_schemas()["OS::Neutron::ExtraRoute"], replaces_first=True)
@@ -72,8 +70,9 @@ def _layer_three() -> Iterable[Kind]:
 
 
 def _policies() -> Iterable[Kind]:
-    group = _kind("SecurityGroup", "security-groups", "security_group", not_sent=frozenset(("rules",)))
-    yield SecurityGroupKind(**_fields(group))
+    yield _kind(
+        "SecurityGroup", "security-groups", "security_group", not_sent=frozenset(("rules",)), of=SecurityGroupKind
+    )
     yield _kind(
         "SecurityGroupRule",
         "security-group-rules",
@@ -90,9 +89,8 @@ def _policies() -> Iterable[Kind]:
         ("QoSMinimumBandwidthRule", "minimum_bandwidth_rules", "minimum_bandwidth_rule"),
         ("QoSMinimumPacketRateRule", "minimum_packet_rate_rules", "minimum_packet_rate_rule"),
     ):
-        names = {"max_burst_kbps": "max_burst_kbps"}
         apart = frozenset(("policy",))
-        yield _kind(rule, f"qos/policies/{{policy}}/{path}", member, names=names, not_sent=apart, replaces_first=True)
+        yield _kind(rule, f"qos/policies/{{policy}}/{path}", member, not_sent=apart, replaces_first=True)
 
 
 def _chains() -> Iterable[Kind]:
@@ -100,10 +98,6 @@ def _chains() -> Iterable[Kind]:
     yield _kind("PortPairGroup", "sfc/port_pair_groups", "port_pair_group")
     yield _kind("FlowClassifier", "sfc/flow_classifiers", "flow_classifier")
     yield _kind("PortChain", "sfc/port_chains", "port_chain")
-
-
-def _fields(kind: RestKind) -> dict[str, Any]:
-    return {name: getattr(kind, name) for name in kind.__dataclass_fields__}
 
 
 def _subnet_body(body: Body) -> Body:
@@ -138,9 +132,21 @@ def _router_body(body: Body) -> Body:
 
 @dataclass(frozen=True, kw_only=True)
 class PortKind(RestKind):
-    """A port; a fixed address or MAC address that it shares with its replacement is free only when it is gone."""
+    """A port."""
 
-    replaces_first: bool = True
+    def goes_first(self, properties: Mapping[str, Any]) -> bool:
+        """An address that it shares with its replacement is free only when it is gone."""
+        fixed = any(one.get("ip_address") for one in properties.get("fixed_ips") or ())
+        return bool(fixed or properties.get("mac_address"))
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Change it; other addresses need another port where a running server holds this one."""
+        try:
+            await super().update(work, changed)
+        except CallRefused as error:
+            if error.status == 409 and "fixed_ips" in changed:
+                raise NeedsReplacement from error
+            raise
 
     async def attribute(self, work: Work, name: str) -> Any:
         """Fields of the port, and its network and subnets in full."""

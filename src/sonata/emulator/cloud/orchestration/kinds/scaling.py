@@ -77,7 +77,7 @@ class AutoScalingGroup(Group):
         desired = work.row.data.get("capacity")
         if desired is None:
             desired = work.properties.get("desired_capacity", low)
-        return min(high, max(low, int(desired)))
+        return int(min(high, max(low, int(desired))))
 
 
 def new_capacity(now: int, adjustment: float, kind: str, low: int, high: int, least_step: int | None = None) -> int:

@@ -107,7 +107,7 @@ class WaitCondition(Kind):
                 raise ResourceFailed(f"WaitConditionFailure: {';'.join(failed)}")
             if time.monotonic() > ends_at and len(signals) < count:
                 raise ResourceFailed(f"WaitConditionTimeout: {len(signals)} of {count} received")
-            return len(signals) >= count
+            return len(signals) >= int(count)
 
         await work.until(enough)
 

@@ -1,0 +1,1 @@
+"""The Orchestration API v1 (Heat) of a PoP."""
