@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
 from sonata.emulator.cloud.compute.flavors import core_limit
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server
@@ -45,6 +46,8 @@ class Power:
         self._exits: dict[str, MachineExit] = {}
         self._netns: dict[str, str] = {}
         self._idle_starts: dict[str, asyncio.Task[int]] = {}
+        self._dress: dict[str, Dress] = {}
+        self.dressing: Dressing = undressed
 
     async def on(self, server: Server) -> None:
         """Switch a server on; it is ready at return.
@@ -55,12 +58,15 @@ class Power:
         """
         image = self._images.bootable(server.image_id)
         self._exits.pop(server.id, None)
+        self._dress[server.id] = await self.dressing(server, image)
         self._starting.add(server.id)
         try:
             self._netns[server.id] = await self._wiring.plug(server)
             if server.argv:
                 await self._site.runtime.start(self._spec(server, image), self._watch(server.id))
                 await self._wait_ready(server, image.ready_tcp_port)
+            elif self._dress[server.id].eager:
+                await self._wake(server)
         finally:
             self._starting.discard(server.id)
 
@@ -84,6 +90,11 @@ class Power:
             await self._wake(server)
         return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin)
 
+    def forget(self, server_id: str) -> None:
+        """Drop what is kept of a server that is deleted; idempotent."""
+        self._dress.pop(server_id, None)
+        self.console(server_id).unlink(missing_ok=True)
+
     def console(self, server_id: str) -> Path:
         """The file that holds what a server's program printed."""
         return self._site.folder / f"{server_id}.console"
@@ -105,7 +116,7 @@ class Power:
 
     def _spec(self, server: Server, image: Image) -> MachineSpec:
         limits = Limits(cpus=core_limit(server.flavor), memory_bytes=server.flavor.ram_mib * MIB)
-        return MachineSpec(
+        spec = MachineSpec(
             id=self._wiring.machine_id(server.id),
             hostname=hostname(server.name),
             root=RootFs(image.layers),
@@ -116,6 +127,7 @@ class Power:
             limits=limits,
             resolver=self._wiring.resolver(server),
         )
+        return dressed(spec, self._dress.get(server.id, PLAIN))
 
     def _watch(self, server_id: str) -> Callable[[MachineExit], Awaitable[None]]:
         async def ended(how: MachineExit) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -73,6 +73,7 @@ class Servers:
         self._images = images
         self._nics = nics
         self.power = Power(site, wiring, images, self._ended)
+        self.on_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
         self._background = Background(
             lambda server_id, error: self._fail(server_id, f"{type(error).__name__}: {error}")
         )
@@ -159,7 +160,8 @@ class Servers:
             # As Nova does: who wants a program to end in order stops the server first.
             await self.power.off(self._table.get(server_id), grace_s=0.0)
             await self._nics.release_all(self._table.get(server_id))
-            self.power.console(server_id).unlink(missing_ok=True)
+            self.power.forget(server_id)
+            await self.on_deleted(server_id)
             self._table.remove(server_id)
 
     async def _power_lost(self, server_id: str, how: MachineExit) -> None:
@@ -210,6 +212,10 @@ class Servers:
     def _fail(self, server_id: str, message: str) -> None:
         if server_id in self._table:
             self._table.change(server_id, status=ServerStatus.ERROR, task_state=None, fault=Fault(message))
+
+
+async def _nobody_cares(_server_id: str) -> None:
+    pass
 
 
 def _new_server(request: BootRequest, image_argv: tuple[str, ...]) -> Server:
