@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from sonata._lib.ip import Prefix
 from sonata.errors import AdapterError
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import (
@@ -15,6 +16,7 @@ from sonata.ports.fabric import (
     NetworkSpec,
     PopSpec,
     PortCounters,
+    PortFilter,
     PortSpec,
     RouterSpec,
     SpanSpec,
@@ -106,6 +108,7 @@ class FakeMachines:
         self._networks = networks
         self.machines: set[str] = set()
         self.ports: dict[str, PortSpec] = {}
+        self.held: set[str] = set()
         self.fail_next = ""
 
     def add_machines(self, names: Sequence[str]) -> None:
@@ -140,6 +143,10 @@ class FakeMachines:
         for port_id in ids:
             self.ports.pop(port_id, None)
 
+    def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
+        known = {port_id for port_id in ids if port_id in self.ports}
+        self.held = self.held | known if held else self.held - known
+
     def counters(self, ids: Sequence[str]) -> Mapping[str, PortCounters]:
         return {port_id: PortCounters(1, 60, 2, 120) for port_id in ids if port_id in self.ports}
 
@@ -166,6 +173,27 @@ class FakeSteering:
         self.chains.pop(chain_id, None)
 
 
+class FakeFiltering:
+    """Filters and sets of addresses as they were declared; filters of ports that are unplugged go with them."""
+
+    def __init__(self, machines: FakeMachines) -> None:
+        self._machines = machines
+        self.filters: dict[str, PortFilter] = {}
+        self.members: dict[str, tuple[Prefix, ...]] = {}
+
+    def set_filters(self, pop: str, filters: Sequence[PortFilter], members: Mapping[str, Sequence[Prefix]]) -> None:
+        self.filters.update({one.port_id: one for one in filters})
+        self.members.update({name: tuple(known) for name, known in members.items()})
+
+    def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
+        for port_id in ids:
+            self.filters.pop(port_id, None)
+
+    def standing(self) -> dict[str, PortFilter]:
+        """Filters of the ports that are plugged in."""
+        return {port_id: one for port_id, one in self.filters.items() if port_id in self._machines.ports}
+
+
 class FakeFabric:
     """The whole data plane."""
 
@@ -174,6 +202,7 @@ class FakeFabric:
         self.networks = FakeNetworks()
         self.machines = FakeMachines(self.networks)
         self.steering = FakeSteering(self.machines)
+        self.filtering = FakeFiltering(self.machines)
 
     def close(self) -> None:
         pass

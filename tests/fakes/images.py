@@ -23,6 +23,7 @@ class FakeImageStore:
 
     def __init__(self, *images: Image) -> None:
         self.images = {one.name: one for one in (image("host"), *images)}
+        self.snapshots: list[tuple[str, Path]] = []
 
     def list(self) -> Sequence[Image]:
         return [self.images[name] for name in sorted(self.images)]
@@ -40,6 +41,11 @@ class FakeImageStore:
         if not archive.read_bytes().startswith(b"OCI"):
             raise InvalidInput(f"`{archive}` is no image archive: no OCI layout and no `docker save` archive")
         self.images[name] = image(name, argv=("/bin/app",))
+        return self.images[name]
+
+    def snapshot(self, base: str, disk: Path, name: str) -> Image:
+        self.images[name] = image(name, argv=self.get(base).argv)
+        self.snapshots.append((base, disk))
         return self.images[name]
 
     def remove(self, name_or_id: str) -> None:

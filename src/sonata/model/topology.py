@@ -43,6 +43,16 @@ CLEAN = Impairment()
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """A hypervisor of a PoP with its part of the PoP's capacity."""
+
+    name: str
+    cpus: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pop:
     """A point of presence: one site with an OpenStack of its own.
 
@@ -55,6 +65,7 @@ class Pop:
         memory_oversubscription: the same for memory.
         labels: free key-value pairs for placement, e.g. `tier: edge`.
         cells: radio cells or access areas that endpoints can attach to.
+        hosts: its hypervisors; none stands for one of the PoP's name with all of its capacity.
     """
 
     name: str
@@ -66,6 +77,12 @@ class Pop:
     memory_oversubscription: float = 1.0
     labels: Mapping[str, str] = field(default_factory=dict)
     cells: tuple[str, ...] = ()
+    hosts: tuple[Host, ...] = ()
+
+    @property
+    def hypervisors(self) -> tuple[Host, ...]:
+        """Its hosts, at least one."""
+        return self.hosts or (Host(self.name, self.cpus, self.memory_bytes, self.disk_bytes),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The data plane of an emulation as the emulator sees it.
 
-One `Fabric` has four parts. All calls are synchronous, come from one thread, are batched where the argument is a
+One `Fabric` has five parts. All calls are synchronous, come from one thread, are batched where the argument is a
 sequence, and are idempotent: adding what stands already with the same specification does nothing, removing what does
 not stand does nothing. Failures raise `sonata.errors.AdapterError`; what the kernel cannot do raises
 `sonata.errors.Unsupported` and never leaves a silently unimpaired link.
@@ -181,6 +181,9 @@ class Machines(Protocol):
     def remove_ports(self, ids: Sequence[str]) -> None:
         """Unplug interfaces."""
 
+    def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
+        """Let no packet pass at interfaces, or let them pass again; addresses and routes stay; unknown ids: nothing."""
+
     def counters(self, ids: Sequence[str]) -> Mapping[str, PortCounters]:
         """Counters by port id; unknown ids are left out."""
 
@@ -357,6 +360,68 @@ class Steering(Protocol):
         """Undo exactly what `set_chain` did."""
 
 
+@dataclass(frozen=True, slots=True)
+class AllowedSource:
+    """Addresses that a port may send from: a prefix, and the MAC address that goes with it."""
+
+    mac: str
+    network: Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRule:
+    """Packets that may pass a port. None or empty means any.
+
+    Args:
+        direction: `egress` is what the machine sends.
+        version: of IP.
+        protocol: number of the protocol above IP.
+        ports: first and last destination port; for ICMP its type and code, code -1 for any.
+        remote: addresses of the other side.
+        members: name of a set of addresses, as in `Filtering.set_filters`, that holds the other side's.
+    """
+
+    direction: Literal["egress", "ingress"]
+    version: Literal[4, 6] = 4
+    protocol: int | None = None
+    ports: tuple[int, int] | None = None
+    remote: Prefix | None = None
+    members: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PortFilter:
+    """What may pass a port; everything else is dropped, but for what an interface needs to find its addresses.
+
+    The machine may send from `sources` only, never as a DHCP server or IPv6 router.
+
+    Args:
+        port_id: the port; it need not be plugged in yet.
+        stateful: whether answers to what a rule lets pass, and errors about it, pass too.
+    """
+
+    port_id: str
+    sources: tuple[AllowedSource, ...]
+    rules: tuple[FilterRule, ...]
+    stateful: bool = True
+
+
+class Filtering(Protocol):
+    """Packet filters of ports, enforced outside of the machines. A port without one is not filtered."""
+
+    def set_filters(self, pop: str, filters: Sequence[PortFilter], members: Mapping[str, Sequence[Prefix]]) -> None:
+        """Filter ports of a PoP from now on, also those that are plugged in later; others stay as they are.
+
+        Args:
+            pop: where the ports are.
+            filters: each replaces the one that its port has; it goes when the port is unplugged.
+            members: sets of addresses by name; each replaces the one of this name. Sets that are not named stay.
+        """
+
+    def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
+        """Let everything pass these ports."""
+
+
 class Fabric(Protocol):
     """The whole data plane."""
 
@@ -375,6 +440,10 @@ class Fabric(Protocol):
     @property
     def steering(self) -> Steering:
         """Chains."""
+
+    @property
+    def filtering(self) -> Filtering:
+        """Packet filters of ports."""
 
     def close(self) -> None:
         """Drop everything, end the wire process."""

@@ -20,6 +20,7 @@ class Image:
         argv: default program, empty when it has none.
         ready_tcp_port: a machine of this image is ready when a process of it listens on this port; 0 for at once.
         digest: sha256 of its content or recipe, `sha256:...`.
+        on_host: whether its layers lie on top of the `host` root.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Image:
     ready_tcp_port: int = 0
     size_bytes: int = 0
     created_at: float = 0.0
+    on_host: bool = False
 
 
 class ImageStore(Protocol):
@@ -51,6 +53,14 @@ class ImageStore(Protocol):
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
         """Import an OCI layout (folder or tar) or a `docker save` archive; paths in it cannot escape."""
+
+    def snapshot(self, base: str, disk: Path, name: str) -> Image:
+        """Make an image of what a machine of image `base` has written to its disk (`RootFs.disk`).
+
+        Raises:
+            NotFound: there is no such image.
+            AdapterError: the disk cannot be copied.
+        """
 
     def remove(self, name_or_id: str) -> None:
         """Remove an image."""

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(COMMAND is None, reason="python-openstackclient 
 class Shell:
     """Runs `openstack` with the environment of an openrc file and nothing else."""
 
-    def __init__(self, site: Site) -> None:
-        login = {f"OS_{key.upper()}": value for key, value in site.auth().items()}
+    def __init__(self, site: Site, **changes: str) -> None:
+        login = {f"OS_{key.upper()}": value for key, value in site.auth(**changes).items()}
         self._env = {**login, "OS_IDENTITY_API_VERSION": "3", "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

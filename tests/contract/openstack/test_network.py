@@ -90,7 +90,7 @@ def test_ports_carry_what_clients_ask_for(cloud: Any) -> None:
         mac_address="02:00:00:00:00:AA",
         fixed_ips=[{"ip_address": "10.1.0.99"}],
         description="stands for another",
-        is_port_security_enabled=False,
+        is_port_security_enabled=True,
         binding_vnic_type="normal",
     )
     assert (port.mac_address, port.status, port.device_id) == ("02:00:00:00:00:aa", "DOWN", "")
@@ -206,18 +206,6 @@ def test_classifier_lists_can_be_iterated_over_l7_parameters(cloud: Any) -> None
     cloud.network.create_sfc_flow_classifier(name="any")
     (document,) = cloud.network.get("/sfc/flow_classifiers").json()["flow_classifiers"]
     assert document["l7_parameters"] == {}
-
-
-def test_security_groups_say_that_nothing_is_filtered(cloud: Any) -> None:
-    group = cloud.network.create_security_group(name="web", description="d")
-    assert {rule["direction"] for rule in group.security_group_rules} == {"egress", "ingress"}
-    assert {found.name for found in cloud.network.security_groups()} == {"default", "web"}
-    assert len(list(cloud.network.security_group_rules(security_group_id=group.id))) == 2
-    with pytest.raises(exceptions.HttpException, match="no effect"):
-        cloud.network.create_security_group_rule(security_group_id=group.id, direction="ingress")
-    server = boot(cloud, security_groups=[{"name": "web"}])
-    assert server.security_groups == [{"name": "web"}]
-    cloud.network.delete_security_group(group, ignore_missing=False)
 
 
 def test_extensions_agents_zones_quotas(cloud: Any) -> None:

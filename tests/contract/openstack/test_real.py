@@ -152,6 +152,15 @@ def test_a_server_reaches_the_outside_and_its_floating_ip_is_reached(emulation: 
     (port,) = access.network.ports(device_id=server.id)
     external = access.network.find_network("external")
     floating = access.network.create_ip(floating_network_id=external.id, port_id=port.id)
+    assert not emulation.pings("users", floating.floating_ip_address)
+    (group,) = port.security_group_ids
+    rule = access.network.create_security_group_rule(
+        security_group_id=group, direction="ingress", protocol="icmp", remote_ip_prefix="100.64.0.0/10"
+    )
+    assert emulation.pings("users", floating.floating_ip_address)
+    access.network.delete_security_group_rule(rule)
+    assert not emulation.pings("users", floating.floating_ip_address)
+    access.network.update_port(port, security_groups=[], port_security_enabled=False)
     assert emulation.pings("users", floating.floating_ip_address)
     access.compute.stop_server(server)
     access.compute.wait_for_server(server, status="SHUTOFF", interval=FAST, wait=20)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
 
 from sonata._lib.plain import decode, encode
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.entities.compute import Fault, Flavor, Nic, Server
-from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
+from sonata.emulator.cloud.entities.compute import ActionEvent, Fault, Flavor, Nic, Previous, Server, ServerAction
+from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
+from sonata.emulator.cloud.entities.identity import (
+    ApplicationCredential,
+    Assignment,
+    Group,
+    Project,
+    QuotaLimits,
+    Revocation,
+    Role,
+    TokenKey,
+    User,
+)
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.network import (
@@ -29,6 +40,7 @@ from sonata.emulator.cloud.entities.network import (
     SecurityGroup,
     Subnet,
 )
+from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -51,7 +63,17 @@ def filled() -> Tables:
     flavor = Flavor(id="f", name="own", vcpus=2, ram_mib=64, extra_specs={"a": "b"}, rxtx_factor=0.5, **common)
     rows: dict[str, list[Any]] = {
         "projects": [Project(id="p", name="admin", **common)],
-        "users": [User(id="u", name="admin", project_id="p", enabled=False)],
+        "users": [User(id="u", name="admin", project_id="p", enabled=False, password_hash="$", extra={"email": "a@b"})],
+        "groups": [Group(id="gr", name="all", members=("u",))],
+        "roles": [Role(id="ro", name="admin", immutable=True)],
+        "assignments": [
+            Assignment(id="a", actor_kind="group", actor="gr", target_kind="project", target="p", role="ro")
+        ],
+        "application_credentials": [
+            ApplicationCredential(id="ac", user_id="u", secret_hash="$", roles=("ro",), expires_at=9.5)
+        ],
+        "token_keys": [TokenKey(id="fernet", secret="s")],
+        "revocations": [Revocation(id="audit", expires_at=7.5)],
         "quota_limits": [QuotaLimits(id="p", limits={"network": 5, "cores": -1})],
         "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [
@@ -76,7 +98,26 @@ def filled() -> Tables:
                 router_id="r",
             )
         ],
-        "security_groups": [SecurityGroup(id="g", name="web", shared=True)],
+        "security_groups": [SecurityGroup(id="g", name="web", shared=True, stateful=False)],
+        "security_group_rules": [
+            SecurityGroupRule(
+                id="gr",
+                security_group_id="g",
+                direction="ingress",
+                protocol="tcp",
+                port_range_min=80,
+                port_range_max=81,
+                remote_ip_prefix=NET,
+            ),
+            SecurityGroupRule(
+                id="g6",
+                security_group_id="g",
+                direction="egress",
+                ethertype="IPv6",
+                remote_ip_prefix=IPv6Network("fd00::/8"),
+            ),
+        ],
+        "address_groups": [AddressGroup(id="ag", addresses=(NET, IPv6Network("fd00::/8")))],
         "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
         "port_pair_groups": [PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
         "flow_classifiers": [FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
@@ -84,10 +125,21 @@ def filled() -> Tables:
         "flavors": [flavor],
         "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],
+        "server_actions": [
+            ServerAction(id="act", name="stop", server_id="v", request_id="req-1", events=(ActionEvent("e", "h", 1.0),))
+        ],
+        "server_groups": [ServerGroup(id="sg", policy="affinity", members=("v",))],
+        "compute_services": [ComputeService(id="cs", name="edge", number=1, enabled=False, disabled_reason="broken")],
+        "aggregates": [Aggregate(id="ag", name="fast", number=1, hosts=("edge",), metadata={"availability_zone": "z"})],
+        "migrations": [
+            Migration(
+                number=1, server_id="v", kind="resize", source="a", target="b", old_flavor_id="1", new_flavor_id="2"
+            )
+        ],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
     }
     for name, table in tables:
-        for row in rows.pop(name):
+        for row in rows.pop(name, []):
             table.add(row)
     assert rows == {}
     return tables
@@ -107,6 +159,10 @@ def server(server_id: str, flavor: Flavor, **more: Any) -> Server:
         "fault": Fault("why", 404, 1.0),
         "launched_at": 12.0,
         "claimed": True,
+        "host": "edge",
+        "cores": (1,),
+        "previous": Previous(flavor, "edge", "SHUTOFF"),
+        "hints": {"same_host": ("v",)},
     }
     return Server(id=server_id, name="vnf", image_id="img", flavor=flavor, **{**values, **more})
 

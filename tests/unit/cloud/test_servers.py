@@ -133,7 +133,7 @@ async def test_a_server_that_does_not_fit_ends_as_nova_ends_it(world: World) -> 
     fifth = await world.up(name="fifth", flavor="small")
     assert fifth.status == "ERROR"
     assert fifth.fault is not None
-    assert fifth.fault.message == NO_VALID_HOST
+    assert fifth.fault.message == f"{NO_VALID_HOST} Filter ResourceFilter returned 0 hosts"
     await world.delete(small[0])
     assert (await world.up(name="sixth", flavor="small")).status == "ACTIVE"
     assert world.cloud.usage.vcpus_used == 4

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sonata._lib import namespaces
 from sonata.adapters.fabric_linux.cable import Cables
+from sonata.adapters.fabric_linux.filtering import LinuxFiltering
 from sonata.adapters.fabric_linux.machines import LinuxMachines
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
 from sonata.adapters.fabric_linux.nftables import Nftables
@@ -33,10 +34,12 @@ class LinuxFabric:
         self._machines = LinuxMachines(self._world, cables)
         self._networks = LinuxNetworks(self._world, cables, self._routers, nftables)
         self._steering = LinuxSteering(self._world, nftables)
+        self._filtering = LinuxFiltering(self._world, nftables)
         self._underlay = LinuxUnderlay(
             self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
         )
-        self._world.on_interfaces_changed.append(self._steering.refresh)
+        self._world.before_ports.append(self._filtering.prepare)
+        self._world.on_interfaces_changed += [self._filtering.refresh, self._steering.refresh]
 
     @property
     def underlay(self) -> LinuxUnderlay:
@@ -59,6 +62,11 @@ class LinuxFabric:
         return self._steering
 
     @property
+    def filtering(self) -> LinuxFiltering:
+        """Packet filters of ports."""
+        return self._filtering
+
+    @property
     def wire_pid(self) -> int | None:
         """Process id of the wire process, None while no link needs one."""
         return self._wire.pid
@@ -71,5 +79,6 @@ class LinuxFabric:
 
     def _drop_contents(self, pops: Sequence[str]) -> None:
         self._steering.drop_contents(pops)
+        self._filtering.drop_contents(pops)
         self._machines.drop_contents(pops)
         self._networks.drop_contents(pops)

@@ -48,6 +48,7 @@ class LinuxMachines:
     def add_ports(self, ports: Sequence[PortSpec]) -> None:
         """Create interfaces with addresses and routes; packets pass at return."""
         made = [Port(spec, self._plan(spec)) for spec in ports if not self._stands(spec)]
+        self._world.ports_planned(made)
         self._cables.lay([port.cable for port in made])
         for port in made:
             if not port.spec.up:
@@ -96,6 +97,14 @@ class LinuxMachines:
             del self._world.machine(port.spec.machine).ports[port.spec.id]
         self._route(port.spec.machine for port in doomed)
         self._interfaces_changed(doomed)
+
+    def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
+        """Take the carrier from interfaces, or give it back; see the port."""
+        ports = [self._world.ports[port] for port in ids if port in self._world.ports]
+        apply_each(
+            (port.cable.a.netspace, requests.set_up(port.cable.index_a, port.cable.a.ifname, up=not held))
+            for port in ports
+        )
 
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Unplug all ports in PoPs; their machines stay."""

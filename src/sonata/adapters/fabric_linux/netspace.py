@@ -22,7 +22,8 @@ _IPV6_OFF = ("net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ip
 _IPV6_ON: Mapping[str, bytes] = {"accept_dad": b"0", "accept_ra": b"0", "disable_ipv6": b"0"}
 _QUIET = ("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects")
 _NO_REVERSE_PATH_CHECK = ("net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter")
-_BRIDGED_IP_RULES = "net/bridge/bridge-nf-call-iptables"  # there where the module br_netfilter is loaded
+_BRIDGED_IP_RULES = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+"""There where the module br_netfilter is loaded. Bridges with secured ports switch it on for themselves."""
 
 MACHINE_SETTINGS: Mapping[str, bytes] = {
     **dict.fromkeys(_IPV6_OFF, b"1"),
@@ -30,7 +31,11 @@ MACHINE_SETTINGS: Mapping[str, bytes] = {
 }
 """Machines take chained packets, whose sources are behind other interfaces, and send no redirects about them."""
 
-ROUTER_SETTINGS: Mapping[str, bytes] = {**MACHINE_SETTINGS, "net/ipv4/ip_forward": b"1", _BRIDGED_IP_RULES: b"0"}
+ROUTER_SETTINGS: Mapping[str, bytes] = {
+    **MACHINE_SETTINGS,
+    "net/ipv4/ip_forward": b"1",
+    **dict.fromkeys(_BRIDGED_IP_RULES, b"0"),
+}
 """PoPs and routers forward, too; bridged packets are not theirs to look at."""
 
 _SIOCETHTOOL, _ETHTOOL_GLINK, _IFREQ_BYTES = 0x8946, 0x0000000A, 40
@@ -57,6 +62,12 @@ class Netspace:
     def path(self) -> str:
         """A path by which any process of this pid namespace can open the namespace."""
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+    @property
+    def inspects_bridged(self) -> bool:
+        """Whether bridges here can show the IP layer what they forward: the module br_netfilter is loaded."""
+        with self.entered():
+            return all(os.path.exists(f"/proc/sys/{setting}") for setting in _BRIDGED_IP_RULES)
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -53,6 +53,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10
 _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 27, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_MCAST_SNOOPING = 1, 5, 23
+_IFLA_BR_NF_CALL_IPTABLES, _IFLA_BR_NF_CALL_IP6TABLES = 36, 37
 _IFLA_VXLAN_ID, _IFLA_VXLAN_LOCAL, _IFLA_VXLAN_LEARNING, _IFLA_VXLAN_PORT, _IFLA_VXLAN_UDP_CSUM = 1, 4, 7, 15, 18
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_F_NODAD = 0x02
@@ -92,6 +93,13 @@ def bridge(index: int, name: str, *, mtu: int, mac: str = "") -> Request:
     data = (u32(_IFLA_BR_FORWARD_DELAY, 0), u32(_IFLA_BR_STP_STATE, 0), u8(_IFLA_BR_MCAST_SNOOPING, 0))
     own = (u32(_IFLA_MTU, mtu), *_mac(mac))
     return _new_link(index, name, "bridge", nested(_IFLA_INFO_DATA, *data), own, up=True)
+
+
+def inspect_bridged(index: int, name: str, *, wanted: bool) -> Request:
+    """Let the IP layer's packet filters, connection tracking among them, see what a bridge forwards, or not."""
+    flags = (u8(_IFLA_BR_NF_CALL_IPTABLES, wanted), u8(_IFLA_BR_NF_CALL_IP6TABLES, wanted))
+    info = nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"), nested(_IFLA_INFO_DATA, *flags))
+    return Request(_RTM_NEWLINK, 0, _link(index) + info, f"inspection of bridge {name}")
 
 
 def veth(

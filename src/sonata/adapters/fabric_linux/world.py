@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -77,6 +77,7 @@ class World:
         self.links: dict[str, Link] = {}
         self.machines: dict[str, Machine] = {}
         self.ports: dict[str, Port] = {}
+        self.before_ports: list[Callable[[Sequence[Port]], None]] = []
         self.on_interfaces_changed: list[Callable[[str], None]] = []
         self.on_pops_added: list[Callable[[], None]] = []
         # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
@@ -131,6 +132,11 @@ class World:
         self.pops.update({pop.spec.name: pop for pop in pops})
         for listener in self.on_pops_added:
             listener()
+
+    def ports_planned(self, ports: Sequence[Port]) -> None:
+        """Tell those who have work to do before new ports let packets pass."""
+        for listener in self.before_ports:
+            listener(ports)
 
     def interfaces_changed(self, pop: str) -> None:
         """Tell those who depend on a PoP's interfaces that some were added, replaced or removed."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import logging
 import os
 import re
+import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +25,7 @@ import sonata.adapters.images_local.archives as archives
 import sonata.adapters.images_local.namespaces as namespaces
 from sonata._lib.paths import write_private
 from sonata.adapters.images_local.builder import Builder
-from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.formats.recipe import Recipe, read_recipe
 from sonata.ports.images import Image, Progress
 
@@ -95,6 +97,29 @@ class LocalImages:
                     (scratch / "tree").rename(layer)
             image = Image("", name, digest, (layer,), opened.argv, opened.env)
             return self._register(image)
+
+    def snapshot(self, base: str, disk: Path, name: str) -> Image:
+        """Make an image of a machine's disk: its writable layer becomes the topmost one; see the port."""
+        _check_name(name)
+        below = self.get(base)
+        digest = f"sha256:{hashlib.sha256(f'{below.digest} {name}'.encode()).hexdigest()}"
+        layer = self._folder / "layers" / f"snapshot-{digest.partition(':')[2]}"
+        with self._lock(name, logger.info), self._builder.scratch(name) as scratch:
+            tree = scratch / "tree"
+            if (disk / "upper").is_dir():
+                # Removed files are device nodes in it and removed folders attributes: cp keeps both.
+                copied = subprocess.run(
+                    ["cp", "-a", str(disk / "upper"), str(tree)], capture_output=True, text=True, check=False
+                )
+                if copied.returncode:
+                    raise AdapterError(f"disk `{disk}` cannot be copied: {copied.stderr.strip()}", call="cp")
+            else:
+                tree.mkdir()
+            tree.rename(layer)
+            on_host = below.on_host or not below.layers
+            return self._register(
+                replace(below, name=name, digest=digest, layers=(layer, *below.layers), on_host=on_host)
+            )
 
     def remove(self, name_or_id: str) -> None:
         """Remove an image and the layers that no other image has; bare systems are kept for later builds."""

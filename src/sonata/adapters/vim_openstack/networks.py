@@ -71,7 +71,12 @@ def ensure_ports(calls: Calls, requests: Sequence[PortRequest]) -> list[VimPort]
 
 
 def _port(request: PortRequest) -> Document:
-    wanted: dict[str, Any] = {"name": request.name, "network_id": request.network.id}
+    # Functions forward what others sent, and chains hand them packets of any address: no port of theirs is secured.
+    wanted: dict[str, Any] = {
+        "name": request.name,
+        "network_id": request.network.id,
+        "port_security_enabled": False,
+    }
     fixed = {"subnet_id": request.network.subnet_id}
     if request.address:
         fixed["ip_address"] = request.address

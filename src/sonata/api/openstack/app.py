@@ -13,15 +13,16 @@ from starlette.types import Receive, Scope, Send
 
 from sonata.api.openstack.call import OLDEST, Call, microversion_headers, microversion_of
 from sonata.api.openstack.compute.routes import compute_routes
-from sonata.api.openstack.faults import Forbidden, supervised
+from sonata.api.openstack.faults import Forbidden, MethodNotAllowed, supervised
 from sonata.api.openstack.identity.routes import identity_routes
-from sonata.api.openstack.identity.tokens import REQUIRED, Token, Tokens
 from sonata.api.openstack.image.routes import image_routes
 from sonata.api.openstack.load_balancing.routes import load_balancing_routes
 from sonata.api.openstack.network.routes import network_routes
 from sonata.api.openstack.reply import Reply
-from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.routing import Routes, Target
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.asking import ASKER, Asker
+from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import NotFound, Unauthorised
 
 
@@ -43,9 +44,8 @@ class Surface:
 
     def __init__(self, clouds: Mapping[str, Cloud], admin_password: str) -> None:
         self._clouds = clouds
-        self._tokens = Tokens()
         self.services: Mapping[str, Routes] = {
-            "identity": identity_routes(self._tokens, admin_password),
+            "identity": identity_routes(admin_password),
             "compute": compute_routes(),
             "network": network_routes(),
             "image": image_routes(),
@@ -57,40 +57,69 @@ class Surface:
         request = Request(scope, receive)
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
-        reply = await supervised(service, lambda: self._answer(request, pop, service, rest))
-        response = Response(reply.body, reply.status, {**_headers(service, reply), **reply.headers})
+        request_id = f"req-{uuid.uuid4()}"
+        reply = await supervised(service, lambda: self._answer(request, request_id, pop, service, rest))
+        response = Response(
+            reply.body, reply.status, {**_headers(request, request_id, pop, service, reply), **reply.headers}
+        )
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, pop: str, service: str, path: str) -> Reply:
+    async def _answer(self, request: Request, request_id: str, pop: str, service: str, path: str) -> Reply:
         if pop not in self._clouds or service not in self.services:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
-        target, params = self.services[service].find(request.method, path)
-        caller = None if target.public else self._caller(request, pop)
-        if caller and not caller.allows(target.needs):
-            raise Forbidden(
-                f"You are not authorized to perform the requested action: the role {target.needs} is needed"
-            )
+        cloud = self._clouds[pop]
+        target, params = self._find(cloud, request, service, path)
+        caller = None if target.public else _admitted(cloud, request, service, target)
+        if caller:
+            project_id = caller.project.id if caller.project else ""
+            ASKER.set(Asker(request_id, caller.user.id, project_id, caller.is_admin))
         version = microversion_of(request) if service == "compute" else OLDEST
-        reply = await target.handler(Call(self._clouds[pop], pop, service, request, params, caller, version))
+        reply = await target.handler(Call(cloud, pop, service, request, params, caller, version))
         if service == "compute":
             return Reply(reply.body, reply.status, {**microversion_headers(version), **reply.headers})
         return reply
 
-    def _caller(self, request: Request, pop: str) -> Token:
-        secret = request.headers.get("x-auth-token", "")
-        if not secret:
-            raise Unauthorised(REQUIRED)
-        return self._tokens.check(pop, secret)
+    def _find(self, cloud: Cloud, request: Request, service: str, path: str) -> tuple[Target, dict[str, str]]:
+        """The target of a request; what is not there is told to nobody without a token, as Keystone's filter does."""
+        try:
+            return self.services[service].find(request.method, path)
+        except (NotFound, MethodNotAllowed):
+            if service != "identity":
+                _caller(cloud, request)
+            raise
 
 
-def _headers(service: str, reply: Reply) -> dict[str, str]:
+def _admitted(cloud: Cloud, request: Request, service: str, target: Target) -> Token:
+    """Who asks, if that one may use the target.
+
+    Raises:
+        Unauthorised: without a valid token.
+        Forbidden: the role that it needs is not the caller's in a project.
+    """
+    caller = _caller(cloud, request)
+    if not caller.allows(target.needs):
+        raise Forbidden(f"You are not authorized to perform the requested action: the role {target.needs} is needed")
+    if service != "identity" and caller.project is None:
+        raise Forbidden("You are not authorized to perform the requested action: a token for a project is needed")
+    return caller
+
+
+def _caller(cloud: Cloud, request: Request) -> Token:
+    secret = request.headers.get("x-auth-token", "")
+    if not secret:
+        raise Unauthorised(REQUIRED)
+    return cloud.identity.tokens.check(secret)
+
+
+def _headers(request: Request, request_id: str, pop: str, service: str, reply: Reply) -> dict[str, str]:
     """What every answer carries."""
-    request_id = f"req-{uuid.uuid4()}"
     headers = {"x-openstack-request-id": request_id}
     if service == "compute":
         headers["x-compute-request-id"] = request_id
     if reply.body:
         headers["content-type"] = "application/json"
     if reply.status == 401:
-        headers["www-authenticate"] = "Keystone"
+        base = request.base_url
+        keystone = f"{base.scheme}://{base.netloc}{base.path.rstrip('/')}/{pop}/identity"
+        headers["www-authenticate"] = f'Keystone uri="{keystone}"'
     return headers

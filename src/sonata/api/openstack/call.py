@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 
-from sonata.api.openstack.faults import Forbidden, NotAcceptable
-from sonata.api.openstack.identity.tokens import Token
+from sonata.api.openstack.faults import Forbidden, NotAcceptable, TooLarge
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import InvalidInput, Unauthorised
 
 Microversion = tuple[int, int]
 OLDEST: Microversion = (2, 1)
 NEWEST: Microversion = (2, 96)
 LONGEST_BODY = 4 * 1024**2
+PEOPLE = frozenset(("projects", "users", "groups", "roles", "application_credentials", "quota_limits"))
+"""Tables whose ids a body may hold without a claim to the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,13 @@ class Call:
             Unauthorised: nobody known.
         """
         if self.caller is None:
-            raise Unauthorised("The request you have made requires authentication.")
+            raise Unauthorised(REQUIRED)
         return self.caller
 
     @property
     def project_id(self) -> str:
-        """The project in which is asked."""
-        return self.token.project.id
+        """The project in which is asked; empty for a token that is for none, as only the identity service takes it."""
+        return self.token.project.id if self.token.project else ""
 
     @property
     def query(self) -> list[tuple[str, str]]:
@@ -74,7 +77,8 @@ class Call:
         """The body as a JSON object.
 
         Raises:
-            InvalidInput: it is none, or larger than 4 MiB.
+            InvalidInput: it is none.
+            TooLarge: it is larger than 4 MiB.
         """
         document = await self._decoded()
         if not isinstance(document, dict):
@@ -85,7 +89,8 @@ class Call:
         """The body as a JSON list.
 
         Raises:
-            InvalidInput: it is none, or larger than 4 MiB.
+            InvalidInput: it is none.
+            TooLarge: it is larger than 4 MiB.
         """
         document = await self._decoded()
         if not isinstance(document, list):
@@ -97,11 +102,33 @@ class Call:
         async for chunk in self.request.stream():
             body += chunk
             if len(body) > LONGEST_BODY:
-                raise InvalidInput(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
+                raise TooLarge(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
         try:
-            return msgspec.json.decode(body)
+            document = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidInput(f"Malformed request body: {error}") from None
+        self._refuse_foreign(document)
+        return document
+
+    def _refuse_foreign(self, document: Any) -> None:
+        """Refuse bodies that name an object which the caller may not know of, wherever they name it.
+
+        Raises:
+            NoSuch: as if there were none.
+        """
+        if self.caller is None or self.token.is_admin:
+            return
+        for text in _texts(document):
+            for kind, entity in self._named(text.rpartition("/")[2]):
+                if not self.sees(entity):
+                    raise NoSuch(kind, entity.id)
+
+    def _named(self, entity_id: str) -> Iterator[tuple[str, Entity]]:
+        """The objects of projects that have this id; who is who is the identity service's matter."""
+        for name, table in self.cloud.tables:
+            entity = None if name in PEOPLE else table.peek(entity_id)
+            if entity is not None and entity.project_id and not hasattr(entity, "visibility"):
+                yield table.kind, entity
 
     async def member(self, name: str) -> dict[str, Any]:
         """The object under one key of the body, as OpenStack wraps them.
@@ -112,8 +139,8 @@ class Call:
         return inner(await self.json(), name)
 
     def sees(self, entity: Entity) -> bool:
-        """Whether the caller may know of an object."""
-        if self.token.is_admin or entity.project_id in ("", self.project_id):
+        """Whether the caller may know of an object; what belongs to no project is the cloud's own."""
+        if self.token.is_admin or (entity.project_id and entity.project_id == self.project_id):
             return True
         return bool(getattr(entity, "shared", False) or getattr(entity, "external", False))
 
@@ -125,6 +152,19 @@ class Call:
         """
         if not self.token.is_admin:
             raise Forbidden(f"Policy doesn't allow {action} to be performed.")
+
+
+def _texts(document: Any) -> Iterator[str]:
+    """All strings in a document but its keys."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def inner(document: Mapping[str, Any], name: str) -> dict[str, Any]:

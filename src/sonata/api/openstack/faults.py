@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 from starlette.requests import ClientDisconnect
 
 from sonata.api.openstack.reply import Reply
 from sonata.emulator.cloud.causes import NoSuch, OverQuota
+from sonata.emulator.cloud.identity.directory import Immutable
 from sonata.errors import (
     Conflict,
     InvalidInput,
@@ -29,7 +31,19 @@ class Forbidden(Unauthorised):
 
 
 class MethodNotAllowed(InvalidInput):
-    """The path exists, the method does not."""
+    """The path exists, the method does not.
+
+    Args:
+        allowed: the methods that it has.
+    """
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        super().__init__(f"The method {method} is not allowed for this resource.")
+        self.allowed = tuple(allowed)
+
+
+class TooLarge(InvalidInput):
+    """A request body that is longer than we read."""
 
 
 class NotAcceptable(InvalidInput):
@@ -40,8 +54,10 @@ class NotAcceptable(InvalidInput):
 STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (MethodNotAllowed, 405),
     (NotAcceptable, 406),
+    (TooLarge, 413),
     (InvalidInput, 400),
     (Forbidden, 403),
+    (Immutable, 403),
     (Unauthorised, 401),
     (NotFound, 404),
     (Conflict, 409),
@@ -110,7 +126,18 @@ def fault(service: str, error: SonataError) -> Reply:
     if status >= 500:
         logger.warning("request refused", extra={"service": service, "status": status, "cause": str(error)})
     body = _BODIES.get(service, _keystone)(status, message, error)
-    return Reply(msgspec.json.encode(body), status)
+    return Reply(msgspec.json.encode(body), status, _headers(status, error))
+
+
+def _headers(status: int, error: SonataError) -> dict[str, str]:
+    """What an error tells besides its body (RFC 9110: Allow, Retry-After)."""
+    if isinstance(error, MethodNotAllowed):
+        return {"allow": ", ".join(error.allowed)}
+    if status == 413 and isinstance(error, OverQuota):
+        return {"retry-after": "0"}
+    if isinstance(error, TransientError) and error.retry_after_s is not None:
+        return {"retry-after": str(math.ceil(error.retry_after_s))}
+    return {}
 
 
 def _status(service: str, error: SonataError) -> int:

@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields
-from sonata.api.openstack.identity.tokens import Role
 from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
 from sonata.api.openstack.topic import NOTHING_TOLD, Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.identity.roles import Needed
 from sonata.emulator.cloud.tables import Table, Tables
 from sonata.errors import InvalidInput, SonataError
 
@@ -73,7 +73,7 @@ class Resource(Generic[E]):
     standard: tuple[Field, ...] = STANDARD
     tag_routes: bool = True
     within: Within[E] = lambda _call: lambda _entity: True
-    needs: Role | None = None
+    needs: Needed | None = None
 
     @property
     def all_fields(self) -> tuple[Field, ...]:
@@ -118,7 +118,7 @@ class Service(Generic[E]):
     async def list(self, call: Call) -> Reply:
         """GET of the collection."""
         query = call.query
-        documents = filtered((self._document(call, entity) for entity in self._candidates(call)), query)
+        documents = filtered((self.document(call, entity) for entity in self._candidates(call)), query)
         found, more = page(ordered(documents, query), query)
         body: Document = {self._resource.collection: [narrowed(document, query) for document in found]}
         if more and found:
@@ -128,7 +128,7 @@ class Service(Generic[E]):
 
     async def show(self, call: Call) -> Reply:
         """GET of one."""
-        document = narrowed(self._document(call, self._find(call)), call.query)
+        document = narrowed(self.document(call, self._find(call)), call.query)
         return json_reply({self._resource.member: document})
 
     async def create(self, call: Call) -> Reply:
@@ -138,11 +138,11 @@ class Service(Generic[E]):
             made = await _all_or_none(
                 several, partial(self._create, call), partial(self._resource.delete or _stays, call)
             )
-            return json_reply({self._resource.collection: [self._document(call, one) for one in made]}, 201)
+            return json_reply({self._resource.collection: [self.document(call, one) for one in made]}, 201)
         if self._resource.member not in body:
             raise InvalidInput(f"Unable to find '{self._resource.member}' in request body")
         one = await self._create(call, body[self._resource.member])
-        return json_reply({self._resource.member: self._document(call, one)}, 201)
+        return json_reply({self._resource.member: self.document(call, one)}, 201)
 
     async def update(self, call: Call) -> Reply:
         """PUT of one."""
@@ -150,7 +150,7 @@ class Service(Generic[E]):
         values = read_fields(self._read, await call.member(self._resource.member), "u")
         if self._resource.update and values:
             entity = await self._resource.update(call, entity, values)
-        return json_reply({self._resource.member: self._document(call, entity)})
+        return json_reply({self._resource.member: self.document(call, entity)})
 
     async def delete(self, call: Call) -> Reply:
         """DELETE of one."""
@@ -203,7 +203,8 @@ class Service(Generic[E]):
             raise NoSuch(self._resource.member, "")
         return await create(call, values)
 
-    def _document(self, call: Call, entity: E) -> Document:
+    def document(self, call: Call, entity: E) -> Document:
+        """What is shown of one."""
         return {field.name: field.show(call.cloud, entity) for field in self._shown}
 
     def _candidates(self, call: Call) -> Iterable[E]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import MethodNotAllowed
-from sonata.api.openstack.identity.tokens import Role
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.topic import GENERAL, Topic
+from sonata.emulator.cloud.identity.roles import Needed
 from sonata.errors import NotFound
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -33,7 +33,7 @@ class Target:
     handler: Handler
     names: tuple[str, ...]
     public: bool
-    needs: Role
+    needs: Needed
     topic: Topic
     body: Schema | None
 
@@ -76,7 +76,7 @@ class Routes:
         handler: Handler,
         *,
         public: bool = False,
-        needs: Role | None = None,
+        needs: Needed | None = None,
         body: Schema | None = None,
     ) -> None:
         """Add a route; `{name}` in the path stands for any one segment.
@@ -92,7 +92,7 @@ class Routes:
         node.targets[method] = target = Target(handler, names, public, needed, self._topic, body)
         self._all.append((method, path, target))
 
-    def on(self, method: str, path: str, *, public: bool = False, needs: Role | None = None) -> Decorator:
+    def on(self, method: str, path: str, *, public: bool = False, needs: Needed | None = None) -> Decorator:
         """Decorator form of `add`."""
 
         def register(handler: Handler) -> Handler:
@@ -114,7 +114,7 @@ class Routes:
         node, values = found
         target = node.targets.get(method) or (node.targets.get("GET") if method == "HEAD" else None)
         if target is None:
-            raise MethodNotAllowed(f"The method {method} is not allowed for this resource.")
+            raise MethodNotAllowed(method, _allowed(node))
         return target, dict(zip(target.names, values, strict=True))
 
 
@@ -127,6 +127,10 @@ def _walk(node: _Node, segments: list[str], at: int, values: tuple[str, ...]) ->
     if found is None and node.any_child:
         return _walk(node.any_child, segments, at + 1, (*values, segments[at]))
     return found
+
+
+def _allowed(node: _Node) -> list[str]:
+    return sorted({*node.targets, *(("HEAD",) if "GET" in node.targets else ())})
 
 
 def _split(path: str) -> list[str]:

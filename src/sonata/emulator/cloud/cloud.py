@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -11,8 +12,13 @@ from pathlib import Path
 from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
 from sonata.emulator.cloud.compute.flavors import Flavors
+from sonata.emulator.cloud.compute.freezing import Freezing
+from sonata.emulator.cloud.compute.hosts import Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
+from sonata.emulator.cloud.compute.moving import Moving
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
+from sonata.emulator.cloud.compute.rebuilding import Rebuilding
+from sonata.emulator.cloud.compute.scheduler import Scheduler
 from sonata.emulator.cloud.compute.servers import BootRequest, Servers
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
@@ -22,6 +28,7 @@ from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
+from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
@@ -29,6 +36,7 @@ from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
@@ -88,7 +96,8 @@ class Cloud:
         self.keypairs = KeyPairs(self.tables)
         if saved is None:
             self.flavors.add_defaults()
-        self.security_groups = SecurityGroups(self.tables)
+        self.filters = PortFilters(self.site)
+        self.security_groups = SecurityGroups(self.site, self.filters)
         self.security_groups.default(self.identity.admin_project.id)
         self.networks = Networks(self.site, addresses)
         self.ports = Ports(self.site, addresses)
@@ -97,19 +106,25 @@ class Cloud:
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
-        self.wiring = Wiring(self.site, self.ports, self._steering)
+        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters)
         self.appliances = Appliances(self.site, self.wiring)
+        self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
-        self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips)
         self.services = NetworkServices(self.site, self.ports, self.wiring)
         self.wiring.on_servers_moved = self.services.follow
         self.networks.on_release = self.services.release
         self.networks.on_subnets_changed = self.services.subnets_changed
         self.nics.on_service_port_deleted = self.services.release
-        self.servers = Servers(self.site, self.wiring, self.images, self.nics)
+        self.hosts = Hosts(self.site)
+        self.scheduler = Scheduler(self.tables, self.hosts, sorted(os.sched_getaffinity(0)))
+        self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler)
         boot_folders = BootFolders(self.tables, folder / "boot")
         self.servers.power.dressing = boot_folders.dress
         self.servers.on_deleted = boot_folders.discard
+        self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
+        self.rebuilding = Rebuilding(self.site, self.servers, self.images)
+        self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
+        self.stacks = Stacks(self.tables)
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
@@ -194,6 +209,7 @@ class Cloud:
         if self._default:
             self._default.cancel()
             await asyncio.wait([self._default])
+        await self.stacks.close()
         await self.servers.close()
         await self.load_balancing.close()
         await self.appliances.close()
@@ -212,7 +228,7 @@ class Cloud:
         for saved in self.tables.networks:
             if (saved.name, saved.project_id) == (DEFAULT_NETWORK, project):
                 return saved
-        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project))
+        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project, port_security=False))
         subnet = Subnet(name=DEFAULT_NETWORK, project_id=project, network_id=network.id, cidr=DEFAULT_CIDR)
         subnet = await self.networks.create_subnet(subnet, default_gateway=True)
         router = Router(name=DEFAULT_NETWORK, project_id=project)

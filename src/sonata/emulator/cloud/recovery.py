@@ -11,10 +11,14 @@ from ipaddress import IPv4Address, IPv4Network
 
 from sonata.emulator.cloud.entities.compute import Fault, Server, ServerStatus
 from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, SERVER_OWNER, FixedIp, Subnet
+from sonata.emulator.cloud.orchestration.recovery import interrupt
 from sonata.emulator.cloud.tables import Tables
 
 INTERRUPTED = "the emulation died while this server was being built"
-NEVER_BUILT = frozenset((ServerStatus.BUILD, ServerStatus.ERROR))
+NO_POWER_NEEDED = frozenset(
+    (ServerStatus.ERROR, ServerStatus.SHELVED, ServerStatus.SHELVED_OFFLOADED, ServerStatus.VERIFY_RESIZE)
+)
+"""What a server stays without power."""
 
 
 def lose_power(tables: Tables) -> None:
@@ -25,6 +29,7 @@ def lose_power(tables: Tables) -> None:
         else:
             tables.servers.restore(_switched_off(server))
     _release_ports(tables)
+    interrupt(tables)
     for image in tables.uploads:
         if image.status != "active":
             tables.uploads.restore(replace(image, status="queued", stored=""))
@@ -43,8 +48,9 @@ def renumber(tables: Tables, external: IPv4Network, gateway: IPv4Address) -> boo
 def _switched_off(server: Server) -> Server:
     if server.status == ServerStatus.BUILD:
         return replace(server, status=ServerStatus.ERROR, task_state=None, fault=Fault(INTERRUPTED))
-    status = server.status if server.status in NEVER_BUILT else ServerStatus.SHUTOFF
-    return replace(server, status=status, task_state=None)
+    status = server.status if server.status in NO_POWER_NEEDED else ServerStatus.SHUTOFF
+    previous = server.previous and replace(server.previous, status=ServerStatus.SHUTOFF)
+    return replace(server, status=status, task_state=None, previous=previous, rescue_image_id="")
 
 
 def _finish_delete(tables: Tables, server: Server) -> None:

@@ -73,6 +73,7 @@ def _check(tables: Tables) -> None:
             raise ValueError(f"router {router.id} has a leg without an address")
     _require(tables.ports, (floating.gateway_port_id for floating in tables.floating_ips))
     _require(tables.routers, (floating.router_id for floating in tables.floating_ips if floating.router_id))
+    _require(tables.security_groups, (rule.security_group_id for rule in tables.security_group_rules))
     _require(tables.port_pairs, (pair for group in tables.port_pair_groups for pair in group.port_pairs))
     _require(tables.port_pair_groups, (group for chain in tables.port_chains for group in chain.groups))
     _require(tables.flow_classifiers, (one for chain in tables.port_chains for one in chain.classifiers))

@@ -10,8 +10,19 @@ from typing import Any, Generic, TypeVar
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.entities.compute import Flavor, Server
-from sonata.emulator.cloud.entities.identity import Project, QuotaLimits, User
+from sonata.emulator.cloud.entities.compute import Flavor, Server, ServerAction
+from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
+from sonata.emulator.cloud.entities.identity import (
+    ApplicationCredential,
+    Assignment,
+    Group,
+    Project,
+    QuotaLimits,
+    Revocation,
+    Role,
+    TokenKey,
+    User,
+)
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.load_balancing import (
@@ -26,6 +37,8 @@ from sonata.emulator.cloud.entities.load_balancing import (
     Pool,
 )
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -119,6 +132,14 @@ class Tables:
 
     projects: Table[Project] = field(default_factory=lambda: Table("Project"))
     users: Table[User] = field(default_factory=lambda: Table("User"))
+    groups: Table[Group] = field(default_factory=lambda: Table("Group"))
+    roles: Table[Role] = field(default_factory=lambda: Table("Role"))
+    assignments: Table[Assignment] = field(default_factory=lambda: Table("Assignment"))
+    application_credentials: Table[ApplicationCredential] = field(
+        default_factory=lambda: Table("ApplicationCredential")
+    )
+    token_keys: Table[TokenKey] = field(default_factory=lambda: Table("TokenKey"))
+    revocations: Table[Revocation] = field(default_factory=lambda: Table("Revocation"))
     quota_limits: Table[QuotaLimits] = field(default_factory=lambda: Table("Quota"))
     networks: Table[Network] = field(default_factory=lambda: Table("Network"))
     subnets: Table[Subnet] = field(default_factory=lambda: Table("Subnet"))
@@ -126,6 +147,8 @@ class Tables:
     routers: Table[Router] = field(default_factory=lambda: Table("Router"))
     floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
+    security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
+    address_groups: Table[AddressGroup] = field(default_factory=lambda: Table("AddressGroup"))
     port_pairs: Table[PortPair] = field(default_factory=lambda: Table("PortPair"))
     port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
@@ -133,6 +156,11 @@ class Tables:
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
+    server_actions: Table[ServerAction] = field(default_factory=lambda: Table("Action"))
+    server_groups: Table[ServerGroup] = field(default_factory=lambda: Table("ServerGroup"))
+    compute_services: Table[ComputeService] = field(default_factory=lambda: Table("ComputeService"))
+    aggregates: Table[Aggregate] = field(default_factory=lambda: Table("Aggregate"))
+    migrations: Table[Migration] = field(default_factory=lambda: Table("Migration"))
     uploads: Table[GlanceImage] = field(default_factory=lambda: Table("Image"))
     load_balancers: Table[LoadBalancer] = field(default_factory=lambda: Table("Load Balancer"))
     listeners: Table[Listener] = field(default_factory=lambda: Table("Listener"))
@@ -143,6 +171,10 @@ class Tables:
     l7rules: Table[L7Rule] = field(default_factory=lambda: Table("L7Rule"))
     lb_flavor_profiles: Table[FlavorProfile] = field(default_factory=lambda: Table("Flavor Profile"))
     lb_flavors: Table[LbFlavor] = field(default_factory=lambda: Table("Flavor"))
+    stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
+    stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
+    stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""

@@ -12,11 +12,10 @@ from sonata.api.openstack.compute.flavors import embedded_flavor, flavor_links
 from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import Document
 from sonata.emulator.cloud.compute.power import hostname
-from sonata.emulator.cloud.compute.servers import VM_STATES
+from sonata.emulator.cloud.compute.states import VM_STATES, power_state
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import FloatingIp, Port
 
-POWER_STATES = {ServerStatus.ACTIVE: 1, ServerStatus.REBOOT: 1, ServerStatus.SHUTOFF: 4}
 DETAILS, LOCKED, HOST_STATUS, DESCRIBED, TAGGED, FLAVOR_EMBEDDED = (2, 3), (2, 9), (2, 16), (2, 19), (2, 26), (2, 47)
 CERTIFIED, GROUPED, LOCK_REASON, PINNED = (2, 63), (2, 71), (2, 73), (2, 96)
 
@@ -28,7 +27,8 @@ class ServerDocuments:
         self._call = call
         self._version = call.microversion
         self._tables = call.cloud.tables
-        self._host = call.cloud.pop.name
+        self._groups = {member: group.id for group in self._tables.server_groups for member in group.members}
+        self._hosts = call.cloud.hosts
         self._base = call.url("compute")
         floating_ips = (floating for floating in self._tables.floating_ips if floating.port_id)
         self._floating: dict[str, list[FloatingIp]] = {}
@@ -51,30 +51,30 @@ class ServerDocuments:
         document: Document = {
             "id": server.id,
             "name": server.name,
-            "status": server.status,
+            "status": server.shown_status,
             "tenant_id": server.project_id,
             "user_id": server.user_id,
             "metadata": dict(server.metadata),
-            "hostId": _host_id(server.project_id, self._host),
+            "hostId": _host_id(server.project_id, server.host) if server.host else "",
             "image": {"id": server.image_id, "links": [self._bookmark(f"images/{server.image_id}")]},
             "flavor": self._flavor(server),
             "created": timestamp(server.created_at),
             "updated": timestamp(server.updated_at),
             "addresses": self.addresses(server),
-            "accessIPv4": "",
-            "accessIPv6": "",
+            "accessIPv4": server.access_ipv4,
+            "accessIPv6": server.access_ipv6,
             "links": self.links(server),
             "key_name": server.key_name,
             "config_drive": "True" if server.config_drive else "",
-            "security_groups": [{"name": name} for name in server.security_groups],
+            "security_groups": [{"name": name} for name in self._call.cloud.nics.groups_of(server)],
             **_EXTENDED,
             "OS-EXT-AZ:availability_zone": server.availability_zone,
-            "OS-EXT-SRV-ATTR:host": self._host,
-            "OS-EXT-SRV-ATTR:hypervisor_hostname": self._host,
+            "OS-EXT-SRV-ATTR:host": server.host or None,
+            "OS-EXT-SRV-ATTR:hypervisor_hostname": server.host or None,
             "OS-EXT-SRV-ATTR:instance_name": f"instance-{server.id[:8]}",
             "OS-EXT-STS:task_state": server.task_state,
             "OS-EXT-STS:vm_state": VM_STATES[server.status],
-            "OS-EXT-STS:power_state": POWER_STATES.get(server.status, 0),
+            "OS-EXT-STS:power_state": power_state(server),
             "OS-SRV-USG:launched_at": timestamp(server.launched_at)[:-1] if server.launched_at else None,
         }
         if server.status != ServerStatus.ERROR:
@@ -84,7 +84,20 @@ class ServerDocuments:
         for since, further in _SINCE:
             if self._version >= since:
                 document.update(further(server))
+        if self._version >= HOST_STATUS and self._call.token.is_admin:
+            document["host_status"] = self._host_status(server)
+        if self._version >= GROUPED:
+            document["server_groups"] = [self._groups[server.id]] if server.id in self._groups else []
         return document
+
+    def _host_status(self, server: Server) -> str:
+        """How Nova sums a host up: UP, DOWN, MAINTENANCE, empty without one."""
+        if not server.host:
+            return ""
+        service = self._hosts.service(server.host)
+        if service.forced_down:
+            return "DOWN"
+        return "UP" if service.enabled else "MAINTENANCE"
 
     def addresses(self, server: Server) -> dict[str, list[dict[str, Any]]]:
         """Addresses by network name, floating ones included."""
@@ -147,13 +160,11 @@ def _details(server: Server) -> Document:
 
 _SINCE: tuple[tuple[Microversion, Callable[[Server], Document]], ...] = (
     (DETAILS, _details),
-    (LOCKED, lambda _server: {"locked": False}),
-    (HOST_STATUS, lambda _server: {"host_status": "UP"}),
+    (LOCKED, lambda server: {"locked": server.locked}),
     (DESCRIBED, lambda server: {"description": server.description or None}),
     (TAGGED, lambda server: {"tags": list(server.tags)}),
     (CERTIFIED, lambda _server: {"trusted_image_certificates": None}),
-    (GROUPED, lambda _server: {"server_groups": []}),
-    (LOCK_REASON, lambda _server: {"locked_reason": None}),
-    (PINNED, lambda _server: {"pinned_availability_zone": None}),
+    (LOCK_REASON, lambda server: {"locked_reason": server.locked_reason}),
+    (PINNED, lambda server: {"pinned_availability_zone": server.availability_zone if server.pinned_zone else None}),
 )
 """What microversions have added."""

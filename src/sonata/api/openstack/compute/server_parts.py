@@ -14,7 +14,9 @@ from sonata.api.openstack.network.resources import UP, shown_addresses
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
 from sonata.emulator.cloud.entities.compute import Server
-from sonata.emulator.cloud.entities.network import Port
+from sonata.emulator.cloud.entities.network import Port, SecurityGroup
+from sonata.emulator.cloud.entities.security import INGRESS, SecurityGroupRule
+from sonata.emulator.cloud.network.protocols import ANYWHERE
 from sonata.errors import InvalidInput, NotFound
 
 LONGEST_CONSOLE = 100 * 1024
@@ -184,20 +186,35 @@ async def _detach(call: Call) -> Reply:
 
 
 async def _security_groups(call: Call) -> Reply:
-    server = find_server(call)
-    groups = [group for group in call.cloud.tables.security_groups if group.project_id == server.project_id]
-    shown = [
-        {
-            "id": group.id,
-            "name": group.name,
-            "description": group.description,
-            "tenant_id": group.project_id,
-            "rules": [],
-        }
-        for group in groups
-        if group.name in server.security_groups
-    ]
-    return json_reply({"security_groups": shown})
+    server, cloud = find_server(call), call.cloud
+    ids = dict.fromkeys(one for port in cloud.ports.of_device(server.id) for one in port.security_groups)
+    groups = [group for group_id in ids if (group := cloud.tables.security_groups.peek(group_id))]
+    return json_reply({"security_groups": [_security_group(call, group) for group in groups]})
+
+
+def _security_group(call: Call, group: SecurityGroup) -> Document:
+    """A group as Nova tells it, in its own words for rules: ingress only."""
+    rules = [rule for rule in call.cloud.security_groups.rules_of(group.id) if rule.direction == INGRESS]
+    return {
+        "id": group.id,
+        "name": group.name,
+        "description": group.description,
+        "tenant_id": group.project_id,
+        "rules": [_nova_rule(call, group, rule) for rule in rules],
+    }
+
+
+def _nova_rule(call: Call, group: SecurityGroup, rule: SecurityGroupRule) -> Document:
+    remote = call.cloud.tables.security_groups.peek(rule.remote_group_id)
+    return {
+        "id": rule.id,
+        "parent_group_id": group.id,
+        "ip_protocol": rule.protocol,
+        "from_port": -1 if rule.port_range_min is None else rule.port_range_min,
+        "to_port": -1 if rule.port_range_max is None else rule.port_range_max,
+        "ip_range": {} if remote else {"cidr": str(rule.remote_ip_prefix or ANYWHERE[rule.ethertype])},
+        "group": {"name": remote.name, "tenant_id": remote.project_id} if remote else {},
+    }
 
 
 async def _volumes(call: Call) -> Reply:
@@ -256,10 +273,29 @@ def _tail(path: Path) -> str:
         return stream.read().decode(errors="replace")
 
 
+async def _add_security_group(call: Call, server: Server, arguments: Any) -> Reply:
+    await call.cloud.nics.add_group(server, _named_group(arguments))
+    return ACCEPTED
+
+
+async def _remove_security_group(call: Call, server: Server, arguments: Any) -> Reply:
+    await call.cloud.nics.remove_group(server, _named_group(arguments))
+    return ACCEPTED
+
+
+def _named_group(arguments: Any) -> str:
+    name = arguments.get("name") if isinstance(arguments, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InvalidInput("Missing parameter dict: 'name' of the security group is a required property")
+    return name
+
+
 Action = Callable[[Call, Server, Any], Awaitable[Reply]]
 ACTIONS: dict[str, Action] = {
     "os-start": _start,
     "os-stop": _stop,
     "reboot": _reboot,
     "os-getConsoleOutput": _console,
+    "addSecurityGroup": _add_security_group,
+    "removeSecurityGroup": _remove_security_group,
 }

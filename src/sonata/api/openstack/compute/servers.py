@@ -9,16 +9,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sonata.api.openstack.call import Call
+from sonata.api.openstack.call import Call, inner
 from sonata.api.openstack.compute.documents import ServerDocuments
+from sonata.api.openstack.compute.placement import read_placement
 from sonata.api.openstack.fields import ADDRESS, timestamp
 from sonata.api.openstack.listing import Document, ordered, page, tags_match
-from sonata.api.openstack.network.resources import ZONE
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
 from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest, require_room
+from sonata.emulator.cloud.compute.states import VM_STATES, power_state
 from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import InvalidInput, NotFound
@@ -71,14 +72,27 @@ SORT_KEYS: dict[str, Callable[[Server], Any]] = {
     "display_name": lambda server: server.name,
     "name": lambda server: server.name,
     "uuid": lambda server: server.id,
-    "vm_state": lambda server: server.status,
+    "vm_state": lambda server: VM_STATES[server.status],
+    "status": lambda server: server.status,
+    "power_state": power_state,
+    "host": lambda server: server.host,
+    "locked": lambda server: server.locked,
+    "availability_zone": lambda server: server.availability_zone,
     "task_state": lambda server: server.task_state,
     "project_id": lambda server: server.project_id,
 }
 
 FILTERS: dict[str, Callable[[Server, str], bool]] = {
     "name": lambda server, asked: _matches(asked, server.name),
-    "status": lambda server, asked: server.status == asked.upper(),
+    "status": lambda server, asked: server.shown_status == asked.upper(),
+    "host": lambda server, asked: server.host == asked,
+    "node": lambda server, asked: server.host == asked,
+    "vm_state": lambda server, asked: VM_STATES[server.status] == asked,
+    "task_state": lambda server, asked: (server.task_state or "") == asked,
+    "power_state": lambda server, asked: str(power_state(server)) == asked,
+    "availability_zone": lambda server, asked: server.availability_zone == asked,
+    "locked": lambda server, asked: server.locked is (asked.lower() in ("true", "1")),
+    "description": lambda server, asked: asked in server.description,
     "image": lambda server, asked: server.image_id == asked.rpartition("/")[2],
     "flavor": lambda server, asked: server.flavor.id == asked.rpartition("/")[2],
     "uuid": lambda server, asked: server.id == asked,
@@ -145,8 +159,9 @@ async def _ips(call: Call) -> Reply:
 
 
 async def _create(call: Call) -> Reply:
-    body = await call.member("server")
-    request = _boot_request(call, body)
+    document = await call.json()
+    body = inner(document, "server")
+    request = _boot_request(call, document, body)
     least, count = _counts(body)
     call.cloud.quotas.require(call.project_id, "metadata_items", len(request.metadata))
     count = _affordable(call, request, least, count)
@@ -201,7 +216,7 @@ def _whole(name: str, value: Any) -> int:
     return int(text)
 
 
-def _boot_request(call: Call, body: Document) -> BootRequest:
+def _boot_request(call: Call, document: Document, body: Document) -> BootRequest:
     return BootRequest(
         name=read_name(body),
         project_id=call.project_id,
@@ -216,7 +231,7 @@ def _boot_request(call: Call, body: Document) -> BootRequest:
         key_name=_text_or_none(body, "key_name"),
         public_key=_public_key(call, body),
         security_groups=_group_names(call, body.get("security_groups")),
-        availability_zone=_zone(call, body.get("availability_zone")),
+        **read_placement(call, document),
         config_drive=body.get("config_drive") in (True, "true", "True"),
         reservation_id=f"r-{uuid.uuid4().hex[:8]}",
     )
@@ -339,14 +354,6 @@ def _group_names(call: Call, asked: Any) -> tuple[str, ...]:
     except NotFound as error:
         raise InvalidInput(str(error)) from None
     return tuple(group.name for group in found)
-
-
-def _zone(call: Call, asked: Any) -> str:
-    """`zone` or `zone:host`, as administrators may write it."""
-    zone = str(asked or ZONE).partition(":")[0]
-    if zone not in (ZONE, call.cloud.pop.name):
-        raise InvalidInput(f"The requested availability zone is not available: {zone}; there is `{ZONE}`")
-    return zone
 
 
 def read_texts(what: str, asked: Any) -> dict[str, str]:

@@ -5,7 +5,6 @@ Source: OpenStack Networking API v2.0 reference.
 
 from __future__ import annotations
 
-import uuid
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -24,8 +23,8 @@ from sonata.api.openstack.fields import (
     integer,
     one_of,
     or_none,
-    timestamp,
 )
+from sonata.api.openstack.network.security import PORT_FIELDS, secure_changed, secure_new
 from sonata.api.openstack.resource import Resource, Values
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -36,10 +35,10 @@ from sonata.emulator.cloud.entities.network import (
     Network,
     Port,
     Router,
-    SecurityGroup,
     Subnet,
 )
 from sonata.emulator.cloud.network.ports import AddressWish
+from sonata.emulator.cloud.rollback import undone_on_failure
 
 ZONE = "nova"
 UP = {True: "ACTIVE", False: "DOWN"}
@@ -67,12 +66,6 @@ def _read_pools(value: Any) -> tuple[AddressRange, ...]:
     return tuple((ADDRESS.read(pool["start"]), ADDRESS.read(pool["end"])) for pool in value)
 
 
-def _read_pairs(value: Any) -> tuple[dict[str, str], ...]:
-    if not isinstance(value, list) or not all(isinstance(pair, dict) and "ip_address" in pair for pair in value):
-        raise ValueError(f"'{value}' is not a list of objects with ip_address.")
-    return tuple({str(key): str(text) for key, text in pair.items()} for pair in value)
-
-
 def _read_ip_version(value: Any) -> int:
     if value not in (4, "4"):
         raise ValueError(f"'{value}' is not in [4]: this cloud has IPv4 networks only.")
@@ -92,9 +85,7 @@ def _must_be(allowed: object, why: str) -> Kind:
 
 POOLS = Kind(_read_pools, lambda pools: [{"start": str(first), "end": str(last)} for first, last in pools])
 WISHES = Kind(read_wishes)
-PAIRS = Kind(_read_pairs, list)
 NO_DHCP_OPTIONS = _must_be([], "there is no DHCP server: machines get their addresses from the data plane")
-NO_PORT_SECURITY = _must_be(False, "packets are not filtered yet, so that a port is never secured")
 
 
 def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
@@ -106,14 +97,12 @@ def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
 
 
 async def _create_network(call: Call, values: Values) -> Network:
-    values.pop("port_security", None)
     if values.get("external") or values.get("shared"):
         call.require_admin("create_network:shared or router:external")
     return await call.cloud.networks.create(Network(**values))
 
 
 async def _update_network(call: Call, network: Network, values: Values) -> Network:
-    values.pop("port_security", None)
     return await call.cloud.networks.update(network.id, **values)
 
 
@@ -137,7 +126,7 @@ NETWORKS = Resource[Network](
         constant("ipv6_address_scope", None),
         constant("availability_zone_hints", []),
         constant("availability_zones", [ZONE]),
-        Field("port_security_enabled", NO_PORT_SECURITY, attr="port_security", access="cu", computed=lambda *_: False),
+        Field("port_security_enabled", FLAG, attr="port_security", access="cu"),
         computed("provider:network_type", lambda _cloud, network: "flat" if network.external else "geneve"),
         computed("provider:physical_network", lambda _cloud, network: "external" if network.external else None),
         constant("provider:segmentation_id", None),
@@ -217,7 +206,7 @@ SUBNETS = Resource[Subnet](
 
 def _split_port(values: Values) -> tuple[AddressWish, ...] | None:
     """Take the wished addresses out of a port's values, and what is read but not kept."""
-    _drop(values, "port_security", "host_id", "profile", "extra_dhcp_opts")
+    _drop(values, "host_id", "profile", "extra_dhcp_opts")
     wishes: tuple[AddressWish, ...] | None = values.pop("wishes", None)
     return wishes
 
@@ -226,15 +215,19 @@ async def _create_port(call: Call, values: Values) -> Port:
     wishes = _split_port(values)
     if not call.sees(call.cloud.tables.networks.get(values["network_id"])):
         raise NoSuch("Network", values["network_id"])
-    groups = call.cloud.security_groups.of_port(values.pop("security_groups", None), values["project_id"])
-    return call.cloud.ports.create(Port(security_groups=groups, **values), wishes)
+    secure_new(call, values)
+    port = call.cloud.ports.create(Port(**values), wishes)
+    await call.cloud.filters.follow()
+    return port
 
 
 async def _update_port(call: Call, port: Port, values: Values) -> Port:
     wishes = _split_port(values)
-    if "security_groups" in values:
-        values["security_groups"] = call.cloud.security_groups.of_port(values["security_groups"], port.project_id)
-    return call.cloud.ports.update(port.id, wishes, **values)
+    secure_changed(call, port, values)
+    changed = call.cloud.ports.update(port.id, wishes, **values)
+    with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
+        await call.cloud.filters.follow()
+    return changed
 
 
 async def _delete_port(call: Call, port: Port) -> None:
@@ -265,13 +258,12 @@ PORTS = Resource[Port](
         Field("device_id", or_none(TEXT, ""), access="cu", computed=lambda _cloud, port: port.device_id),
         Field("device_owner", or_none(TEXT, ""), access="cu", computed=lambda _cloud, port: port.device_owner),
         Field("security_groups", or_none(TEXTS, ()), access="cu", computed=lambda _c, port: list(port.security_groups)),
-        Field("allowed_address_pairs", PAIRS, access="cu"),
-        Field("port_security_enabled", NO_PORT_SECURITY, attr="port_security", access="cu", computed=lambda *_: False),
+        *PORT_FIELDS,
         Field("binding:vnic_type", one_of("normal", "direct", "macvtap"), attr="vnic_type", access="cu"),
         Field("binding:host_id", attr="host_id", access="cu", computed=_host_of),
         Field("binding:profile", attr="profile", access="cu", computed=lambda *_: {}),
         constant("binding:vif_type", "bridge"),
-        constant("binding:vif_details", {"port_filter": False}),
+        constant("binding:vif_details", {"port_filter": True}),
         Field("extra_dhcp_opts", NO_DHCP_OPTIONS, access="cu", computed=lambda *_: []),
         constant("dns_name", ""),
         constant("dns_domain", ""),
@@ -435,67 +427,6 @@ FLOATING_IPS = Resource[FloatingIp](
     create=_create_floating_ip,
     update=_update_floating_ip,
     delete=_delete_floating_ip,
-)
-
-
-# security groups
-
-
-async def _create_security_group(call: Call, values: Values) -> SecurityGroup:
-    _drop(values, "stateful")
-    return call.cloud.security_groups.create(SecurityGroup(**values))
-
-
-async def _update_security_group(call: Call, group: SecurityGroup, values: Values) -> SecurityGroup:
-    _drop(values, "stateful")
-    return call.cloud.security_groups.update(group.id, **values)
-
-
-async def _delete_security_group(call: Call, group: SecurityGroup) -> None:
-    call.cloud.security_groups.delete(group.id)
-
-
-def rules_of(_cloud: Cloud, group: SecurityGroup) -> list[dict[str, Any]]:
-    """The rules of a group: everything may pass, since packets are not filtered yet."""
-    return [
-        {
-            "id": str(uuid.uuid5(uuid.UUID(group.id), direction)),
-            "security_group_id": group.id,
-            "project_id": group.project_id,
-            "tenant_id": group.project_id,
-            "direction": direction,
-            "ethertype": "IPv4",
-            "protocol": None,
-            "port_range_min": None,
-            "port_range_max": None,
-            "remote_ip_prefix": None,
-            "remote_group_id": None,
-            "remote_address_group_id": None,
-            "normalized_cidr": None,
-            "description": "packets are not filtered",
-            "belongs_to_default_sg": group.name == "default",
-            "created_at": timestamp(group.created_at),
-            "updated_at": timestamp(group.updated_at),
-            "revision_number": 0,
-            "tags": [],
-        }
-        for direction in ("egress", "ingress")
-    ]
-
-
-SECURITY_GROUPS = Resource[SecurityGroup](
-    member="security_group",
-    collection="security_groups",
-    path="/security-groups",
-    table=lambda tables: tables.security_groups,
-    fields=(
-        Field("stateful", FLAG, access="cu", computed=lambda *_: True),
-        Field("shared", FLAG),
-        computed("security_group_rules", rules_of),
-    ),
-    create=_create_security_group,
-    update=_update_security_group,
-    delete=_delete_security_group,
 )
 
 

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import sonata.api.openstack.network.quotas as network_quotas
+import sonata.api.openstack.network.security as network_security
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.listing import filtered
 from sonata.api.openstack.network.resources import (
     FLOATING_IPS,
     NETWORKS,
     PORTS,
     ROUTERS,
-    SECURITY_GROUPS,
     SUBNETS,
     ZONE,
-    rules_of,
 )
 from sonata.api.openstack.network.sfc import FLOW_CLASSIFIERS, PORT_CHAINS, PORT_PAIR_GROUPS, PORT_PAIRS
 from sonata.api.openstack.reply import Reply, json_reply
@@ -24,12 +22,11 @@ from sonata.api.openstack.resource import Resource, Service
 from sonata.api.openstack.routing import Routes
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.network.routers import Leg
-from sonata.errors import InvalidInput, Unsupported
+from sonata.errors import InvalidInput
 
 EXTENSIONS: Mapping[str, str] = {
     "agent": "agent",
     "availability_zone": "Availability Zone",
-    "allowed-address-pairs": "Allowed Address Pairs",
     "binding": "Port Binding",
     "external-net": "Neutron external network",
     "ext-gw-mode": "Neutron L3 Configurable external gateway mode",
@@ -38,7 +35,6 @@ EXTENSIONS: Mapping[str, str] = {
     "net-mtu": "Network MTU",
     "network_availability_zone": "Network Availability Zone",
     "pagination": "Pagination support",
-    "port-security": "Port Security",
     "project-id": "project_id field enabled",
     "provider": "Provider Network",
     "quotas": "Quota management support",
@@ -46,7 +42,7 @@ EXTENSIONS: Mapping[str, str] = {
     "quota-check-limit": "Quota engine limit check",
     "router": "Neutron L3 Router",
     "router_availability_zone": "Router Availability Zone",
-    "security-group": "security-group",
+    **network_security.EXTENSIONS,
     "sfc": "Service Function Chaining",
     "sorting": "Sorting support",
     "standard-attr-description": "standard-attr-description",
@@ -62,7 +58,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     PORTS,
     ROUTERS,
     FLOATING_IPS,
-    SECURITY_GROUPS,
+    *network_security.RESOURCES,
     PORT_PAIRS,
     PORT_PAIR_GROUPS,
     FLOW_CLASSIFIERS,
@@ -81,10 +77,8 @@ def network_routes() -> Routes:
         Service(resource).register(routes)
     routes.add("PUT", "/v2.0/routers/{id}/add_router_interface", _add_interface)
     routes.add("PUT", "/v2.0/routers/{id}/remove_router_interface", _remove_interface)
-    routes.add("GET", "/v2.0/security-group-rules", _rules)
-    routes.add("POST", "/v2.0/security-group-rules", _create_rule)
-    routes.add("GET", "/v2.0/security-group-rules/{id}", _rule)
     network_quotas.register(routes)
+    network_security.register(routes)
     routes.add("GET", "/v2.0/agents", _agents)
     routes.add("GET", "/v2.0/availability_zones", _zones)
     return routes
@@ -163,24 +157,6 @@ def _leg_document(leg: Leg) -> dict[str, Any]:
         "subnet_ids": [leg.subnet.id],
         "tags": list(leg.router.tags),
     }
-
-
-async def _rules(call: Call) -> Reply:
-    groups = filter(call.sees, call.cloud.tables.security_groups)
-    rules = [rule for group in groups for rule in rules_of(call.cloud, group)]
-    return json_reply({"security_group_rules": filtered(rules, call.query)})
-
-
-async def _rule(call: Call) -> Reply:
-    for group in filter(call.sees, call.cloud.tables.security_groups):
-        for rule in rules_of(call.cloud, group):
-            if rule["id"] == call.params["id"]:
-                return json_reply({"security_group_rule": rule})
-    raise NoSuch("SecurityGroupRule", call.params["id"])
-
-
-async def _create_rule(call: Call) -> Reply:
-    raise Unsupported("packets are not filtered yet, so that a rule would have no effect: everything may pass")
 
 
 async def _agents(call: Call) -> Reply:

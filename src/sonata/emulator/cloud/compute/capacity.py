@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
 
-from sonata.emulator.cloud.entities.compute import Flavor
+from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.tables import Tables
-from sonata.model.topology import Pop
+from sonata.model.topology import Host, Pop
 
 MIB = 1024**2
 GIB = 1024**3
@@ -34,14 +35,28 @@ class Usage:
 
 
 def usage(pop: Pop, tables: Tables) -> Usage:
-    """Capacity of a PoP as it is now."""
-    flavors = [server.flavor for server in tables.servers if server.claimed]
+    """Capacity of a PoP as it is now, all hosts together."""
+    each = [host_usage(pop, host, tables) for host in pop.hypervisors]
+    return Usage(*(sum(values) for values in zip(*map(astuple, each), strict=True)))
+
+
+def host_usage(pop: Pop, host: Host, tables: Tables) -> Usage:
+    """Capacity of one host as it is now."""
+    flavors = [flavor for server in tables.servers for flavor in claims(server, host.name)]
     return Usage(
-        vcpus=pop.cpus * pop.cpu_oversubscription,
+        vcpus=host.cpus * pop.cpu_oversubscription,
         vcpus_used=sum(flavor.vcpus for flavor in flavors),
-        memory_mib=int(pop.memory_bytes * pop.memory_oversubscription) // MIB,
+        memory_mib=int(host.memory_bytes * pop.memory_oversubscription) // MIB,
         memory_mib_used=sum(flavor.ram_mib for flavor in flavors),
-        disk_gib=pop.disk_bytes // GIB,
+        disk_gib=host.disk_bytes // GIB,
         disk_gib_used=sum(flavor.disk_gib for flavor in flavors),
-        servers=len(flavors),
+        servers=sum(1 for server in tables.servers if server.claimed and server.host == host.name),
     )
+
+
+def claims(server: Server, host: str) -> Iterator[Flavor]:
+    """What a server has claimed of a host; until a resize is confirmed, both sizes."""
+    if server.claimed and server.host == host:
+        yield server.flavor
+    if server.previous and server.previous.host == host:
+        yield server.previous.flavor

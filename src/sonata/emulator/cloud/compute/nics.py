@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sonata.emulator.cloud.causes import PortInUse
+from sonata.emulator.cloud.compute.states import is_on, require
 from sonata.emulator.cloud.compute.wiring import Wiring
-from sonata.emulator.cloud.entities.compute import Nic, Server, ServerStatus
+from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
+from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -28,12 +30,15 @@ class NicWish:
 class Nics:
     """The interfaces of one cloud's servers."""
 
-    def __init__(self, site: Site, ports: Ports, wiring: Wiring, floating_ips: FloatingIps) -> None:
+    def __init__(
+        self, site: Site, ports: Ports, wiring: Wiring, floating_ips: FloatingIps, security_groups: SecurityGroups
+    ) -> None:
         self._tables = site.tables
         self._ports = ports
         self._wiring = wiring
         self._floating_ips = floating_ips
         self.on_service_port_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
+        self._security_groups = security_groups
 
     def default_wishes(self, project_id: str) -> list[NicWish]:
         """What a server gets when nothing is asked for: the project's only network, if it has one.
@@ -80,6 +85,40 @@ class Nics:
         nics = self._tables.servers.get(server_id).nics
         self._tables.servers.change(server_id, nics=tuple(sorted(nics, key=_index)))
 
+    def groups_of(self, server: Server) -> tuple[str, ...]:
+        """The names of the security groups of a server's ports; those asked for while it has none."""
+        ports = [port for nic in server.nics if (port := self._tables.ports.peek(nic.port_id))]
+        return self._security_groups.names_of(ports) if ports else server.security_groups
+
+    async def add_group(self, server: Server, name_or_id: str) -> None:
+        """Put the secured ports of a server into a group, too; it holds at return.
+
+        Raises:
+            NoSuch: there is no such group.
+            SecurityGroupConflict: it does not go with the others.
+        """
+        group = self._security_groups.find(name_or_id, server.project_id)
+        await self._regroup(server, lambda groups: (*groups, group.id))
+
+    async def remove_group(self, server: Server, name_or_id: str) -> None:
+        """Take the ports of a server out of a group; it holds no more at return.
+
+        Raises:
+            NoSuch: there is no such group.
+            InvalidInput: no port of the server is in it.
+        """
+        group = self._security_groups.find(name_or_id, server.project_id)
+        if not any(group.id in port.security_groups for port in self._ports.of_device(server.id)):
+            raise InvalidInput(f"Security group {group.id} is not associated with the instance {server.id}")
+        await self._regroup(server, lambda groups: (one for one in groups if one != group.id))
+
+    async def _regroup(self, server: Server, change: Callable[[tuple[str, ...]], Iterable[str]]) -> None:
+        for port in self._ports.of_device(server.id):
+            if port.port_security:
+                groups = self._security_groups.of_port(change(port.security_groups), port.project_id)
+                self._tables.ports.change(port.id, security_groups=groups)
+        await self._security_groups.ports_changed()
+
     async def attach(self, server_id: str, wish: NicWish) -> Nic:
         """Give a server one more interface; packets pass at return when it is on."""
         server = self._quiet(server_id, "attach_interface")
@@ -87,7 +126,7 @@ class Nics:
         nic = self._bind(server, wish, 1 + max(map(_index, server.nics), default=-1))
         self._tables.servers.change(server_id, nics=(*server.nics, nic))
         with undone_on_failure(lambda: self._detached(server_id, nic)):
-            if server.status == ServerStatus.ACTIVE:
+            if is_on(server):
                 await self._wiring.plug_port(server, nic)
         return nic
 
@@ -116,6 +155,7 @@ class Nics:
             self._forget(port.device_id, port_id)
         await self._floating_ips.forget_port(port_id)
         self._ports.drop(port_id)
+        await self._security_groups.ports_changed()
 
     async def release_all(self, server: Server) -> None:
         """Drop the ports that were made for a server and unbind the others, since it is deleted."""
@@ -128,8 +168,11 @@ class Nics:
         if wish.port_id:
             self._tables.ports.change(wish.port_id, device_id=server.id, device_owner=SERVER_OWNER)
             return Nic(wish.port_id, f"eth{index}", owned=False)
-        port = Port(
-            project_id=server.project_id, network_id=wish.network_id, device_id=server.id, device_owner=SERVER_OWNER
+        port = self._security_groups.secured(
+            Port(
+                project_id=server.project_id, network_id=wish.network_id, device_id=server.id, device_owner=SERVER_OWNER
+            ),
+            [self._security_groups.find(name, server.project_id).id for name in server.security_groups],
         )
         made = self._ports.create(port, None if wish.address is None else [wish.address])
         return Nic(made.id, f"eth{index}", owned=True)
@@ -157,8 +200,7 @@ class Nics:
     def _quiet(self, server_id: str, action: str) -> Server:
         """A server with which nothing is going on."""
         server = self._tables.servers.get(server_id)
-        if server.task_state:
-            raise Conflict(f"Cannot '{action}' instance {server_id} while it is in task_state {server.task_state}")
+        require(server, action)
         return server
 
 

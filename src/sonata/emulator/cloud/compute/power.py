@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
@@ -18,14 +20,19 @@ from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
-from sonata.errors import PermanentError, StepTimeout
+from sonata.errors import NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
-from sonata.ports.runtime import Limits, MachineExit, MachineSpec, RootFs
+from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Terminal, Usage
 
 READY_LIMIT_S = 30.0
 SHUTDOWN_S = 2.0
 FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.002, 1.5, 0.1
 MIB = 1024**2
+CPU_PERIODS_US = range(1_000, 1_000_001)
+"""Scheduling periods that the kernel takes (cpu.cfs_period_us)."""
+FEWEST_SHARES = 2
+RESCUED = "/mnt"
+"""Where a rescued server finds its own root file system."""
 
 Ended = Callable[[str, MachineExit], Awaitable[None]]
 
@@ -56,17 +63,17 @@ class Power:
             PermanentError: its program cannot be executed, or ended at once.
             StepTimeout: nothing listened on its image's port in time.
         """
-        image = self._images.bootable(server.image_id)
+        image = self._images.bootable(server.rescue_image_id or server.image_id)
         self._exits.pop(server.id, None)
         self._dress[server.id] = await self.dressing(server, image)
         self._starting.add(server.id)
         try:
             self._netns[server.id] = await self._wiring.plug(server)
-            if server.argv:
+            if _program(server):
                 await self._site.runtime.start(self._spec(server, image), self._watch(server.id))
                 await self._wait_ready(server, image.ready_tcp_port)
             elif self._dress[server.id].eager:
-                await self._wake(server)
+                await self.wake(server)
         finally:
             self._starting.discard(server.id)
 
@@ -86,8 +93,7 @@ class Power:
 
     async def exec(self, server: Server, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         """Run a command in a server that is on."""
-        if not server.argv:
-            await self._wake(server)
+        await self.wake(server)
         return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin)
 
     def forget(self, server_id: str) -> None:
@@ -99,10 +105,58 @@ class Power:
         """The file that holds what a server's program printed."""
         return self._site.folder / f"{server_id}.console"
 
-    async def _wake(self, server: Server) -> None:
-        """Start the machine of an idle server once."""
+    async def freeze(self, server: Server) -> None:
+        """Stop all processes of a server where they are, and its ports; idempotent.
+
+        Raises:
+            Unsupported: the host has no freezer for us.
+        """
+        with suppress(NotFound):  # an idle server has no process
+            await self._site.runtime.pause(self._wiring.machine_id(server.id))
+        await self._wiring.hold(server, held=True)
+
+    async def thaw(self, server: Server) -> None:
+        """Let a frozen server go on; idempotent."""
+        with suppress(NotFound):
+            await self._site.runtime.resume(self._wiring.machine_id(server.id))
+        await self._wiring.hold(server, held=False)
+
+    async def limit(self, server: Server) -> None:
+        """Bring the limits of a server that is on in line with its flavor.
+
+        Raises:
+            AdapterError: the kernel refused.
+        """
+        with suppress(NotFound):
+            await self._site.runtime.set_limits(self._wiring.machine_id(server.id), limits_of(server))
+
+    async def usage(self, server: Server) -> Usage:
+        """What a server uses; nothing when no process of it runs."""
+        try:
+            return await self._site.runtime.usage(self._wiring.machine_id(server.id))
+        except NotFound:
+            return Usage(0.0, 0, 0)
+
+    async def terminal(self, server: Server, argv: Sequence[str], *, rows: int, columns: int) -> Terminal:
+        """A terminal in a server that is on."""
+        await self.wake(server)
+        machine = self._wiring.machine_id(server.id)
+        return await self._site.runtime.terminal(machine, argv, rows=rows, columns=columns)
+
+    def disk(self, server_id: str) -> Path:
+        """The folder of a server's disk: what it has written to its root file system."""
+        return self._site.folder / "disks" / server_id
+
+    async def wipe(self, server_id: str) -> None:
+        """Drop a server's disk; the next start begins with its image alone. Idempotent."""
+        await asyncio.to_thread(shutil.rmtree, self.disk(server_id), ignore_errors=True)
+
+    async def wake(self, server: Server) -> None:
+        """Start the machine of an idle server once; the others have theirs."""
+        if _program(server):
+            return
         if server.id not in self._idle_starts:
-            spec = self._spec(server, self._images.bootable(server.image_id))
+            spec = self._spec(server, self._images.bootable(server.rescue_image_id or server.image_id))
             start = self._site.runtime.start(spec, self._watch(server.id))
             self._idle_starts[server.id] = asyncio.ensure_future(start)
         start_task = self._idle_starts[server.id]
@@ -115,19 +169,27 @@ class Power:
             del self._idle_starts[server_id]
 
     def _spec(self, server: Server, image: Image) -> MachineSpec:
-        limits = Limits(cpus=core_limit(server.flavor), memory_bytes=server.flavor.ram_mib * MIB)
+        own = self._root(server)
+        attached: tuple[Attached, ...] = ()
+        if server.rescue_image_id:
+            own, attached = RootFs(image.layers, image.on_host), (Attached(own, RESCUED),)
         spec = MachineSpec(
             id=self._wiring.machine_id(server.id),
             hostname=hostname(server.name),
-            root=RootFs(image.layers),
-            argv=server.argv,
+            root=own,
+            attached=attached,
+            argv=_program(server),
             console=self.console(server.id),
             env=image.env,
             netns=self._netns[server.id],
-            limits=limits,
+            limits=limits_of(server),
             resolver=self._wiring.resolver(server),
         )
         return dressed(spec, self._dress.get(server.id, PLAIN))
+
+    def _root(self, server: Server) -> RootFs:
+        image = self._images.bootable(server.image_id)
+        return RootFs(image.layers, image.on_host, self.disk(server.id))
 
     def _watch(self, server_id: str) -> Callable[[MachineExit], Awaitable[None]]:
         async def ended(how: MachineExit) -> None:
@@ -156,6 +218,24 @@ class Power:
     def _refuse_ended(self, server: Server) -> None:
         if how := self._exits.get(server.id):
             raise PermanentError(f"server `{server.name}`: {described(how)}", hint="look at its console log")
+
+
+def limits_of(server: Server) -> Limits:
+    """What a server's flavor lets it use; values that are no numbers count as not given."""
+    specs = server.flavor.extra_specs
+    period, shares = specs.get("quota:cpu_period", ""), specs.get("quota:cpu_shares", "")
+    return Limits(
+        cpus=core_limit(server.flavor),
+        memory_bytes=server.flavor.ram_mib * MIB,
+        cpu_period_us=int(period) if period.isdigit() and int(period) in CPU_PERIODS_US else 100_000,
+        cpu_shares=int(shares) if shares.isdigit() and int(shares) >= FEWEST_SHARES else None,
+        cores=server.cores,
+    )
+
+
+def _program(server: Server) -> tuple[str, ...]:
+    """What a server runs; a rescued one waits for its rescuer."""
+    return () if server.rescue_image_id else server.argv
 
 
 def described(how: MachineExit) -> str:

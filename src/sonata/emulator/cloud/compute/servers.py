@@ -1,38 +1,30 @@
-"""Servers and their life cycle: BUILD, ACTIVE, SHUTOFF, ERROR, as the Compute API guide describes them.
+"""Servers and their life: created, started, stopped, deleted, as the Compute API guide describes it.
 
-Creating, starting, stopping and deleting answer at once and go on in the background, one at a time for each server.
+Everything answers at once and goes on in the background, one piece of work at a time for each server.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sonata.emulator.cloud.background import Background
-from sonata.emulator.cloud.compute.capacity import usage
+from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
-from sonata.emulator.cloud.compute.power import Power, described
+from sonata.emulator.cloud.compute.operations import Operations
+from sonata.emulator.cloud.compute.power import SHUTDOWN_S, Power, described
+from sonata.emulator.cloud.compute.scheduler import Request, Scheduler
+from sonata.emulator.cloud.compute.states import require_unlocked
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Server, ServerStatus
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.site import Site
-from sonata.errors import Conflict, QuotaExceeded, SonataError
+from sonata.errors import InvalidInput
 from sonata.ports.runtime import MachineExit
 
-logger = logging.getLogger(__name__)
-
 NO_VALID_HOST = "No valid host was found. There are not enough hosts available."
-VM_STATES = {
-    ServerStatus.BUILD: "building",
-    ServerStatus.ACTIVE: "active",
-    ServerStatus.SHUTOFF: "stopped",
-    ServerStatus.REBOOT: "active",
-    ServerStatus.ERROR: "error",
-}
-"""Nova's inner name of each status."""
+RUNNING = frozenset((ServerStatus.ACTIVE, ServerStatus.PAUSED, ServerStatus.SUSPENDED, ServerStatus.VERIFY_RESIZE))
+"""Statuses in which the end of a program is a surprise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +34,10 @@ class BootRequest:
     Args:
         nics: None for the project's only network, if it has exactly one.
         argv: its program; None for the image's.
+        availability_zone: empty for any.
+        host: the only host that may be taken, empty for any.
+        group_id: the server group that it joins.
+        hints: further wishes, lists of server ids by Nova's names.
     """
 
     name: str
@@ -58,7 +54,10 @@ class BootRequest:
     key_name: str | None = None
     public_key: str = ""
     security_groups: tuple[str, ...] = ("default",)
-    availability_zone: str = "nova"
+    availability_zone: str = ""
+    host: str = ""
+    group_id: str = ""
+    hints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     config_drive: bool = False
     launch_index: int = 0
     reservation_id: str = ""
@@ -67,22 +66,22 @@ class BootRequest:
 class Servers:
     """The servers of one cloud."""
 
-    def __init__(self, site: Site, wiring: Wiring, images: Images, nics: Nics) -> None:
+    def __init__(self, site: Site, wiring: Wiring, images: Images, nics: Nics, scheduler: Scheduler) -> None:
         self._site = site
         self._table = site.tables.servers
+        self._groups = site.tables.server_groups
         self._images = images
         self._nics = nics
+        self._scheduler = scheduler
         self.power = Power(site, wiring, images, self._ended)
         self.on_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
-        self._background = Background(
-            lambda server_id, error: self._fail(server_id, f"{type(error).__name__}: {error}")
-        )
+        self.operations = Operations(site)
 
     def create(self, request: BootRequest) -> Server:
         """Accept a server; it is built in the background.
 
         Raises:
-            NoSuch, InvalidInput: image, port or network do not exist.
+            NoSuch, InvalidInput: image, port, network or group do not exist.
             PortInUse: a port is bound.
             Conflict: no network is named and the project has several.
             OverQuota: the project has as many as it may have.
@@ -92,126 +91,119 @@ class Servers:
         self._nics.check(wishes)
         require_room(self._site, request)
         server = self._table.add(_new_server(request, image.argv))
+        self._join_group(server, request.group_id)
         server = self._nics.bind_existing(server, wishes)
-        self._background.spawn(server.id, self._build(server.id, wishes))
+        self.operations.go(server, "create", lambda server_id: self._build(server_id, request, wishes))
         return server
 
     def start(self, server_id: str) -> None:
         """Start a server that is off."""
-        self._begin(server_id, "start", "powering-on", {ServerStatus.SHUTOFF}, self._start)
+        self.operations.begin(server_id, "start", "powering-on", self.switch_on)
 
     def stop(self, server_id: str) -> None:
         """Stop a running server."""
-        self._begin(server_id, "stop", "powering-off", {ServerStatus.ACTIVE, ServerStatus.ERROR}, self._stop)
+        self.operations.begin(server_id, "stop", "powering-off", self._stop)
 
-    def reboot(self, server_id: str) -> None:
-        """Stop a server and start it again."""
-        allowed = {ServerStatus.ACTIVE, ServerStatus.SHUTOFF, ServerStatus.ERROR}
-        self._begin(server_id, "reboot", "rebooting", allowed, self._reboot)
+    def reboot(self, server_id: str, *, hard: bool = True) -> None:
+        """Stop a server and start it again; softly, its program may end in order."""
+        task, rule = ("rebooting_hard", "reboot_hard") if hard else ("rebooting", "reboot")
+        self.operations.begin(server_id, "reboot", task, lambda one: self._reboot(one, hard=hard), rule=rule)
 
     async def delete(self, server_id: str) -> None:
-        """Delete a server in whatever state; nothing of it is left once it is gone from the table."""
-        if self._table.get(server_id).task_state == "deleting":
+        """Delete a server in whatever state; nothing of it is left once it is gone from the table.
+
+        Raises:
+            Conflict: it is locked.
+        """
+        server = self._table.get(server_id)
+        require_unlocked(server)
+        if server.task_state == "deleting":
             return
-        self._table.change(server_id, task_state="deleting")
-        await self._background.cancel(server_id)
-        self._background.spawn(server_id, self._destroy(server_id))
+        server = self._table.change(server_id, task_state="deleting")
+        await self.operations.cancel(server_id)
+        self.operations.go(server, "delete", self._destroy)
+
+    def reset(self, server_id: str, *, active: bool) -> None:
+        """Say that a server is well, or that it is not, whatever it does (`os-resetState`)."""
+        status = ServerStatus.ACTIVE if active else ServerStatus.ERROR
+        self._table.change(server_id, status=status, task_state=None, fault=None if active else Fault("reset by hand"))
 
     async def settled(self, server_id: str) -> Server | None:
         """Wait until nothing is going on with a server; None when it is gone."""
-        await self._background.wait(server_id)
-        return self._table.peek(server_id)
+        return await self.operations.settled(server_id)
 
     async def close(self) -> None:
         """End all background work; machines and ports go with runtime and data plane."""
-        await self._background.close()
+        await self.operations.close()
 
-    async def _build(self, server_id: str, wishes: Sequence[NicWish]) -> None:
-        with self._failing(server_id):
-            self._claim(server_id)
-            self._table.change(server_id, task_state="networking")
-            self._nics.make_missing(server_id, wishes)
-            self._table.change(server_id, task_state="spawning")
-            await self._switch_on(server_id)
+    async def _build(self, server_id: str, request: BootRequest, wishes: Sequence[NicWish]) -> None:
+        self.place(server_id, request.availability_zone, request.host)
+        self._table.change(server_id, task_state="networking")
+        self._nics.make_missing(server_id, wishes)
+        self._table.change(server_id, task_state="spawning")
+        await self.switch_on(server_id)
 
-    def _claim(self, server_id: str) -> None:
-        """Count a server against the PoP's capacity."""
-        if not usage(self._site.pop, self._site.tables).fits(self._table.get(server_id).flavor):
-            raise QuotaExceeded(NO_VALID_HOST)
-        self._table.change(server_id, claimed=True)
+    def place(self, server_id: str, zone: str = "", host: str = "") -> None:
+        """Choose a host for a server and claim its capacity.
 
-    async def _start(self, server_id: str) -> None:
-        with self._failing(server_id):
-            await self._switch_on(server_id)
+        Raises:
+            NoValidHost: none has room.
+        """
+        server = self._table.get(server_id)
+        cores = self._scheduler.cores_for(server, server.flavor)
+        found = self._scheduler.pick(Request(server.flavor, server, zone=zone, host=host))
+        zone = self._scheduler.zone_of(found)
+        self._table.change(server_id, claimed=True, host=found, cores=cores, availability_zone=zone)
+
+    def _join_group(self, server: Server, group_id: str) -> None:
+        if not group_id:
+            return
+        group = self._groups.peek(group_id)
+        if group is None or group.project_id != server.project_id:
+            self._table.remove(server.id)
+            raise InvalidInput(f"Instance group {group_id} could not be found.")
+        self._site.quotas.require(server.project_id, "server_group_members", used=len(group.members))
+        self._groups.change(group_id, members=(*group.members, server.id))
 
     async def _stop(self, server_id: str) -> None:
-        with self._failing(server_id):
-            await self.power.off(self._table.get(server_id))
-            self._table.change(server_id, status=ServerStatus.SHUTOFF, task_state=None, fault=None)
+        await self.power.off(self._table.get(server_id))
+        self._table.change(server_id, status=ServerStatus.SHUTOFF, task_state=None, fault=None)
 
-    async def _reboot(self, server_id: str) -> None:
-        with self._failing(server_id):
-            self._table.change(server_id, status=ServerStatus.REBOOT)
-            await self.power.off(self._table.get(server_id))
-            await self._switch_on(server_id)
+    async def _reboot(self, server_id: str, *, hard: bool) -> None:
+        server = self._table.get(server_id)
+        await self.power.off(server, grace_s=0.0 if hard else SHUTDOWN_S)
+        await self.switch_on(server_id)
 
     async def _destroy(self, server_id: str) -> None:
-        with self._failing(server_id):
-            # As Nova does: who wants a program to end in order stops the server first.
-            await self.power.off(self._table.get(server_id), grace_s=0.0)
-            await self._nics.release_all(self._table.get(server_id))
-            self.power.forget(server_id)
-            await self.on_deleted(server_id)
-            self._table.remove(server_id)
+        # As Nova does: who wants a program to end in order stops the server first.
+        await self.power.off(self._table.get(server_id), grace_s=0.0)
+        await self._nics.release_all(self._table.get(server_id))
+        self.power.forget(server_id)
+        await self.on_deleted(server_id)
+        await self.power.wipe(server_id)
+        for group in self._groups:
+            if server_id in group.members:
+                kept = tuple(member for member in group.members if member != server_id)
+                self._groups.change(group.id, members=kept)
+        self._table.remove(server_id)
 
     async def _power_lost(self, server_id: str, how: MachineExit) -> None:
         """Tidy up after a program that ended by itself."""
-        with self._failing(server_id):
-            await self.power.off(self._table.get(server_id))
-            fault = Fault(described(how)) if how.status else None
-            self._table.change(server_id, status=ServerStatus.SHUTOFF, task_state=None, fault=fault)
+        await self.power.off(self._table.get(server_id))
+        fault = Fault(described(how)) if how.status else None
+        self._table.change(server_id, status=ServerStatus.SHUTOFF, task_state=None, fault=fault)
 
-    async def _switch_on(self, server_id: str) -> None:
+    async def switch_on(self, server_id: str) -> None:
+        """Switch a server on and say so."""
         await self.power.on(self._table.get(server_id))
         self._table.change(server_id, status=ServerStatus.ACTIVE, task_state=None, fault=None, launched_at=time.time())
 
     async def _ended(self, server_id: str, how: MachineExit) -> None:
         """A program that had been ready ended; the server is off now, unless somebody is switching it off anyway."""
         server = self._table.peek(server_id)
-        if server and server.status == ServerStatus.ACTIVE and not server.task_state:
+        if server and server.status in RUNNING and not server.task_state:
             self._table.change(server_id, task_state="powering-off")
-            self._background.spawn(server_id, self._power_lost(server_id, how))
-
-    def _begin(
-        self,
-        server_id: str,
-        action: str,
-        task_state: str,
-        allowed: set[str],
-        work: Callable[[str], Coroutine[None, None, None]],
-    ) -> None:
-        """Start an action in the background if the server's state permits it."""
-        server = self._table.get(server_id)
-        if server.task_state:
-            raise Conflict(f"Cannot '{action}' instance {server_id} while it is in task_state {server.task_state}")
-        if server.status not in allowed:
-            state = VM_STATES[server.status]
-            raise Conflict(f"Cannot '{action}' instance {server_id} while it is in vm_state {state}")
-        self._table.change(server_id, task_state=task_state)
-        self._background.spawn(server_id, work(server_id))
-
-    @contextmanager
-    def _failing(self, server_id: str) -> Iterator[None]:
-        """Turn a failure into the server's fault."""
-        try:
-            yield
-        except SonataError as error:
-            logger.warning("server failed", extra={"server": server_id, "cause": str(error)})
-            self._fail(server_id, str(error))
-
-    def _fail(self, server_id: str, message: str) -> None:
-        if server_id in self._table:
-            self._table.change(server_id, status=ServerStatus.ERROR, task_state=None, fault=Fault(message))
+            self.operations.unasked(server_id, lambda one: self._power_lost(one, how))
 
 
 async def _nobody_cares(_server_id: str) -> None:
@@ -233,7 +225,9 @@ def _new_server(request: BootRequest, image_argv: tuple[str, ...]) -> Server:
         key_name=request.key_name,
         public_key=request.public_key,
         security_groups=request.security_groups,
-        availability_zone=request.availability_zone,
+        availability_zone=request.availability_zone or DEFAULT_ZONE,
+        pinned_zone=bool(request.availability_zone),
+        hints=dict(request.hints),
         config_drive=request.config_drive,
         launch_index=request.launch_index,
         reservation_id=request.reservation_id,

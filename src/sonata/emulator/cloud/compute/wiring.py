@@ -9,6 +9,7 @@ from itertools import takewhile
 from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet, interface_of
 from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
+from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.names import DOMAIN
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.steering import Steering
@@ -22,13 +23,14 @@ MOST_NAMESERVERS = 3
 class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
-    def __init__(self, site: Site, ports: Ports, steering: Steering) -> None:
+    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._steering = steering
         self.dhcp_ports = DhcpPorts(site.tables, ports)
         self.on_servers_moved: Callable[[str], Awaitable[None]] = _nobody_follows
+        self._filters = filters
 
     def machine_id(self, server_id: str) -> str:
         """The name of a server's machine in data plane and runtime."""
@@ -65,6 +67,7 @@ class Wiring:
             fabric.machines.add_ports(specs)
             return fabric.machines.netns_path(machine)
 
+        await self._filters.plugging(nic.port_id for nic in nics)
         path = await self._site.plane.run(run)
         await self._mark([nic.port_id for nic in nics], plugged=True)
         return path
@@ -72,6 +75,7 @@ class Wiring:
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
         specs = [self._spec(machine, nic)]
+        await self._filters.plugging([nic.port_id])
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
         await self._mark([nic.port_id], plugged=True)
 
@@ -84,11 +88,18 @@ class Wiring:
             fabric.machines.remove_machines([machine])
 
         await self._site.plane.run(run)
+        await self._filters.unplugged(port_ids)
 
     async def unplug_port(self, port_id: str) -> None:
         """Take one port out of a running server; idempotent."""
         await self._mark([port_id], plugged=False)
         await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
+        await self._filters.unplugged([port_id])
+
+    async def hold(self, server: Server, *, held: bool) -> None:
+        """Let no packet pass at a server's ports, or let them pass again."""
+        ids = [nic.port_id for nic in server.nics]
+        await self._site.plane.run(lambda fabric: fabric.machines.hold_ports(ids, held=held))
 
     async def counters(self, server: Server) -> dict[str, PortCounters]:
         """Counters of a server's interfaces by their name in it."""

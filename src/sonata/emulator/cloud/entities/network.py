@@ -18,6 +18,7 @@ class Network(Entity):
     shared: bool = False
     external: bool = False
     mtu: int = 1500
+    port_security: bool = True
 
     @property
     def fabric_id(self) -> str:
@@ -78,6 +79,7 @@ class Port(Entity):
     Args:
         mac: lower case, colon separated.
         plugged: whether it stands in the data plane and packets pass.
+        port_security: whether its packets are filtered by its groups and its senders are checked.
     """
 
     network_id: str
@@ -89,6 +91,7 @@ class Port(Entity):
     security_groups: tuple[str, ...] = ()
     vnic_type: str = "normal"
     allowed_address_pairs: tuple[Mapping[str, str], ...] = ()
+    port_security: bool = True
     plugged: bool = False
 
     @property
@@ -132,9 +135,14 @@ class FloatingIp(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityGroup(Entity):
-    """A security group by name. Packets are not filtered yet, so its rules say that everything may pass."""
+    """A group of ports that the same rules hold for.
+
+    Args:
+        stateful: whether answers to what a rule lets pass may pass, too.
+    """
 
     shared: bool = False
+    stateful: bool = True
 
 
 def interface_of(subnet: Subnet, fixed: FixedIp) -> IPv4Interface:

@@ -95,6 +95,20 @@ class Images:
             image_id, status="active", stored=stored.name, digest=stored.digest, size_bytes=size
         )
 
+    async def snapshot(self, image_id: str, base_id: str, disk: Path) -> GlanceImage:
+        """Fill an announced image with what a server of image `base_id` has on its disk.
+
+        Raises:
+            SonataError: it could not be copied; the image is `killed` then.
+        """
+        base = self.bootable(base_id)
+        self._uploads.change(image_id, status="saving")
+        with undone_on_failure(lambda: self._uploads.change(image_id, status="killed")):
+            stored = await asyncio.to_thread(self._site.images.snapshot, base.name, disk, f"{UPLOAD_PREFIX}{image_id}")
+        return self._uploads.change(
+            image_id, status="active", stored=stored.name, digest=stored.digest, size_bytes=stored.size_bytes
+        )
+
     async def delete(self, image_id: str) -> None:
         """Delete an uploaded image; running servers keep theirs.
 

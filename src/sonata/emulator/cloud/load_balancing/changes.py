@@ -181,7 +181,14 @@ class Changes:
             for balancer_id in [balancer.id for balancer in self._tables.load_balancers]:
                 balancer = self._tables.load_balancers.peek(balancer_id)
                 if balancer and balancer.provisioning_status == Provisioning.ACTIVE:
-                    await self.refresh(balancer_id)
+                    await self._refresh_or_tell(balancer_id)
+
+    async def _refresh_or_tell(self, balancer_id: str) -> None:
+        """Refresh, and let one load balancer's trouble not blind us for the others."""
+        try:
+            await self.refresh(balancer_id)
+        except SonataError as error:
+            logger.warning("a load balancer is not well", extra={"load_balancer": balancer_id, "cause": str(error)})
 
     def _note(self, tree: Tree, report: Report | None) -> None:
         now = operating_statuses(tree, report)

@@ -11,7 +11,8 @@ from sonata.emulator.cloud.entities.load_balancing import Operating, Pool
 from sonata.emulator.cloud.load_balancing.tree import Tree
 from sonata.ports.load_balancing import Report
 
-UNWELL = frozenset((Operating.ERROR, Operating.OFFLINE))
+UNWELL = frozenset((Operating.ERROR,))
+"""A member that has not been probed yet, or is administratively down, makes nothing worse."""
 
 
 def operating_statuses(tree: Tree, report: Report | None) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.load_balancing.balancers import LoadBalancers
 from sonata.emulator.cloud.load_balancing.changes import Changes
 from sonata.emulator.cloud.load_balancing.haproxy import HaproxyDriver
+from sonata.emulator.cloud.load_balancing.nftables import NftablesDriver
 from sonata.emulator.cloud.load_balancing.parts import HealthMonitors, L7Policies, Listeners, Members, Pools
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
@@ -30,7 +31,10 @@ class LoadBalancing:
     ) -> None:
         self.changes = Changes(site, ports, floating_ips)
         drops = "uid" not in site.runtime.unenforced
-        own: tuple[Driver, ...] = (HaproxyDriver(appliances, self.changes.revive, drops_privileges=drops),)
+        own: tuple[Driver, ...] = (
+            HaproxyDriver(appliances, self.changes.revive, drops_privileges=drops),
+            NftablesDriver(appliances, self.changes.revive),
+        )
         self.changes.drivers.update({driver.name: driver for driver in (own if drivers is None else drivers)})
         self.balancers = LoadBalancers(site, ports, self.changes)
         self.listeners = Listeners(site, self.changes)

@@ -1,6 +1,6 @@
 """DNS for the ports of a network: its own names are answered, nothing is forwarded.
 
-Source: RFC 1035. Names are those that Neutron's DHCP agent gives: `host-10-0-0-5`, and a server's host name.
+Source: RFC 1035. Names are those of Neutron's DHCP agent: `host-10-0-0-5`, and the host name of the server at a port.
 """
 
 from __future__ import annotations

@@ -1,0 +1,161 @@
+"""Packet filters of ports in PoPs; they follow when interfaces come, change and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sonata.adapters.fabric_linux.filter_rules as filter_rules
+import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Prefix
+from sonata.adapters.fabric_linux.netspace import Netspace
+from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.world import Bridge, Port, World
+from sonata.errors import Unsupported
+from sonata.ports.fabric import EXTERNAL, PortFilter
+
+
+@dataclass(slots=True)
+class _Site:
+    """What is filtered in one PoP.
+
+    Args:
+        filters: by port, plugged in or not.
+        standing: name of the PoP's side of each port whose rules are loaded.
+        guarded: index of the interface at which a port's guard is; it goes with the interface.
+        sets: numbers of the sets of addresses by their names.
+        inspected: the networks whose connections are tracked, and their zones.
+    """
+
+    filters: dict[str, PortFilter] = field(default_factory=dict)
+    standing: dict[str, str] = field(default_factory=dict)
+    guarded: dict[str, int] = field(default_factory=dict)
+    sets: dict[str, int] = field(default_factory=dict)
+    inspected: dict[str, int] = field(default_factory=dict)
+
+
+class LinuxFiltering:
+    """Implements `ports.fabric.Filtering`."""
+
+    def __init__(self, world: World, nftables: Nftables) -> None:
+        self._world = world
+        self._nftables = nftables
+        self._sites: dict[str, _Site] = {}
+
+    def set_filters(self, pop: str, filters: Sequence[PortFilter], members: Mapping[str, Sequence[Prefix]]) -> None:
+        """Filter ports of a PoP from now on, also those that are plugged in later; others stay as they are."""
+        site = self._site(pop)
+        rules = [filter_rules.members(self._set_number(site, name), known) for name, known in members.items()]
+        named = {rule.members for one in filters for rule in one.rules} - {""} - site.sets.keys()
+        rules += [filter_rules.members(self._set_number(site, name), ()) for name in sorted(named)]
+        site.filters.update({one.port_id: one for one in filters})
+        ports = [self._world.ports[one.port_id] for one in filters if one.port_id in self._world.ports]
+        self._load(pop, site, ports, rules)
+        self._guard(pop, ports)
+
+    def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
+        """Let everything pass these ports."""
+        if site := self._sites.get(pop):
+            self._forget(pop, site, ids)
+
+    def prepare(self, ports: Sequence[Port]) -> None:
+        """Load the rules of ports that are about to be plugged in."""
+        for pop in {port.spec.pop for port in ports} & self._sites.keys():
+            filters = self._sites[pop].filters
+            self._load(pop, self._sites[pop], [port for port in ports if port.spec.id in filters], [])
+
+    def refresh(self, pop: str) -> None:
+        """Bring a PoP's filters in line with its interfaces."""
+        site = self._sites.get(pop)
+        if site is None:
+            return
+        self._forget(pop, site, [port_id for port_id in site.standing if port_id not in self._world.ports])
+        ports = [self._world.ports[port_id] for port_id in site.standing]
+        self._guard(pop, [port for port in ports if site.guarded.get(port.spec.id) != port.cable.index_a])
+
+    def drop_contents(self, pops: Sequence[str]) -> None:
+        """Forget the filters of PoPs that are about to go."""
+        for pop in pops:
+            self._sites.pop(pop, None)
+
+    def _site(self, pop: str) -> _Site:
+        if pop not in self._sites:
+            self._nftables.load(self._world.pop(pop).netspace, filter_rules.FOUNDATION)
+            self._sites[pop] = _Site()
+        return self._sites[pop]
+
+    def _set_number(self, site: _Site, name: str) -> int:
+        return site.sets.setdefault(name, len(site.sets) + 1)
+
+    def _load(self, pop: str, site: _Site, ports: Iterable[Port], rules: list[str]) -> None:
+        """Load rules, and those of ports; the networks of stateful ones are inspected from then on."""
+        wanted = [(port, site.filters[port.spec.id]) for port in ports]
+        self._inspect(pop, site, {port.spec.network for port, one in wanted if one.stateful})
+        text = "".join((*rules, *(filter_rules.port(port.cable.a.ifname, one, site.sets) for port, one in wanted)))
+        if text:
+            self._nftables.load(self._world.pop(pop).netspace, text)
+        site.standing.update({port.spec.id: port.cable.a.ifname for port, _ in wanted})
+
+    def _guard(self, pop: str, ports: Sequence[Port]) -> None:
+        site = self._sites[pop]
+        text = "".join(
+            filter_rules.guard(port.cable.a.ifname, site.filters[port.spec.id].sources)
+            for port in ports
+            if port.cable.index_a
+        )
+        if text:
+            self._nftables.load(self._world.pop(pop).netspace, text)
+        site.guarded.update({port.spec.id: port.cable.index_a for port in ports})
+
+    def _forget(self, pop: str, site: _Site, ids: Sequence[str]) -> None:
+        text = "".join(filter_rules.without_port(site.standing[port_id]) for port_id in ids if port_id in site.standing)
+        if text:
+            self._nftables.load(self._world.pop(pop).netspace, text)
+        for port_id in ids:
+            for known in (site.filters, site.standing, site.guarded):
+                known.pop(port_id, None)
+        self._stop_inspecting(pop, site)
+
+    def _inspect(self, pop: str, site: _Site, networks: set[str]) -> None:
+        """Track the connections of networks, besides those that are tracked."""
+        new = networks - site.inspected.keys()
+        if not new:
+            return
+        netspace = self._world.pop(pop).netspace
+        _require_inspection(netspace)
+        taken = set(site.inspected.values())
+        free = (number for number in range(1, 1 + len(taken) + len(new)) if number not in taken)
+        site.inspected.update({network: 0 if network == EXTERNAL else next(free) for network in sorted(new)})
+        self._set_zones(pop, site)
+        bridges = [self._world.bridge(pop, network) for network in sorted(new)]
+        netspace.apply([requests.inspect_bridged(one.index, one.ifname, wanted=True) for one in bridges])
+
+    def _stop_inspecting(self, pop: str, site: _Site) -> None:
+        """Let bridges without stateful ports forward as fast as ever."""
+        ports = [self._world.ports[port_id] for port_id in site.standing if port_id in self._world.ports]
+        used = {port.spec.network for port in ports if site.filters[port.spec.id].stateful}
+        idle = site.inspected.keys() - used
+        if not idle:
+            return
+        known = self._world.pop(pop).bridges
+        for network in idle:
+            del site.inspected[network]
+        self._set_zones(pop, site)
+        bridges = [known[network] for network in sorted(idle) if network in known]
+        changes = [requests.inspect_bridged(one.index, one.ifname, wanted=False) for one in bridges]
+        self._world.pop(pop).netspace.apply(changes)
+
+    def _set_zones(self, pop: str, site: _Site) -> None:
+        bridges: Mapping[str, Bridge] = self._world.pop(pop).bridges
+        numbers = {bridges[name].ifname: zone for name, zone in site.inspected.items() if zone and name in bridges}
+        rules = filter_rules.zones(numbers, routed=EXTERNAL in site.inspected)
+        self._nftables.load(self._world.pop(pop).netspace, rules)
+
+
+def _require_inspection(netspace: Netspace) -> None:
+    """Refuse where nothing would be filtered."""
+    if not netspace.inspects_bridged:
+        raise Unsupported(
+            "this kernel cannot track connections over a bridge: security groups need the module br_netfilter",
+            hint="load it with `modprobe br_netfilter`, or switch port security off",
+        )

@@ -1,0 +1,81 @@
+"""Why Neutron refuses what concerns security groups and port security, under its own names."""
+
+from __future__ import annotations
+
+from sonata.errors import Conflict, InvalidInput
+
+
+class SecurityGroupInUse(Conflict):
+    """Ports are in a group."""
+
+
+class SecurityGroupDefaultAlreadyExists(Conflict):
+    """A project has one group `default`."""
+
+
+class SecurityGroupCannotRemoveDefault(Conflict):
+    """The group `default` stays."""
+
+
+class SecurityGroupCannotUpdateDefault(Conflict):
+    """The group `default` keeps its name."""
+
+
+class SecurityGroupRuleExists(Conflict):
+    """A group has such a rule."""
+
+
+class SecurityGroupConflict(Conflict):
+    """Stateful and stateless groups do not mix on one port."""
+
+
+class SecurityGroupNotSingleGroupRules(InvalidInput):
+    """Rules made in one request belong to one group."""
+
+
+class SecurityGroupRemoteGroupAndRemoteIpPrefix(InvalidInput):
+    """A rule names the other side in more than one way."""
+
+
+class SecurityGroupProtocolRequiredWithPorts(InvalidInput):
+    """Ports mean nothing without a protocol."""
+
+
+class SecurityGroupInvalidProtocolForPort(InvalidInput):
+    """The protocol has no ports."""
+
+
+class SecurityGroupInvalidPortRange(InvalidInput):
+    """A range of ports is empty, or half of it is missing."""
+
+
+class SecurityGroupInvalidIcmpValue(InvalidInput):
+    """An ICMP type or code is out of range."""
+
+
+class SecurityGroupMissingIcmpType(InvalidInput):
+    """There is an ICMP code without a type."""
+
+
+class SecurityGroupRuleInvalidProtocol(InvalidInput):
+    """No such protocol."""
+
+
+class SecurityGroupRuleParameterConflict(InvalidInput):
+    """A prefix is of another version of IP than its rule."""
+
+
+class SecurityGroupEthertypeConflictWithProtocol(InvalidInput):
+    """A protocol belongs to another version of IP than its rule."""
+
+
+class PortSecurityPortHasSecurityGroup(Conflict):
+    """Port security is to be switched off while groups are there."""
+
+
+class PortSecurityAndIPRequiredForSecurityGroups(InvalidInput):
+    """Groups are wanted on a port that is not secured."""
+
+
+class AddressPairAndPortSecurityRequired(Conflict):
+    """Address pairs are wanted on a port that is not secured."""

@@ -1,0 +1,109 @@
+"""Bringing security groups, address pairs and port security to the ports of the data plane, and keeping them true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
+from typing import Literal
+
+from sonata._lib.ip import Prefix
+from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, Port
+from sonata.emulator.cloud.entities.security import EGRESS, VERSIONS, SecurityGroupRule
+from sonata.emulator.cloud.network.protocols import number_in, ports_in
+from sonata.emulator.cloud.site import Site
+from sonata.ports.fabric import AllowedSource, FilterRule, PortFilter
+
+Members = Mapping[str, tuple[Prefix, ...]]
+
+
+class PortFilters:
+    """The filters of the ports that are plugged in, or are about to be."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._tables = site.tables
+        self._live: set[str] = set()
+        self._told: dict[str, PortFilter] = {}
+        self._members: dict[str, tuple[Prefix, ...]] = {}
+        self._turn = asyncio.Lock()
+
+    async def plugging(self, port_ids: Iterable[str]) -> None:
+        """Filter ports that are about to be plugged in, from their first packet on."""
+        self._live.update(port_ids)
+        await self.follow()
+
+    async def unplugged(self, port_ids: Iterable[str]) -> None:
+        """Forget ports that are plugged out; the data plane has dropped their filters with them."""
+        for port_id in port_ids:
+            self._live.discard(port_id)
+            self._told.pop(port_id, None)
+
+    async def follow(self) -> None:
+        """Make the data plane filter as the tables say now; does nothing where nothing has changed."""
+        async with self._turn:
+            wanted = self._wanted()
+            members = self._wanted_members(wanted.values())
+            changed = [one for port_id, one in wanted.items() if self._told.get(port_id) != one]
+            moved = {name: known for name, known in members.items() if self._members.get(name) != known}
+            gone = [port_id for port_id in self._told if port_id not in wanted]
+            pop = self._site.pop.name
+            if changed or moved:
+                await self._site.plane.run(lambda fabric: fabric.filtering.set_filters(pop, changed, moved))
+                self._told.update({one.port_id: one for one in changed})
+                self._members.update(moved)
+            if gone:
+                await self._site.plane.run(lambda fabric: fabric.filtering.remove_filters(pop, gone))
+                for port_id in gone:
+                    self._told.pop(port_id, None)
+
+    def _wanted(self) -> dict[str, PortFilter]:
+        rules = _rules_by_group(self._tables.security_group_rules)
+        ports = (self._tables.ports.peek(port_id) for port_id in self._live)
+        return {port.id: self._filter(port, rules) for port in ports if port and is_secured(port)}
+
+    def _filter(self, port: Port, rules: Mapping[str, list[FilterRule]]) -> PortFilter:
+        groups = [group for one in port.security_groups if (group := self._tables.security_groups.peek(one))]
+        mine = dict.fromkeys(rule for group in groups for rule in rules.get(group.id, ()))
+        stateful = all(group.stateful for group in groups)
+        return PortFilter(port.id, tuple(_sources(port)), tuple(mine), stateful=stateful)
+
+    def _wanted_members(self, filters: Iterable[PortFilter]) -> Members:
+        named = {rule.members for one in filters for rule in one.rules if rule.members}
+        found: dict[str, set[Prefix]] = {name: set() for name in named}
+        for port in self._tables.ports:
+            if port.port_security:
+                for group_id in named.intersection(port.security_groups):
+                    found[group_id] |= {source.network for source in _sources(port)}
+        for group in self._tables.address_groups:
+            if group.id in named:
+                found[group.id] |= set(group.addresses)
+        return {name: tuple(sorted(known, key=str)) for name, known in found.items()}
+
+
+def is_secured(port: Port) -> bool:
+    """Whether what passes a port is filtered: Neutron trusts its own ports, and the site its helper machines."""
+    trusted = port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS
+    return port.port_security and not trusted
+
+
+def _sources(port: Port) -> Iterator[AllowedSource]:
+    for fixed in port.fixed_ips:
+        yield AllowedSource(port.mac, ip_network(fixed.address))
+    for pair in port.allowed_address_pairs:
+        yield AllowedSource(pair.get("mac_address") or port.mac, ip_network(pair["ip_address"]))
+
+
+def _rules_by_group(rules: Iterable[SecurityGroupRule]) -> Mapping[str, list[FilterRule]]:
+    found: dict[str, list[FilterRule]] = {}
+    for rule in rules:
+        found.setdefault(rule.security_group_id, []).append(_filter_rule(rule))
+    return found
+
+
+def _filter_rule(rule: SecurityGroupRule) -> FilterRule:
+    direction: Literal["egress", "ingress"] = "egress" if rule.direction == EGRESS else "ingress"
+    version: Literal[4, 6] = 4 if VERSIONS[rule.ethertype] == 4 else 6
+    remote = rule.remote_ip_prefix if rule.remote_ip_prefix and rule.remote_ip_prefix.prefixlen else None
+    members = rule.remote_group_id or rule.remote_address_group_id
+    return FilterRule(direction, version, number_in(rule), ports_in(rule), remote, members)

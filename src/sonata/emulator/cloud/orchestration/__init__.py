@@ -1,0 +1,1 @@
+"""The stack engine: makes what templates describe, through the APIs of the site alone."""

@@ -1,0 +1,245 @@
+"""Bringing a stack to what it is to become, resource by resource along the graph; and taking it down again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sonata.emulator.cloud.entities.orchestration import Stack, StackResource, State
+from sonata.emulator.cloud.orchestration.blueprint import Blueprint
+from sonata.emulator.cloud.orchestration.calls import CallRefused, title
+from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.journal import Journal
+from sonata.emulator.cloud.orchestration.kinds.base import Kind, NeedsReplacement
+from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
+from sonata.emulator.cloud.orchestration.properties import changed, checked
+from sonata.emulator.cloud.orchestration.views import Views
+from sonata.emulator.cloud.orchestration.work import Deadline, ResourceFailed, Stopped, Work
+from sonata.emulator.cloud.tables import Tables
+from sonata.errors import InvalidInput, SonataError, StepTimeout
+
+
+class Failed(SonataError):
+    """A resource failed; the message names it and says why."""
+
+
+class Deployment:
+    """One operation on one stack.
+
+    Args:
+        deadline: when it must end; it is also how it is told to stop.
+    """
+
+    def __init__(self, tables: Tables, views: Views, journal: Journal, stack: Stack, deadline: Deadline) -> None:
+        self._tables = tables
+        self._views = views
+        self._journal = journal
+        self._stack = stack
+        self._deadline = deadline
+        self._failure: Failed | None = None
+
+    async def deploy(self, blueprint: Blueprint) -> None:
+        """Make, change and replace resources until the stack is what the blueprint says.
+
+        Raises:
+            Failed: the first resource that failed; those after it were not touched.
+        """
+        for name in blueprint.resources:
+            if self._views.row(self._stack.id, name) is None:
+                self._tables.stack_resources.add(self._new_row(blueprint, name))
+        await self._each(blueprint.graph, lambda name: self._bring(blueprint, name))
+
+    async def clean(self, blueprint: Blueprint | None) -> None:
+        """Delete the resources that have no place in a blueprint, those that nobody needs first; all for None.
+
+        Raises:
+            Failed: the first that could not be deleted.
+        """
+        rows = [row for row in self._tables.stack_resources if row.stack_id == self._stack.id]
+        wanted = blueprint.resources if blueprint else {}
+        gone = {row.id: row for row in rows if row.obsolete or row.name not in wanted}
+        graph = {
+            row.id: frozenset(other.id for other in gone.values() if row.name in other.needs and other.id != row.id)
+            for row in gone.values()
+        }
+        await self._each(graph, lambda row_id: self._delete(gone[row_id]))
+
+    async def visit(self, action: str, order: Mapping[str, frozenset[str]]) -> None:
+        """Check, suspend or resume each resource.
+
+        Raises:
+            Failed: the first that could not.
+        """
+        await self._each(order, lambda name: self._act(name, action))
+
+    async def _each(self, graph: Mapping[str, frozenset[str]], do: Callable[[str], Awaitable[None]]) -> None:
+        """Do something with each node once it is done with all that the node needs, as many at a time as possible."""
+        done = {node: asyncio.Event() for node in graph}
+
+        async def one(node: str) -> None:
+            try:
+                for needed in graph[node]:
+                    await done[needed].wait()
+                if self._failure is None:
+                    await do(node)
+            except Failed as failure:
+                self._fail(failure)
+            finally:
+                done[node].set()
+
+        async with asyncio.TaskGroup() as tasks:
+            for node in graph:
+                tasks.create_task(one(node))
+        if self._failure:
+            raise self._failure
+
+    def _fail(self, failure: Failed) -> None:
+        if self._failure is None:
+            self._failure = failure
+            # The others end at their next pause; what they have begun is known and will be deleted.
+            self._deadline.stopped = True
+
+    def _new_row(self, blueprint: Blueprint, name: str) -> StackResource:
+        definition = blueprint.resources[name]
+        return StackResource(
+            project_id=self._stack.project_id,
+            name=name,
+            description=definition.description,
+            stack_id=self._stack.id,
+            type=definition.type,
+            kind=blueprint.kind_of(definition),
+            needs=tuple(sorted(blueprint.graph[name])),
+        )
+
+    async def _bring(self, blueprint: Blueprint, name: str) -> None:
+        """Bring one resource to what the blueprint says."""
+        row = self._views.row(self._stack.id, name)
+        if row is None:
+            return
+        definition = blueprint.resources[name]
+        kind = kind_named(blueprint.kind_of(definition), blueprint.files)
+        action = "CREATE" if row.action == "INIT" else "UPDATE"
+        if action == "CREATE":
+            row = self._journal.resource(row.id, action, State.IN_PROGRESS)
+        try:
+            values = await self._values(blueprint, name, kind)
+            metadata = await self._views.evaluation(self._stack, blueprint).resolve(definition.metadata)
+        except SonataError as error:
+            raise self._failed(row, action, error) from error
+        keep = definition.deletion_policy == "Retain" or definition.external_id is not None
+        needs = tuple(sorted(blueprint.graph[name]))
+        known = {"needs": needs, "keep": keep, "description": definition.description, "type": definition.type}
+        if metadata:
+            known["metadata"] = metadata
+        self._tables.stack_resources.change(row.id, **known)
+        if action == "CREATE":
+            await self._create(row, kind, values, definition.external_id)
+        else:
+            await self._change(blueprint, row, kind, values)
+
+    async def _values(self, blueprint: Blueprint, name: str, kind: Kind) -> dict[str, Any]:
+        evaluation = self._views.evaluation(self._stack, blueprint)
+        path = ("resources", name, "properties")
+        values = await evaluation.resolve(blueprint.resources[name].properties, *path)
+        return checked(".".join(path), kind.properties, values)
+
+    async def _create(self, row: StackResource, kind: Kind, values: Mapping[str, Any], external_id: Any = None) -> None:
+        self._tables.stack_resources.change(row.id, properties=values)
+        if external_id is not None:
+            self._tables.stack_resources.change(row.id, physical_id=str(external_id))
+        else:
+            await self._attempt(row, "CREATE", lambda: kind.create(self._work(row, values)))
+        self._journal.resource(row.id, "CREATE", State.COMPLETE)
+
+    async def _change(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
+        different = changed(row.properties, values)
+        is_other = row.kind != blueprint.kind_of(blueprint.resources[row.name])
+        if is_other or row.broken or (row.action, row.status) == ("CREATE", State.FAILED):
+            await self._replace(blueprint, row, kind, values)
+        elif different or row.status == State.FAILED or (isinstance(kind, StackKind) and self._stack.previous):
+            fixed = [name for name in different if kind.properties[name].immutable]
+            if fixed:
+                error = InvalidInput(f"Update to property {fixed[0]} of {row.name} ({row.type}) is not allowed")
+                raise self._failed(row, "UPDATE", error)
+            await self._update(blueprint, row, kind, values, different)
+
+    async def _update(
+        self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any], different: frozenset[str]
+    ) -> None:
+        in_place = all(kind.properties[name].update for name in different if name in kind.properties)
+        if not in_place:
+            await self._replace(blueprint, row, kind, values)
+            return
+        self._journal.resource(row.id, "UPDATE", State.IN_PROGRESS)
+        try:
+            await self._attempt(row, "UPDATE", lambda: kind.update(self._work(row, values), different))
+        except NeedsReplacement:
+            await self._replace(blueprint, row, kind, values)
+        else:
+            self._journal.resource(row.id, "UPDATE", State.COMPLETE, properties=values)
+
+    async def _replace(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
+        """Make another object; the old one goes at the end, or before where both cannot be."""
+        self._tables.stack_resources.change(row.id, obsolete=True)
+        if kind.replaces_first:
+            await self._delete(row)
+        new = self._tables.stack_resources.add(self._new_row(blueprint, row.name))
+        self._journal.resource(new.id, "CREATE", State.IN_PROGRESS, keep=row.keep, metadata=row.metadata)
+        await self._create(new, kind, values)
+
+    async def _delete(self, row: StackResource) -> None:
+        if row.physical_id and not row.keep:
+            self._journal.resource(row.id, "DELETE", State.IN_PROGRESS)
+            try:
+                kind = self._views.kind(self._stack, row)
+            except SonataError as error:
+                raise self._failed(row, "DELETE", error) from error
+            await self._attempt(row, "DELETE", lambda: kind.delete(self._work(row, row.properties)))
+            self._journal.resource(row.id, "DELETE", State.COMPLETE)
+        self._tables.stack_resources.remove(row.id)
+
+    async def _act(self, name: str, action: str) -> None:
+        row = self._views.row(self._stack.id, name)
+        if row is None or not row.physical_id:
+            return
+        kind = self._views.kind(self._stack, row)
+        work = self._work(row, row.properties)
+        self._journal.resource(row.id, action, State.IN_PROGRESS)
+        verbs = {"CHECK": kind.check, "SUSPEND": kind.suspend, "RESUME": kind.resume}
+        await self._attempt(row, action, lambda: verbs[action](work))
+        self._journal.resource(row.id, action, State.COMPLETE)
+
+    def _work(self, row: StackResource, values: Mapping[str, Any]) -> Work:
+        return replace(self._views.work(self._stack, row, self._deadline), properties=values)
+
+    async def _attempt(self, row: StackResource, action: str, do: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await do()
+        except SonataError as error:
+            raise self._failed(row, action, error) from error
+
+    def _failed(self, row: StackResource, action: str, error: SonataError) -> Failed:
+        """Note that a resource failed; what to raise."""
+        if isinstance(error, Stopped):
+            reason = f"{action} aborted (user triggered cancel)"
+        else:
+            reason = f"{_name_of(error)}: resources.{row.name}: {error.message}"
+        self._journal.resource(row.id, action, State.FAILED, reason)
+        if isinstance(error, StepTimeout):
+            return Failed(f"{action.capitalize()} timed out")
+        return Failed(f"Resource {action} failed: {reason}")
+
+
+def _name_of(error: SonataError) -> str:
+    """The name under which Heat reports a failure."""
+    if isinstance(error, CallRefused):
+        return title(error.status)
+    return "ResourceInError" if isinstance(error, ResourceFailed) else type(error).__name__
+
+
+def in_order(rows: Iterable[StackResource]) -> dict[str, frozenset[str]]:
+    """What each resource needs of the others that are there."""
+    there = {row.name: row for row in rows}
+    return {name: frozenset(row.needs) & there.keys() for name, row in there.items()}

@@ -1,0 +1,1 @@
+"""Types of resources: what each does in the site."""

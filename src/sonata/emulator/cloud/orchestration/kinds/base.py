@@ -1,0 +1,98 @@
+"""What every type of resource can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from sonata.emulator.cloud.entities.orchestration import StackResource
+from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema
+from sonata.emulator.cloud.orchestration.work import Work
+from sonata.errors import InvalidInput
+from sonata.formats.hot.functions import select
+
+Changed = frozenset[str]
+
+
+class NeedsReplacement(Exception):
+    """An update cannot be made in place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A type of resource; this one has no effect and is the base of all.
+
+    Args:
+        schema: its properties and attributes.
+        refused: properties that have no effect here and are refused, with the reason.
+        replaces_first: whether the old object goes before its replacement is made, because both cannot be.
+    """
+
+    schema: TypeSchema
+    refused: Mapping[str, str] = field(default_factory=dict)
+    replaces_first: bool = False
+
+    signalled: ClassVar[bool] = False
+    """Whether it takes signals."""
+
+    @property
+    def name(self) -> str:
+        """As templates call it."""
+        return self.schema.name
+
+    @property
+    def properties(self) -> Mapping[str, Property]:
+        """Its properties by name."""
+        return self.schema.properties
+
+    async def create(self, work: Work) -> None:
+        """Make the object; it is ready at return. The id is noted as soon as there is one."""
+        work.made(work.physical_name)
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Bring the object to the properties that have changed.
+
+        Raises:
+            NeedsReplacement: that is not possible.
+        """
+
+    async def delete(self, work: Work) -> None:
+        """Delete the object; it is gone at return. Idempotent."""
+
+    async def check(self, work: Work) -> None:
+        """Raise when the object is not well."""
+
+    async def suspend(self, work: Work) -> None:
+        """Suspend the object where that means something."""
+
+    async def resume(self, work: Work) -> None:
+        """Undo `suspend`."""
+
+    async def signal(self, work: Work, details: Any) -> None:
+        """Take a signal.
+
+        Raises:
+            InvalidInput: it takes none.
+        """
+        raise InvalidInput(f"resource type {self.name} takes no signals")
+
+    async def attribute(self, work: Work, name: str) -> Any:
+        """The value of an attribute, None when it has none now."""
+        if name == "show":
+            return await self.shown(work)
+        return (await self.shown(work)).get(name)
+
+    async def attribute_at(self, work: Work, name: str, path: tuple[str, ...]) -> Any:
+        """What a path leads to in an attribute, None where it leads nowhere; all attributes when the name is empty."""
+        if not name:
+            return {one: await self.attribute(work, one) for one in self.schema.attributes}
+        return select(await self.attribute(work, name), path, None)
+
+    async def shown(self, work: Work) -> Mapping[str, Any]:
+        """The object as its service shows it."""
+        return {}
+
+    def reference(self, row: StackResource) -> Any:
+        """What `get_resource` is."""
+        return row.physical_id or None

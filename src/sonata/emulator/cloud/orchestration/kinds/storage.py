@@ -1,0 +1,145 @@
+"""Types of resources of the Block storage and Load balancing APIs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sonata.emulator.cloud.orchestration.calls import CallRefused
+from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
+from sonata.emulator.cloud.orchestration.kinds.finding import with_ids
+from sonata.emulator.cloud.orchestration.kinds.rest import Body, RestKind
+from sonata.emulator.cloud.orchestration.schema import type_schemas
+from sonata.emulator.cloud.orchestration.work import Work
+
+VOLUME, BALANCING = "volume", "load-balancer"
+
+
+def storage_kinds() -> Iterable[Kind]:
+    """Volumes and their attachments."""
+    yield VolumeKind(
+        schema=type_schemas()["OS::Cinder::Volume"],
+        service=VOLUME,
+        path="/v3/{project}/volumes",
+        member="volume",
+        names={"image": "imageRef", "display_name": "name", "display_description": "description"},
+        ready=frozenset(("available", "in-use")),
+        not_sent=frozenset(("read_only", "scheduler_hints")),
+    )
+    yield VolumeAttachment(schema=type_schemas()["OS::Cinder::VolumeAttachment"], replaces_first=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeKind(RestKind):
+    """A volume."""
+
+    async def create(self, work: Work) -> None:
+        """Make it and, if asked, let nobody write to it."""
+        await super().create(work)
+        if work.properties.get("read_only") is not None:
+            await self._set_read_only(work)
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Grow, rename, retype; the rest is told apart."""
+        item = self.item(work)
+        if "size" in changed:
+            await work.call(VOLUME, "POST", f"{item}/action", {"os-extend": {"new_size": work.properties["size"]}})
+            await self.wait_ready(work)
+        if "metadata" in changed:
+            await work.call(VOLUME, "PUT", f"{item}/metadata", {"metadata": work.properties["metadata"]})
+        if "volume_type" in changed:
+            retype = {"new_type": work.properties["volume_type"], "migration_policy": "never"}
+            await work.call(VOLUME, "POST", f"{item}/action", {"os-retype": retype})
+            await self.wait_ready(work)
+        if "read_only" in changed:
+            await self._set_read_only(work)
+        await super().update(work, changed & {"name", "description"})
+
+    async def attribute(self, work: Work, name: str) -> Any:
+        """Fields of the volume; some of them as JSON text, too."""
+        shown = await self.shown(work)
+        if name in ("metadata", "attachments"):
+            return json.dumps(shown.get(name))
+        if name in ("metadata_values", "attachments_list"):
+            return shown.get(name.partition("_")[0])
+        value = shown.get(self.names.get(name, name))
+        return shown if name == "show" else value
+
+    async def _set_read_only(self, work: Work) -> None:
+        body = {"os-update_readonly_flag": {"readonly": bool(work.properties.get("read_only"))}}
+        await work.call(VOLUME, "POST", f"{self.item(work)}/action", body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeAttachment(Kind):
+    """That a volume is attached to a server; its id is the volume's."""
+
+    async def create(self, work: Work) -> None:
+        """Attach and wait until the volume is in use."""
+        found = await with_ids(work, self.properties, work.properties)
+        device = {"device": found["mountpoint"]} if found.get("mountpoint") else {}
+        path = f"/v2.1/servers/{found['instance_uuid']}/os-volume_attachments"
+        body = {"volumeAttachment": {"volumeId": found["volume_id"], **device}}
+        await work.call("compute", "POST", path, body)
+        work.remember(path=path)
+        work.made(str(found["volume_id"]))
+        await work.until(lambda: self._is(work, "in-use"))
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Detach here, attach there."""
+        await self.delete(work)
+        await self.create(work)
+
+    async def delete(self, work: Work) -> None:
+        """Detach and wait until the volume is free."""
+        if not work.physical_id:
+            return
+        try:
+            await work.call("compute", "DELETE", f"{work.row.data['path']}/{work.physical_id}")
+            await work.until(lambda: self._is(work, "available"))
+        except CallRefused as error:
+            if error.status != 404:
+                raise
+
+    async def _is(self, work: Work, status: str) -> bool:
+        path = f"/v3/{work.stack.project_id}/volumes/{work.physical_id}"
+        return bool((await work.call(VOLUME, "GET", path))["volume"]["status"] == status)
+
+
+def balancing_kinds() -> Iterable[Kind]:
+    """Load balancers and what belongs to them."""
+    network = {"vip_subnet": "vip_subnet_id", "flavor": "flavor_id"}
+    yield _balancing("LoadBalancer", "loadbalancers", "loadbalancer", names=network, gone_when=frozenset(("DELETED",)))
+    ids = {"loadbalancer": "loadbalancer_id", "default_pool": "default_pool_id"}
+    yield _balancing("Listener", "listeners", "listener", names=ids)
+    yield _balancing("Pool", "pools", "pool", names={"loadbalancer": "loadbalancer_id", "listener": "listener_id"})
+    yield _balancing(
+        "PoolMember", "pools/{pool}/members", "member", names={"subnet": "subnet_id"}, not_sent=frozenset(("pool",))
+    )
+    yield _balancing("HealthMonitor", "healthmonitors", "healthmonitor", names={"pool": "pool_id"})
+    redirect = {"listener": "listener_id", "redirect_pool": "redirect_pool_id"}
+    yield _balancing("L7Policy", "l7policies", "l7policy", names=redirect)
+    yield _balancing("L7Rule", "l7policies/{l7policy}/rules", "rule", not_sent=frozenset(("l7policy",)))
+    yield _balancing("Flavor", "flavors", "flavor", names={"flavor_profile": "flavor_profile_id"}, ready=frozenset())
+    yield _balancing("FlavorProfile", "flavorprofiles", "flavorprofile", ready=frozenset())
+
+
+def _balancing(name: str, path: str, member: str, **more: Any) -> RestKind:
+    defaults: dict[str, Any] = {"ready": frozenset(("ACTIVE",)), "status_key": "provisioning_status"}
+    return RestKind(
+        schema=type_schemas()[f"OS::Octavia::{name}"],
+        service=BALANCING,
+        path=f"/v2.0/lbaas/{path}",
+        member=member,
+        waits_when_busy=True,
+        shape=_project,
+        **{**defaults, **more},
+    )
+
+
+def _project(body: Body) -> Body:
+    if "tenant_id" in body:
+        body["project_id"] = body.pop("tenant_id")
+    return body

@@ -1,0 +1,124 @@
+"""Properties of resources against the schema of their type: conversion, constraints, and what an update changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sonata.emulator.cloud.orchestration.schema import Property
+from sonata.formats.hot.errors import StackValidationFailed
+from sonata.formats.hot.parameters import is_true
+
+Schema = Mapping[str, Property]
+
+
+def checked(where: str, schema: Schema, given: Mapping[str, Any], unknown: Collection[str] = ()) -> dict[str, Any]:
+    """The properties in their types, defaults filled in; absent ones without a default are left out.
+
+    Args:
+        where: name for messages, e.g. `resources.server.properties`.
+        unknown: names whose values are not known yet and are not looked at.
+
+    Raises:
+        StackValidationFailed: with all findings.
+    """
+    findings: list[str] = []
+    values = _map(schema, {key: one for key, one in given.items() if key not in unknown}, "", findings, set(unknown))
+    if findings:
+        raise StackValidationFailed("; ".join(f"Property error: {where}.{text}" for text in findings))
+    return values
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the properties that differ."""
+    return frozenset(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+def _map(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str], unknown: set[str]) -> dict[str, Any]:
+    findings += [f"{path}{key}: Unknown Property {key}" for key in given if key not in schema]
+    values: dict[str, Any] = {}
+    for key, one in schema.items():
+        value = given.get(key)
+        if value is not None:
+            values[key] = _value(one, value, f"{path}{key}", findings)
+        elif one.required and key not in unknown:
+            findings.append(f"{path}{key}: Property {key} not assigned")
+        elif one.default is not None and key not in unknown:
+            values[key] = one.default
+    return values
+
+
+def _value(one: Property, given: Any, path: str, findings: list[str]) -> Any:
+    try:
+        value = _CONVERTERS[one.kind](given)
+    except (ValueError, TypeError) as error:
+        findings.append(f"{path}: {error}")
+        return given
+    if one.kind == "list":
+        if one.items:
+            value = [_value(one.items, item, f"{path}[{index}]", findings) for index, item in enumerate(value)]
+    elif one.keys:
+        value = _map(one.keys, value, f"{path}.", findings, set())
+    findings += [f"{path}: {text}" for text in _violations(one, value)]
+    return value
+
+
+def _violations(one: Property, value: Any) -> Iterator[str]:
+    for item in value if one.kind == "list" else [value]:
+        if one.allowed and item not in one.allowed and str(item) not in map(str, one.allowed):
+            yield f'"{item}" is not an allowed value [{", ".join(map(str, one.allowed))}]'
+    if (one.low is not None and value < one.low) or (one.high is not None and value > one.high):
+        yield f"{value} is out of range (min: {one.low}, max: {one.high})"
+    too_short = one.shortest is not None and len(value) < one.shortest
+    if too_short or (one.longest is not None and len(value) > one.longest):
+        yield f"length ({len(value)}) is out of range (min: {one.shortest}, max: {one.longest})"
+    if one.pattern and not re.fullmatch(one.pattern, str(value)):
+        yield f'"{value}" does not match pattern "{one.pattern}"'
+
+
+def _string(given: Any) -> str:
+    if isinstance(given, Mapping | list):
+        raise ValueError("Value must be a string")
+    return str(given)
+
+
+def _integer(given: Any) -> int:
+    try:
+        return int(given)
+    except (TypeError, ValueError):
+        raise ValueError(f"Value '{given}' is not an integer") from None
+
+
+def _number(given: Any) -> int | float:
+    if isinstance(given, int | float):
+        return given
+    try:
+        return int(given)
+    except (TypeError, ValueError):
+        return float(given)
+
+
+def _list(given: Any) -> list[Any]:
+    if isinstance(given, str):
+        return [part.strip() for part in given.split(",")] if given else []
+    if not isinstance(given, list | tuple):
+        raise ValueError(f'"{given}" is not a list')
+    return list(given)
+
+
+def _dict(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ValueError(f'"{given}" is not a map')
+    return dict(given)
+
+
+_CONVERTERS = {
+    "string": _string,
+    "integer": _integer,
+    "number": _number,
+    "boolean": is_true,
+    "list": _list,
+    "map": _dict,
+    "any": lambda given: given,
+}

@@ -1,0 +1,134 @@
+"""Checking what a stack is to become before anything is done: types, properties, attributes, nested templates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sonata.emulator.cloud.entities.orchestration import Definition, Stack
+from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
+from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.evaluation import Evaluation
+from sonata.emulator.cloud.orchestration.kinds.base import Kind
+from sonata.emulator.cloud.orchestration.kinds.nested import StackKind, TemplateKind
+from sonata.emulator.cloud.orchestration.properties import checked
+from sonata.errors import InvalidInput
+from sonata.formats.hot.errors import StackValidationFailed
+from sonata.formats.hot.graph import references
+from sonata.formats.hot.template import ResourceDefinition, read_template
+
+DEEPEST = 5
+"""How deep stacks may be nested, as Heat's `max_nested_stack_depth`."""
+MOST_RESOURCES = 1000
+"""Resources of one stack, as Heat's `max_resources_per_stack`."""
+
+
+async def validate(blueprint: Blueprint, stack: Stack, depth: int = 0) -> None:
+    """Check a blueprint.
+
+    Raises:
+        StackValidationFailed: with all findings.
+    """
+    if depth > DEEPEST:
+        raise StackValidationFailed(f"Recursion depth exceeds {DEEPEST}.")
+    if len(blueprint.resources) > MOST_RESOURCES:
+        raise StackValidationFailed(f"Maximum resources per stack exceeded: {MOST_RESOURCES}")
+    findings: list[str] = []
+    for resource in blueprint.resources.values():
+        try:
+            await _check_resource(blueprint, resource, stack, depth)
+        except InvalidInput as error:
+            findings.append(error.message)
+    findings += _attribute_findings(blueprint)
+    if findings:
+        raise StackValidationFailed("; ".join(findings))
+
+
+async def _check_resource(blueprint: Blueprint, resource: ResourceDefinition, stack: Stack, depth: int) -> None:
+    kind = kind_named(blueprint.kind_of(resource), blueprint.files)
+    if resource.deletion_policy == "Snapshot":
+        raise StackValidationFailed(f'"Snapshot" deletion policy not supported (resources.{resource.name})')
+    for name in resource.properties:
+        if name in kind.refused:
+            raise StackValidationFailed(
+                f"Property error: resources.{resource.name}.properties.{name}: not offered: {kind.refused[name]}"
+            )
+    values = await known_properties(blueprint, resource, kind)
+    if isinstance(kind, StackKind):
+        await _check_nested(blueprint, resource, kind, values, stack, depth)
+
+
+async def known_properties(blueprint: Blueprint, resource: ResourceDefinition, kind: Kind) -> dict[str, Any]:
+    """The properties that do not wait for other resources, checked.
+
+    Raises:
+        StackValidationFailed: they are not valid.
+    """
+    unknown = {name for name, snippet in resource.properties.items() if any(references(snippet))}
+    static = {name: snippet for name, snippet in resource.properties.items() if name not in unknown}
+    evaluation = Evaluation(blueprint, lambda name: name, _no_attribute)
+    values = await evaluation.resolve(static, "resources", resource.name, "properties")
+    return checked(f"resources.{resource.name}.properties", kind.properties, values, unknown)
+
+
+async def _no_attribute(_resource: str, _name: str, _path: tuple[str, ...]) -> Any:
+    return None
+
+
+async def _check_nested(
+    blueprint: Blueprint,
+    resource: ResourceDefinition,
+    kind: StackKind,
+    values: Mapping[str, Any],
+    stack: Stack,
+    depth: int,
+) -> None:
+    """Check what is inside, as far as it is known: parameters that wait for others are not."""
+    if isinstance(kind, TemplateKind):
+        template, parameters = read_template(kind.template, kind.name).document, values
+    elif isinstance(text := values.get("template"), str):
+        template, parameters = read_template(text, resource.name).document, values.get("parameters") or {}
+    else:
+        for inner in _inner_types(values):
+            kind_named(blueprint.environment.mapped(resource.name, inner), blueprint.files)
+        return
+    if all(name in values for name in resource.properties):
+        environment = {**blueprint.environment.document(), "parameters": dict(parameters)}
+        nested = compiled(Definition(template, environment, blueprint.files), stack)
+        await validate(nested, stack, depth + 1)
+
+
+def _inner_types(values: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("resource_def", "resource"):
+        if isinstance(inner := values.get(key), Mapping):
+            yield str(inner.get("type"))
+    yield from map(str, values.get("resources") or ())
+
+
+def _attribute_findings(blueprint: Blueprint) -> Iterator[str]:
+    """Attributes that the types do not have, where names are written out."""
+    snippets: list[Any] = [one.properties for one in blueprint.resources.values()]
+    snippets += [one.value for one in blueprint.template.outputs.values()]
+    for resource, attribute in dict.fromkeys(pair for snippet in snippets for pair in _attributes_in(snippet)):
+        if resource not in blueprint.resources:
+            continue
+        try:
+            kind = kind_named(blueprint.kind_of(blueprint.resources[resource]), blueprint.files)
+        except InvalidInput:
+            continue
+        is_open = isinstance(kind, StackKind) and not isinstance(kind, TemplateKind)
+        if not is_open and attribute != "show" and attribute not in kind.schema.attributes:
+            yield f"The Referenced Attribute ({resource} {attribute}) is incorrect."
+
+
+def _attributes_in(snippet: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(snippet, Mapping):
+        argument = snippet.get("get_attr")
+        if len(snippet) == 1 and isinstance(argument, list) and len(argument) > 1:
+            if isinstance(argument[0], str) and isinstance(argument[1], str):
+                yield argument[0], argument[1]
+        for value in snippet.values():
+            yield from _attributes_in(value)
+    elif isinstance(snippet, list):
+        for value in snippet:
+            yield from _attributes_in(value)

@@ -1,0 +1,257 @@
+"""Parameters of templates: their declarations, their values, their constraints.
+
+Source: HOT specification, "Parameters section".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sonata.formats.hot.errors import StackValidationFailed
+
+TYPES = ("string", "number", "comma_delimited_list", "json", "boolean")
+KEYS = ("type", "label", "description", "default", "hidden", "constraints", "immutable", "tags")
+CONSTRAINTS = ("length", "range", "allowed_values", "allowed_pattern", "modulo", "custom_constraint")
+HIDDEN = "******"
+_TRUE = ("t", "true", "on", "y", "yes", "1")
+_FALSE = ("f", "false", "off", "n", "no", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A declared parameter; `default` is None when there is none."""
+
+    name: str
+    kind: str
+    label: str
+    description: str = ""
+    default: Any = None
+    hidden: bool = False
+    immutable: bool = False
+    constraints: tuple[Mapping[str, Any], ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def value(self, given: Any) -> Any:
+        """A given value in the parameter's type, checked against the constraints.
+
+        Raises:
+            StackValidationFailed: with all constraints that do not hold.
+        """
+        try:
+            value = converted(self.kind, given)
+        except (ValueError, TypeError) as error:
+            raise StackValidationFailed(f"Parameter '{self.name}' is invalid: {error}") from None
+        if wrong := [text for one in self.constraints for text in violations(one, value)]:
+            raise StackValidationFailed(f"Parameter '{self.name}' is invalid: {'; '.join(wrong)}")
+        return value
+
+
+def declared(name: str, document: Mapping[str, Any]) -> Parameter:
+    """The parameter that a template declares; `findings_in` has found nothing wrong with it."""
+    return Parameter(
+        name=name,
+        kind=str(document["type"]),
+        label=str(document.get("label", name)),
+        description=str(document.get("description", "")),
+        default=document.get("default"),
+        hidden=is_true(document.get("hidden", False)),
+        immutable=is_true(document.get("immutable", False)),
+        constraints=tuple(document.get("constraints") or ()),
+        tags=tuple(document.get("tags") or ()),
+    )
+
+
+def findings_in(document: Any) -> Iterator[str]:
+    """What is wrong with the declaration of a parameter."""
+    if not isinstance(document, Mapping):
+        yield "a parameter is declared by a map"
+        return
+    yield from (f"Invalid key '{key}' for parameter" for key in document if key not in KEYS)
+    kind = document.get("type")
+    if kind is None:
+        yield "Missing parameter type for parameter"
+    elif kind not in TYPES:
+        yield f"Invalid type ({kind}); it is one of {', '.join(TYPES)}"
+    constraints = document.get("constraints") or []
+    if not isinstance(constraints, list):
+        yield "Invalid parameter constraints, expected a list"
+        return
+    wrong = [text for one in constraints for text in _constraint_findings(one)]
+    yield from wrong
+    if kind in TYPES and not wrong and document.get("default") is not None:
+        yield from _default_findings(document, kind)
+
+
+def _constraint_findings(one: Any) -> Iterator[str]:
+    if not isinstance(one, Mapping):
+        yield "Invalid parameter constraints, expected a mapping"
+        return
+    kinds = [key for key in one if key != "description"]
+    if len(kinds) != 1 or kinds[0] not in CONSTRAINTS:
+        yield f"No constraint expressed: each has one of {', '.join(CONSTRAINTS)}"
+        return
+    (kind,) = kinds
+    if kind in ("length", "range", "modulo"):
+        allowed = ("step", "offset") if kind == "modulo" else ("min", "max")
+        if not isinstance(one[kind], Mapping) or not one[kind] or any(key not in allowed for key in one[kind]):
+            yield f"A {kind} constraint must have a {allowed[0]} value and/or a {allowed[1]} value specified."
+    if kind == "allowed_values" and not isinstance(one[kind], list | Mapping):
+        yield "AllowedValues must be a list"
+    if kind == "allowed_pattern" and not _compiles(one[kind]):
+        yield f"allowed_pattern {one[kind]!r} is no regular expression"
+
+
+def _compiles(pattern: Any) -> bool:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError):
+        return False
+    return True
+
+
+def _default_findings(document: Mapping[str, Any], kind: str) -> Iterator[str]:
+    try:
+        value = converted(kind, document["default"])
+    except (ValueError, TypeError) as error:
+        yield f"Invalid default {document['default']} ({error})"
+        return
+    for one in document.get("constraints") or ():
+        yield from (f"Invalid default {document['default']} ({text})" for text in violations(one, value))
+
+
+def converted(kind: str, given: Any) -> Any:
+    """A value in the type `kind`.
+
+    Raises:
+        ValueError: it cannot be that.
+    """
+    return _CONVERTERS[kind](given)
+
+
+def _string(given: Any) -> str:
+    if isinstance(given, Mapping | list):
+        raise ValueError(f"Value must be a string; got {given!r}")
+    return str(given)
+
+
+def _number(given: Any) -> int | float:
+    if isinstance(given, int | float):
+        return given
+    text = str(given)
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f'could not convert "{text}" to a number') from None
+
+
+def _listed(given: Any) -> list[Any]:
+    if isinstance(given, list | tuple):
+        return list(given)
+    if isinstance(given, str):
+        return [part.strip() for part in given.split(",")] if given else []
+    raise ValueError("Value must be a comma-delimited list string or a list")
+
+
+def _json(given: Any) -> Any:
+    if isinstance(given, Mapping | list):
+        return given
+    if not isinstance(given, str):
+        raise ValueError("Value must be valid JSON")
+    try:
+        return json.loads(given) if given else {}
+    except ValueError as error:
+        raise ValueError(f"Value must be valid JSON: {error}") from None
+
+
+def is_true(given: Any) -> bool:
+    """A boolean, however it is written.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = str(given).strip().lower()
+    if text not in _TRUE + _FALSE:
+        raise ValueError(f"Unrecognized value '{given}', acceptable values are: {', '.join(_TRUE + _FALSE)}")
+    return text in _TRUE
+
+
+_CONVERTERS = {
+    "string": _string,
+    "number": _number,
+    "comma_delimited_list": _listed,
+    "json": _json,
+    "boolean": is_true,
+}
+
+
+def violations(constraint: Mapping[str, Any], value: Any) -> Iterator[str]:
+    """What of a constraint a value does not fulfil; a constraint's own description says it where there is one.
+
+    Custom constraints name objects of the cloud and are looked up when properties are used.
+    """
+    for kind, limits in constraint.items():
+        check = _CHECKS.get(kind)
+        if check and (told := check(limits, value)):
+            yield str(constraint.get("description") or told)
+
+
+def _length(limits: Mapping[str, Any], value: Any) -> str:
+    size = len(value)
+    low, high = int(limits.get("min", 0)), limits.get("max")
+    if low <= size and (high is None or size <= int(high)):
+        return ""
+    return f"length ({size}) is out of range (min: {limits.get('min')}, max: {high})"
+
+
+def _range(limits: Mapping[str, Any], value: Any) -> str:
+    low, high = limits.get("min"), limits.get("max")
+    if (low is None or value >= _number(low)) and (high is None or value <= _number(high)):
+        return ""
+    return f"{value} is out of range (min: {low}, max: {high})"
+
+
+def _allowed(choices: Any, value: Any) -> str:
+    known = [str(one) for one in choices]
+    wrong = [
+        one for one in (value if isinstance(value, list) else [value]) if one not in choices and str(one) not in known
+    ]
+    return f'"{value}" is not an allowed value [{", ".join(known)}]' if wrong else ""
+
+
+def _pattern(pattern: str, value: Any) -> str:
+    match = re.match(pattern, str(value))
+    return "" if match and match.end() == len(str(value)) else f'"{value}" does not match pattern "{pattern}"'
+
+
+def _modulo(limits: Mapping[str, Any], value: Any) -> str:
+    step, offset = int(limits.get("step", 1)), int(limits.get("offset", 0))
+    if step and int(value) % step == offset % step:
+        return ""
+    return f"{value} is not a multiple of {step} with an offset of {offset}"
+
+
+_CHECKS = {
+    "length": _length,
+    "range": _range,
+    "allowed_values": _allowed,
+    "allowed_pattern": _pattern,
+    "modulo": _modulo,
+}
+
+
+def shown(parameter: Parameter, value: Any) -> str:
+    """A value as it is told to users: as text, hidden ones not at all."""
+    if parameter.hidden:
+        return HIDDEN
+    if parameter.kind == "json":
+        return json.dumps(value)
+    if parameter.kind == "comma_delimited_list":
+        return ",".join(map(str, value))
+    return str(value)

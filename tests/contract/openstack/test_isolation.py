@@ -1,0 +1,371 @@
+"""What one project has is nothing to another one, in every route of every service.
+
+Routes and tables are enumerated, so that whatever is added is tried without a change here. Objects of project A are
+made through the domain where their making matters, else put into their tables as their type hints say.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+from tests.fakes.fabric import FakeFabric
+from tests.fakes.images import FakeImageStore
+from tests.fakes.runtime import FakeRuntime
+
+from sonata._lib.plain import decode, encode
+from sonata.api.openstack.app import Surface
+from sonata.api.openstack.routing import Target
+from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.compute.nics import NicWish
+from sonata.emulator.cloud.compute.servers import BootRequest
+from sonata.emulator.cloud.entities.base import Entity
+from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.entities.network import Network, Router, Subnet
+from sonata.emulator.cloud.identity.assignments import Grant
+from sonata.emulator.cloud.identity.tokens import Scope
+from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.data_plane import DataPlane
+from sonata.model.topology import GIB, Pop
+
+POP = "edge"
+MARK = "sesame"
+"""Part of every name that project A gives."""
+EXTERNAL = IPv4Network("100.64.3.0/24")
+IDENTITY = frozenset(
+    ("projects", "users", "groups", "roles", "assignments", "application_credentials", "token_keys", "revocations")
+)
+"""Tables whose rows belong to no project; `test_identity` looks after them."""
+COMMON = frozenset(("flavors", "quota_limits"))
+KINDS: Mapping[str, type[Entity]] = {name: get_args(hint)[0] for name, hint in get_type_hints(Tables).items()}
+NOT_PUBLIC = {"visibility": "private", "is_public": False, "shared": False, "external": False}
+READING_POSTS: frozenset[tuple[str, str]] = frozenset()
+"""Service and path of what only reads, though its method is not GET."""
+ALL_PROJECTS = "all_tenants=1&all_projects=1&limit=1000"
+
+
+@dataclass
+class Answer:
+    status: int
+    body: bytes
+
+
+class House:
+    """A cloud with the projects A and B, and its surface without a network in between."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.surface = Surface({POP: cloud}, "unused")
+        self.a, self.ann = self._project("alpha", "ann", "member")
+        self.b, self.ben = self._project("beta", "ben", "member")
+        self.rea = self._user("rea", "reader", self.a)
+        self._touched = True
+        cloud.tables.watch(self._touch)
+        self._state: dict[str, Any] = {}
+
+    def _project(self, name: str, user: str, role: str) -> tuple[Project, str]:
+        project = self.cloud.identity.directory.create_project(Project(id=f"{name:0<32}", name=name))
+        return project, self._user(user, role, project)
+
+    def _user(self, name: str, role: str, project: Project) -> str:
+        """A token of a new user."""
+        identity = self.cloud.identity
+        user = identity.directory.create_user(User(id=f"{name:0<32}", name=name, project_id=project.id))
+        grant = Grant("user", user.id, "project", project.id, self.cloud.tables.roles.find(role).id)
+        identity.assignments.grant(grant)
+        return identity.tokens.issue(user, Scope("project", project.id), ("password",))[0]
+
+    async def furnish(self, project: Project, mark: str) -> None:
+        """Give a project one of everything."""
+        await self._make_core(project.id, mark)
+        for name, kind in KINDS.items():
+            if name not in IDENTITY | COMMON and not self.owned(name, project.id):
+                getattr(self.cloud.tables, name).add(_Maker(self, project.id, mark).made(kind))
+
+    async def _make_core(self, project: str, mark: str) -> None:
+        cloud = self.cloud
+        network = await cloud.networks.create(Network(name=f"{mark} net", project_id=project))
+        subnet = Subnet(name=mark, network_id=network.id, cidr=IPv4Network("10.1.0.0/24"), project_id=project)
+        await cloud.networks.create_subnet(subnet, default_gateway=True)
+        router = Router(name=mark, project_id=project)
+        await cloud.routers.create(router, gateway_network=cloud.networks.external.id)
+        request = BootRequest(
+            name=f"{mark} server",
+            project_id=project,
+            user_id=f"{'ann':0<32}",
+            image_id=cloud.images.find("host").id,
+            flavor=cloud.tables.flavors.find("tiny"),
+            nics=[NicWish(network_id=network.id)],
+        )
+        await cloud.servers.settled(cloud.servers.create(request).id)
+
+    def owned(self, table: str, project: str = "") -> list[str]:
+        """Ids of a project's rows, of A's unless told otherwise."""
+        return [row.id for row in getattr(self.cloud.tables, table) if row.project_id == (project or self.a.id)]
+
+    def _touch(self) -> None:
+        self._touched = True
+
+    def state(self) -> dict[str, Any]:
+        """All that A has; found out anew after a change only."""
+        if self._touched:
+            rows = {name: [row for row in table if row.project_id == self.a.id] for name, table in self.cloud.tables}
+            self._state, self._touched = dict(decode(encode(rows))), False
+        return self._state
+
+    # calls
+
+    async def ask(self, method: str, path: str, token: str = "", body: Any = None, query: str = "") -> Answer:
+        """One request."""
+        headers = [(b"host", b"test"), (b"content-type", b"application/json")]
+        headers += [(b"x-openstack-nova-api-version", b"2.96")]
+        headers += [(b"x-auth-token", token.encode())] if token else []
+        scope = {"type": "http", "method": method, "path": f"/{POP}{path}", "root_path": "", "headers": headers}
+        scope |= {"query_string": query.encode(), "scheme": "http", "server": ("test", 80), "http_version": "1.1"}
+        scope |= {"raw_path": path.encode(), "client": ("test", 1), "asgi": {"version": "3.0"}}
+        answer = Answer(0, b"")
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"" if body is None else encode(body), "more_body": False}
+
+        async def send(message: Any) -> None:
+            answer.status = message.get("status", answer.status)
+            answer.body += message.get("body", b"")
+
+        await self.surface(scope, receive, send)
+        return answer
+
+    def routes(self) -> Iterator[tuple[str, str, str, Target]]:
+        """Service, method, path and target of every route that needs a token."""
+        for service, routes in self.surface.services.items():
+            yield from ((service, method, path, target) for method, path, target in routes if not target.public)
+
+    def candidates(self, word: str, project: str = "") -> list[str]:
+        """Ids of a project's rows in the tables that a word of a path or a field may mean."""
+        word = word.replace("-", "_").replace("os_", "").rstrip("s").replace("ie", "y").split("_")[-1]
+        tables = [name for name, _table in self.cloud.tables if name not in IDENTITY]
+        fitting = [name for name in tables if word and name.rstrip("s").replace("ie", "y").endswith(word)]
+        return [found for name in fitting for found in self.owned(name, project)]
+
+    def paths(self, pattern: str, project: str = "") -> Iterator[str]:
+        """The paths of a pattern with a project's ids in the first placeholder, and A's in the others."""
+        tables = [name for name, _table in self.cloud.tables if name not in IDENTITY]
+        everything = [found for name in tables for found in self.owned(name, project)]
+        segments = pattern.split("/")
+        first = next(number for number, segment in enumerate(segments) if segment.startswith("{"))
+        own = {"projects": [self.a.id], "os-quota-sets": [self.a.id], "quotas": [self.a.id], "users": []}
+        word = segments[first - 1]
+        choices = own.get(word, [f"{'ann':0<32}"] if word == "users" else self.candidates(word, project) or everything)
+        for choice in choices or [f"{'ann':0<32}"]:
+            filled = [choice if number == first else segment for number, segment in enumerate(segments)]
+            rest = [
+                next(iter(self.candidates(filled[number - 1])), MARK) if segment.startswith("{") else segment
+                for number, segment in enumerate(filled)
+            ]
+            yield "/".join(rest)
+
+    def bodies(self, target: Target) -> Iterator[Any]:
+        """Bodies for a route: of its schema with references to what A has, else such as most take."""
+        if target.body:
+            yield self._example(target.body, "", only=("required",))
+            yield self._example(target.body, "", only=("required", "reference"))
+        else:
+            every = {"subnet_id": "subnets", "port_id": "ports", "network_id": "networks", "server_id": "servers"}
+            yield {key: next(iter(self.owned(table)), MARK) for key, table in every.items()}
+            yield {}
+
+    def _example(self, schema: Mapping[str, Any], name: str, only: tuple[str, ...]) -> Any:
+        for choice in schema.get("anyOf", schema.get("oneOf", ())):
+            return self._example(choice, name, only)
+        if "enum" in schema:
+            return schema["enum"][0]
+        kind = schema.get("type", "string")
+        kind = kind[0] if isinstance(kind, list) else kind
+        if kind == "object":
+            known = schema.get("properties", {})
+            wrapped = len(known) == 1
+            wanted = [
+                key for key in known if wrapped or key in schema.get("required", ()) or self._is_wanted(key, only)
+            ]
+            return {key: self._example(known[key], key, only) for key in wanted}
+        if kind == "array":
+            return [self._example(schema["items"], name, only)] if "items" in schema else []
+        plain = {"integer": schema.get("minimum", 1), "number": 1, "boolean": True, "null": None}
+        return plain[kind] if kind in plain else self._text(name)
+
+    def _is_wanted(self, key: str, only: tuple[str, ...]) -> bool:
+        return "reference" in only and bool(self._reference(key))
+
+    def _reference(self, key: str) -> list[str]:
+        return [] if key in ("name", "id", "project_id", "tenant_id") else self.candidates(key.removesuffix("_id"))
+
+    def _text(self, name: str) -> str:
+        if name == "cidr":
+            return "10.77.0.0/24"
+        if name in ("ingress", "egress"):
+            return self.owned("ports")[0]
+        return next(iter(self._reference(name)), "text")
+
+
+@dataclass
+class _Maker:
+    """Makes rows of a project up; references lead to rows of the same project."""
+
+    house: House
+    project: str
+    mark: str
+
+    def made(self, kind: type[Any]) -> Any:
+        """A value of a dataclass; what need not be given is left away."""
+        hints = get_type_hints(kind)
+        values = {field.name: self._value(field, hints[field.name]) for field in fields(kind) if self._given(field)}
+        if issubclass(kind, Entity):
+            values |= {"project_id": self.project, "name": f"{self.mark} {kind.__name__}"}
+        return kind(**values)
+
+    def _given(self, field: Field[Any]) -> bool:
+        required = field.default is MISSING and field.default_factory is MISSING
+        return required or field.name in NOT_PUBLIC or bool(self._referenced(field.name))
+
+    def _referenced(self, name: str) -> list[str]:
+        refers = name.endswith("_id") and name != "project_id"
+        return self.house.candidates(name.removesuffix("_id"), self.project) if refers else []
+
+    def _value(self, field: Field[Any], hint: Any) -> Any:
+        if field.name in NOT_PUBLIC:
+            return NOT_PUBLIC[field.name]
+        return next(iter(self._referenced(field.name)), None) or self._plain(hint)
+
+    def _plain(self, hint: Any) -> Any:
+        origin = get_origin(hint)
+        if origin in (Union, types.UnionType):
+            return None if type(None) in get_args(hint) else self._plain(get_args(hint)[0])
+        if origin is Literal:
+            return get_args(hint)[0]
+        if is_dataclass(hint) and isinstance(hint, type):
+            return self.made(hint)
+        plain: dict[Any, Any] = {str: self.mark, int: 1, float: 1.0, bool: False, bytes: b"", tuple: (), frozenset: ()}
+        plain |= {IPv4Address: IPv4Address("10.1.0.9"), IPv4Network: IPv4Network("10.9.0.0/24")}
+        return plain.get(origin or hint, {})
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    plane = DataPlane(FakeFabric())
+    pop = Pop(POP, cpus=4, memory_bytes=GIB)
+    cloud = Cloud(pop, plane, FakeRuntime(), FakeImageStore(), EXTERNAL, EXTERNAL[1], tmp_path, _nobody_cares)
+    made = House(cloud)
+    await made.furnish(made.a, MARK)
+    await made.furnish(made.b, "open")
+    yield made
+    await cloud.close()
+    await plane.close()
+
+
+async def _nobody_cares(_network_id: str) -> None:
+    pass
+
+
+def leaks(house: House, answer: Answer, asked: str) -> list[str]:
+    """What of A is in an answer, besides what was asked for."""
+    text = answer.body.decode(errors="replace")
+    ids = {row for name, _table in house.cloud.tables if name not in IDENTITY for row in house.owned(name)}
+    secrets = {house.a.id, "alpha", MARK, *ids}
+    return sorted(secret for secret in secrets if secret in text and not (answer.status >= 400 and secret in asked))
+
+
+@pytest.mark.anyio
+async def test_the_house_shows_its_owner_everything(house: House) -> None:
+    """Else the other tests would prove nothing."""
+    seen = 0
+    for service, method, pattern, _target in house.routes():
+        if service not in ("network", "compute") or method != "GET" or not pattern.endswith("s/{id}"):
+            continue
+        for path in house.paths(pattern):
+            seen += (await house.ask("GET", f"/{service}{path}", house.ann)).status == 200
+    assert seen >= 12
+
+
+@pytest.mark.anyio
+async def test_nothing_of_another_project_is_shown_or_changed(house: House) -> None:
+    findings: list[str] = []
+    for service, method, pattern, target in house.routes():
+        for path in house.paths(pattern) if "{" in pattern else [pattern]:
+            for body in [None] if method in ("GET", "DELETE") else house.bodies(target):
+                findings += await finding(house, method, f"/{service}{path}", body)
+    assert findings == []
+
+
+@pytest.mark.anyio
+async def test_own_objects_do_not_lead_to_those_of_others(house: House) -> None:
+    """The path names what B has, the body what A has."""
+    findings: list[str] = []
+    for service, method, pattern, target in house.routes():
+        if method not in ("GET", "DELETE") and "{" in pattern and service != "identity":
+            for path in house.paths(pattern, house.b.id):
+                for body in house.bodies(target):
+                    findings += await finding(house, method, f"/{service}{path}", body)
+    assert findings == []
+
+
+async def finding(house: House, method: str, path: str, body: Any) -> list[str]:
+    """What is wrong with the answer that B gets, and with what it did."""
+    before = house.state()
+    answer = await house.ask(method, path, house.ben, body, ALL_PROJECTS if method == "GET" else "")
+    call, found = f"{method} {path} {body or ''}: {answer.status}", []
+    if shown := leaks(house, answer, f"{path} {encode(body).decode()}"):
+        found.append(f"{call} shows {shown}")
+    if answer.status >= 500 and answer.status != 501:
+        found.append(f"{call} {answer.body.decode()}")
+    if (after := house.state()) != before:
+        found.append(f"{call} changed {[name for name in after if after[name] != before[name]]}")
+    return found
+
+
+@pytest.mark.anyio
+async def test_lists_asked_for_another_project_are_empty_or_refused(house: House) -> None:
+    findings = []
+    for service, method, pattern, _target in house.routes():
+        if method != "GET" or "{" in pattern:
+            continue
+        for key in ("project_id", "tenant_id", "owner", "project", "user_id"):
+            asked = f"{'ann':0<32}" if key == "user_id" else house.a.id
+            answer = await house.ask("GET", f"/{service}{pattern}", house.ben, query=f"{key}={asked}&{ALL_PROJECTS}")
+            if shown := [secret for secret in leaks(house, answer, "") if secret != house.a.id]:
+                findings.append(f"{service}{pattern}?{key}: {answer.status} shows {shown}")
+    assert findings == []
+
+
+@pytest.mark.anyio
+async def test_a_reader_changes_nothing(house: House) -> None:
+    before, findings = house.state(), []
+    for service, method, pattern, target in house.routes():
+        if method == "GET" or target.needs == "any" or (service, pattern) in READING_POSTS:
+            continue
+        for path in house.paths(pattern) if "{" in pattern else [pattern]:
+            answer = await house.ask(method, f"/{service}{path}", house.rea, {})
+            if answer.status != 403:
+                findings.append(f"{method} {service}{pattern}: {answer.status}")
+    assert findings == []
+    assert house.state() == before
+
+
+@pytest.mark.anyio
+async def test_nobody_gets_in_without_a_token(house: House) -> None:
+    for service, method, pattern, _target in house.routes():
+        for token in ("", "guessed"):
+            answer = await house.ask(method, f"/{service}{pattern}", token, {})
+            assert answer.status == 401, f"{method} {service}{pattern}"
+
+
+@pytest.mark.anyio
+async def test_what_administrators_do_is_refused_to_members(house: House) -> None:
+    for service, method, pattern, target in house.routes():
+        if target.needs == "admin":
+            answer = await house.ask(method, f"/{service}{pattern}", house.ann, {})
+            assert answer.status == 403, f"{method} {service}{pattern}"
