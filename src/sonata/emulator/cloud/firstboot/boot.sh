@@ -69,7 +69,7 @@ sshd_setting() { # keyword, value
 
 host_keys() { # only where an ssh server is
     [ -x /usr/sbin/sshd ] || return 0
-    mkdir -p /etc/ssh && ssh-keygen -A > /dev/null
+    mkdir -p /etc/ssh /run/sshd && touch /etc/ssh/sshd_config && ssh-keygen -A > /dev/null
 }
 
 packages() { # update|upgrade|install, names
