@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
+from sonata.emulator.cloud.compute.consoles import Consoles
 from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
 from sonata.emulator.cloud.compute.hosts import Hosts
@@ -31,6 +32,7 @@ from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.services import NetworkServices
@@ -98,6 +100,7 @@ class Cloud:
             self.flavors.add_defaults()
         self.filters = PortFilters(self.site)
         self.security_groups = SecurityGroups(self.site, self.filters)
+        self.qos = Qos(self.site)
         self.security_groups.default(self.identity.admin_project.id)
         self.networks = Networks(self.site, addresses)
         self.ports = Ports(self.site, addresses)
@@ -106,7 +109,7 @@ class Cloud:
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
-        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters)
+        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, self.qos)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
@@ -123,6 +126,7 @@ class Cloud:
         self.servers.on_deleted = boot_folders.discard
         self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
+        self.consoles = Consoles(self.tables.servers, self.servers.power)
         self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
         self.stacks = Stacks(self.tables)
         self._default: asyncio.Task[Network] | None = None

@@ -24,6 +24,7 @@ from sonata.api.openstack.fields import (
     one_of,
     or_none,
 )
+from sonata.api.openstack.network.qos import require_policy
 from sonata.api.openstack.network.security import PORT_FIELDS, secure_changed, secure_new
 from sonata.api.openstack.resource import Resource, Values
 from sonata.emulator.cloud import Cloud
@@ -99,11 +100,16 @@ def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
 async def _create_network(call: Call, values: Values) -> Network:
     if values.get("external") or values.get("shared"):
         call.require_admin("create_network:shared or router:external")
+    require_policy(call, values)
+    values.setdefault("qos_policy", call.cloud.qos.default_of(values["project_id"]))
     return await call.cloud.networks.create(Network(**values))
 
 
 async def _update_network(call: Call, network: Network, values: Values) -> Network:
-    return await call.cloud.networks.update(network.id, **values)
+    require_policy(call, values)
+    changed = await call.cloud.networks.update(network.id, **values)
+    await call.cloud.qos.follow()
+    return changed
 
 
 async def _delete_network(call: Call, network: Network) -> None:
@@ -131,7 +137,7 @@ NETWORKS = Resource[Network](
         computed("provider:physical_network", lambda _cloud, network: "external" if network.external else None),
         constant("provider:segmentation_id", None),
         constant("is_default", False),
-        constant("qos_policy_id", None),
+        Field("qos_policy_id", or_none(TEXT, ""), attr="qos_policy", access="cu"),
         constant("vlan_transparent", None),
         constant("l2_adjacency", True),
         constant("dns_domain", ""),
@@ -216,6 +222,7 @@ async def _create_port(call: Call, values: Values) -> Port:
     if not call.sees(call.cloud.tables.networks.get(values["network_id"])):
         raise NoSuch("Network", values["network_id"])
     secure_new(call, values)
+    require_policy(call, values)
     port = call.cloud.ports.create(Port(**values), wishes)
     await call.cloud.filters.follow()
     return port
@@ -224,14 +231,20 @@ async def _create_port(call: Call, values: Values) -> Port:
 async def _update_port(call: Call, port: Port, values: Values) -> Port:
     wishes = _split_port(values)
     secure_changed(call, port, values)
+    require_policy(call, values)
     changed = call.cloud.ports.update(port.id, wishes, **values)
     with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
         await call.cloud.filters.follow()
+        await call.cloud.qos.follow()
     return changed
 
 
 async def _delete_port(call: Call, port: Port) -> None:
     await call.cloud.nics.delete_port(port.id)
+
+
+def _network_policy(cloud: Cloud, port: Port) -> str | None:
+    return cloud.tables.networks.get(port.network_id).qos_policy or None
 
 
 def _host_of(cloud: Cloud, port: Port) -> str:
@@ -268,8 +281,8 @@ PORTS = Resource[Port](
         constant("dns_name", ""),
         constant("dns_domain", ""),
         constant("dns_assignment", []),
-        constant("qos_policy_id", None),
-        constant("qos_network_policy_id", None),
+        Field("qos_policy_id", or_none(TEXT, ""), attr="qos_policy", access="cu"),
+        computed("qos_network_policy_id", _network_policy),
         constant("resource_request", None),
         constant("ip_allocation", "immediate"),
         constant("propagate_uplink_status", False),

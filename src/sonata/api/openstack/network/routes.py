@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import sonata.api.openstack.network.qos as network_qos
 import sonata.api.openstack.network.quotas as network_quotas
 import sonata.api.openstack.network.security as network_security
 from sonata.api.openstack.call import Call
@@ -42,6 +43,7 @@ EXTENSIONS: Mapping[str, str] = {
     "quota-check-limit": "Quota engine limit check",
     "router": "Neutron L3 Router",
     "router_availability_zone": "Router Availability Zone",
+    **network_qos.EXTENSIONS,
     **network_security.EXTENSIONS,
     "sfc": "Service Function Chaining",
     "sorting": "Sorting support",
@@ -59,6 +61,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     ROUTERS,
     FLOATING_IPS,
     *network_security.RESOURCES,
+    network_qos.QOS_POLICIES,
     PORT_PAIRS,
     PORT_PAIR_GROUPS,
     FLOW_CLASSIFIERS,
@@ -79,6 +82,7 @@ def network_routes() -> Routes:
     routes.add("PUT", "/v2.0/routers/{id}/remove_router_interface", _remove_interface)
     network_quotas.register(routes)
     network_security.register(routes)
+    network_qos.register(routes)
     routes.add("GET", "/v2.0/agents", _agents)
     routes.add("GET", "/v2.0/availability_zones", _zones)
     return routes

@@ -37,8 +37,8 @@ class Nics:
         self._ports = ports
         self._wiring = wiring
         self._floating_ips = floating_ips
-        self.on_service_port_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
         self._security_groups = security_groups
+        self.on_service_port_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
 
     def default_wishes(self, project_id: str) -> list[NicWish]:
         """What a server gets when nothing is asked for: the project's only network, if it has one.

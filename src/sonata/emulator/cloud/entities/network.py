@@ -19,6 +19,7 @@ class Network(Entity):
     external: bool = False
     mtu: int = 1500
     port_security: bool = True
+    qos_policy: str = ""
 
     @property
     def fabric_id(self) -> str:
@@ -92,6 +93,7 @@ class Port(Entity):
     vnic_type: str = "normal"
     allowed_address_pairs: tuple[Mapping[str, str], ...] = ()
     port_security: bool = True
+    qos_policy: str = ""
     plugged: bool = False
 
     @property
