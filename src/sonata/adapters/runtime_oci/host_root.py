@@ -24,13 +24,14 @@ ACCOUNTS = """root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
 proxy:x:13:13:proxy:/bin:/usr/sbin/nologin
 www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
+sshd:x:105:65534::/run/sshd:/usr/sbin/nologin
 sonata:x:1000:1000:sonata:/tmp:/usr/sbin/nologin
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 """
 GROUPS = "root:x:0:\ndaemon:x:1:\nproxy:x:13:\nwww-data:x:33:\nsonata:x:1000:\nnogroup:x:65534:\n"
 _FOLDERS = (
-    "usr", "etc", "root", "proc", "dev", "sys", "home", "mnt", "opt", "srv", "run/lock", "var/cache", "var/lib",
-    "var/log", "var/spool",
+    "usr", "etc", "root", "proc", "dev", "sys", "home", "mnt", "opt", "srv", "run/lock", "run/sshd", "var/cache",
+    "var/lib", "var/log", "var/spool",
 )  # fmt: skip
 
 
@@ -52,6 +53,10 @@ def make_host_layer(layer: Path) -> Path:
         _copy(Path("/etc") / name, layer / "etc" / name)
     (layer / "etc/passwd").write_text(ACCOUNTS)
     (layer / "etc/group").write_text(GROUPS)
+    # No password opens these accounts; a star, unlike a lock, leaves them to keys.
+    names = [line.partition(":")[0] for line in ACCOUNTS.splitlines()]
+    (layer / "etc/shadow").write_text("".join(f"{name}:*:19000:0:99999:7:::\n" for name in names))
+    (layer / "etc/shadow").chmod(0o640)
     return layer
 
 

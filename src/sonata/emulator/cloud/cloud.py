@@ -24,6 +24,7 @@ from sonata.emulator.cloud.compute.servers import BootRequest, Servers
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
+from sonata.emulator.cloud.firstboot.boot_folder import BootFolders
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.image.members import ImageMembers
@@ -150,6 +151,9 @@ class Cloud:
         self.networks.on_release = self.services.release
         self.networks.on_subnets_changed = self.services.subnets_changed
         self.nics.on_service_port_deleted = self.services.release
+        boot_folders = BootFolders(self.tables, folder / "boot")
+        self.servers.power.dressing = boot_folders.dress
+        self.servers.on_deleted = boot_folders.discard
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:

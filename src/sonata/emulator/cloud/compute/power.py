@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sonata.emulator.cloud.compute.disks import Disks, Mounts
+from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
 from sonata.emulator.cloud.compute.flavors import core_limit
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server
@@ -54,6 +55,8 @@ class Power:
         self._exits: dict[str, MachineExit] = {}
         self._netns: dict[str, str] = {}
         self._idle_starts: dict[str, asyncio.Task[int]] = {}
+        self._dress: dict[str, Dress] = {}
+        self.dressing: Dressing = undressed
 
     async def on(self, server: Server) -> None:
         """Switch a server on; it is ready at return.
@@ -64,12 +67,15 @@ class Power:
         """
         image = self._booted(server)
         self._exits.pop(server.id, None)
+        self._dress[server.id] = await self.dressing(server, image)
         self._starting.add(server.id)
         try:
             self._netns[server.id] = await self._wiring.plug(server)
             if _program(server):
                 await self._start(server, image)
                 await self._wait_ready(server, image.ready_tcp_port)
+            elif self._dress[server.id].eager:
+                await self.wake(server)
         finally:
             self._starting.discard(server.id)
 
@@ -92,6 +98,11 @@ class Power:
         """Run a command in a server that is on."""
         await self.wake(server)
         return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin)
+
+    def forget(self, server_id: str) -> None:
+        """Drop what is kept of a server that is deleted; idempotent."""
+        self._dress.pop(server_id, None)
+        self.console(server_id).unlink(missing_ok=True)
 
     def console(self, server_id: str) -> Path:
         """The file that holds what a server's program printed."""
@@ -178,7 +189,7 @@ class Power:
         attached: tuple[Attached, ...] = ()
         if server.rescue_image_id:
             own, attached = RootFs(image.layers, image.on_host), (Attached(own, RESCUED),)
-        return MachineSpec(
+        spec = MachineSpec(
             id=self._wiring.machine_id(server.id),
             hostname=hostname(server.name),
             root=own,
@@ -191,6 +202,7 @@ class Power:
             resolver=self._wiring.resolver(server),
             binds=mounts.binds,
         )
+        return dressed(spec, self._dress.get(server.id, PLAIN))
 
     def _watch(self, server_id: str) -> Callable[[MachineExit], Awaitable[None]]:
         async def ended(how: MachineExit) -> None:

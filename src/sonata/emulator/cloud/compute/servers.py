@@ -6,7 +6,7 @@ Everything answers at once and goes on in the background, one piece of work at a
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sonata.emulator.cloud.compute.capacity import GIB
@@ -82,6 +82,7 @@ class Servers:
         self._scheduler = scheduler
         self._disks = disks
         self.power = Power(site, wiring, images, disks, self._ended)
+        self.on_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
         self.operations = Operations(site)
 
     def create(self, request: BootRequest) -> Server:
@@ -191,7 +192,8 @@ class Servers:
         await self.power.off(self._table.get(server_id), grace_s=0.0)
         await self._nics.release_all(self._table.get(server_id))
         await self._disks.release_all(self._table.get(server_id))
-        self.power.console(server_id).unlink(missing_ok=True)
+        self.power.forget(server_id)
+        await self.on_deleted(server_id)
         await self.power.wipe(server_id)
         for group in self._groups:
             if server_id in group.members:
@@ -217,6 +219,10 @@ class Servers:
         if server and server.status in RUNNING and not server.task_state:
             self._table.change(server_id, task_state="powering-off")
             self.operations.unasked(server_id, lambda one: self._power_lost(one, how))
+
+
+async def _nobody_cares(_server_id: str) -> None:
+    pass
 
 
 def _new_server(request: BootRequest, image_argv: tuple[str, ...]) -> Server:

@@ -1,0 +1,55 @@
+"""What is to be done at a boot, as steps of shell with the files that they need."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+
+FOLDER = "/run/firstboot"
+"""Where a server sees the folder with its script and files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step: its name, for reports, and its commands."""
+
+    name: str
+    shell: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """Steps by when they run.
+
+    Args:
+        early: before the server's program, at the first boot; `early_always` at each.
+        final: beside the server's program, at the first boot; `final_always` at each.
+        files: content of files by number, which steps name by `file`.
+        warnings: lines for the console.
+        host_name: the server's host name when user data want another one; so `domain`.
+    """
+
+    early_always: list[Step] = field(default_factory=list)
+    early: list[Step] = field(default_factory=list)
+    final: list[Step] = field(default_factory=list)
+    final_always: list[Step] = field(default_factory=list)
+    files: list[bytes] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    host_name: str = ""
+    domain: str = ""
+    keys: list[str] = field(default_factory=list)
+    default_user: bool = True
+
+    def file(self, content: bytes | str) -> str:
+        """Keep content as a file; returns its path in the server, quoted."""
+        self.files.append(content.encode() if isinstance(content, str) else content)
+        return shlex.quote(f"{FOLDER}/files/{len(self.files) - 1}")
+
+    def warn(self, text: str) -> None:
+        """Have a line printed on the console."""
+        self.warnings.append(text)
+
+
+def quoted(*words: object) -> str:
+    """Words as one command line."""
+    return shlex.join(map(str, words))
