@@ -243,7 +243,7 @@ def test_extensions_agents_zones_quotas(cloud: Any) -> None:
         ("/routers", {"router": {"external_gateway_info": {"network_id": "nope"}}}, 404, "NetworkNotFound"),
         ("/floatingips", {"floatingip": {"floating_network_id": "nope"}}, 404, "NetworkNotFound"),
         ("/sfc/port_pairs", {"port_pair": {"ingress": "nope", "egress": "nope"}}, 404, "PortNotFound"),
-        ("/sfc/flow_classifiers", {"flow_classifier": {"ethertype": "IPv6"}}, 400, "HTTPBadRequest"),
+        ("/sfc/flow_classifiers", {"flow_classifier": {"ethertype": "IPX"}}, 400, "HTTPBadRequest"),
         ("/nothing", {}, 404, "HTTPNotFound"),
     ],
 )

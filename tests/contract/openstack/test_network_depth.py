@@ -261,6 +261,7 @@ router show r
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_stock_commands_pass(site: Site) -> None:
     login = {f"OS_{key.upper()}": value for key, value in site.auth().items()}
     environment = {"PATH": "/usr/bin:/bin", "OS_IDENTITY_API_VERSION": "3", "HOME": "/nonexistent", **login}
