@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 
-NAMES = ("vnf_start", "pop_start", "chain", "service")
+NAMES = ("vnf_start", "pop_start", "chain", "service", "servers_detail")
 
 
 def main() -> None:

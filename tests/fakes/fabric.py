@@ -17,6 +17,7 @@ from sonata.ports.fabric import (
     PopSpec,
     PortCounters,
     PortFilter,
+    PortShape,
     PortSpec,
     RouterSpec,
     SpanSpec,
@@ -194,6 +195,20 @@ class FakeFiltering:
         return {port_id: one for port_id, one in self.filters.items() if port_id in self._machines.ports}
 
 
+class FakeShaping:
+    """Rates as they were declared; ports must stand."""
+
+    def __init__(self, machines: FakeMachines) -> None:
+        self._machines = machines
+        self.shapes: dict[str, PortShape] = {}
+
+    def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
+        for port_id in shapes:
+            if port_id not in self._machines.ports:
+                raise AdapterError(f"no port `{port_id}`")
+        self.shapes.update(shapes)
+
+
 class FakeFabric:
     """The whole data plane."""
 
@@ -203,6 +218,7 @@ class FakeFabric:
         self.machines = FakeMachines(self.networks)
         self.steering = FakeSteering(self.machines)
         self.filtering = FakeFiltering(self.machines)
+        self.shaping = FakeShaping(self.machines)
 
     def close(self) -> None:
         pass

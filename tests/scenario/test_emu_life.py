@@ -58,6 +58,9 @@ def test_verbs_tell_the_truth(emu: Emu) -> None:
         "origin": "running",
     }
     assert f"export OS_AUTH_URL={listed['url']}/b/identity/v3" in emu.ok("openrc", "b")
+    for_ada = emu.ok("openrc", "b", "--user", "ada", "--project", "blue").splitlines()
+    assert {"export OS_USERNAME=ada", "export OS_PROJECT_NAME=blue"} < set(for_ada)
+    assert not any("PASSWORD" in line for line in for_ada)
     assert emu.run("openrc", "nowhere").returncode == 5
     assert "emulation runs" in emu.ok("logs")
 

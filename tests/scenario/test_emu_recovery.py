@@ -155,14 +155,15 @@ def test_clouds_come_back_with_ids_credentials_and_working_paths(emu: Emu, near:
     floating = near.network.create_ip(floating_network_id=external.id, port_id=port.id).floating_ip_address
     chain_through(near, two)
     near.compute.create_flavor(name="own", vcpus=1, ram=32, disk=0)
-    before, record = ids(near), emu.record()
+    before, record, token = ids(near), emu.record(), near.authorize()
     assert pings(emu, "a/one", address)
     settle()
     kill(emu)
 
     footprint = emu.up()
     assert secrets_of(emu.record()) == secrets_of(record)
-    assert ids(near) == before  # the same connection: its client logs in again by itself
+    assert near.authorize() == token
+    assert ids(near) == before  # the same connection with the same token
     assert {server.status for server in near.compute.servers()} == {"SHUTOFF"}
     assert not pings(emu, "users", floating)
     power_on(near, "one", "two")

@@ -132,7 +132,14 @@ def exec_(
 
 
 @app.command(epilog='Example: eval "$(sonata emu openrc core)" && openstack server list')
-def openrc(pop: Annotated[str, typer.Argument(metavar="POP", help="A site.")], name: Name = None) -> None:
+def openrc(
+    pop: Annotated[str, typer.Argument(metavar="POP", help="A site.")],
+    project: Annotated[str, typer.Option(help="The project to work in.")] = OPENSTACK_PROJECT,
+    user: Annotated[str, typer.Option(help="Who works; clients ask for the password of others than `admin`.")] = (
+        OPENSTACK_USER
+    ),
+    name: Name = None,
+) -> None:
     """Print `export OS_...` lines that let stock OpenStack clients use a site."""
     record = find(name)
     if pop not in record.topology.pops:
@@ -140,10 +147,10 @@ def openrc(pop: Annotated[str, typer.Argument(metavar="POP", help="A site.")], n
     variables = {
         "OS_AUTH_URL": _auth_url(record, pop),
         "OS_IDENTITY_API_VERSION": "3",
-        "OS_USERNAME": OPENSTACK_USER,
-        "OS_PASSWORD": record.admin_password,
+        "OS_USERNAME": user,
+        **({"OS_PASSWORD": record.admin_password} if user == OPENSTACK_USER else {}),
         "OS_USER_DOMAIN_NAME": "Default",
-        "OS_PROJECT_NAME": OPENSTACK_PROJECT,
+        "OS_PROJECT_NAME": project,
         "OS_PROJECT_DOMAIN_NAME": "Default",
         "OS_REGION_NAME": OPENSTACK_REGION,
     }

@@ -23,6 +23,7 @@ from sonata.errors import Diagnostic
 from sonata.formats.diagnostics import Finding, from_validation_error, one_of, path_text, raise_errors, suggestion
 from sonata.formats.topology_document import (
     EndpointDocument,
+    HostDocument,
     ImpairedDocument,
     LinkDocument,
     PopDocument,
@@ -30,7 +31,7 @@ from sonata.formats.topology_document import (
     TopologyDocument,
 )
 from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument, parse_yaml, read_yaml
-from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
+from sonata.model.topology import Endpoint, Host, Impairment, Link, Pop, ServerSeed, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -273,7 +274,29 @@ def _to_pop(name: str, parsed: PopDocument) -> Pop:
         memory_oversubscription=parsed.oversubscription.memory,
         labels=dict(parsed.labels),
         cells=tuple(parsed.cells),
+        hosts=_to_hosts(name, parsed),
     )
+
+
+def _to_hosts(pop: str, parsed: PopDocument) -> tuple[Host, ...]:
+    """Hosts with their shares; one that a number stands for is the PoP itself."""
+    if parsed.hosts == 1 or not parsed.hosts:
+        return ()
+    listed = parsed.hosts if isinstance(parsed.hosts, list) else _numbered_hosts(pop, parsed.hosts)
+    count = len(listed)
+    return tuple(
+        Host(
+            one.name,
+            parsed.cpus / count if one.cpus is None else one.cpus,
+            parsed.memory // count if one.memory is None else one.memory,
+            parsed.disk // count if one.disk is None else one.disk,
+        )
+        for one in listed
+    )
+
+
+def _numbered_hosts(pop: str, count: int) -> list[HostDocument]:
+    return [HostDocument(name=f"{pop}-{number}") for number in range(1, count + 1)]
 
 
 def _to_link(parsed: LinkDocument) -> Link:
@@ -310,8 +333,14 @@ def _dump_pop(pop: Pop) -> dict[str, Any]:
         "oversubscription": {key: value for key, value in shares.items() if value != 1.0},
         "labels": dict(pop.labels),
         "cells": list(pop.cells),
+        "hosts": [_dump_host(host) for host in pop.hosts],
     }
     return {key: value for key, value in values.items() if value}
+
+
+def _dump_host(host: Host) -> dict[str, Any]:
+    sizes = {"memory": format_size(host.memory_bytes), "disk": format_size(host.disk_bytes)}
+    return {"name": host.name, "cpus": host.cpus, **sizes}
 
 
 def _dump_link(link: Link) -> dict[str, Any]:

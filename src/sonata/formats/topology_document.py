@@ -47,6 +47,15 @@ class OversubscriptionDocument(StrictModel):
     memory: float = Field(1.0, ge=1, le=1000)
 
 
+class HostDocument(StrictModel):
+    """A hypervisor of a PoP; what is left out is an equal share."""
+
+    name: Name
+    cpus: float | None = Field(None, gt=0, description="Physical cores offered")
+    memory: Size | None = None
+    disk: Size | None = None
+
+
 class PopDocument(_MayBeEmpty):
     """A point of presence: one emulated OpenStack site."""
 
@@ -57,6 +66,9 @@ class PopDocument(_MayBeEmpty):
     oversubscription: OversubscriptionDocument = OversubscriptionDocument()
     labels: dict[str, str] = Field(default_factory=dict, description="Free key-value pairs for placement")
     cells: list[Name] = Field(default_factory=list, description="Access areas that endpoints can attach to")
+    hosts: Annotated[int, Field(ge=1, le=1024)] | list[HostDocument] = Field(
+        1, description="Hypervisors: how many with equal shares of the PoP, or each by its name"
+    )
 
 
 class ImpairedDocument(StrictModel):

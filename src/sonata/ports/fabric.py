@@ -1,6 +1,6 @@
 """The data plane of an emulation as the emulator sees it.
 
-One `Fabric` has five parts. All calls are synchronous, come from one thread, are batched where the argument is a
+One `Fabric` has six parts. All calls are synchronous, come from one thread, are batched where the argument is a
 sequence, and are idempotent: adding what stands already with the same specification does nothing, removing what does
 not stand does nothing. Failures raise `sonata.errors.AdapterError`; what the kernel cannot do raises
 `sonata.errors.Unsupported` and never leaves a silently unimpaired link.
@@ -304,11 +304,12 @@ class Classifier:
     """
 
     protocol: Literal["tcp", "udp", "icmp"] | None = None
-    source: IPv4Network | None = None
-    destination: IPv4Network | None = None
+    source: Prefix | None = None
+    destination: Prefix | None = None
     source_ports: tuple[int, int] | None = None
     destination_ports: tuple[int, int] | None = None
     source_port_id: str = ""
+    ip_version: Literal[4, 6] = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,10 +323,24 @@ class HopPort:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A service function: packets go in at `ingress` and come back at `egress` (may be the same port)."""
+    """A service function: packets go in at `ingress` and come back at `egress` (may be the same port).
+
+    Args:
+        weight: its share of the flows, relative to its alternatives'.
+        alternatives: functions that share the flows with it; each flow stays with one of them, in both directions.
+        hash_by: what tells flows apart: of `ip_src`, `ip_dst`, `sport`, `dport`; empty for all of them.
+    """
 
     ingress: HopPort
     egress: HopPort
+    weight: int = 1
+    alternatives: tuple[Hop, ...] = ()
+    hash_by: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[Hop, ...]:
+        """It and its alternatives."""
+        return (self, *self.alternatives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +437,40 @@ class Filtering(Protocol):
         """Let everything pass these ports."""
 
 
+@dataclass(frozen=True, slots=True)
+class PortRate:
+    """The most that may pass a port in one direction: layer 2 bits per second, and bytes that may pass at once.
+
+    Args:
+        rate_bps: at least 8,000.
+        burst_bytes: 0 for a few milliseconds' worth.
+    """
+
+    rate_bps: float
+    burst_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PortShape:
+    """What a port's machine may send (`egress`) and receive; None is unlimited."""
+
+    egress: PortRate | None = None
+    ingress: PortRate | None = None
+
+
+class Shaping(Protocol):
+    """Rates of ports, held outside of the machines."""
+
+    def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
+        """Hold these rates at ports that stand, by their ids, while packets flow; they go with the port.
+
+        What a chain hands from port to port does not count.
+
+        Raises:
+            NotFound: a port does not stand.
+        """
+
+
 class Fabric(Protocol):
     """The whole data plane."""
 
@@ -444,6 +493,10 @@ class Fabric(Protocol):
     @property
     def filtering(self) -> Filtering:
         """Packet filters of ports."""
+
+    @property
+    def shaping(self) -> Shaping:
+        """Rates of ports."""
 
     def close(self) -> None:
         """Drop everything, end the wire process."""

@@ -272,5 +272,6 @@ def test_limits_quotas_zones_and_hypervisors(cloud: Any) -> None:
     (hypervisor,) = cloud.compute.hypervisors(details=True)
     assert hypervisor.name == "access"
     assert cloud.compute.get_hypervisor(hypervisor.id).name == "access"
-    assert list(cloud.compute.hypervisors(hypervisor_hostname_pattern="mars")) == []
+    with pytest.raises(exceptions.NotFoundException):
+        list(cloud.compute.hypervisors(hypervisor_hostname_pattern="mars"))
     assert [service.binary for service in cloud.compute.services()] == ["nova-compute"]

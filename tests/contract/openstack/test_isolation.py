@@ -164,7 +164,7 @@ class House:
         for choice in choices or [f"{'ann':0<32}"]:
             filled = [choice if number == first else segment for number, segment in enumerate(segments)]
             rest = [
-                next(iter(self.candidates(filled[number - 1])), MARK) if segment.startswith("{") else segment
+                next(iter(self.candidates(filled[number - 1])), "any") if segment.startswith("{") else segment
                 for number, segment in enumerate(filled)
             ]
             yield "/".join(rest)
@@ -176,7 +176,7 @@ class House:
             yield self._example(target.body, "", only=("required", "reference"))
         else:
             every = {"subnet_id": "subnets", "port_id": "ports", "network_id": "networks", "server_id": "servers"}
-            yield {key: next(iter(self.owned(table)), MARK) for key, table in every.items()}
+            yield {key: next(iter(self.owned(table)), "any") for key, table in every.items()}
             yield {}
 
     def _example(self, schema: Mapping[str, Any], name: str, only: tuple[str, ...]) -> Any:

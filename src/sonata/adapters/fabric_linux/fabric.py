@@ -11,6 +11,7 @@ from sonata.adapters.fabric_linux.machines import LinuxMachines
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
+from sonata.adapters.fabric_linux.shaping import LinuxShaping
 from sonata.adapters.fabric_linux.steering import LinuxSteering
 from sonata.adapters.fabric_linux.underlay import LinuxUnderlay
 from sonata.adapters.fabric_linux.wire_client import WireClient
@@ -35,11 +36,12 @@ class LinuxFabric:
         self._networks = LinuxNetworks(self._world, cables, self._routers, nftables)
         self._steering = LinuxSteering(self._world, nftables)
         self._filtering = LinuxFiltering(self._world, nftables)
+        self._shaping = LinuxShaping(self._world, nftables)
         self._underlay = LinuxUnderlay(
             self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
         )
         self._world.before_ports.append(self._filtering.prepare)
-        self._world.on_interfaces_changed += [self._filtering.refresh, self._steering.refresh]
+        self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, self._steering.refresh]
 
     @property
     def underlay(self) -> LinuxUnderlay:
@@ -65,6 +67,11 @@ class LinuxFabric:
     def filtering(self) -> LinuxFiltering:
         """Packet filters of ports."""
         return self._filtering
+
+    @property
+    def shaping(self) -> LinuxShaping:
+        """Rates of ports."""
+        return self._shaping
 
     @property
     def wire_pid(self) -> int | None:

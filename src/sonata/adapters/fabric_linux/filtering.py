@@ -21,14 +21,14 @@ class _Site:
 
     Args:
         filters: by port, plugged in or not.
-        standing: name of the PoP's side of each port whose rules are loaded.
+        standing: names under which the bridge knows each port whose rules are loaded.
         guarded: index of the interface at which a port's guard is; it goes with the interface.
         sets: numbers of the sets of addresses by their names.
         inspected: the networks whose connections are tracked, and their zones.
     """
 
     filters: dict[str, PortFilter] = field(default_factory=dict)
-    standing: dict[str, str] = field(default_factory=dict)
+    standing: dict[str, tuple[str, ...]] = field(default_factory=dict)
     guarded: dict[str, int] = field(default_factory=dict)
     sets: dict[str, int] = field(default_factory=dict)
     inspected: dict[str, int] = field(default_factory=dict)
@@ -70,8 +70,16 @@ class LinuxFiltering:
         if site is None:
             return
         self._forget(pop, site, [port_id for port_id in site.standing if port_id not in self._world.ports])
+        self._follow_names(pop, site)
         ports = [self._world.ports[port_id] for port_id in site.standing]
         self._guard(pop, [port for port in ports if site.guarded.get(port.spec.id) != port.cable.index_a])
+
+    def _follow_names(self, pop: str, site: _Site) -> None:
+        """Rules for the names that ports have got, and none for those that they have lost."""
+        known = ((self._world.ports[port_id], names) for port_id, names in site.standing.items())
+        renamed = [(port, names) for port, names in known if port.bridged_names != names]
+        lost = [name for port, names in renamed for name in names if name not in port.bridged_names]
+        self._load(pop, site, [port for port, _ in renamed], [filter_rules.without_port(name) for name in lost])
 
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Forget the filters of PoPs that are about to go."""
@@ -91,10 +99,12 @@ class LinuxFiltering:
         """Load rules, and those of ports; the networks of stateful ones are inspected from then on."""
         wanted = [(port, site.filters[port.spec.id]) for port in ports]
         self._inspect(pop, site, {port.spec.network for port, one in wanted if one.stateful})
-        text = "".join((*rules, *(filter_rules.port(port.cable.a.ifname, one, site.sets) for port, one in wanted)))
+        names = {port.spec.id: port.bridged_names for port, _ in wanted}
+        chains = [filter_rules.port(name, one, site.sets) for port, one in wanted for name in names[port.spec.id]]
+        text = "".join((*rules, *chains))
         if text:
             self._nftables.load(self._world.pop(pop).netspace, text)
-        site.standing.update({port.spec.id: port.cable.a.ifname for port, _ in wanted})
+        site.standing.update(names)
 
     def _guard(self, pop: str, ports: Sequence[Port]) -> None:
         site = self._sites[pop]
@@ -108,7 +118,7 @@ class LinuxFiltering:
         site.guarded.update({port.spec.id: port.cable.index_a for port in ports})
 
     def _forget(self, pop: str, site: _Site, ids: Sequence[str]) -> None:
-        text = "".join(filter_rules.without_port(site.standing[port_id]) for port_id in ids if port_id in site.standing)
+        text = "".join(filter_rules.without_port(name) for port_id in ids for name in site.standing.get(port_id, ()))
         if text:
             self._nftables.load(self._world.pop(pop).netspace, text)
         for port_id in ids:

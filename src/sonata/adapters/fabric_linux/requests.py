@@ -282,13 +282,14 @@ def delete_tunnel_entry(index: int, mac: str, remote: IPv4Address) -> list[Reque
     return [entry, Request(_RTM_DELNEIGH, 0, _bridge_entry(index, mac), f"bridge entry {mac}", gone)]
 
 
-def rate_limit(index: int, name: str, rate_bps: float) -> Request:
+def rate_limit(index: int, name: str, rate_bps: float, burst_bytes: int = 0) -> Request:
     """A token bucket at an interface's egress that holds a layer 2 rate; replaces what stands there.
 
-    The bucket holds 4 ms of the rate and at least two frames, the queue 50 ms and at least ten frames.
+    The bucket holds what is asked for, or 4 ms of the rate, and at least two frames; the queue 50 ms and at least ten
+    frames.
     """
     rate = max(1, round(rate_bps / 8))
-    burst = max(ceil(rate * _TBF_BURST_S), 2 * _FRAME)
+    burst = max(burst_bytes or ceil(rate * _TBF_BURST_S), 2 * _FRAME)
     limit = max(ceil(rate * _TBF_QUEUE_S), 10 * _FRAME) + burst
     spec = struct.pack("=BBHhHI", 0, _LINKLAYER_ETHERNET, 0, 0, 0, min(rate, 0xFFFFFFFF))
     params = spec + bytes(12) + struct.pack("=III", min(limit, 0xFFFFFFFF), 0, 0)

@@ -48,12 +48,31 @@ class Link:
     cable: Cable
 
 
+@dataclass(frozen=True, slots=True)
+class Shim:
+    """A veth pair between a port's interface and its bridge, where rates are held.
+
+    Args:
+        near: index and name of the side that exchanges all frames with the port's interface.
+        far: index and name of the side that is the bridge's port.
+    """
+
+    near: tuple[int, str]
+    far: tuple[int, str]
+
+
 @dataclass(slots=True)
 class Port:
     """A machine's port that stands."""
 
     spec: PortSpec
     cable: Cable
+    shim: Shim | None = None
+
+    @property
+    def bridged_names(self) -> tuple[str, ...]:
+        """The names under which the bridge knows it: one, but for the moment in which a shim comes or goes."""
+        return (self.cable.a.ifname, self.shim.far[1]) if self.shim else (self.cable.a.ifname,)
 
 
 @dataclass(slots=True)

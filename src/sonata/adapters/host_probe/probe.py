@@ -168,6 +168,7 @@ def _runtimes() -> Iterator[Finding]:
 def _tools() -> Iterator[Finding]:
     for program, package, purpose in (
         ("mmdebstrap", "mmdebstrap", "building images from Debian packages"),
+        ("haproxy", "haproxy", "load balancers of the provider `haproxy`"),
         ("tcpdump", "tcpdump", "reading captures; Wireshark does, too"),
         ("openstack", "python3-openstackclient", "the stock command line client, for trying sites out"),
     ):

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from sonata.api.openstack.call import OLDEST, Call, Microversion, microversion_headers, microversion_of
+from sonata.api.openstack.compute.console_socket import serve_console
 from sonata.api.openstack.compute.routes import compute_routes
 from sonata.api.openstack.faults import Forbidden, MethodNotAllowed, supervised
 from sonata.api.openstack.identity.routes import identity_routes
@@ -27,6 +29,9 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.asking import ASKER, Asker
 from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
 from sonata.errors import NotFound, Unauthorised
+
+CONSOLE = "compute/console"
+"""Path below a PoP of the WebSocket of consoles."""
 
 
 def openstack_app(clouds: Mapping[str, Cloud], *, admin_password: str) -> Starlette:
@@ -57,7 +62,10 @@ class Surface:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, or join a client with a console."""
+        if scope["type"] == "websocket":
+            await self._console(WebSocket(scope, receive, send))
+            return
         request = Request(scope, receive)
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
@@ -68,6 +76,11 @@ class Surface:
             await FileResponse(reply.file, reply.status, headers)(scope, receive, send)
         else:
             await Response(reply.body, reply.status, headers)(scope, receive, send)
+
+    async def _console(self, socket: WebSocket) -> None:
+        path = str(socket.scope["path"]).removeprefix(str(socket.scope.get("root_path", "")))
+        pop, _, rest = path.strip("/").partition("/")
+        await serve_console(socket, self._clouds.get(pop) if rest == CONSOLE else None)
 
     async def _answer(self, request: Request, request_id: str, pop: str, service: str, path: str) -> Reply:
         if pop not in self._clouds or service not in self.services:

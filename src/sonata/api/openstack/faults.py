@@ -54,6 +54,10 @@ class NotAcceptable(InvalidInput):
     """A microversion out of range."""
 
 
+class PreconditionFailed(Conflict):
+    """An object is not in the state that a conditional request needs."""
+
+
 # The first class that fits decides; the more special ones come first.
 STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (MethodNotAllowed, 405),
@@ -66,6 +70,7 @@ STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (Immutable, 403),
     (Unauthorised, 401),
     (NotFound, 404),
+    (PreconditionFailed, 412),
     (Conflict, 409),
     (QuotaExceeded, 409),
     (Unsupported, 501),
@@ -81,6 +86,7 @@ TITLES: Mapping[int, str] = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     500: "Internal Server Error",
@@ -95,6 +101,7 @@ NOVA_NAMES: Mapping[int, str] = {
     405: "badMethod",
     406: "computeFault",
     409: "conflictingRequest",
+    412: "preconditionFailed",
     413: "overLimit",
     415: "badMediaType",
     500: "computeFault",
@@ -108,6 +115,7 @@ NEUTRON_TYPES: Mapping[int, str] = {
     404: "HTTPNotFound",
     405: "HTTPMethodNotAllowed",
     409: "Conflict",
+    412: "RevisionNumberConstraintFailed",
     501: "NotImplementedError",
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
+from sonata.emulator.cloud.compute.consoles import Consoles
 from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
 from sonata.emulator.cloud.compute.hosts import Hosts
@@ -28,13 +29,20 @@ from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.image.members import ImageMembers
 from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
+from sonata.emulator.cloud.network.auto_topology import AutoTopology
 from sonata.emulator.cloud.network.filters import PortFilters
+from sonata.emulator.cloud.network.forwarding import PortForwardings
 from sonata.emulator.cloud.network.networks import Networks
+from sonata.emulator.cloud.network.pools import SubnetPools
+from sonata.emulator.cloud.network.port_changes import PortChanges
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.qos import Qos
+from sonata.emulator.cloud.network.rbac import Rbac
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
+from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
@@ -105,16 +113,23 @@ class Cloud:
             self.flavors.add_defaults()
         self.filters = PortFilters(self.site)
         self.security_groups = SecurityGroups(self.site, self.filters)
+        self.qos = Qos(self.site)
         self.security_groups.default(self.identity.admin_project.id)
-        self.networks = Networks(self.site, addresses)
+        standing = Standing(self.site)
+        self.networks = Networks(self.site, addresses, standing)
         self.ports = Ports(self.site, addresses)
         self.routers = Routers(self.site, self.ports)
         self.floating_ips = FloatingIps(self.site, self.ports, self.routers)
+        self.subnet_pools = SubnetPools(self.site)
+        self.rbac = Rbac(self.site)
+        self.auto_topology = AutoTopology(self.site, self.networks, self.routers, self.subnet_pools)
+        self.port_forwardings = PortForwardings(self.site, self.routers, self.floating_ips)
+        self.port_changes = PortChanges(self.site, self.ports, standing, self.routers, self.floating_ips)
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
         self.image_members = ImageMembers(self.tables)
-        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters)
+        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, self.qos, standing)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
@@ -127,6 +142,7 @@ class Cloud:
         self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler, self.attachments)
         self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
+        self.consoles = Consoles(self.tables.servers, self.servers.power)
         self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
         self.stacks = Stacks(self.tables)
         self.services = NetworkServices(self.site, self.ports, self.wiring)

@@ -92,4 +92,4 @@ def _move(tables: Tables, subnet: Subnet, external: IPv4Network, gateway: IPv4Ad
             tables.ports.restore(replace(port, fixed_ips=fixed))
     for floating in tables.floating_ips:
         address = tables.ports.get(floating.gateway_port_id).fixed_ips[0].address
-        tables.floating_ips.restore(replace(floating, address=address))
+        tables.floating_ips.restore(replace(floating, address=IPv4Address(int(address))))

@@ -36,8 +36,20 @@ from sonata.emulator.cloud.entities.load_balancing import (
     Member,
     Pool,
 )
-from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.network import (
+    AddressScope,
+    FloatingIp,
+    Network,
+    Port,
+    PortForwarding,
+    RbacPolicy,
+    Router,
+    SecurityGroup,
+    Subnet,
+    SubnetPool,
+)
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.qos import QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.emulator.cloud.entities.volume import Attachment, Snapshot, Transfer, Volume, VolumeType
 from sonata.errors import Conflict
@@ -46,11 +58,14 @@ E = TypeVar("E", bound=Entity)
 
 
 class Table(Generic[E]):
-    """Entities of one kind by id, in the order of their creation; `on_change` is called after each change."""
+    """Entities of one kind by id, in the order of their creation; `on_change` is called after each change,
+    and `generation` counts them.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.on_change: Callable[[], None] = _nobody_watches
+        self.generation = 0
         self._rows: dict[str, E] = {}
 
     def __iter__(self) -> Iterator[E]:
@@ -102,24 +117,28 @@ class Table(Generic[E]):
         if entity.id in self._rows:
             raise Conflict(f"{self.kind} {entity.id} exists already.")
         self._rows[entity.id] = entity
-        self.on_change()
+        self._changed()
         return entity
 
     def change(self, entity_id: str, **changes: Any) -> E:
         """Replace attributes of an entity; its revision and time of change move on."""
         row = self.get(entity_id)
         self._rows[entity_id] = replace(row, revision=row.revision + 1, updated_at=time.time(), **changes)
-        self.on_change()
+        self._changed()
         return self._rows[entity_id]
 
     def restore(self, entity: E) -> None:
         """Put an earlier state of an entity back."""
         self._rows[entity.id] = entity
-        self.on_change()
+        self._changed()
 
     def remove(self, entity_id: str) -> None:
         """Forget an entity; idempotent."""
         self._rows.pop(entity_id, None)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.generation += 1
         self.on_change()
 
 
@@ -147,8 +166,13 @@ class Tables:
     ports: Table[Port] = field(default_factory=lambda: Table("Port"))
     routers: Table[Router] = field(default_factory=lambda: Table("Router"))
     floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
+    port_forwardings: Table[PortForwarding] = field(default_factory=lambda: Table("PortForwarding"))
+    address_scopes: Table[AddressScope] = field(default_factory=lambda: Table("AddressScope"))
+    subnet_pools: Table[SubnetPool] = field(default_factory=lambda: Table("SubnetPool"))
+    rbac_policies: Table[RbacPolicy] = field(default_factory=lambda: Table("RbacPolicy"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
     security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
+    qos_policies: Table[QosPolicy] = field(default_factory=lambda: Table("QosPolicy"))
     address_groups: Table[AddressGroup] = field(default_factory=lambda: Table("AddressGroup"))
     port_pairs: Table[PortPair] = field(default_factory=lambda: Table("PortPair"))
     port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))

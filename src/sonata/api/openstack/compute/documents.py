@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
@@ -154,7 +155,12 @@ def _host_id(project_id: str, host: str) -> str:
 
 
 def _address(address: str, kind: str, port: Port) -> dict[str, Any]:
-    return {"version": 4, "addr": address, "OS-EXT-IPS:type": kind, "OS-EXT-IPS-MAC:mac_addr": port.mac}
+    return {
+        "version": ip_address(address).version,
+        "addr": address,
+        "OS-EXT-IPS:type": kind,
+        "OS-EXT-IPS-MAC:mac_addr": port.mac,
+    }
 
 
 _EXTENDED: Mapping[str, Any] = {

@@ -49,7 +49,8 @@ def register(routes: Routes) -> None:
     routes.add("GET", "/v2.1/flavors/{id}/os-extra_specs/{key}", _spec)
     routes.add("PUT", "/v2.1/flavors/{id}/os-extra_specs/{key}", _set_spec)
     routes.add("DELETE", "/v2.1/flavors/{id}/os-extra_specs/{key}", _remove_spec)
-    routes.add("GET", "/v2.1/flavors/{id}/os-flavor-access", _access)
+    routes.add("GET", "/v2.1/flavors/{id}/os-flavor-access", _access, needs="admin")
+    routes.add("POST", "/v2.1/flavors/{id}/action", _action, needs="admin")
 
 
 def flavor_document(call: Call, flavor: Flavor) -> Document:
@@ -100,9 +101,12 @@ def _swap(flavor: Flavor, version: Microversion) -> int | str:
 
 
 def _found(call: Call) -> tuple[list[Document], bool]:
-    wanted = call.first("is_public", "True").lower()
+    # Only administrators may ask for private flavors; others see those that are for their project in any case.
+    wanted = call.first("is_public", "True").lower() if call.token.is_admin else "none"
     public = {"true": True, "1": True, "false": False, "0": False}.get(wanted)
-    flavors = [flavor for flavor in call.cloud.tables.flavors if public in (None, flavor.is_public)]
+    flavors = [
+        flavor for flavor in call.cloud.tables.flavors if public in (None, flavor.is_public) and usable(call, flavor)
+    ]
     query = [(key, value) for key, value in call.query if key not in ("is_public", "minRam", "minDisk")]
     documents = filtered((flavor_document(call, flavor) for flavor in flavors if _large_enough(call, flavor)), query)
     return page(ordered(documents, query), query)
@@ -139,7 +143,7 @@ async def _detail(call: Call) -> Reply:
 
 def _find(call: Call) -> Flavor:
     flavor = call.cloud.tables.flavors.peek(call.params["id"])
-    if flavor is None:
+    if flavor is None or not usable(call, flavor):
         raise NotFound(f"Flavor {call.params['id']} could not be found.")
     return flavor
 
@@ -153,7 +157,8 @@ async def _create(call: Call) -> Reply:
     values = read_fields(FLAVOR_FIELDS, await call.member("flavor"), "c")
     if not values.get("id") or values["id"] == "auto":
         values.pop("id", None)
-    flavor = await call.cloud.flavors.create(Flavor(**values))
+    own = () if values.get("is_public", True) else (call.project_id,)
+    flavor = await call.cloud.flavors.create(Flavor(**values, projects=own))
     return json_reply({"flavor": flavor_document(call, flavor)})
 
 
@@ -205,11 +210,33 @@ async def _remove_spec(call: Call) -> Reply:
     return Reply()
 
 
+def usable(call: Call, flavor: Flavor) -> bool:
+    """Whether the caller may know of a flavor and use it: a private one is for the projects on its list."""
+    return flavor.is_public or call.token.is_admin or call.project_id in flavor.projects
+
+
+def _access_list(flavor: Flavor) -> Reply:
+    return json_reply({"flavor_access": [{"flavor_id": flavor.id, "tenant_id": one} for one in flavor.projects]})
+
+
 async def _access(call: Call) -> Reply:
     flavor = _find(call)
     if flavor.is_public:
         raise NotFound("Access list not available for public flavors.")
-    return json_reply({"flavor_access": []})
+    return _access_list(flavor)
+
+
+async def _action(call: Call) -> Reply:
+    flavor, body = _find(call), await call.json()
+    ((name, asked),) = body.items() if len(body) == 1 else (("", None),)
+    change = {"addTenantAccess": call.cloud.flavors.open_to, "removeTenantAccess": call.cloud.flavors.close_to}.get(
+        name
+    )
+    if change is None or not isinstance(asked, dict) or not isinstance(asked.get("tenant"), str):
+        raise InvalidInput(f"There is no such action: {name}")
+    if asked["tenant"] not in call.cloud.tables.projects:
+        raise InvalidInput(f"Project ID {asked['tenant']} is not a valid project.")
+    return _access_list(change(flavor, asked["tenant"]))
 
 
 def _texts(specs: dict[str, Any]) -> dict[str, str]:

@@ -1,11 +1,6 @@
-"""What belongs to a server in the Compute API: metadata, tags, interfaces, actions."""
+"""What belongs to a server in the Compute API: metadata, tags, interfaces."""
 
 from __future__ import annotations
-
-import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.compute.servers import find_server, read_nic, read_tags, read_texts
@@ -18,8 +13,6 @@ from sonata.emulator.cloud.entities.network import Port, SecurityGroup
 from sonata.emulator.cloud.entities.security import INGRESS, SecurityGroupRule
 from sonata.emulator.cloud.network.protocols import ANYWHERE
 from sonata.errors import InvalidInput, NotFound
-
-LONGEST_CONSOLE = 100 * 1024
 
 
 def register(routes: Routes) -> None:
@@ -41,7 +34,6 @@ def register(routes: Routes) -> None:
     routes.add("GET", "/v2.1/servers/{id}/os-interface/{port}", _interface)
     routes.add("DELETE", "/v2.1/servers/{id}/os-interface/{port}", _detach)
     routes.add("GET", "/v2.1/servers/{id}/os-security-groups", _security_groups)
-    routes.add("POST", "/v2.1/servers/{id}/action", _action)
 
 
 # metadata
@@ -214,82 +206,3 @@ def _nova_rule(call: Call, group: SecurityGroup, rule: SecurityGroupRule) -> Doc
         "ip_range": {} if remote else {"cidr": str(rule.remote_ip_prefix or ANYWHERE[rule.ethertype])},
         "group": {"name": remote.name, "tenant_id": remote.project_id} if remote else {},
     }
-
-
-# actions
-
-
-async def _action(call: Call) -> Reply:
-    server, body = find_server(call), await call.json()
-    if len(body) != 1:
-        raise InvalidInput("Invalid input: the body must name exactly one action")
-    ((name, arguments),) = body.items()
-    action = ACTIONS.get(name)
-    if action is None:
-        raise InvalidInput(f"There is no such action: {name}. Actions here are: {', '.join(sorted(ACTIONS))}")
-    return await action(call, server, arguments)
-
-
-async def _start(call: Call, server: Server, _arguments: Any) -> Reply:
-    call.cloud.servers.start(server.id)
-    return ACCEPTED
-
-
-async def _stop(call: Call, server: Server, _arguments: Any) -> Reply:
-    call.cloud.servers.stop(server.id)
-    return ACCEPTED
-
-
-async def _reboot(call: Call, server: Server, arguments: Any) -> Reply:
-    kind = arguments.get("type") if isinstance(arguments, dict) else None
-    if str(kind).upper() not in ("SOFT", "HARD"):
-        raise InvalidInput(f"Invalid input for field/attribute type: {kind} is not one of ['SOFT', 'HARD']")
-    call.cloud.servers.reboot(server.id)
-    return ACCEPTED
-
-
-async def _console(call: Call, server: Server, arguments: Any) -> Reply:
-    length = (arguments or {}).get("length") if isinstance(arguments, dict | None) else None
-    if length is not None and not str(length).lstrip("-").isdigit():
-        raise InvalidInput(f"Invalid input for field/attribute length: {length} is not an integer")
-    text = await asyncio.to_thread(_tail, call.cloud.servers.power.console(server.id))
-    lines = text.splitlines(keepends=True)
-    wanted = lines if length is None or int(length) < 0 else lines[len(lines) - min(int(length), len(lines)) :]
-    return json_reply({"output": "".join(wanted)})
-
-
-def _tail(path: Path) -> str:
-    """The end of a file, nothing when there is none."""
-    if not path.exists():
-        return ""
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - LONGEST_CONSOLE))
-        return stream.read().decode(errors="replace")
-
-
-async def _add_security_group(call: Call, server: Server, arguments: Any) -> Reply:
-    await call.cloud.nics.add_group(server, _named_group(arguments))
-    return ACCEPTED
-
-
-async def _remove_security_group(call: Call, server: Server, arguments: Any) -> Reply:
-    await call.cloud.nics.remove_group(server, _named_group(arguments))
-    return ACCEPTED
-
-
-def _named_group(arguments: Any) -> str:
-    name = arguments.get("name") if isinstance(arguments, dict) else None
-    if not isinstance(name, str) or not name:
-        raise InvalidInput("Missing parameter dict: 'name' of the security group is a required property")
-    return name
-
-
-Action = Callable[[Call, Server, Any], Awaitable[Reply]]
-ACTIONS: dict[str, Action] = {
-    "os-start": _start,
-    "os-stop": _stop,
-    "reboot": _reboot,
-    "os-getConsoleOutput": _console,
-    "addSecurityGroup": _add_security_group,
-    "removeSecurityGroup": _remove_security_group,
-}

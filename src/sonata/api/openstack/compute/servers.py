@@ -11,12 +11,14 @@ from typing import Any
 
 from sonata.api.openstack.call import Call, inner
 from sonata.api.openstack.compute.block_devices import boot_image, read_disks
+from sonata.api.openstack.compute.detail_cache import DetailCache
 from sonata.api.openstack.compute.documents import ServerDocuments
+from sonata.api.openstack.compute.flavors import usable
 from sonata.api.openstack.compute.placement import read_placement
 from sonata.api.openstack.fields import ADDRESS, timestamp
-from sonata.api.openstack.listing import Document, ordered, page, tags_match
+from sonata.api.openstack.listing import Document, Query, ordered, page, tags_match
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
-from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.routing import Handler, Routes
 from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.compute.disks import DiskWish
 from sonata.emulator.cloud.compute.nics import NicWish
@@ -34,7 +36,7 @@ LONGEST_USER_DATA = 65535
 def register(routes: Routes) -> None:
     """Add the routes of servers."""
     routes.add("GET", "/v2.1/servers", _list)
-    routes.add("GET", "/v2.1/servers/detail", _detail)
+    routes.add("GET", "/v2.1/servers/detail", _detail())
     routes.add("POST", "/v2.1/servers", _create)
     routes.add("GET", "/v2.1/servers/{id}", _show)
     routes.add("PUT", "/v2.1/servers/{id}", _update)
@@ -59,13 +61,29 @@ def find_server(call: Call) -> Server:
 
 def _selected(call: Call) -> tuple[list[Server], bool]:
     """The servers of a list, newest first, and whether more follow."""
-    servers = [server for server in call.cloud.tables.servers if call.sees(server) and _wanted(call, server)]
-    keyed: list[Document] = [
-        {"id": server.id, "server": server, **{key: how(server) for key, how in SORT_KEYS.items()}}
-        for server in reversed(servers)
+    query = call.query
+    everywhere = call.first("all_tenants").lower() in ("1", "true") or bool(call.first("all_projects"))
+    asked = [(FILTERS[key], value) for key, value in query if key in FILTERS]
+    servers = [
+        server
+        for server in reversed(tuple(call.cloud.tables.servers))
+        if (everywhere or server.project_id == call.project_id)
+        and call.sees(server)
+        and all(fulfils(server, value) for fulfils, value in asked)
     ]
-    found, more = page(ordered(keyed, call.query), call.query, unlimited=PAGE)
+    sorted_by = {key: SORT_KEYS[key] for key in _sort_keys(query) if key in SORT_KEYS}
+    keyed: list[Document] = [
+        {"id": server.id, "server": server, **{key: how(server) for key, how in sorted_by.items()}}
+        for server in servers
+    ]
+    found, more = page(ordered(keyed, query), query, unlimited=PAGE)
     return [one["server"] for one in found], more
+
+
+def _sort_keys(query: Query) -> set[str]:
+    """The keys that a list is to be sorted by."""
+    plain = {value for key, value in query if key == "sort_key"}
+    return plain | {part.partition(":")[0] for key, value in query if key == "sort" for part in value.split(",")}
 
 
 SORT_KEYS: dict[str, Callable[[Server], Any]] = {
@@ -121,18 +139,10 @@ def _matches(pattern: str, name: str) -> bool:
         raise InvalidInput(f"Invalid regular expression in filter name: {pattern}") from None
 
 
-def _wanted(call: Call, server: Server) -> bool:
-    query = call.query
-    all_projects = call.first("all_tenants").lower() in ("1", "true") or call.first("all_projects")
-    if not all_projects and server.project_id != call.project_id:
-        return False
-    return all(FILTERS[key](server, asked) for key, asked in query if key in FILTERS)
-
-
-def _listed(call: Call, documents: list[Document], more: bool) -> Reply:
+def _listed(call: Call, servers: Sequence[Server], documents: Sequence[object], more: bool) -> Reply:
     body: Document = {"servers": documents}
-    if more and documents:
-        following = call.request.url.include_query_params(marker=documents[-1]["id"])
+    if more and servers:
+        following = call.request.url.include_query_params(marker=servers[-1].id)
         body["servers_links"] = [{"rel": "next", "href": str(following)}]
     return json_reply(body)
 
@@ -140,13 +150,21 @@ def _listed(call: Call, documents: list[Document], more: bool) -> Reply:
 async def _list(call: Call) -> Reply:
     servers, more = _selected(call)
     documents = ServerDocuments(call)
-    return _listed(call, [documents.summary(server) for server in servers], more)
+    return _listed(call, servers, [documents.summary(server) for server in servers], more)
 
 
-async def _detail(call: Call) -> Reply:
-    servers, more = _selected(call)
-    documents = ServerDocuments(call)
-    return _listed(call, [documents.detail(server) for server in servers], more)
+def _detail() -> Handler:
+    """The handler of detailed lists, which polling clients ask for again and again."""
+    cache = DetailCache()
+
+    async def handle(call: Call) -> Reply:
+        def make() -> Reply:
+            servers, more = _selected(call)
+            return _listed(call, servers, cache.pieces(call, servers, ServerDocuments(call).detail), more)
+
+        return cache.answer(call, make)
+
+    return handle
 
 
 async def _show(call: Call) -> Reply:
@@ -225,12 +243,12 @@ def _boot_request(call: Call, document: Document, body: Document) -> BootRequest
         project_id=call.project_id,
         user_id=call.token.user.id,
         image_id=_image_id(call, body, disks),
-        flavor=_flavor(call, body.get("flavorRef")),
+        flavor=read_flavor(call, body.get("flavorRef")),
         nics=_nics(call, body.get("networks")),
         description=str(body.get("description") or ""),
         metadata=read_texts("metadata", body.get("metadata") or {}),
         tags=read_tags(body.get("tags") or []),
-        user_data=_user_data(body),
+        user_data=read_user_data(body),
         key_name=_text_or_none(body, "key_name"),
         public_key=_public_key(call, body),
         security_groups=_group_names(call, body.get("security_groups")),
@@ -260,8 +278,12 @@ def _text_or_none(body: Document, key: str) -> str | None:
     return text
 
 
-def _user_data(body: Document) -> str | None:
-    """User data in base64, as Nova limits it."""
+def read_user_data(body: Document) -> str | None:
+    """User data in base64, as Nova limits it.
+
+    Raises:
+        InvalidInput: it is no base64, or too long.
+    """
     text = _text_or_none(body, "user_data")
     if text and len(text) > LONGEST_USER_DATA:
         raise InvalidInput(f"Invalid input for field/attribute user_data. Value is longer than {LONGEST_USER_DATA}")
@@ -304,9 +326,15 @@ def _image_id(call: Call, body: Document, disks: Sequence[DiskWish]) -> str:
     return image.id
 
 
-def _flavor(call: Call, reference: Any) -> Flavor:
+def read_flavor(call: Call, reference: Any) -> Flavor:
+    """A flavor that a body refers to.
+
+    Raises:
+        InvalidInput: there is none that the caller may use.
+    """
     flavor_id = str(reference or "").rstrip("/").rpartition("/")[2]
-    if flavor := call.cloud.tables.flavors.peek(flavor_id):
+    flavor = call.cloud.tables.flavors.peek(flavor_id)
+    if flavor and usable(call, flavor):
         return flavor
     raise InvalidInput(f"Flavor {flavor_id} could not be found.")
 

@@ -48,6 +48,32 @@ class Flavors:
         self._flavors.get(flavor_id)
         self._flavors.remove(flavor_id)
 
+    def open_to(self, flavor: Flavor, project_id: str) -> Flavor:
+        """Let a project use a private flavor.
+
+        Raises:
+            Conflict: the flavor is public, or the project may use it.
+        """
+        if flavor.is_public:
+            raise Conflict("Can not add access to a public flavor.")
+        if project_id in flavor.projects:
+            raise Conflict(f"Flavor access already exists for flavor {flavor.id} and project {project_id} combination.")
+        return self._flavors.change(flavor.id, projects=(*flavor.projects, project_id))
+
+    def close_to(self, flavor: Flavor, project_id: str) -> Flavor:
+        """Let a project use a private flavor no longer.
+
+        Raises:
+            Conflict: the flavor is public.
+            NotFound: the project may not use it.
+        """
+        if flavor.is_public:
+            raise Conflict("Can not remove access from a public flavor.")
+        if project_id not in flavor.projects:
+            raise NotFound(f"Flavor access not found for {flavor.id} / {project_id} combination.")
+        kept = tuple(one for one in flavor.projects if one != project_id)
+        return self._flavors.change(flavor.id, projects=kept)
+
     def add_extra_specs(self, flavor_id: str, specs: dict[str, str]) -> Flavor:
         """Set extra specifications, keeping the others."""
         flavor = self._flavors.get(flavor_id)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
 from itertools import takewhile
 
 from sonata.emulator.cloud.entities.compute import Nic, Server
-from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet, interface_of
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet
 from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.names import DOMAIN
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.qos import Qos
+from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.site import Site
 from sonata.ports.fabric import Fabric, PortCounters, PortSpec, Route
@@ -23,12 +26,17 @@ MOST_NAMESERVERS = 3
 class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
-    def __init__(self, site: Site, ports: Ports, steering: Steering, filters: PortFilters) -> None:
+    def __init__(
+        self, site: Site, ports: Ports, steering: Steering, filters: PortFilters, qos: Qos, standing: Standing
+    ) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._steering = steering
+        self._standing = standing
+        standing.dress = self._dressed
         self._filters = filters
+        self._qos = qos
         self.dhcp_ports = DhcpPorts(site.tables, ports)
         self.on_servers_moved: Callable[[str], Awaitable[None]] = _nobody_follows
 
@@ -60,7 +68,7 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
-        specs = [self._spec(machine, nic) for nic in nics]
+        specs = [self._standing.spec(machine, nic.port_id, nic.ifname) for nic in nics]
 
         def run(fabric: Fabric) -> str:
             fabric.machines.add_machines([machine])
@@ -69,18 +77,21 @@ class Wiring:
 
         await self._filters.plugging(nic.port_id for nic in nics)
         path = await self._site.plane.run(run)
+        self._standing.note(specs)
         await self._mark([nic.port_id for nic in nics], plugged=True)
         return path
 
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
-        specs = [self._spec(machine, nic)]
+        specs = [self._standing.spec(machine, nic.port_id, nic.ifname)]
         await self._filters.plugging([nic.port_id])
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
+        self._standing.note(specs)
         await self._mark([nic.port_id], plugged=True)
 
     async def unplug_machine(self, machine: str, port_ids: Sequence[str]) -> None:
         """Drop a machine's network namespace and its ports in it; idempotent."""
+        self._standing.forget(port_ids)
         await self._mark(port_ids, plugged=False)
 
         def run(fabric: Fabric) -> None:
@@ -92,6 +103,7 @@ class Wiring:
 
     async def unplug_port(self, port_id: str) -> None:
         """Take one port out of a running server; idempotent."""
+        self._standing.forget([port_id])
         await self._mark([port_id], plugged=False)
         await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
         await self._filters.unplugged([port_id])
@@ -115,6 +127,7 @@ class Wiring:
             self._tables.ports.change(port.id, plugged=plugged)
         if not changed:
             return
+        await self._qos.follow()
         await self._steering.ports_changed(port.id for port in changed)
         for network_id in dict.fromkeys(port.network_id for port in changed):
             await self._site.on_stations_changed(network_id)
@@ -130,7 +143,15 @@ class Wiring:
         return [own] if own else []
 
     def host_routes(self, subnet: Subnet) -> tuple[tuple[IPv4Network, IPv4Address], ...]:
-        """Routes of a subnet's hosts besides the default one: the one to the metadata service."""
+        """IPv4 routes of a subnet's hosts besides the default one: to the metadata service, and those of its owner."""
+        own = tuple(
+            (route.destination, route.nexthop)
+            for route in subnet.host_routes
+            if isinstance(route.destination, IPv4Network) and isinstance(route.nexthop, IPv4Address)
+        )
+        return (*self._metadata_route(subnet), *own)
+
+    def _metadata_route(self, subnet: Subnet) -> tuple[tuple[IPv4Network, IPv4Address], ...]:
         own = self.dhcp_ports.address_in(subnet)
         return ((METADATA, own),) if own else ()
 
@@ -146,22 +167,10 @@ class Wiring:
         for nic in nics:
             self.dhcp_ports.ensure(self._tables.ports.get(nic.port_id).network_id)
 
-    def _spec(self, machine: str, nic: Nic) -> PortSpec:
-        port = self._tables.ports.get(nic.port_id)
-        network = self._tables.networks.get(port.network_id)
-        subnets = self._ports.subnets(port)
-        return PortSpec(
-            id=port.id,
-            pop=self._site.pop.name,
-            network=network.fabric_id,
-            machine=machine,
-            ifname=nic.ifname,
-            mac=port.mac,
-            addresses=(*(interface_of(*pair) for pair in zip(subnets, port.fixed_ips, strict=True)), *_further(port)),
-            gateway=_gateway(port, subnets),
-            mtu=network.mtu,
-            routes=tuple(self._routes(port, subnets)),
-        )
+    def _dressed(self, port: Port, spec: PortSpec) -> PortSpec:
+        """An interface with what the services of its network add to it."""
+        routes = tuple(self._routes(port, self._ports.subnets(port)))
+        return replace(spec, addresses=(*spec.addresses, *_further(port)), routes=(*routes, *spec.routes))
 
     def _routes(self, port: Port, subnets: Sequence[Subnet]) -> Iterator[Route]:
         """Routes of a server over one of its ports; to the metadata service it is the first that has one."""
@@ -169,17 +178,11 @@ class Wiring:
         before = (nic.port_id for nic in server.nics) if server else iter(())
         earlier = [self._tables.ports.get(port_id) for port_id in takewhile(lambda other: other != port.id, before)]
         if server is None or any(
-            self.host_routes(subnet) for other in earlier for subnet in self._ports.subnets(other)
+            self._metadata_route(subnet) for other in earlier for subnet in self._ports.subnets(other)
         ):
             return
-        for destination, via in next(filter(None, map(self.host_routes, subnets)), ()):
+        for destination, via in next(filter(None, map(self._metadata_route, subnets)), ()):
             yield Route(destination, via)
-
-
-def _gateway(port: Port, subnets: Sequence[Subnet]) -> IPv4Address | None:
-    """The first gateway that is not the port itself."""
-    own = {fixed.address for fixed in port.fixed_ips}
-    return next((subnet.gateway_ip for subnet in subnets if subnet.gateway_ip and subnet.gateway_ip not in own), None)
 
 
 def _further(port: Port) -> tuple[IPv4Interface, ...]:

@@ -11,7 +11,7 @@ from sonata.emulator.cloud.entities.base import Entity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flavor(Entity):
-    """A size of servers: memory in MiB, disks in GiB."""
+    """A size of servers: memory in MiB, disks in GiB; a private one is for `projects`."""
 
     vcpus: int
     ram_mib: int
@@ -21,6 +21,7 @@ class Flavor(Entity):
     is_public: bool = True
     rxtx_factor: float = 1.0
     extra_specs: Mapping[str, str] = field(default_factory=dict)
+    projects: tuple[str, ...] = ()
 
 
 class ServerStatus:
@@ -49,7 +50,7 @@ PASSING = {
     "resize_migrated": "RESIZE",
     "resize_finish": "RESIZE",
     "resize_reverting": "REVERT_RESIZE",
-    "updating_password": "PASSWORD",
+    "updating_password": "PASSWORD",  # nosec B105  # a status
 }
 """Statuses that a server shows while a task of this name goes on."""
 

@@ -43,7 +43,7 @@ class Changes:
         self._tables = site.tables
         self._plugs = Plugs(site, ports, floating_ips)
         self.drivers: dict[str, Driver] = {}
-        self._work = Background(self._crashed)
+        self._work = Background(lambda balancer_id, _error: self._settle(balancer_id, Provisioning.ERROR))
         self._poll: asyncio.Task[None] | None = None
 
     def driver(self, name: str) -> Driver:
@@ -165,6 +165,8 @@ class Changes:
 
     def _settle(self, balancer_id: str, status: str) -> None:
         """What was pending is done or has failed; what was to be deleted is gone when it is done."""
+        if balancer_id not in self._tables.load_balancers:
+            return
         for table, part in tuple(Tree(self._tables, balancer_id, whole=True).parts()):
             if part.provisioning_status == Provisioning.PENDING_DELETE and status == Provisioning.ACTIVE:
                 table.remove(part.id)
@@ -195,10 +197,6 @@ class Changes:
         for table, part in tuple(tree.parts()):
             if part.operating_status != now[part.id] and part.id in table:
                 table.restore(_operating(table.get(part.id), now[part.id]))
-
-    def _crashed(self, balancer_id: str, error: BaseException) -> None:
-        if balancer_id in self._tables.load_balancers:
-            self._settle(balancer_id, Provisioning.ERROR)
 
     @contextmanager
     def _as_before_on_failure(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ _CT_GET, _CT_DELETE = 0x0101, 0x0102
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _DONE, _ERROR = 3, 2
 _TUPLE_ORIGINAL, _TUPLE_REPLY, _TUPLE_IP, _TUPLE_PROTO = 1, 2, 1, 2
+_PROTOCOL_STATE, _TCP, _TCP_STATE, _ESTABLISHED = 4, 1, 1, 3
 _IP_SOURCE, _IP_DESTINATION, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 2, 3
 _TYPE = 0x3FFF
 _EVERY_S = 1.0
@@ -194,13 +195,18 @@ async def _counters() -> dict[str, list[int]]:
 
 
 def _connections() -> dict[str, int]:
-    """How many connections stand, by `address port` that clients used."""
+    """How many connections are open, by `address port` that clients used; of UDP those that have not gone quiet."""
     found: dict[str, int] = {}
-    for entry in _conntrack():
+    for entry in filter(_is_open, _conntrack()):
         address, port = _end(entry[_TUPLE_ORIGINAL], _IP_DESTINATION, _DESTINATION_PORT)
         name = f"{address} {port}"
         found[name] = found.get(name, 0) + 1
     return found
+
+
+def _is_open(entry: Attributes) -> bool:
+    state = dict(_attributes(entry.get(_PROTOCOL_STATE, b""))).get(_TCP)
+    return state is None or dict(_attributes(state))[_TCP_STATE][0] == _ESTABLISHED
 
 
 def forget(address: str, port: int) -> None:

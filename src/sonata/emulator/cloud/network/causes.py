@@ -69,6 +69,22 @@ class SecurityGroupEthertypeConflictWithProtocol(InvalidInput):
     """A protocol belongs to another version of IP than its rule."""
 
 
+class QosPolicyInUse(Conflict):
+    """Ports or networks have a policy."""
+
+
+class QoSPolicyDefaultAlreadyExists(Conflict):
+    """A project has one default policy."""
+
+
+class QoSRulesConflict(Conflict):
+    """A policy has such a rule for this direction."""
+
+
+class QosRuleNotSupported(Conflict):
+    """Nothing here can enforce such a rule."""
+
+
 class PortSecurityPortHasSecurityGroup(Conflict):
     """Port security is to be switched off while groups are there."""
 

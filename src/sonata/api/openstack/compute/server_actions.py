@@ -1,0 +1,339 @@
+"""`POST /servers/{id}/action`: what can be done with a server.
+
+Source: OpenStack Compute API reference, servers - run an action.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sonata.api.openstack.call import Call, Microversion
+from sonata.api.openstack.compute.consoles import OLD_CONSOLES, old_console
+from sonata.api.openstack.compute.documents import ServerDocuments
+from sonata.api.openstack.compute.placement import read_zone
+from sonata.api.openstack.compute.servers import find_server, read_flavor, read_name, read_texts, read_user_data
+from sonata.api.openstack.listing import Document
+from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
+from sonata.api.openstack.routing import Routes
+from sonata.emulator.cloud.compute.rebuilding import Rebuild
+from sonata.emulator.cloud.compute.states import require
+from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.errors import InvalidInput, NotFound
+
+LONGEST_CONSOLE = 100 * 1024
+REASONED, IMAGE_TOLD, PASSWORDLESS, HOST_NAMED, ZONE_NAMED = (2, 73), (2, 45), (2, 14), (2, 56), (2, 77)
+UNSHELVED_TO_HOST: Microversion = (2, 91)
+
+Action = Callable[[Call, Server, Any], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """An action: what it does, and whether only administrators may."""
+
+    run: Action
+    admin: bool = False
+    until: Microversion = field(default=(9, 9))
+
+
+def register(routes: Routes) -> None:
+    """Add the route of actions."""
+    routes.add("POST", "/v2.1/servers/{id}/action", _action)
+
+
+async def _action(call: Call) -> Reply:
+    server, body = find_server(call), await call.json()
+    if len(body) != 1:
+        raise InvalidInput("Invalid input: the body must name exactly one action")
+    ((name, arguments),) = body.items()
+    doing = ACTIONS.get(name)
+    if doing is None or call.microversion >= doing.until:
+        raise InvalidInput(f"There is no such action: {name}. Actions here are: {', '.join(sorted(ACTIONS))}")
+    if doing.admin:
+        call.require_admin(f"os_compute_api:{name}")
+    return await doing.run(call, server, arguments)
+
+
+def _simple(work: Callable[[Call, str], object]) -> Action:
+    """An action without arguments that is accepted."""
+
+    async def run(call: Call, server: Server, _arguments: Any) -> Reply:
+        work(call, server.id)
+        return ACCEPTED
+
+    return run
+
+
+def _object(arguments: Any, action: str, *known: str) -> Document:
+    """Arguments as an object of known fields; null is an empty one.
+
+    Raises:
+        InvalidInput: they are something else.
+    """
+    if arguments is None:
+        return {}
+    if not isinstance(arguments, dict):
+        raise InvalidInput(f"Invalid input for field/attribute {action}: an object is needed")
+    if further := sorted(set(arguments) - set(known)):
+        raise InvalidInput(
+            f"Invalid input for field/attribute {action}. Additional properties are not allowed "
+            f"({further[0]!r} was unexpected)"
+        )
+    return arguments
+
+
+def _text(arguments: Document, name: str, default: str | None = None) -> str:
+    text = arguments.get(name, default)
+    if not isinstance(text, str):
+        raise InvalidInput(f"Invalid input for field/attribute {name}: a string is needed")
+    return text
+
+
+def _password(arguments: Document) -> str:
+    """The password of a body, else a random one."""
+    return _text(arguments, "adminPass", secrets.token_urlsafe(9))
+
+
+async def _reboot(call: Call, server: Server, arguments: Any) -> Reply:
+    kind = str(_object(arguments, "reboot", "type").get("type")).upper()
+    if kind not in ("SOFT", "HARD"):
+        raise InvalidInput(f"Invalid input for field/attribute type: {kind} is not one of ['SOFT', 'HARD']")
+    call.cloud.servers.reboot(server.id, hard=kind == "HARD")
+    return ACCEPTED
+
+
+async def _lock(call: Call, server: Server, arguments: Any) -> Reply:
+    known = ("locked_reason",) if call.microversion >= REASONED else ()
+    reason = _object(arguments, "lock", *known).get("locked_reason")
+    if reason is not None and (not isinstance(reason, str) or not 1 <= len(reason) <= 255):
+        raise InvalidInput("Invalid input for field/attribute locked_reason: 1 to 255 characters are needed")
+    call.cloud.freezing.lock(server.id, reason)
+    return ACCEPTED
+
+
+async def _reset_state(call: Call, server: Server, arguments: Any) -> Reply:
+    state = _text(_object(arguments, "os-resetState", "state"), "state")
+    if state not in ("active", "error"):
+        raise InvalidInput(f"Invalid input for field/attribute state: {state} is not one of ['active', 'error']")
+    call.cloud.servers.reset(server.id, active=state == "active")
+    return ACCEPTED
+
+
+async def _rescue(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "rescue", "adminPass", "rescue_image_ref")
+    image_id = _image(call, asked.get("rescue_image_ref") or server.image_id)
+    call.cloud.rebuilding.rescue(server.id, image_id)
+    return json_reply({"adminPass": _password(asked)})
+
+
+def _image(call: Call, reference: Any) -> str:
+    image_id = str(reference).rstrip("/").rpartition("/")[2]
+    try:
+        image = call.cloud.images.get(image_id)
+    except NotFound:
+        raise InvalidInput(f"Image {image_id} could not be found.") from None
+    if image.status != "active":
+        raise InvalidInput(f"Image {image_id} is not active.")
+    return image.id
+
+
+REBUILT = (
+    "imageRef", "name", "metadata", "adminPass", "description", "accessIPv4", "accessIPv6", "key_name", "user_data",
+    "OS-DCF:diskConfig", "preserve_ephemeral", "hostname", "trusted_image_certificates",
+)  # fmt: skip
+
+
+async def _rebuild(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "rebuild", *REBUILT)
+    if "imageRef" not in asked:
+        raise InvalidInput("Invalid input for field/attribute rebuild. 'imageRef' is a required property")
+    server = call.cloud.rebuilding.rebuild(
+        server.id, Rebuild(_image(call, asked["imageRef"]), _rebuilt_attributes(call, asked))
+    )
+    document = {**ServerDocuments(call).detail(server), "adminPass": _password(asked)}
+    return json_reply({"server": document}, 202, location=document["links"][0]["href"])
+
+
+def _rebuilt_attributes(call: Call, asked: Document) -> Document:
+    """What of a server changes with its image."""
+    changes: Document = {}
+    if "name" in asked:
+        changes["name"] = read_name(asked)
+    if "metadata" in asked:
+        changes["metadata"] = read_texts("metadata", asked["metadata"])
+    if "description" in asked:
+        changes["description"] = str(asked["description"] or "")
+    if "user_data" in asked:
+        changes["user_data"] = read_user_data(asked)
+    if "key_name" in asked:
+        name = asked["key_name"]
+        changes["key_name"] = name
+        changes["public_key"] = call.cloud.keypairs.find(call.token.user.id, str(name)).public_key if name else ""
+    return changes
+
+
+async def _unshelve(call: Call, server: Server, arguments: Any) -> Reply:
+    known = [name for name, since in UNSHELVE if call.microversion >= since]
+    asked = _object(arguments, "unshelve", *known)
+    zone, _ = read_zone(call, asked.get("availability_zone"))
+    host = str(asked.get("host") or "")
+    if host:
+        call.require_admin("os_compute_api:os-shelve:unshelve_to_host")
+        call.cloud.hosts.get(host)
+    call.cloud.rebuilding.unshelve(server.id, zone or (server.availability_zone if server.pinned_zone else ""), host)
+    return ACCEPTED
+
+
+UNSHELVE = (("availability_zone", ZONE_NAMED), ("host", UNSHELVED_TO_HOST))
+"""What may be said about an unshelving, and since when."""
+
+
+async def _resize(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "resize", "flavorRef", "OS-DCF:diskConfig")
+    call.cloud.moving.resize(server.id, read_flavor(call, asked.get("flavorRef")))
+    return ACCEPTED
+
+
+async def _confirm(call: Call, server: Server, _arguments: Any) -> Reply:
+    call.cloud.moving.confirm(server.id)
+    return NO_CONTENT
+
+
+async def _create_image(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "createImage", "name", "metadata")
+    metadata = read_texts("metadata", asked.get("metadata") or {})
+    call.cloud.quotas.require(call.project_id, "metadata_items", len(metadata))
+    own = {"image_type": "snapshot", "instance_uuid": server.id, "base_image_ref": server.image_id}
+    image = GlanceImage(
+        name=read_name(asked),
+        project_id=call.project_id,
+        status="queued",
+        visibility="private",
+        properties={**metadata, **own, "user_id": call.token.user.id},
+    )
+    image = await call.cloud.rebuilding.snapshot(server.id, image)
+    if call.microversion >= IMAGE_TOLD:
+        return json_reply({"image_id": image.id}, 202)
+    return Reply(status=202, headers={"location": call.url("image", f"/images/{image.id}")})
+
+
+async def _change_password(call: Call, server: Server, arguments: Any) -> Reply:
+    password = _text(_object(arguments, "changePassword", "adminPass"), "adminPass")
+    await call.cloud.rebuilding.change_password(server.id, password)
+    return ACCEPTED
+
+
+async def _migrate(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "migrate", *(("host",) if call.microversion >= HOST_NAMED else ()))
+    call.cloud.moving.migrate(server.id, _known_host(call, asked))
+    return ACCEPTED
+
+
+async def _migrate_live(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "os-migrateLive", "host", "block_migration", "disk_over_commit", "force")
+    if "host" not in asked or "block_migration" not in asked:
+        raise InvalidInput("Invalid input for field/attribute os-migrateLive. 'host' and 'block_migration' are needed")
+    call.cloud.moving.migrate_live(server.id, _known_host(call, asked))
+    return ACCEPTED
+
+
+async def _evacuate(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "evacuate", "host", "adminPass", "onSharedStorage", "force")
+    call.cloud.moving.evacuate(server.id, _known_host(call, asked))
+    return json_reply({"adminPass": _password(asked)}) if call.microversion < PASSWORDLESS else Reply()
+
+
+def _known_host(call: Call, asked: Document) -> str:
+    host = asked.get("host")
+    if host is None:
+        return ""
+    try:
+        return call.cloud.hosts.get(str(host)).name
+    except NotFound as error:
+        raise InvalidInput(error.message) from None
+
+
+async def _force_delete(call: Call, server: Server, _arguments: Any) -> Reply:
+    await call.cloud.servers.delete(server.id)
+    return ACCEPTED
+
+
+async def _restore(_call: Call, server: Server, _arguments: Any) -> Reply:
+    require(server, "restore")
+    return ACCEPTED
+
+
+async def _console(call: Call, server: Server, arguments: Any) -> Reply:
+    length = _object(arguments, "os-getConsoleOutput", "length").get("length")
+    if length is not None and not str(length).lstrip("-").isdigit():
+        raise InvalidInput(f"Invalid input for field/attribute length: {length} is not an integer")
+    text = await asyncio.to_thread(_tail, call.cloud.servers.power.console(server.id))
+    lines = text.splitlines(keepends=True)
+    wanted = lines if length is None or int(length) < 0 else lines[len(lines) - min(int(length), len(lines)) :]
+    return json_reply({"output": "".join(wanted)})
+
+
+def _tail(path: Path) -> str:
+    """The end of a file, nothing when there is none."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - LONGEST_CONSOLE))
+        return stream.read().decode(errors="replace")
+
+
+async def _add_security_group(call: Call, server: Server, arguments: Any) -> Reply:
+    await call.cloud.nics.add_group(server, _named_group(arguments))
+    return ACCEPTED
+
+
+async def _remove_security_group(call: Call, server: Server, arguments: Any) -> Reply:
+    await call.cloud.nics.remove_group(server, _named_group(arguments))
+    return ACCEPTED
+
+
+def _named_group(arguments: Any) -> str:
+    name = arguments.get("name") if isinstance(arguments, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InvalidInput("Missing parameter dict: 'name' of the security group is a required property")
+    return name
+
+
+ACTIONS: dict[str, Doing] = {
+    "os-start": Doing(_simple(lambda call, one: call.cloud.servers.start(one))),
+    "os-stop": Doing(_simple(lambda call, one: call.cloud.servers.stop(one))),
+    "reboot": Doing(_reboot),
+    "pause": Doing(_simple(lambda call, one: call.cloud.freezing.pause(one))),
+    "unpause": Doing(_simple(lambda call, one: call.cloud.freezing.unpause(one))),
+    "suspend": Doing(_simple(lambda call, one: call.cloud.freezing.suspend(one))),
+    "resume": Doing(_simple(lambda call, one: call.cloud.freezing.resume(one))),
+    "lock": Doing(_lock),
+    "unlock": Doing(_simple(lambda call, one: call.cloud.freezing.unlock(one))),
+    "rescue": Doing(_rescue),
+    "unrescue": Doing(_simple(lambda call, one: call.cloud.rebuilding.unrescue(one))),
+    "os-resetState": Doing(_reset_state, admin=True),
+    "rebuild": Doing(_rebuild),
+    "shelve": Doing(_simple(lambda call, one: call.cloud.rebuilding.shelve(one))),
+    "shelveOffload": Doing(_simple(lambda call, one: call.cloud.rebuilding.offload(one)), admin=True),
+    "unshelve": Doing(_unshelve),
+    "resize": Doing(_resize),
+    "confirmResize": Doing(_confirm),
+    "revertResize": Doing(_simple(lambda call, one: call.cloud.moving.revert(one))),
+    "createImage": Doing(_create_image),
+    "changePassword": Doing(_change_password),
+    "migrate": Doing(_migrate, admin=True),
+    "os-migrateLive": Doing(_migrate_live, admin=True),
+    "evacuate": Doing(_evacuate, admin=True),
+    "forceDelete": Doing(_force_delete),
+    "restore": Doing(_restore),
+    "os-getConsoleOutput": Doing(_console),
+    "addSecurityGroup": Doing(_add_security_group),
+    "removeSecurityGroup": Doing(_remove_security_group),
+    **{name: Doing(old_console(kind), until=(2, 6)) for name, kind in OLD_CONSOLES.items()},
+}

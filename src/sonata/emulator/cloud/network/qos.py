@@ -1,0 +1,129 @@
+"""Quality of service: policies, and holding their rates at the ports of the data plane.
+
+A port's own policy goes before its network's, which is not for Neutron's own ports (routers, DHCP).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from sonata.emulator.cloud.causes import NoSuch
+from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, Port
+from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
+from sonata.emulator.cloud.network.causes import QoSPolicyDefaultAlreadyExists, QosPolicyInUse, QoSRulesConflict
+from sonata.emulator.cloud.site import Site
+from sonata.ports.fabric import PortRate, PortShape
+
+_OPEN = PortShape()
+_KILO, _BITS = 1000, 8
+
+
+class Qos:
+    """The policies of one cloud; changes take effect on ports at once."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._tables = site.tables
+        self._policies = site.tables.qos_policies
+        self._told: dict[str, PortShape] = {}
+        self._turn = asyncio.Lock()
+
+    def create(self, policy: QosPolicy) -> QosPolicy:
+        """Create a policy.
+
+        Raises:
+            QoSPolicyDefaultAlreadyExists: it would be the project's second default.
+        """
+        self._refuse_second_default(policy)
+        return self._policies.add(policy)
+
+    def update(self, policy_id: str, **changes: Any) -> QosPolicy:
+        """Change what a policy says of itself; `set_rules` changes its rules."""
+        self._refuse_second_default(replace(self._policies.get(policy_id), **changes))
+        return self._policies.change(policy_id, **changes)
+
+    def delete(self, policy_id: str) -> None:
+        """Delete a policy.
+
+        Raises:
+            QosPolicyInUse: a port or network has it.
+        """
+        for kind, table in (("network", self._tables.networks), ("port", self._tables.ports)):
+            for one in table:
+                if one.qos_policy == policy_id:
+                    raise QosPolicyInUse(f"QoS Policy {policy_id} is used by {kind} {one.id}.")
+        self._policies.remove(policy_id)
+
+    def rule(self, policy_id: str, rule_id: str) -> BandwidthRule:
+        """A rule of a policy.
+
+        Raises:
+            NoSuch: there is none.
+        """
+        for rule in self._policies.get(policy_id).rules:
+            if rule.id == rule_id:
+                return rule
+        raise NoSuch("QosRule", rule_id)
+
+    async def put_rule(self, policy_id: str, rule: BandwidthRule) -> BandwidthRule:
+        """Add a rule, or change the one of its id; ports follow at once.
+
+        Raises:
+            QoSRulesConflict: the policy has another rule for the direction.
+        """
+        others = tuple(one for one in self._policies.get(policy_id).rules if one.id != rule.id)
+        for one in others:
+            if one.direction == rule.direction:
+                raise QoSRulesConflict(
+                    f"Rule bandwidth_limit conflicts with rule {one.id} which already exists in QoS Policy {policy_id}."
+                )
+        await self._set_rules(policy_id, (*others, rule))
+        return rule
+
+    async def remove_rule(self, policy_id: str, rule_id: str) -> None:
+        """Take a rule from a policy; ports follow at once."""
+        gone = self.rule(policy_id, rule_id)
+        await self._set_rules(policy_id, tuple(one for one in self._policies.get(policy_id).rules if one != gone))
+
+    def default_of(self, project_id: str) -> str:
+        """Id of a project's default policy, empty when it has none."""
+        own = (one.id for one in self._policies if one.is_default and one.project_id == project_id)
+        return next(own, "")
+
+    async def follow(self) -> None:
+        """Make the data plane hold what the tables say now; does nothing where nothing has changed."""
+        async with self._turn:
+            plugged = {port.id: self._shape(port) for port in self._tables.ports if port.plugged}
+            # What is not plugged in any more has taken its rates along.
+            told = {port_id: shape for port_id, shape in self._told.items() if port_id in plugged}
+            changed = {key: shape for key, shape in plugged.items() if told.get(key, _OPEN) != shape}
+            if changed:
+                await self._site.plane.run(lambda fabric: fabric.shaping.set_shapes(changed))
+            self._told = {key: shape for key, shape in plugged.items() if shape != _OPEN}
+
+    async def _set_rules(self, policy_id: str, rules: tuple[BandwidthRule, ...]) -> None:
+        self._policies.change(policy_id, rules=rules)
+        await self.follow()
+
+    def _shape(self, port: Port) -> PortShape:
+        if port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS:
+            return _OPEN
+        policy_id = port.qos_policy or self._tables.networks.get(port.network_id).qos_policy
+        policy = self._policies.peek(policy_id)
+        if policy is None:
+            return _OPEN
+        rates = {rule.direction: _rate(rule) for rule in policy.rules}
+        return PortShape(egress=rates.get("egress"), ingress=rates.get("ingress"))
+
+    def _refuse_second_default(self, policy: QosPolicy) -> None:
+        known = self.default_of(policy.project_id)
+        if policy.is_default and known not in ("", policy.id):
+            raise QoSPolicyDefaultAlreadyExists(
+                f"A default QoS policy exists for project {policy.project_id}: {known}."
+            )
+
+
+def _rate(rule: BandwidthRule) -> PortRate:
+    return PortRate(rule.max_kbps * _KILO, rule.max_burst_kbps * _KILO // _BITS)

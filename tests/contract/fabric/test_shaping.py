@@ -1,0 +1,59 @@
+"""Rates of ports, measured by iperf3."""
+
+from __future__ import annotations
+
+import shutil
+from ipaddress import IPv4Address
+
+import pytest
+
+from sonata.errors import NotFound
+from sonata.ports.fabric import FilterRule, PortRate, PortShape
+
+from .conftest import World
+from .test_filtering import PING_IN, TCP, pair, passes, secure
+
+MBIT = 1e6
+
+
+def near(measured_bps: float, wanted_bps: float) -> bool:
+    """Whether TCP goodput fits a layer 2 rate: headers cost a little, a burst at the beginning gives a little."""
+    return 0.75 * wanted_bps <= measured_bps <= 1.1 * wanted_bps
+
+
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
+def test_rates_hold_in_both_directions_and_change_while_packets_flow(world: World) -> None:
+    world.pops(1)
+    a, b = pair(world)
+    secure(world, b, PING_IN, FilterRule("egress"), FilterRule("ingress", protocol=TCP, ports=(5201, 5201)))
+    shape = PortShape(egress=PortRate(20 * MBIT), ingress=PortRate(50 * MBIT))
+    world.fabric.shaping.set_shapes({b.id: shape})
+    inner = IPv4Address("10.0.0.11")
+    assert near(world.bits_per_second("a", "b", inner), 50 * MBIT)
+    assert near(world.bits_per_second("a", "b", inner, 1.0, "-R"), 20 * MBIT)
+    world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT))})
+    assert world.bits_per_second("a", "b", inner) > 200 * MBIT
+    assert near(world.bits_per_second("a", "b", inner, 1.0, "-R"), 5 * MBIT)
+    # Its filter holds where it is known by another name now.
+    secure(world, b, FilterRule("egress"))
+    assert not passes(world, "a", "10.0.0.11")
+    secure(world, b, PING_IN)
+    assert passes(world, "a", "10.0.0.11")
+    world.fabric.shaping.set_shapes({b.id: PortShape()})
+    assert passes(world, "a", "10.0.0.11")
+    secure(world, b, FilterRule("egress"))
+    assert not passes(world, "a", "10.0.0.11")
+    assert a.id != b.id
+
+
+def test_a_shaped_port_goes_and_comes(world: World) -> None:
+    world.pops(1)
+    _, b = pair(world)
+    world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT))})
+    world.fabric.machines.remove_ports([b.id])
+    with pytest.raises(NotFound):
+        world.fabric.shaping.set_shapes({b.id: PortShape()})
+    world.fabric.machines.add_ports([b])
+    assert passes(world, "a", "10.0.0.11")
+    world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT))})
+    assert passes(world, "a", "10.0.0.11")

@@ -1,0 +1,75 @@
+"""Quality of service policies, as openstacksdk sees them; what the data plane is told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from tests.contract.openstack.conftest import Site
+from tests.contract.openstack.test_compute import boot, network_of
+
+from sonata.ports.fabric import PortRate, PortShape
+
+
+def test_limits_reach_ports_and_change_live(site: Site, cloud: Any) -> None:
+    net = cloud.network
+    policy = net.create_qos_policy(name="slow", description="d")
+    network = network_of(cloud)
+    server = boot(cloud, networks=[{"uuid": network.id}])
+    (port,) = net.ports(device_id=server.id)
+    net.update_port(port, qos_policy_id=policy.id)
+    rule = net.create_qos_bandwidth_limit_rule(policy, max_kbps=1000, max_burst_kbps=800, direction="egress")
+    assert site.fabric.shaping.shapes[port.id] == PortShape(egress=PortRate(1e6, 100_000))
+    net.create_qos_bandwidth_limit_rule(policy, max_kbps=2000, direction="ingress")
+    net.update_qos_bandwidth_limit_rule(rule, policy, max_kbps=500, max_burst_kbps=0)
+    assert site.fabric.shaping.shapes[port.id] == PortShape(PortRate(5e5), PortRate(2e6))
+    with pytest.raises(exceptions.ConflictException, match="conflicts"):
+        net.create_qos_bandwidth_limit_rule(policy, max_kbps=100, direction="egress")
+    assert [one["type"] for one in net.get_qos_policy(policy.id).rules] == ["bandwidth_limit"] * 2
+    assert len(list(net.qos_bandwidth_limit_rules(policy))) == 2
+    with pytest.raises(exceptions.ConflictException, match="is used by port"):
+        net.delete_qos_policy(policy, ignore_missing=False)
+    net.delete_qos_bandwidth_limit_rule(rule, policy, ignore_missing=False)
+    assert site.fabric.shaping.shapes[port.id] == PortShape(ingress=PortRate(2e6))
+    net.update_port(port, qos_policy_id=None)
+    assert site.fabric.shaping.shapes[port.id] == PortShape()
+    net.delete_qos_policy(policy, ignore_missing=False)
+
+
+def test_ports_inherit_from_their_network(site: Site, cloud: Any) -> None:
+    net = cloud.network
+    policy = net.create_qos_policy(name="slow", is_default=True)
+    net.create_qos_bandwidth_limit_rule(policy, max_kbps=1000)
+    network = network_of(cloud)
+    assert net.get_network(network.id).qos_policy_id == policy.id
+    server = boot(cloud, networks=[{"uuid": network.id}])
+    (port,) = net.ports(device_id=server.id)
+    assert (port.qos_policy_id, port.qos_network_policy_id) == (None, policy.id)
+    assert site.fabric.shaping.shapes[port.id] == PortShape(egress=PortRate(1e6))
+    net.update_network(network, qos_policy_id=None)
+    assert site.fabric.shaping.shapes[port.id] == PortShape()
+    with pytest.raises(exceptions.ConflictException, match="default QoS policy"):
+        net.create_qos_policy(name="other", is_default=True)
+
+
+def test_what_cannot_be_enforced_is_refused(cloud: Any) -> None:
+    net = cloud.network
+    policy = net.create_qos_policy(name="q")
+    assert [one.type for one in net.qos_rule_types()] == ["bandwidth_limit"]
+    for kind in ("dscp_marking", "minimum_bandwidth", "packet_rate_limit"):
+        answer = net.post(f"/qos/policies/{policy.id}/{kind}_rules", json={f"{kind}_rule": {}})
+        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (409, "QosRuleNotSupported")
+    network = network_of(cloud)
+    for path, key in ((f"/networks/{network.id}", "network"), ("/ports", "port")):
+        body = {key: {"qos_policy_id": "nope", **({"network_id": network.id} if key == "port" else {})}}
+        answer = (net.put if key == "network" else net.post)(path, json=body)
+        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (404, "QosPolicyNotFound")
+    with pytest.raises(exceptions.BadRequestException, match="max_kbps"):
+        net.create_qos_bandwidth_limit_rule(policy, max_kbps=-1)
+
+
+def test_trunks_need_what_this_kernel_has_not(cloud: Any) -> None:
+    assert cloud.network.find_extension("trunk") is None
+    answer = cloud.network.post("/trunks", json={"trunk": {"port_id": "p"}})
+    assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (404, "HTTPNotFound")

@@ -1,0 +1,176 @@
+"""Servers of a real emulation frozen, resized, moved, shelved, photographed, worked in; their processes are judged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.contract.openstack.test_compute import FAST, boot, network_of
+from tests.contract.openstack.test_real import Emulation
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.serial,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
+]
+
+TOPOLOGY = """
+apiVersion: sonata/v1
+kind: Topology
+name: openstack-contract
+pops:
+  edge: {cpus: 8, memory: 8GiB, hosts: 2}
+servers:
+  counter:
+    pop: edge
+    image: host
+    flavor: tiny
+    command: [sh, -c, "i=0; while :; do i=$((i+1)); echo $i > /root/count; sleep 0.02; done"]
+"""
+
+
+@pytest.fixture(scope="module")
+def emulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulation]:
+    """A PoP of two hosts with one server that counts."""
+    folder = tmp_path_factory.mktemp("emulation")
+    topology = folder / "topology.yaml"
+    topology.write_text(TOPOLOGY)
+    running = Emulation(folder / "home")
+    try:
+        up = running.sonata("up", str(topology), "--name", "openstack-contract", "--listen", "127.0.0.1:0", "--detach")
+        if up.returncode != 0:
+            pytest.fail(up.stderr)
+        yield running
+    finally:
+        down = running.sonata("down", "--name", "openstack-contract")
+        assert down.returncode == 0, down.stderr
+
+
+@pytest.fixture
+def edge(emulation: Emulation) -> Iterator[Any]:
+    """openstacksdk at the PoP."""
+    cloud = emulation.connect("edge")
+    yield cloud
+    cloud.close()
+
+
+def until(cloud: Any, server: Any, status: str) -> Any:
+    return cloud.compute.wait_for_server(cloud.compute.get_server(server.id), status=status, interval=FAST, wait=20)
+
+
+def count(emulation: Emulation) -> int:
+    return int(emulation.exec("edge/counter", "cat", "/root/count").stdout or 0)
+
+
+def act(cloud: Any, server: Any, **action: Any) -> Any:
+    return cloud.compute.post(f"/servers/{server.id}/action", json=action, microversion="2.96")
+
+
+def test_a_paused_server_stands_still_and_answers_nobody(emulation: Emulation, edge: Any) -> None:
+    network = network_of(edge, name="quiet")
+    other = boot(edge, "other", networks=[{"uuid": network.id}])
+    server = boot(edge, "frozen", networks=[{"uuid": network.id}])
+    address = server.addresses["quiet"][0]["addr"]
+    assert emulation.pings("edge/other", address)
+    edge.compute.pause_server(server)
+    until(edge, server, "PAUSED")
+    assert not emulation.pings("edge/other", address)
+    edge.compute.unpause_server(server)
+    until(edge, server, "ACTIVE")
+    assert emulation.pings("edge/other", address)
+    for one in (server, other):
+        edge.compute.delete_server(one)
+        edge.compute.wait_for_delete(one, interval=FAST, wait=20)
+    edge.network.delete_network(network, ignore_missing=False)
+
+
+def test_processes_survive_suspension_resize_and_live_migration(emulation: Emulation, edge: Any) -> None:
+    counter = edge.compute.find_server("counter")
+    edge.compute.suspend_server(counter)
+    until(edge, counter, "SUSPENDED")
+    edge.compute.resume_server(counter)
+    until(edge, counter, "ACTIVE")
+    stood = count(emulation)
+    home = edge.compute.get_server(counter.id).compute_host
+    assert act(edge, counter, **{"os-migrateLive": {"host": None, "block_migration": "auto"}}).status_code == 202
+    moved = until(edge, counter, "ACTIVE")
+    while edge.compute.get_server(counter.id).task_state:
+        pass
+    moved = edge.compute.get_server(counter.id)
+    assert {home, moved.compute_host} == {"edge-1", "edge-2"}
+    edge.compute.resize_server(counter, edge.compute.find_flavor("small"))
+    until(edge, counter, "VERIFY_RESIZE")
+    edge.compute.revert_server_resize(counter)
+    until(edge, counter, "ACTIVE")
+    assert count(emulation) > stood > 0  # one and the same process: a new one would begin at 1
+    used = edge.compute.get_server_diagnostics(counter)
+    assert used.cpu_details[0]["time"] > 0
+
+
+@pytest.mark.slow
+def test_a_disk_survives_stop_shelving_and_migration_and_becomes_an_image(emulation: Emulation, edge: Any) -> None:
+    server = boot(edge, "disk")
+    emulation.exec("edge/disk", "sh", "-c", "echo kept > /root/file")
+    edge.compute.stop_server(server)
+    until(edge, server, "SHUTOFF")
+    edge.compute.start_server(server)
+    until(edge, server, "ACTIVE")
+    edge.compute.shelve_server(server)
+    until(edge, server, "SHELVED_OFFLOADED")
+    edge.compute.unshelve_server(server)
+    until(edge, server, "ACTIVE")
+    edge.compute.migrate_server(server)
+    until(edge, server, "VERIFY_RESIZE")
+    edge.compute.confirm_server_resize(server)
+    until(edge, server, "ACTIVE")
+    assert emulation.exec("edge/disk", "cat", "/root/file").stdout == "kept\n"
+    image = edge.compute.create_server_image(server, "shot", wait=True, timeout=20)
+    copy = boot(edge, "copy", image="shot")
+    assert emulation.exec("edge/copy", "cat", "/root/file").stdout == "kept\n"
+    edge.compute.rescue_server(server)
+    until(edge, server, "RESCUE")
+    assert emulation.exec("edge/disk", "cat", "/root/file").returncode != 0
+    edge.compute.unrescue_server(server)
+    until(edge, server, "ACTIVE")
+    edge.compute.rebuild_server(server, image=edge.image.find_image("host"))
+    until(edge, server, "ACTIVE")
+    assert emulation.exec("edge/disk", "cat", "/root/file").returncode != 0
+    for one in (server, copy):
+        edge.compute.delete_server(one)
+        edge.compute.wait_for_delete(one, interval=FAST, wait=20)
+    edge.image.delete_image(image)
+
+
+def _drain(socket: ClientConnection) -> None:
+    while True:
+        socket.recv(timeout=20)
+
+
+def test_a_console_is_a_shell_for_whoever_has_the_token_first(edge: Any) -> None:
+    counter = edge.compute.find_server("counter")
+
+    def url() -> str:
+        return str(edge.compute.create_server_remote_console(counter, protocol="serial", type="serial").url)
+
+    first = url()
+    with connect(f"{first}&rows=30&columns=90", subprotocols=[Subprotocol("binary")]) as socket:
+        assert socket.subprotocol == "binary"
+        socket.send(b"hostname; stty size\n")
+        seen = b""
+        while b"30 90" not in seen:
+            printed = socket.recv(timeout=20)
+            seen += printed if isinstance(printed, bytes) else printed.encode()
+        assert b"counter" in seen
+        socket.send(b"exit\n")
+        with pytest.raises(ConnectionClosed):
+            _drain(socket)
+    for worthless in (first, f"{url()}x"):
+        with pytest.raises(InvalidStatus), connect(worthless):
+            pass
+    with pytest.raises(InvalidStatus), connect(url(), additional_headers={"Origin": "http://elsewhere.example"}):
+        pass

@@ -1,0 +1,77 @@
+"""Tokens and bootstrap of a cloud's own Keystone over its tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from sonata._lib.plain import decode, encode
+from sonata.emulator.cloud.entities.identity import Project, User
+from sonata.emulator.cloud.identity import Identity
+from sonata.emulator.cloud.identity.tokens import UNSCOPED, Scope
+from sonata.emulator.cloud.quotas import QUOTAS, Quotas
+from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
+from sonata.emulator.cloud.tables import Tables
+from sonata.errors import QuotaExceeded, Unauthorised
+
+
+def revived(tables: Tables) -> Tables:
+    """The tables after a death of the keeper."""
+    return from_document(decode(encode(to_document(rows_of(tables)))))
+
+
+def test_tokens_outlive_the_keeper_and_revoked_ones_stay_so() -> None:
+    tables = Tables()
+    identity = Identity(tables)
+    scope = Scope("project", identity.admin_project.id)
+    kept, _token = identity.tokens.issue(identity.admin, scope, ("password",))
+    revoked, token = identity.tokens.issue(identity.admin, scope, ("password",))
+    identity.tokens.revoke(token)
+    later = Identity(revived(tables))
+    assert later.tokens.check(kept).project == identity.admin_project
+    with pytest.raises(Unauthorised):
+        later.tokens.check(revoked)
+
+
+def test_a_token_is_worthless_elsewhere_and_when_a_bit_is_changed() -> None:
+    here, there = Identity(Tables()), Identity(Tables())
+    secret, _token = here.tokens.issue(here.admin, UNSCOPED, ("password",))
+    here.tokens.check(secret)
+    spoiled = secret[:40] + ("A" if secret[40] != "A" else "B") + secret[41:]
+    for wrong in (spoiled, secret[:-4], "", "é", "x" * 10_000):
+        with pytest.raises(Unauthorised):
+            here.tokens.check(wrong)
+    with pytest.raises(Unauthorised):
+        there.tokens.check(secret)
+
+
+def test_tables_from_before_there_were_roles_get_them() -> None:
+    tables = Tables()
+    project = tables.projects.add(Project(id="1" * 32, name="admin"))
+    admin = tables.users.add(User(id="2" * 32, name="admin", project_id=project.id))
+    identity = Identity(tables)
+    assert identity.assignments.effective(admin.id, "project", project.id) == ("admin", "member", "reader")
+    again = Identity(revived(tables))
+    assert {role.name for role in tables.roles} == {"admin", "member", "reader"}
+    assert again.admin == identity.admin
+
+
+def test_quotas_count_limit_and_reset() -> None:
+    tables = Tables()
+    quotas = Quotas(tables)
+    for name in QUOTAS:
+        assert quotas.used("p", name) == 0
+    quotas.set("p", {"network": 1, "cores": 2})
+    quotas.require("p", "network")
+    with pytest.raises(QuotaExceeded, match="Requested 2, but already used 0 of 1"):
+        quotas.require("p", "network", adding=2)
+    with pytest.raises(QuotaExceeded, match="cores"):
+        quotas.require_all("p", {"cores": 3, "ram": 10_000})
+    quotas.require("", "network", adding=100)
+    quotas.require("other", "network", adding=100)
+    assert quotas.room("p", "network") == 1
+    assert quotas.room("p", "ram") is None
+    quotas.set("default", {"network": 7})
+    quotas.reset("p", "network")
+    assert (quotas.limit("p", "network"), quotas.limit("p", "cores")) == (7, 2)
+    quotas.reset("p")
+    assert quotas.limit("p", "cores") == -1
