@@ -324,6 +324,7 @@ def test_the_stock_commands(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(
     COMMAND is None or importlib.util.find_spec("heatclient") is None,
     reason="python-openstackclient or python-heatclient is not installed",
