@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 import uuid
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from sonata.errors import InvalidInput, NotFound
-from sonata.ports.images import Image, Progress
+from sonata.errors import NotFound
+from sonata.ports.images import Image, NotAnArchive, Progress
 
 
 def image(name: str, *, argv: tuple[str, ...] = (), ready_tcp_port: int = 0) -> Image:
@@ -22,6 +25,8 @@ class FakeImageStore:
     """Images by name."""
 
     def __init__(self, *images: Image) -> None:
+        self.data = Path(tempfile.mkdtemp(prefix="sonata-fake-images-"))
+        weakref.finalize(self, shutil.rmtree, self.data, ignore_errors=True)
         self.images = {one.name: one for one in (image("host"), *images)}
         self.snapshots: list[tuple[str, Path]] = []
 
@@ -39,9 +44,12 @@ class FakeImageStore:
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
         if not archive.read_bytes().startswith(b"OCI"):
-            raise InvalidInput(f"`{archive}` is no image archive: no OCI layout and no `docker save` archive")
+            raise NotAnArchive(f"`{archive}` is no image archive: no OCI layout and no `docker save` archive")
         self.images[name] = image(name, argv=("/bin/app",))
         return self.images[name]
+
+    def data_path(self, name: str) -> Path:
+        return self.data / name
 
     def snapshot(self, base: str, disk: Path, name: str) -> Image:
         self.images[name] = image(name, argv=self.get(base).argv)
@@ -49,4 +57,9 @@ class FakeImageStore:
         return self.images[name]
 
     def remove(self, name_or_id: str) -> None:
+        data = self.data / name_or_id
+        if data.exists():
+            data.unlink()
+            if name_or_id not in self.images:
+                return
         del self.images[self.get(name_or_id).name]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sonata.errors import Conflict, NotFound, PermanentError
-from sonata.ports.runtime import Limits, MachineExit, MachineSpec, OnExit, Terminal, Usage
+from sonata.ports.runtime import Bind, Limits, MachineExit, MachineSpec, OnExit, Terminal, Usage
 
 MISSING_PROGRAM = "/no/such/program"
 EXITS_AT_ONCE = "/bin/false"
@@ -51,6 +51,8 @@ class FakeRuntime:
         self.running: dict[str, _Running] = {}
         self.graces: list[float] = []
         self.started: list[MachineSpec] = []
+        self.folders: dict[tuple[str, str], Bind] = {}
+        self.busy: set[str] = set()
         self.listening: set[str] = set()
         self.listen_at_once = True
         self.paused: set[str] = set()
@@ -81,6 +83,18 @@ class FakeRuntime:
         if machine_id not in self.running:
             raise NotFound(f"no machine `{machine_id}`")
         return 0, " ".join(argv).encode() + stdin, b""
+
+    async def attach_folder(self, machine_id: str, bind: Bind) -> None:
+        if machine_id not in self.running:
+            raise NotFound(f"no machine `{machine_id}`")
+        self.folders[(machine_id, bind.target)] = bind
+
+    async def detach_folder(self, machine_id: str, target: str) -> None:
+        if machine_id not in self.running:
+            raise NotFound(f"no machine `{machine_id}`")
+        if target in self.busy:
+            raise Conflict(f"`{target}` is in use in the machine")
+        self.folders.pop((machine_id, target), None)
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         return self.listen_at_once or machine_id in self.listening

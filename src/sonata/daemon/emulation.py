@@ -29,6 +29,7 @@ from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci import OciRuntime, hide_hybrid_cgroup, remove_cgroups
+from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app
@@ -80,6 +81,7 @@ async def _keep(config: KeeperConfig) -> bool:
         images=LocalImages(Path(config.images)),
         folder=Path(config.run),
         journal=FileJournal(Path(config.saved)),
+        volumes=LocalVolumes(Path(config.saved) / "volumes"),
     )
     is_over = False
     try:

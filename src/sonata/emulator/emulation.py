@@ -27,6 +27,7 @@ from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.journal import Journal
 from sonata.ports.runtime import Runtime
+from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Emulation:
         runtime: runs machines; closed together with the emulation.
         folder: scratch folder for console logs.
         journal: where the clouds and connections are written down, and come back from.
+        volumes: where the volumes of all clouds are kept; without it there are none.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class Emulation:
         images: ImageStore,
         folder: Path,
         journal: Journal,
+        volumes: VolumeStore | None = None,
     ) -> None:
         self.topology = topology
         self._plane = plane
         self._runtime = runtime
         self._images = images
         self._folder = folder
+        self._volumes = volumes
         self.links = Links(topology, plane)
         self.endpoints = Endpoints(topology, self.links, plane, runtime, folder)
         self.clouds: dict[str, Cloud] = {}
@@ -168,7 +172,7 @@ class Emulation:
                 f"{pop}/{server.name}",
                 "server",
                 pop,
-                cloud.images.find(server.image_id).name,
+                cloud.image_name(server),
                 server.status,
                 _addresses_of(cloud, server),
             )
@@ -192,6 +196,9 @@ class Emulation:
                 if upload.stored:
                     with suppress(NotFound):
                         await asyncio.to_thread(self._images.remove, upload.stored)
+            if self._volumes:
+                for row in (*tables.volumes, *tables.snapshots):
+                    await asyncio.to_thread(self._volumes.remove, row.id)
             await self._memory.forget([document_of(pop)])
         for pop, cloud in self.clouds.items():
             self._memory.keep_tables(pop, cloud.tables)
@@ -239,6 +246,7 @@ class Emulation:
             folder=folder,
             on_stations_changed=stations_changed,
             saved=saved,
+            volumes=self._volumes,
         )
 
     def _check_images(self) -> None:

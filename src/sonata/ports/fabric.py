@@ -304,11 +304,12 @@ class Classifier:
     """
 
     protocol: Literal["tcp", "udp", "icmp"] | None = None
-    source: IPv4Network | None = None
-    destination: IPv4Network | None = None
+    source: Prefix | None = None
+    destination: Prefix | None = None
     source_ports: tuple[int, int] | None = None
     destination_ports: tuple[int, int] | None = None
     source_port_id: str = ""
+    ip_version: Literal[4, 6] = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,10 +323,24 @@ class HopPort:
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A service function: packets go in at `ingress` and come back at `egress` (may be the same port)."""
+    """A service function: packets go in at `ingress` and come back at `egress` (may be the same port).
+
+    Args:
+        weight: its share of the flows, relative to its alternatives'.
+        alternatives: functions that share the flows with it; each flow stays with one of them, in both directions.
+        hash_by: what tells flows apart: of `ip_src`, `ip_dst`, `sport`, `dport`; empty for all of them.
+    """
 
     ingress: HopPort
     egress: HopPort
+    weight: int = 1
+    alternatives: tuple[Hop, ...] = ()
+    hash_by: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[Hop, ...]:
+        """It and its alternatives."""
+        return (self, *self.alternatives)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from sonata.errors import InvalidInput
+
 Progress = Callable[[str], None]
 
 
@@ -35,6 +37,10 @@ class Image:
     on_host: bool = False
 
 
+class NotAnArchive(InvalidInput):
+    """A file is neither an image archive nor a root file system."""
+
+
 class ImageStore(Protocol):
     """Images by name; `host` is always there."""
 
@@ -52,7 +58,17 @@ class ImageStore(Protocol):
         """Build from a recipe; returns at once when the same content was built before."""
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
-        """Import an OCI layout (folder or tar) or a `docker save` archive; paths in it cannot escape."""
+        """Import an OCI layout (folder or tar), a `docker save` archive, or a tar file of a root file system.
+
+        Paths in it cannot escape.
+
+        Raises:
+            NotAnArchive: it is none of them.
+            InvalidInput: it is damaged, or has a dangerous member.
+        """
+
+    def data_path(self, name: str) -> Path:
+        """Where the original data of an uploaded image are kept; the folder exists, the file once it is written."""
 
     def snapshot(self, base: str, disk: Path, name: str) -> Image:
         """Make an image of what a machine of image `base` has written to its disk (`RootFs.disk`).
@@ -63,4 +79,4 @@ class ImageStore(Protocol):
         """
 
     def remove(self, name_or_id: str) -> None:
-        """Remove an image."""
+        """Remove an image, and the data kept under its name."""

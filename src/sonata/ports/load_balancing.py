@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+from sonata._lib.ip import Address
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -126,7 +128,7 @@ class Plan:
     """
 
     id: str
-    vip: IPv4Address
+    vip: Address
     port_ids: tuple[str, ...]
     frontends: tuple[Frontend, ...] = ()
     backends: tuple[Backend, ...] = ()

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 
+def _has_content(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and any(folder.iterdir())
+
+
 @dataclass(frozen=True, slots=True)
 class RootFs:
     """What a machine sees as `/`.
@@ -21,15 +25,20 @@ class RootFs:
             `host` root: read-only `/usr`, allow-listed `/etc`, synthetic passwd, nothing else of the host.
         on_host: whether the layers lie on top of the `host` root.
         disk: folder that keeps what is written beyond the machine's end, made if missing; None for none.
+        folder: a root that is kept and is written to itself, without layers. Where neither `/bin` nor `/usr` has
+            anything it is a `host` root, furnished at its first start.
     """
 
     layers: tuple[Path, ...] = ()
     on_host: bool = False
     disk: Path | None = None
+    folder: Path | None = None
 
     @property
     def needs_host(self) -> bool:
         """Whether the `host` root is at its bottom."""
+        if self.folder:
+            return not any(_has_content(self.folder / name) for name in ("bin", "usr"))
         return self.on_host or not self.layers
 
 
@@ -136,7 +145,25 @@ class Terminal(Protocol):
         """Hang up; the program is gone at return. Idempotent."""
 
 
-class Runtime(Protocol):
+class LiveFolders(Protocol):
+    """Folders that come and go in machines that run."""
+
+    async def attach_folder(self, machine_id: str, bind: Bind) -> None:
+        """Show a folder of the host in a running machine, at once.
+
+        Raises:
+            InvalidInput: the target is no absolute path, or is taken by something else.
+        """
+
+    async def detach_folder(self, machine_id: str, target: str) -> None:
+        """Take such a folder, or one of its binds, out of a running machine; idempotent.
+
+        Raises:
+            Conflict: a process of the machine uses it.
+        """
+
+
+class Runtime(LiveFolders, Protocol):
     """An engine that runs machines."""
 
     @property

@@ -335,3 +335,28 @@ def test_wrong_chains_are_refused(site: World) -> None:
     with pytest.raises(NotFound, match="p9"):
         site.fabric.steering.set_chain(chain_in_one_pop(legs, pop="p9"))
     assert EXTERNAL not in nft(site, "p0")
+
+
+def test_flows_are_shared_out_and_each_stays_with_its_function_both_ways(site: World) -> None:
+    first, second = (function(site, name, 0, "n1", "n2", number) for number, name in enumerate(("fw", "dpi"), start=5))
+    hop = replace(local_hop(first), weight=1, alternatives=(local_hop(second),))
+    names = [port.id for port in (*first, *second)]
+    before = site.received(*names)
+    site.fabric.steering.set_chain(ChainSpec("split", "p0", (TO_ORIGIN,), (hop,), symmetric=True))
+    with site.socket("origin") as origin:
+        origin.bind((str(ORIGIN), 6000))
+        for _ in range(24):
+            with site.socket("user") as user:
+                user.sendto(b"ask", (str(ORIGIN), 6000))
+                request, where = origin.recvfrom(16)
+                origin.sendto(request, where)
+                assert user.recv(16) == b"ask"
+    seen = {name: count - before[name] for name, count in site.received(*names).items()}
+    inner, outer = [seen[first[0].id], seen[second[0].id]], [seen[first[1].id], seen[second[1].id]]
+    assert min(inner) > 0
+    # As many answers came back to a function as requests had gone to it; neighbour discovery adds a few.
+    assert all(abs(there - back) <= 4 for there, back in zip(inner, outer, strict=True))
+    site.fabric.steering.remove_chain("split")
+    through = site.received(*names)
+    assert site.ping("user", ORIGIN).received == 3
+    assert site.received(*names) == through

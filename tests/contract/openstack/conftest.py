@@ -17,6 +17,7 @@ import uvicorn
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.images import FakeImageStore, image
 from tests.fakes.runtime import EXITS_AT_ONCE, FakeRuntime
+from tests.fakes.volumes import FakeVolumeStore
 
 from sonata.api.openstack import openstack_app
 from sonata.emulator.cloud import Cloud
@@ -33,6 +34,7 @@ class Site:
     url: str
     fabric: FakeFabric = field(default_factory=FakeFabric)
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
+    volumes: FakeVolumeStore = field(default_factory=FakeVolumeStore)
     clouds: dict[str, Cloud] = field(default_factory=dict)
 
     def auth(self, pop: str = "access", **changes: str) -> dict[str, str]:
@@ -83,7 +85,7 @@ class SiteThread:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
 
     async def _open(self, folder: Path) -> None:
-        self.site.fabric, self.site.runtime = FakeFabric(), FakeRuntime()
+        self.site.fabric, self.site.runtime, self.site.volumes = FakeFabric(), FakeRuntime(), FakeVolumeStore()
         self._plane = DataPlane(self.site.fabric)
         store = FakeImageStore(
             image("web", argv=("/bin/web",), ready_tcp_port=80), image("broken", argv=(EXITS_AT_ONCE,))
@@ -93,7 +95,9 @@ class SiteThread:
             external = IPv4Network(f"100.64.{number}.0/24")
             pop = Pop(name, cpus=8, memory_bytes=16 * GIB)
             below = (self._plane, self.site.runtime, store)
-            self.site.clouds[name] = Cloud(pop, *below, external, external[1], folder / name, _nobody_cares)
+            self.site.clouds[name] = Cloud(
+                pop, *below, external, external[1], folder / name, _nobody_cares, volumes=self.site.volumes
+            )
 
     async def _close(self) -> None:
         for cloud in self.site.clouds.values():

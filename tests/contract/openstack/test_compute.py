@@ -203,7 +203,7 @@ def test_the_boot_device_may_name_the_image(cloud: Any) -> None:
     device = {"boot_index": 0, "uuid": image, "source_type": "image", "destination_type": "local"}
     body = {"name": "vnf", "flavorRef": "1", "networks": "none", "block_device_mapping_v2": [device]}
     assert cloud.compute.post("/servers", json={"server": body}).status_code == 202
-    volume = {**device, "destination_type": "volume"}
+    volume = {**device, "source_type": "snapshot", "destination_type": "volume"}
     answer = cloud.compute.post("/servers", json={"server": {**body, "block_device_mapping_v2": [volume]}})
     assert answer.status_code == 400
 

@@ -170,6 +170,32 @@ def test_a_server_reaches_the_outside_and_its_floating_ip_is_reached(emulation: 
     assert emulation.pings("users", floating.floating_ip_address)
 
 
+def test_ipv6_passes_between_networks_and_addresses_change_on_running_servers(
+    emulation: Emulation, access: Any
+) -> None:
+    net = access.network
+    router = net.create_router(name="r")
+    networks = [
+        network_of(access, name=name, cidr=cidr) for name, cidr in (("n1", "10.1.0.0/24"), ("n2", "10.2.0.0/24"))
+    ]
+    mode = {"ipv6_address_mode": "slaac", "ipv6_ra_mode": "slaac"}
+    for number, network in enumerate(networks, start=1):
+        six = net.create_subnet(network_id=network.id, ip_version=6, cidr=f"fd00:{number}::/64", **mode)
+        net.add_interface_to_router(router, subnet_id=six.id)
+    boot(access, "one", networks=[{"uuid": networks[0].id}])
+    two = boot(access, "two", networks=[{"uuid": networks[1].id}])
+    (port,) = net.ports(device_id=two.id)
+    net.update_port(port, port_security_enabled=False, security_groups=[])
+    address = next(one["ip_address"] for one in port.fixed_ips if one["ip_address"].startswith("fd00:2:"))
+    assert emulation.pings("access/one", address)
+    before = {fixed["subnet_id"]: fixed["ip_address"] for fixed in port.fixed_ips}
+    moved = [{"subnet_id": key, "ip_address": "10.2.0.77" if "." in value else value} for key, value in before.items()]
+    net.update_port(port, fixed_ips=moved)
+    shown = emulation.exec("access/two", "ip", "addr", "show", "eth0").stdout
+    assert "10.2.0.77/24" in shown
+    assert address in shown
+
+
 def received(emulation: Emulation, machine: str) -> int:
     """IP packets that a machine has received; ARP does not count."""
     names, values = (

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.images import FakeImageStore, image
 from tests.fakes.runtime import EXITS_AT_ONCE, MISSING_PROGRAM, FakeRuntime
+from tests.fakes.volumes import FakeVolumeStore
 
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.nics import NicWish
@@ -33,6 +34,7 @@ class World:
     runtime: FakeRuntime
     images: FakeImageStore
     stations: list[str] = field(default_factory=list)
+    volumes: FakeVolumeStore = field(default_factory=FakeVolumeStore)
 
     async def network(self, cidr: str = "10.1.0.0/24", name: str = "inner") -> tuple[Network, Subnet]:
         """A network of the admin's project with one subnet that has a gateway."""
@@ -101,7 +103,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         changed.append(network_id)
 
     pop = Pop("edge", cpus=4, memory_bytes=GIB)
-    cloud = Cloud(pop, plane, runtime, images, EXTERNAL, EXTERNAL[1], tmp_path, note)
-    yield World(cloud, fabric, runtime, images, changed)
+    volumes = FakeVolumeStore()
+    cloud = Cloud(pop, plane, runtime, images, EXTERNAL, EXTERNAL[1], tmp_path, note, volumes=volumes)
+    yield World(cloud, fabric, runtime, images, changed, volumes)
     await cloud.close()
     await plane.close()

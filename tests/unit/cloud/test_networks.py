@@ -16,6 +16,7 @@ from sonata.emulator.cloud.causes import (
     NetworkInUse,
     NoSuch,
     OverlappingSubnet,
+    PortBound,
     PortInUse,
     SubnetInUse,
 )
@@ -105,15 +106,18 @@ async def test_the_same_mac_may_stand_in_two_networks(world: World) -> None:
     assert world.port(one, "02:00:00:00:00:01").mac == world.port(two, "02:00:00:00:00:01").mac
 
 
-async def test_a_bound_port_keeps_its_address(world: World) -> None:
+async def test_a_ports_address_changes_in_its_machine(world: World) -> None:
     network, _ = await world.network()
     port = world.port(network)
     moved = world.cloud.ports.update(port.id, [AddressWish(address=IPv4Address("10.1.0.50"))])
     assert str(moved.first_address) == "10.1.0.50"
     assert str(world.port(network).first_address) == "10.1.0.2"
     await world.up(NicWish(port_id=port.id))
-    with pytest.raises(PortInUse):
-        world.cloud.ports.update(port.id, [AddressWish(address=IPv4Address("10.1.0.51"))])
+    await world.cloud.port_changes.update(port.id, [AddressWish(address=IPv4Address("10.1.0.51"))])
+    (spec,) = world.fabric.machines.ports.values()
+    assert [str(value) for value in spec.addresses] == ["10.1.0.51/24"]
+    with pytest.raises(PortBound):
+        world.cloud.ports.update(port.id, mac="02:00:00:00:00:77")
     with pytest.raises(PortInUse):
         world.cloud.ports.update(port.id, device_id="")
 

@@ -90,7 +90,7 @@ async def test_the_way_out_can_be_taken_away_and_given_again(world: World) -> No
     assert spec(world, router).external is None
     assert len(world.cloud.tables.ports) == 0
     wish = AddressWish(address=IPv4Address("100.64.3.200"))
-    router = await world.cloud.routers.set_gateway(router.id, world.cloud.networks.external.id, wish)
+    router = await world.cloud.routers.set_gateway(router.id, world.cloud.networks.external.id, [wish])
     assert str(spec(world, router).external) == "100.64.3.200/24"
     inner, _ = await world.network()
     with pytest.raises(InvalidInput, match="not an external network"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -28,7 +28,7 @@ from sonata.emulator.cloud.entities.identity import (
     TokenKey,
     User,
 )
-from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.load_balancing import (
     FlavorProfile,
@@ -46,17 +46,23 @@ from sonata.emulator.cloud.entities.network import (
     ROUTER_GATEWAY_OWNER,
     ROUTER_INTERFACE_OWNER,
     SERVER_OWNER,
+    AddressScope,
     FixedIp,
     FloatingIp,
     Gateway,
     Network,
     Port,
+    PortForwarding,
+    RbacPolicy,
     Router,
     SecurityGroup,
+    StaticRoute,
     Subnet,
+    SubnetPool,
 )
 from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
+from sonata.emulator.cloud.entities.volume import Attachment, Program, Snapshot, Transfer, Volume, VolumeType
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -94,6 +100,14 @@ def filled() -> Tables:
         "networks": [Network(id="n", mtu=1400, shared=True), Network(id="x", name="external", external=True)],
         "subnets": [
             Subnet(id="s", network_id="n", cidr=NET, gateway_ip=NET[1], pools=((NET[2], NET[9]),)),
+            Subnet(
+                id="six",
+                network_id="n",
+                cidr=IPv6Network("fd00::/64"),
+                gateway_ip=IPv6Address("fd00::1"),
+                host_routes=(StaticRoute(IPv6Network("fd01::/64"), IPv6Address("fd00::9")),),
+                address_mode="slaac",
+            ),
             Subnet(id="xs", network_id="x", cidr=OUTSIDE, gateway_ip=OUTSIDE[1], pools=((OUTSIDE[64], OUTSIDE[254]),)),
         ],
         "ports": [
@@ -114,6 +128,31 @@ def filled() -> Tables:
                 router_id="r",
             )
         ],
+        "port_forwardings": [
+            PortForwarding(
+                id="pf",
+                floating_ip_id="fip",
+                port_id="own",
+                inner_address=ADDRESS,
+                inner_ports=(80, 81),
+                outer_ports=(8080, 8081),
+                protocol="tcp",
+                router_id="r",
+            )
+        ],
+        "address_scopes": [AddressScope(id="as", ip_version=6, shared=True)],
+        "subnet_pools": [
+            SubnetPool(
+                id="sp",
+                prefixes=(NET, IPv6Network("fd00::/48")),
+                ip_version=4,
+                default_prefixlen=24,
+                min_prefixlen=8,
+                max_prefixlen=32,
+                address_scope_id="as",
+            )
+        ],
+        "rbac_policies": [RbacPolicy(id="rp", object_type="network", object_id="n", target_project="p")],
         "security_groups": [SecurityGroup(id="g", name="web", shared=True, stateful=False)],
         "security_group_rules": [
             SecurityGroupRule(
@@ -183,6 +222,21 @@ def filled() -> Tables:
             )
         ],
         "uploads": [GlanceImage(id="i", stored="upload-i", digest="sha256:1", size_bytes=9, properties={"k": "v"})],
+        "image_members": [ImageMember(id="im", image_id="i", project_id="q", status="accepted")],
+        "volumes": [
+            Volume(
+                id="vol",
+                size_gib=2,
+                status="in-use",
+                type_id="vt",
+                metadata={"a": "b"},
+                program=Program(("x",), {}, 80),
+            )
+        ],
+        "snapshots": [Snapshot(id="snap", volume_id="vol", size_gib=2, status="available")],
+        "volume_attachments": [Attachment(id="att", volume_id="vol", server_id="v", device="/dev/vdb", tag="t")],
+        "volume_types": [VolumeType(id="vt", name="fast", is_public=False, access=("p",), extra_specs={"a": "b"})],
+        "volume_transfers": [Transfer(id="tr", volume_id="vol", salt="s", key_hash="h")],
     }
     for name, table in tables:
         for row in rows.pop(name, []):

@@ -12,7 +12,7 @@ from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.network import Network, Port
-from sonata.errors import Conflict, InvalidInput, Unsupported
+from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import Classifier, Hop, HopPort
 
 pytestmark = pytest.mark.anyio
@@ -151,11 +151,38 @@ async def test_pairs_groups_and_classifiers_must_make_sense(world: World) -> Non
     with pytest.raises(Conflict, match="exists"):
         await chaining.create_pair(PortPair(ingress=in1.id, egress=out1.id))
     two = await chaining.create_pair(PortPair(ingress=in2.id, egress=in2.id))
-    both = await chaining.create_group(PortPairGroup(port_pairs=(one.id, two.id)))
-    with pytest.raises(Unsupported, match="2 port pairs"):
-        await chaining.create_chain(PortChain(groups=(both.id,)))
+    await chaining.create_group(PortPairGroup(port_pairs=(one.id, two.id)))
+    with pytest.raises(InvalidInput, match="cannot be hashed"):
+        await chaining.create_group(PortPairGroup(parameters={"lb_fields": ["eth_src"]}))
+    with pytest.raises(InvalidInput, match="weight"):
+        await chaining.create_pair(PortPair(ingress=in2.id, egress=in2.id, parameters={"weight": 0}))
+    with pytest.raises(InvalidInput, match="ethertype"):
+        await chaining.create_classifier(FlowClassifier(source=IPv4Network("10.0.0.0/8"), ip_version=6))
     with pytest.raises(InvalidInput, match="empty"):
         await chaining.create_classifier(FlowClassifier(source_port_min=9, source_port_max=3))
+
+
+async def test_flows_go_to_the_functions_of_a_group_that_run(world: World) -> None:
+    network, _ = await world.network()
+    chaining = world.cloud.chaining
+    servers, pairs = [], []
+    for number, name in enumerate(("one", "two"), start=1):
+        server, ingress, egress = await function(world, network, name)
+        servers.append(server)
+        made = PortPair(ingress=ingress.id, egress=egress.id, parameters={"weight": number})
+        pairs.append(await chaining.create_pair(made))
+    parameters = {"lb_fields": ["ip_src & ip_dst"]}
+    group = await chaining.create_group(PortPairGroup(port_pairs=(pairs[0].id, pairs[1].id), parameters=parameters))
+    classifier = await chaining.create_classifier(FlowClassifier())
+    chain = await chaining.create_chain(PortChain(groups=(group.id,), classifiers=(classifier.id,)))
+    (place,) = world.fabric.steering.chains[chain.id].hops
+    assert [hop.weight for hop in place.all] == [1, 2]
+    assert place.hash_by == ("ip_src", "ip_dst")
+    await world.delete(servers[0])
+    (place,) = world.fabric.steering.chains[chain.id].hops
+    assert [hop.ingress.port_id for hop in place.all] == [pairs[1].ingress]
+    await world.delete(servers[1])
+    assert world.fabric.steering.chains == {}
 
 
 async def test_chains_are_numbered(world: World) -> None:

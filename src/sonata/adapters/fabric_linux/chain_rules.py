@@ -12,14 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
 from itertools import pairwise
 
+from sonata._lib.ip import Prefix
 from sonata.errors import Unsupported
-from sonata.ports.fabric import ChainSpec, Classifier, HopPort
+from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 _TUNNEL_TRAFFIC = "udp dport 4789 ip daddr & 255.192.0.255 == 100.64.0.1 accept"
 _DROP = "drop"
+_SEED = "0x50a7a"
+"""The same everywhere, so that each place of a chain tells flows apart alike."""
+_NAMES = ("ip_src", "sport", "dport", "ip_dst")
+_FIELDS = ("ip saddr", "th sport", "th dport", "ip daddr")
+"""What tells flows apart, in an order that reads the same for returning packets when it is turned round."""
+_DISCOVERY = "ether type ip6 icmpv6 type 133-137 accept"
+"""Neighbour and router discovery is a network's own affair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Surroundings:
     """
 
     interfaces: Mapping[str, str]
-    addresses: Mapping[str, Sequence[IPv4Network]]
+    addresses: Mapping[str, Sequence[Prefix]]
     edge: Sequence[str]
 
 
@@ -45,8 +52,9 @@ def table_name(number: int) -> str:
 def render(number: int, chain: ChainSpec, around: Surroundings) -> str:
     """The table of a chain, as one transaction that replaces what stands of it."""
     by_interface: dict[str, list[str]] = {}
+    passing = [_DISCOVERY] if any(classifier.ip_version == 6 for classifier in chain.classifiers) else []
     for interface, rule in _rules(chain, around):
-        rules = by_interface.setdefault(interface, [_TUNNEL_TRAFFIC] if interface in around.edge else [])
+        rules = by_interface.setdefault(interface, [*passing, *([_TUNNEL_TRAFFIC] if interface in around.edge else [])])
         if rule not in rules:
             rules.append(rule)
     lines = [remove(number), f"table netdev {table_name(number)} {{"]
@@ -66,36 +74,45 @@ def _rules(chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
     """Pairs of interface and rule, most particular first."""
     hops = chain.hops
     for classifier in chain.classifiers:
-        yield from _entry(classifier, hops[0].ingress, around)
+        yield from _entry(classifier, hops[0], around)
         if chain.symmetric:
-            yield from _return_entry(classifier, hops[-1].egress, around)
+            yield from _return_entry(classifier, hops[-1], around)
     for here, there in pairwise(hops):
         for classifier in chain.classifiers:
             # A function with one port shows packets of both directions there: both sides have to be told apart.
             if chain.symmetric:
-                backward = _mirror(_within(classifier, exact=there.ingress == there.egress))
-                yield from _steer(there.ingress, here.egress, backward, around)
-            forward = _within(classifier, exact=chain.symmetric and here.ingress == here.egress)
-            yield from _steer(here.egress, there.ingress, forward, around)
+                backward = _mirror(_within(classifier, exact=_has_one_port(there)))
+                ways = [(backward, rule) for rule in _hand_back(backward, here, around)]
+                yield from _at_ports([hop.ingress for hop in there.all], ways, around)
+            forward = _within(classifier, exact=chain.symmetric and _has_one_port(here))
+            ways = [(forward, rule) for rule in _hand_on(forward, there, around)]
+            yield from _at_ports([hop.egress for hop in here.all], ways, around)
 
 
-def _entry(classifier: Classifier, first: HopPort, around: Surroundings) -> Iterator[tuple[str, str]]:
-    if not first.port_id:
+def _has_one_port(place: Hop) -> bool:
+    return any(hop.ingress == hop.egress for hop in place.all)
+
+
+def _entry(classifier: Classifier, first: Hop, around: Surroundings) -> Iterator[tuple[str, str]]:
+    if not first.ingress.port_id:
         return
     interfaces: Sequence[str] = around.edge
     if classifier.source_port_id:
         interfaces = [name for port, name in around.interfaces.items() if port == classifier.source_port_id]
+    own = {around.interfaces.get(hop.ingress.port_id) for hop in first.all}
     for interface in interfaces:
-        if interface != around.interfaces.get(first.port_id):
-            yield interface, f"{match(classifier)} {_hand_to(first, around)}"
+        if interface not in own:
+            for rule in _hand_on(classifier, first, around):
+                yield interface, rule
 
 
-def _return_entry(classifier: Classifier, last: HopPort, around: Surroundings) -> Iterator[tuple[str, str]]:
-    if not last.port_id:
+def _return_entry(classifier: Classifier, last: Hop, around: Surroundings) -> Iterator[tuple[str, str]]:
+    if not last.egress.port_id:
         return
     for interface in around.edge:
         for origin in _origins(classifier, around):
-            yield interface, f"{match(_mirror(origin))} {_hand_to(last, around)}"
+            for rule in _hand_back(_mirror(origin), last, around):
+                yield interface, rule
 
 
 def _origins(classifier: Classifier, around: Surroundings) -> list[Classifier]:
@@ -103,14 +120,61 @@ def _origins(classifier: Classifier, around: Surroundings) -> list[Classifier]:
     if classifier.source or not classifier.source_port_id:
         return [classifier]
     known = around.addresses.get(classifier.source_port_id, ())
-    return [replace(classifier, source=address) for address in known]
+    return [replace(classifier, source=address) for address in known if address.version == classifier.ip_version]
 
 
-def _steer(
-    come_from: HopPort, go_to: HopPort, classifier: Classifier, around: Surroundings
+def _at_ports(
+    ports: Sequence[HopPort], ways: Sequence[tuple[Classifier, str]], around: Surroundings
 ) -> Iterator[tuple[str, str]]:
-    if come_from.port_id and (interface := around.interfaces.get(come_from.port_id)):
-        yield interface, f"{match(classifier)} {_hand_to(go_to, around)}"
+    for port in ports:
+        if port.port_id and (interface := around.interfaces.get(port.port_id)):
+            for _classifier, rule in ways:
+                yield interface, rule
+
+
+def _hand_on(classifier: Classifier, place: Hop, around: Surroundings) -> list[str]:
+    """Rules that lead matching packets into one of the functions of a place."""
+    return _shared_out(classifier, place, [_hand_to(hop.ingress, around) for hop in place.all], backward=False)
+
+
+def _hand_back(classifier: Classifier, place: Hop, around: Surroundings) -> list[str]:
+    """Rules that lead returning packets into the function through which their flow went."""
+    return _shared_out(classifier, place, [_hand_to(hop.egress, around) for hop in place.all], backward=True)
+
+
+def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, backward: bool) -> list[str]:
+    if len(actions) == 1:
+        return [f"{match(classifier)} {actions[0]}"]
+    total = sum(hop.weight for hop in place.all)
+    rules = []
+    for matching, fields in _hashes(classifier, place.hash_by, backward=backward):
+        first = 0
+        for hop, action in zip(place.all, actions, strict=True):
+            last = first + hop.weight - 1
+            share = f"{first}-{last}" if last > first else f"{first}"
+            rules.append(f"{matching} jhash {' . '.join(fields)} mod {total} seed {_SEED} {share} {action}")
+            first = last + 1
+    return rules
+
+
+def _hashes(classifier: Classifier, hash_by: Sequence[str], *, backward: bool) -> Iterator[tuple[str, list[str]]]:
+    """What matches, and what of it is hashed: a returning packet's fields swapped, so that the hash is the same.
+
+    Only TCP and UDP have ports; of other packets the addresses are hashed.
+    """
+    known = _FIELDS[::-1] if backward else _FIELDS
+    wanted = [field for name, field in zip(_NAMES, known, strict=True) if not hash_by or name in hash_by]
+    addresses = [field for field in wanted if not field.startswith("th ")]
+    family = "ip6" if classifier.ip_version == 6 else "ip"
+
+    def spelled(fields: Sequence[str]) -> list[str]:
+        return [field.replace("ip ", f"{family} ") for field in fields]
+
+    if len(addresses) < len(wanted) and classifier.protocol != "icmp":
+        yield f"{match(classifier)} meta l4proto {{ tcp, udp }}", spelled(wanted)
+    if classifier.protocol not in ("tcp", "udp") or len(addresses) == len(wanted):
+        both = [field for field in known if not field.startswith("th ")]
+        yield match(classifier), spelled(addresses or both)
 
 
 def _hand_to(port: HopPort, around: Surroundings) -> str:
@@ -143,12 +207,13 @@ def _mirror(classifier: Classifier) -> Classifier:
 
 
 def match(classifier: Classifier) -> str:
-    """The matching part of a rule. ARP never matches."""
-    parts = ["ether type ip"]
+    """The matching part of a rule. ARP and neighbour discovery never match."""
+    family = "ip6" if classifier.ip_version == 6 else "ip"
+    parts = [f"ether type {family}"]
     if classifier.source:
-        parts.append(f"ip saddr {classifier.source}")
+        parts.append(f"{family} saddr {classifier.source}")
     if classifier.destination:
-        parts.append(f"ip daddr {classifier.destination}")
+        parts.append(f"{family} daddr {classifier.destination}")
     ports = [
         f"th {side} {low}" if low == high else f"th {side} {low}-{high}"
         for side, (low, high) in (
@@ -158,7 +223,13 @@ def match(classifier: Classifier) -> str:
         if (low, high) != (0, 0)
     ]
     if classifier.protocol:
-        parts.append(f"ip protocol {classifier.protocol}")
+        parts.append(
+            f"meta l4proto {_protocol(classifier)}" if family == "ip6" else f"ip protocol {_protocol(classifier)}"
+        )
     elif ports:
-        parts.append("ip protocol { tcp, udp }")
+        parts.append("meta l4proto { tcp, udp }" if family == "ip6" else "ip protocol { tcp, udp }")
     return " ".join(parts + ports)
+
+
+def _protocol(classifier: Classifier) -> str:
+    return "icmpv6" if (classifier.protocol, classifier.ip_version) == ("icmp", 6) else str(classifier.protocol)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 import sonata.adapters.fabric_linux.chain_rules as chain_rules
 from sonata.adapters.fabric_linux.nftables import Nftables
@@ -70,7 +70,8 @@ class LinuxSteering:
         self._world.pop(chain.pop)
         if not chain.hops or not chain.classifiers:
             raise InvalidInput(f"chain `{chain.id}` needs at least one hop and one classifier")
-        named = {port.port_id for hop in chain.hops for port in (hop.ingress, hop.egress)}
+        hops = [hop for place in chain.hops for hop in place.all]
+        named = {port.port_id for hop in hops for port in (hop.ingress, hop.egress)}
         named |= {classifier.source_port_id for classifier in chain.classifiers}
         for port in sorted(named - {""}):
             standing = self._world.ports.get(port)
@@ -83,6 +84,6 @@ class LinuxSteering:
         access = [port.cable.a.ifname for port in ports.values() if port.spec.network == EXTERNAL]
         return chain_rules.Surroundings(
             interfaces={name: port.cable.a.ifname for name, port in ports.items()},
-            addresses={name: [IPv4Network(value.ip) for value in port.spec.addresses] for name, port in ports.items()},
+            addresses={name: [ip_network(value.ip) for value in port.spec.addresses] for name, port in ports.items()},
             edge=[*links, *access],
         )

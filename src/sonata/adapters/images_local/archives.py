@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 
 import sonata.adapters.images_local.layers as layers
 from sonata.errors import InvalidInput, NotFound
-from sonata.ports.images import Progress
+from sonata.ports.images import NotAnArchive, Progress
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _DOCUMENT_LIMIT = 8 * 1024**2
@@ -67,6 +67,8 @@ class Archive:
                 raise InvalidInput(f"layer `{name}` is damaged: its content is {found}, the image says {diff_id}")
 
 
+_ROOT_FOLDERS = frozenset(("bin", "etc", "lib", "sbin", "usr"))
+"""What a tar file has at its top when it is a root file system, as `docker export` and debootstrap make them."""
 _HOW = "make one with `skopeo copy docker://NAME oci:FOLDER` or `docker save -o FILE NAME`"
 
 
@@ -85,7 +87,7 @@ def opened(path: Path) -> Iterator[Archive]:
             yield _read(source, path)
     except (tarfile.TarError, EOFError) as error:
         # tarfile tells one line per compression that it tried; the first says it all.
-        raise InvalidInput(f"`{path}` is no image archive: {str(error).partition(':')[0]}", hint=_HOW) from error
+        raise NotAnArchive(f"`{path}` is no image archive: {str(error).partition(':')[0]}", hint=_HOW) from error
 
 
 @contextlib.contextmanager
@@ -129,6 +131,10 @@ class _Tar:
     def has(self, name: str) -> bool:
         return name in self._members
 
+    def tops(self) -> set[str]:
+        """What is at the top of the tree."""
+        return {name.partition("/")[0] for name in self._members}
+
     def open(self, name: str) -> IO[bytes]:
         member = self._members.get(name)
         if member and member.issym():  # `docker save` of old links equal layers to one another
@@ -155,10 +161,32 @@ def _read(source: _Source, path: Path) -> Archive:
         return _read_layout(source, path)
     if source.has("manifest.json"):
         return _read_docker(source, path)
-    raise InvalidInput(
-        f"`{path}` is no image archive: it has neither `index.json` and `oci-layout` nor `manifest.json`",
+    if isinstance(source, _Tar) and _ROOT_FOLDERS & source.tops():
+        return _read_root(path)
+    raise NotAnArchive(
+        f"`{path}` is no image archive: it has neither `index.json` and `oci-layout` nor `manifest.json`, and is no "
+        "root file system",
         hint=_HOW,
     )
+
+
+class _Itself:
+    """A tar file of a root file system: an image of one layer, which is the file itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def has(self, name: str) -> bool:
+        return name == self._path.name
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._path.open("rb")
+
+
+def _read_root(path: Path) -> Archive:
+    with path.open("rb") as stream:
+        digest = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    return Archive(digest, (), {}, _Itself(path), ((path.name, ""),))
 
 
 def _read_layout(source: _Source, path: Path) -> Archive:

@@ -1,6 +1,7 @@
 """The folder of images.
 
-`images/<name>.json` says what an image is, `layers/<kind>-<key>` are its directories, shared between images; `packages`
+`images/<name>.json` says what an image is, `layers/<kind>-<key>` are its directories, shared between images;
+`data/<name>` is what was uploaded for an image, byte for byte; `packages`
 keeps package lists and Debian packages; `scratch` holds what is being made, and `locks` one lock per name. An image or
 a layer appears by one rename, or not at all.
 """
@@ -44,7 +45,7 @@ class LocalImages:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
-        for name in ("images", "layers", "locks", "scratch"):
+        for name in ("data", "images", "layers", "locks", "scratch"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._builder = Builder(self._folder, self._lock)
 
@@ -82,10 +83,11 @@ class LocalImages:
             return self._register(_image_of(wanted, digest, layers))
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
-        """Import an OCI layout (folder or tar) or a `docker save` archive; paths in it cannot escape.
+        """Import an OCI layout (folder or tar), a `docker save` archive, or a tar file of a root file system.
 
         Raises:
             NotFound: there is no such archive.
+            NotAnArchive: it is none of them.
             InvalidInput: it is damaged, or a member is dangerous; names the member.
         """
         _check_name(name)
@@ -97,6 +99,11 @@ class LocalImages:
                     (scratch / "tree").rename(layer)
             image = Image("", name, digest, (layer,), opened.argv, opened.env)
             return self._register(image)
+
+    def data_path(self, name: str) -> Path:
+        """Where the original data of an uploaded image are kept; see the port."""
+        _check_name(name)
+        return self._folder / "data" / name
 
     def snapshot(self, base: str, disk: Path, name: str) -> Image:
         """Make an image of a machine's disk: its writable layer becomes the topmost one; see the port."""
@@ -122,7 +129,12 @@ class LocalImages:
             )
 
     def remove(self, name_or_id: str) -> None:
-        """Remove an image and the layers that no other image has; bare systems are kept for later builds."""
+        """Remove an image, its data and the layers that no other image has; bare systems are kept for later builds."""
+        data = self._folder / "data" / Path(name_or_id).name
+        if had_data := data.is_file():
+            data.unlink()
+        if had_data and not self._find(name_or_id):
+            return
         image = self.get(name_or_id)
         if image.name == HOST.name:
             raise Conflict("image `host` is the host itself and cannot be removed")

@@ -18,7 +18,7 @@ import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.engine import Engine
-from sonata.adapters.runtime_oci.mounts import mount_overlay, unmount
+from sonata.adapters.runtime_oci.mounts import MS_BIND, mount, mount_overlay, unmount
 from sonata.errors import AdapterError, PermanentError
 from sonata.ports.runtime import MachineExit, MachineSpec, OnExit, RootFs
 
@@ -117,6 +117,10 @@ class Launcher:
 
     def _mount(self, spec: MachineSpec, root: RootFs, own: Path, target: Path, *, name_hosts: bool) -> None:
         """Mount a root file system of a machine; what is written goes to its disk, or to `own`."""
+        if root.folder:
+            target.mkdir(parents=True)
+            self._mount_kept(spec, root, root.folder, target)
+            return
         disk = root.disk or own
         upper, work = disk / "upper", disk / "work"
         for each in (upper / "etc", work, target):
@@ -127,6 +131,17 @@ class Launcher:
         if name_hosts:
             _name_hosts(spec, upper / "etc")
         mount_overlay(layers, upper, work, target)
+
+    def _mount_kept(self, spec: MachineSpec, root: RootFs, folder: Path, target: Path) -> None:
+        """Mount a root that is kept; one without programs gets what the host's root has besides them."""
+        if root.needs_host and not (folder / "etc").exists():
+            shutil.copytree(self._host_layer, folder, symlinks=True, dirs_exist_ok=True)
+        etc = folder / "etc"
+        if etc.is_symlink() or (etc.exists() and not etc.is_dir()):
+            raise PermanentError(f"machine `{spec.id}` cannot start: `/etc` of its root is no folder")
+        etc.mkdir(exist_ok=True)
+        _name_hosts(spec, etc)
+        mount(str(folder), target, flags=MS_BIND)
 
     async def _launch(self, machine: Machine) -> None:
         spec, folder = machine.spec, machine.folder
@@ -208,7 +223,8 @@ class Launcher:
 
     def _remove_traces(self, machine: Machine) -> None:
         shutil.rmtree(self._engine.state / machine.spec.id, ignore_errors=True)
-        shutil.rmtree(machine.folder, ignore_errors=True)
+        if not os.path.ismount(machine.folder / "root"):  # it may be a volume, which is to live on
+            shutil.rmtree(machine.folder, ignore_errors=True)
         try:
             self._cgroups.remove(machine.spec.id)
         except AdapterError as error:
@@ -223,9 +239,18 @@ def _signal(machine: Machine, number: signal.Signals) -> None:
 
 def _name_hosts(spec: MachineSpec, etc: Path) -> None:
     """Write the machine's own names, and who resolves others."""
-    (etc / "hostname").write_text(f"{spec.hostname}\n")
-    (etc / "hosts").write_text(f"127.0.0.1\tlocalhost\n127.0.1.1\t{spec.hostname}\n")
-    (etc / "resolv.conf").write_text(spec.resolver)
+    names = {
+        "hostname": f"{spec.hostname}\n",
+        "hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{spec.hostname}\n",
+        "resolv.conf": spec.resolver,
+    }
+    for name, text in names.items():
+        path = etc / name
+        # A root that is kept may have a link there, which would lead out of it.
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.write_text(text)
 
 
 def first_line(log: Path) -> str:

@@ -11,6 +11,7 @@ from sonata.errors import AdapterError
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_PRIVATE = 1 << 18
+MS_BIND = 0x1000
 MS_REC = 0x4000
 MNT_DETACH = 0x2
 _PR_SET_CHILD_SUBREAPER = 36

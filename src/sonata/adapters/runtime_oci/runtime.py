@@ -18,6 +18,7 @@ import msgspec
 
 import sonata.adapters.runtime_oci.cgroups as cgroups
 import sonata.adapters.runtime_oci.host_root as host_root
+import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import process, resources
 from sonata.adapters.runtime_oci.engine import Engine, find_engine
@@ -25,7 +26,7 @@ from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
 from sonata.adapters.runtime_oci.terminals import open_terminal
 from sonata.errors import Conflict, InvalidInput, NotFound, Unsupported
-from sonata.ports.runtime import Limits, MachineSpec, OnExit, Terminal, Usage
+from sonata.ports.runtime import Bind, Limits, MachineSpec, OnExit, Terminal, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,15 @@ class OciRuntime:
         machine = self._running(machine_id)
         with tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch:
             return await self._exec(machine, argv, stdin, Path(scratch))
+
+    async def attach_folder(self, machine_id: str, bind: Bind) -> None:
+        """Show a folder of the host in a running machine; see the port."""
+        pid = self._running(machine_id).pid
+        await asyncio.to_thread(live_mounts.attach, pid, bind.source, bind.target, read_only=bind.read_only)
+
+    async def detach_folder(self, machine_id: str, target: str) -> None:
+        """Take a folder out of a running machine; see the port."""
+        await asyncio.to_thread(live_mounts.detach, self._running(machine_id).pid, target)
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         """Whether a process in the machine's network namespace listens on this TCP port."""

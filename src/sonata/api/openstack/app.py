@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from sonata.api.openstack.call import OLDEST, Call, microversion_headers, microversion_of
+from sonata.api.openstack.call import OLDEST, Call, Microversion, microversion_headers, microversion_of
 from sonata.api.openstack.compute.console_socket import serve_console
 from sonata.api.openstack.compute.routes import compute_routes
 from sonata.api.openstack.faults import Forbidden, MethodNotAllowed, supervised
@@ -22,6 +23,8 @@ from sonata.api.openstack.load_balancing.routes import load_balancing_routes
 from sonata.api.openstack.network.routes import network_routes
 from sonata.api.openstack.reply import Reply
 from sonata.api.openstack.routing import Routes, Target
+from sonata.api.openstack.volume.microversions import volume_microversion_headers, volume_microversion_of
+from sonata.api.openstack.volume.routes import volume_routes
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.asking import ASKER, Asker
 from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
@@ -55,6 +58,7 @@ class Surface:
             "network": network_routes(),
             "image": image_routes(),
             "load-balancer": load_balancing_routes(),
+            "volume": volume_routes(),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,10 +71,11 @@ class Surface:
         pop, service, rest = (*path.lstrip("/").split("/", 2), "", "")[:3]
         request_id = f"req-{uuid.uuid4()}"
         reply = await supervised(service, lambda: self._answer(request, request_id, pop, service, rest))
-        response = Response(
-            reply.body, reply.status, {**_headers(request, request_id, pop, service, reply), **reply.headers}
-        )
-        await response(scope, receive, send)
+        headers = {**_headers(request, request_id, pop, service, reply), **reply.headers}
+        if reply.file:
+            await FileResponse(reply.file, reply.status, headers)(scope, receive, send)
+        else:
+            await Response(reply.body, reply.status, headers)(scope, receive, send)
 
     async def _console(self, socket: WebSocket) -> None:
         path = str(socket.scope["path"]).removeprefix(str(socket.scope.get("root_path", "")))
@@ -86,11 +91,9 @@ class Surface:
         if caller:
             project_id = caller.project.id if caller.project else ""
             ASKER.set(Asker(request_id, caller.user.id, project_id, caller.is_admin))
-        version = microversion_of(request) if service == "compute" else OLDEST
+        version = _version(request, service)
         reply = await target.handler(Call(cloud, pop, service, request, params, caller, version))
-        if service == "compute":
-            return Reply(reply.body, reply.status, {**microversion_headers(version), **reply.headers})
-        return reply
+        return replace(reply, headers={**_version_headers(service, version), **reply.headers})
 
     def _find(self, cloud: Cloud, request: Request, service: str, path: str) -> tuple[Target, dict[str, str]]:
         """The target of a request; what is not there is told to nobody without a token, as Keystone's filter does."""
@@ -100,6 +103,19 @@ class Surface:
             if service != "identity":
                 _caller(cloud, request)
             raise
+
+
+def _version(request: Request, service: str) -> Microversion:
+    """The microversion that a request asks for, where the service has some."""
+    if service == "volume":
+        return volume_microversion_of(request)
+    return microversion_of(request) if service == "compute" else OLDEST
+
+
+def _version_headers(service: str, version: Microversion) -> dict[str, str]:
+    if service == "volume":
+        return volume_microversion_headers(version)
+    return microversion_headers(version) if service == "compute" else {}
 
 
 def _admitted(cloud: Cloud, request: Request, service: str, target: Target) -> Token:

@@ -15,6 +15,7 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.identity.tokens import REQUIRED, Token
+from sonata.emulator.cloud.network.rbac import shared_with
 from sonata.errors import InvalidInput, Unauthorised
 
 Microversion = tuple[int, int]
@@ -142,7 +143,9 @@ class Call:
         """Whether the caller may know of an object; what belongs to no project is the cloud's own."""
         if self.token.is_admin or (entity.project_id and entity.project_id == self.project_id):
             return True
-        return bool(getattr(entity, "shared", False) or getattr(entity, "external", False))
+        if getattr(entity, "shared", False) or getattr(entity, "external", False):
+            return True
+        return shared_with(self.cloud.tables, entity, self.project_id)
 
     def require_admin(self, action: str) -> None:
         """Refuse callers without the role `admin`.

@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 
 from sonata.api.openstack.reply import Reply
-from sonata.emulator.cloud.causes import NoSuch, OverQuota
+from sonata.emulator.cloud.causes import Deactivated, NoSuch, OverQuota, StorageFull
 from sonata.emulator.cloud.identity.directory import Immutable
 from sonata.errors import (
     Conflict,
@@ -46,8 +46,16 @@ class TooLarge(InvalidInput):
     """A request body that is longer than we read."""
 
 
+class UnsupportedMediaType(InvalidInput):
+    """A body of another kind than the path takes."""
+
+
 class NotAcceptable(InvalidInput):
     """A microversion out of range."""
+
+
+class PreconditionFailed(Conflict):
+    """An object is not in the state that a conditional request needs."""
 
 
 # The first class that fits decides; the more special ones come first.
@@ -55,11 +63,14 @@ STATUS: tuple[tuple[type[SonataError], int], ...] = (
     (MethodNotAllowed, 405),
     (NotAcceptable, 406),
     (TooLarge, 413),
+    (UnsupportedMediaType, 415),
     (InvalidInput, 400),
     (Forbidden, 403),
+    (Deactivated, 403),
     (Immutable, 403),
     (Unauthorised, 401),
     (NotFound, 404),
+    (PreconditionFailed, 412),
     (Conflict, 409),
     (QuotaExceeded, 409),
     (Unsupported, 501),
@@ -75,6 +86,7 @@ TITLES: Mapping[int, str] = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     500: "Internal Server Error",
@@ -89,6 +101,7 @@ NOVA_NAMES: Mapping[int, str] = {
     405: "badMethod",
     406: "computeFault",
     409: "conflictingRequest",
+    412: "preconditionFailed",
     413: "overLimit",
     415: "badMediaType",
     500: "computeFault",
@@ -102,6 +115,7 @@ NEUTRON_TYPES: Mapping[int, str] = {
     404: "HTTPNotFound",
     405: "HTTPMethodNotAllowed",
     409: "Conflict",
+    412: "RevisionNumberConstraintFailed",
     501: "NotImplementedError",
 }
 
@@ -142,7 +156,7 @@ def _headers(status: int, error: SonataError) -> dict[str, str]:
 
 def _status(service: str, error: SonataError) -> int:
     """The status of an error; of an exhausted quota each service has its own."""
-    if isinstance(error, OverQuota):
+    if isinstance(error, OverQuota | StorageFull):
         return OVER_QUOTA.get(service, 403)
     return next(status for kind, status in STATUS if isinstance(error, kind))
 
@@ -183,4 +197,5 @@ _BODIES: Mapping[str, Callable[[int, str, SonataError], object]] = {
     "compute": _nova,
     "network": _neutron,
     "load-balancer": _octavia,
+    "volume": _nova,
 }

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
+from sonata._lib.ip import Address, Prefix
 from sonata.emulator.cloud import Cloud
 from sonata.errors import Diagnostic, InvalidInput
 
@@ -47,18 +48,25 @@ def _read_flag(value: Any) -> bool:
         raise ValueError(f"'{value}' cannot be converted to boolean") from None
 
 
-def _read_address(value: Any) -> IPv4Address:
+def _read_address(value: Any) -> Address:
+    try:
+        return ip_address(str(value))
+    except ValueError:
+        raise ValueError(f"'{value}' is not a valid IP address.") from None
+
+
+def _read_ipv4_address(value: Any) -> IPv4Address:
     try:
         return IPv4Address(value)
     except ValueError:
         raise ValueError(f"'{value}' is not a valid IPv4 address.") from None
 
 
-def _read_cidr(value: Any) -> IPv4Network:
+def _read_cidr(value: Any) -> Prefix:
     try:
-        return IPv4Network(value, strict=False)
+        return ip_network(str(value), strict=False)
     except ValueError:
-        raise ValueError(f"'{value}' is not a valid IPv4 subnet.") from None
+        raise ValueError(f"'{value}' is not a valid IP subnet.") from None
 
 
 def _read_mac(value: Any) -> str:
@@ -134,6 +142,7 @@ def as_is(value: Any) -> Any:
 TEXT_SCHEMA = {"type": "string", "maxLength": LONGEST_TEXT}
 TEXT = Kind(_read_text, schema=TEXT_SCHEMA)
 FLAG = Kind(_read_flag, schema={"type": "boolean"})
+IPV4_ADDRESS = Kind(_read_ipv4_address, str, {"type": "string", "format": "ipv4"})
 ADDRESS = Kind(_read_address, str, {"type": "string", "format": "ipv4"})
 CIDR = Kind(_read_cidr, str, {"type": "string", "pattern": r"^(10|172|192)\.\d{1,2}\.\d{1,2}\.0/24$"})
 MAC = Kind(_read_mac, schema={"type": "string", "pattern": "^fa:16:3e(:[0-9a-f]{2}){3}$"})
@@ -166,6 +175,7 @@ class Field:
         required: must be given at creation.
         computed: how it is found out where no attribute holds it.
         hidden: is read, but not shown.
+        admin: only administrators see it, or give it.
     """
 
     name: str
@@ -175,6 +185,7 @@ class Field:
     required: bool = False
     computed: Computed | None = None
     hidden: bool = False
+    admin: bool = False
 
     @property
     def key(self) -> str:

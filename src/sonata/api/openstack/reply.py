@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -12,11 +13,12 @@ encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: its body, status and further headers."""
+    """An answer: its body, or a file to be sent in its place, status and further headers."""
 
     body: bytes = field(default=b"", repr=False)
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
 
 def json_reply(document: object, status: int = 200, **headers: str) -> Reply:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.faults import PreconditionFailed
 from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields
 from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
@@ -146,8 +147,11 @@ class Service(Generic[E]):
 
     async def update(self, call: Call) -> Reply:
         """PUT of one."""
-        entity = self._own(call)
-        values = read_fields(self._read, await call.member(self._resource.member), "u")
+        entity = self.own(call)
+        _check_revision(call, entity)
+        body = await call.member(self._resource.member)
+        _check_admin(call, self._read, body)
+        values = read_fields(self._read, body, "u")
         if self._resource.update and values:
             entity = await self._resource.update(call, entity, values)
         return json_reply({self._resource.member: self.document(call, entity)})
@@ -155,7 +159,9 @@ class Service(Generic[E]):
     async def delete(self, call: Call) -> Reply:
         """DELETE of one."""
         if self._resource.delete:
-            await self._resource.delete(call, self._own(call))
+            entity = self.own(call)
+            _check_revision(call, entity)
+            await self._resource.delete(call, entity)
         return NO_CONTENT
 
     async def list_tags(self, call: Call) -> Reply:
@@ -195,6 +201,7 @@ class Service(Generic[E]):
     async def _create(self, call: Call, body: Any) -> E:
         if not isinstance(body, dict):
             raise InvalidInput(f"Invalid input: the body needs an object `{self._resource.member}`")
+        _check_admin(call, self._read, body)
         values = read_fields(self._read, body, "c")
         if values.setdefault("project_id", call.project_id) != call.project_id:
             call.require_admin("creating for another project")
@@ -204,8 +211,9 @@ class Service(Generic[E]):
         return await create(call, values)
 
     def document(self, call: Call, entity: E) -> Document:
-        """What is shown of one."""
-        return {field.name: field.show(call.cloud, entity) for field in self._shown}
+        """What the caller may see of an entity."""
+        admin = call.token.is_admin
+        return {field.name: field.show(call.cloud, entity) for field in self._shown if admin or not field.admin}
 
     def _candidates(self, call: Call) -> Iterable[E]:
         """Visible entities; ids and names asked for are looked at before any document is made."""
@@ -223,7 +231,7 @@ class Service(Generic[E]):
             raise NoSuch(table.kind, entity.id)
         return entity
 
-    def _own(self, call: Call) -> E:
+    def own(self, call: Call) -> E:
         """The entity of a call that changes it; what is merely shared may be seen but not changed."""
         entity = self._find(call)
         if entity.project_id != call.project_id:
@@ -231,11 +239,34 @@ class Service(Generic[E]):
         return entity
 
     def _set_tags(self, call: Call, tags: tuple[str, ...]) -> None:
-        self._resource.table(call.cloud.tables).change(self._own(call).id, tags=tags)
+        self._resource.table(call.cloud.tables).change(self.own(call).id, tags=tags)
 
     def _require_tag(self, call: Call) -> None:
         if call.params["tag"] not in self._find(call).tags:
             raise NoSuch("Tag", call.params["tag"])
+
+
+def _check_admin(call: Call, fields: Iterable[Field], body: Document) -> None:
+    """Refuse fields that only administrators may give."""
+    if given := sorted(field.name for field in fields if field.admin and field.name in body):
+        call.require_admin(f"setting {', '.join(given)}")
+
+
+def _check_revision(call: Call, entity: Entity) -> None:
+    """Refuse a change that was meant for another revision (`If-Match: revision_number=N`).
+
+    Raises:
+        PreconditionFailed: it has another one.
+        InvalidInput: the header says something else.
+    """
+    condition = call.request.headers.get("if-match", "")
+    if not condition:
+        return
+    name, _, number = condition.partition("=")
+    if name.strip() != "revision_number" or not number.strip().isdigit():
+        raise InvalidInput(f"Bad If-Match header: '{condition[:80]}' is not of the form revision_number=N")
+    if int(number) != entity.revision:
+        raise PreconditionFailed(f"Constrained to {number.strip()}, but current revision is {entity.revision}")
 
 
 def _register_tags(service: Service[E], routes: Routes, base: str) -> None:

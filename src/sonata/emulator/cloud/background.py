@@ -28,6 +28,10 @@ class Background:
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._settle(name, done))
 
+    def busy(self, name: str) -> bool:
+        """Whether work goes on under this name."""
+        return name in self._tasks
+
     async def wait(self, name: str) -> None:
         """Wait until no work goes on under this name."""
         while task := self._tasks.get(name):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sonata.errors import Conflict, NotFound, QuotaExceeded
+from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded, Unauthorised
 
 
 class NoSuch(NotFound):
@@ -42,6 +42,66 @@ class OverlappingSubnet(Conflict):
     """A subnet's addresses overlap with another one's where they may not."""
 
 
+class GatewayIpInUse(Conflict):
+    """A subnet's gateway address is a router's, so it cannot change."""
+
+
+class TunnelIdInUse(Conflict):
+    """A segmentation id is another network's."""
+
+
+class PortBound(Conflict):
+    """A port is plugged in, so its MAC address cannot change."""
+
+
+class ExternalGatewayForFloatingIPNotFound(NotFound):
+    """No router leads from the external network to a port."""
+
+
+class FipInUseByPortForwarding(Conflict):
+    """A floating IP has port forwardings."""
+
+
+class InvalidRoutesForRouter(InvalidInput):
+    """A route's next hop is no neighbour of the router."""
+
+
+class RouterInterfaceInUseByRoute(Conflict):
+    """A router's leg is needed by one of its routes."""
+
+
+class SubnetPoolInUse(Conflict):
+    """Subnets were cut from a pool."""
+
+
+class SubnetAllocationError(Conflict):
+    """A pool has no such prefix left."""
+
+
+class SubnetPoolQuotaExceeded(QuotaExceeded):
+    """A project has taken as much from a pool as it may."""
+
+
+class AddressScopeInUse(Conflict):
+    """An address scope has pools."""
+
+
+class AddressScopePrefixConflict(Conflict):
+    """Pools of an address scope would overlap."""
+
+
+class DuplicateRbacPolicy(Conflict):
+    """The same grant exists."""
+
+
+class RbacPolicyInUse(Conflict):
+    """Those who have a grant make use of it."""
+
+
+class AutoAllocationFailure(Conflict):
+    """A topology cannot be made for a project."""
+
+
 class IpAddressInUse(Conflict):
     """An address is taken."""
 
@@ -72,3 +132,11 @@ class OverQuota(QuotaExceeded):
             f"{', '.join(over)}"
         )
         self.over = dict(over)
+
+
+class StorageFull(QuotaExceeded):
+    """The disk that holds images or volumes is full, or something is larger than it may be."""
+
+
+class Deactivated(Unauthorised):
+    """An administrator has deactivated an image: its data are not given out."""

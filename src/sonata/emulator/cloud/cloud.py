@@ -27,27 +27,39 @@ from sonata.emulator.cloud.entities.network import Network, Router, Subnet
 from sonata.emulator.cloud.firstboot.boot_folder import BootFolders
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.cloud.image.members import ImageMembers
 from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
+from sonata.emulator.cloud.network.auto_topology import AutoTopology
 from sonata.emulator.cloud.network.filters import PortFilters
+from sonata.emulator.cloud.network.forwarding import PortForwardings
 from sonata.emulator.cloud.network.networks import Networks
+from sonata.emulator.cloud.network.pools import SubnetPools
+from sonata.emulator.cloud.network.port_changes import PortChanges
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.qos import Qos
+from sonata.emulator.cloud.network.rbac import Rbac
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
+from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
 from sonata.emulator.cloud.site import Site, StationsChanged
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.volume.attachments import Attachments
+from sonata.emulator.cloud.volume.transfers import Transfers
+from sonata.emulator.cloud.volume.types import VolumeTypes
+from sonata.emulator.cloud.volume.volumes import Volumes
 from sonata.emulator.data_plane import DataPlane
 from sonata.errors import Conflict, PermanentError
 from sonata.model.topology import Pop, ServerSeed
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.runtime import Runtime
+from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +80,7 @@ class Cloud:
         folder: private folder for consoles and uploads; exists.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
+        volumes: where volumes are kept; without it there are none.
     """
 
     def __init__(
@@ -81,6 +94,7 @@ class Cloud:
         folder: Path,
         on_stations_changed: StationsChanged,
         saved: Tables | None = None,
+        volumes: VolumeStore | None = None,
     ) -> None:
         self.pop = pop
         self.tables = Tables() if saved is None else saved
@@ -89,7 +103,7 @@ class Cloud:
             if renumber(saved, external, external_gateway):
                 logger.warning("the external network of PoP %s is %s now; its floating IPs moved", pop.name, external)
         self.site = Site(
-            pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables
+            pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables, volumes
         )
         self.quotas = self.site.quotas
         addresses = Addresses()
@@ -102,38 +116,51 @@ class Cloud:
         self.security_groups = SecurityGroups(self.site, self.filters)
         self.qos = Qos(self.site)
         self.security_groups.default(self.identity.admin_project.id)
-        self.networks = Networks(self.site, addresses)
+        standing = Standing(self.site)
+        self.networks = Networks(self.site, addresses, standing)
         self.ports = Ports(self.site, addresses)
         self.routers = Routers(self.site, self.ports)
         self.floating_ips = FloatingIps(self.site, self.ports, self.routers)
+        self.subnet_pools = SubnetPools(self.site)
+        self.rbac = Rbac(self.site)
+        self.auto_topology = AutoTopology(self.site, self.networks, self.routers, self.subnet_pools)
+        self.port_forwardings = PortForwardings(self.site, self.routers, self.floating_ips)
+        self.port_changes = PortChanges(self.site, self.ports, standing, self.routers, self.floating_ips)
         self._steering = Steering(self.site)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
-        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, self.qos)
+        self.image_members = ImageMembers(self.tables)
+        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, self.qos, standing)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
-        self.services = NetworkServices(self.site, self.ports, self.wiring)
-        self.wiring.on_servers_moved = self.services.follow
-        self.networks.on_release = self.services.release
-        self.networks.on_subnets_changed = self.services.subnets_changed
-        self.nics.on_service_port_deleted = self.services.release
+        self.volume_types = VolumeTypes(self.tables)
+        self.volumes = Volumes(self.site, self.images, self.volume_types)
+        self.attachments = Attachments(self.site, self.volumes, self.wiring.machine_id)
+        self.transfers = Transfers(self.tables, self.volumes)
         self.hosts = Hosts(self.site)
         self.scheduler = Scheduler(self.tables, self.hosts, sorted(os.sched_getaffinity(0)))
-        self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler)
-        boot_folders = BootFolders(self.tables, folder / "boot")
-        self.servers.power.dressing = boot_folders.dress
-        self.servers.on_deleted = boot_folders.discard
+        self.servers = Servers(self.site, self.wiring, self.images, self.nics, self.scheduler, self.attachments)
         self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
         self.consoles = Consoles(self.tables.servers, self.servers.power)
         self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
         self.stacks = Stacks(self.tables)
+        self.services = NetworkServices(self.site, self.ports, self.wiring)
+        self.wiring.on_servers_moved = self.services.follow
+        self.networks.on_release = self.services.release
+        self.networks.on_subnets_changed = self.services.subnets_changed
+        self.nics.on_service_port_deleted = self.services.release
+        boot_folders = BootFolders(self.tables, folder / "boot")
+        self.servers.power.dressing = boot_folders.dress
+        self.servers.on_deleted = boot_folders.discard
         self._default: asyncio.Task[Network] | None = None
 
     async def restore(self) -> None:
         """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
         self.images.restore()
+        await self.images.sweep()
+        self.volumes.restore()
         await self.networks.restore()
         for router in self.tables.routers:
             await self.routers.apply(router)
@@ -158,6 +185,10 @@ class Cloud:
             Conflict: several have the name.
         """
         return self.tables.servers.find(name_or_id)
+
+    def image_name(self, server: Server) -> str:
+        """What a server booted, for people."""
+        return self.images.find(server.image_id).name if server.image_id else "a volume"
 
     async def boot_seed(self, seed: ServerSeed) -> Server:
         """Boot a server of the topology on the network `default`, or start the saved one; it is ACTIVE at return.
@@ -216,10 +247,12 @@ class Cloud:
         await self.stacks.close()
         await self.servers.close()
         await self.load_balancing.close()
+        await self.volumes.close()
         await self.appliances.close()
         await self.services.close()
         if not keep:
             await self.images.discard()
+            await self.volumes.discard()
 
     async def _default_network(self) -> Network:
         """The network `default` with its router, made at first use."""

@@ -13,6 +13,7 @@ from sonata.emulator.cloud.entities.compute import Fault, Server, ServerStatus
 from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, SERVER_OWNER, FixedIp, Subnet
 from sonata.emulator.cloud.orchestration.recovery import interrupt
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.volume.power_cut import settle
 
 INTERRUPTED = "the emulation died while this server was being built"
 NO_POWER_NEEDED = frozenset(
@@ -31,8 +32,9 @@ def lose_power(tables: Tables) -> None:
     _release_ports(tables)
     interrupt(tables)
     for image in tables.uploads:
-        if image.status != "active":
+        if image.status not in ("active", "deactivated", "deleted", "killed"):
             tables.uploads.restore(replace(image, status="queued", stored=""))
+    settle(tables)
 
 
 def renumber(tables: Tables, external: IPv4Network, gateway: IPv4Address) -> bool:
@@ -90,4 +92,4 @@ def _move(tables: Tables, subnet: Subnet, external: IPv4Network, gateway: IPv4Ad
             tables.ports.restore(replace(port, fixed_ips=fixed))
     for floating in tables.floating_ips:
         address = tables.ports.get(floating.gateway_port_id).fixed_ips[0].address
-        tables.floating_ips.restore(replace(floating, address=address))
+        tables.floating_ips.restore(replace(floating, address=IPv4Address(int(address))))

@@ -10,9 +10,11 @@ from pathlib import Path
 from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.data_plane import DataPlane
+from sonata.errors import Unsupported
 from sonata.model.topology import Pop
 from sonata.ports.images import ImageStore
 from sonata.ports.runtime import Runtime
+from sonata.ports.volumes import VolumeStore
 
 StationsChanged = Callable[[str], Awaitable[None]]
 
@@ -30,6 +32,7 @@ class Site:
         folder: where consoles and uploads are kept while the cloud lives.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         tables: its state; empty for a new site.
+        volume_store: where volumes are kept; None for a site without block storage.
     """
 
     pop: Pop
@@ -41,6 +44,18 @@ class Site:
     folder: Path
     on_stations_changed: StationsChanged
     tables: Tables = field(default_factory=Tables)
+    volume_store: VolumeStore | None = None
+
+    @property
+    def volumes(self) -> VolumeStore:
+        """Where volumes are kept.
+
+        Raises:
+            Unsupported: nowhere.
+        """
+        if self.volume_store is None:
+            raise Unsupported("this site has no place for volumes")
+        return self.volume_store
 
     @property
     def quotas(self) -> Quotas:

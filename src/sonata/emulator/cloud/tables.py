@@ -23,7 +23,7 @@ from sonata.emulator.cloud.entities.identity import (
     TokenKey,
     User,
 )
-from sonata.emulator.cloud.entities.image import GlanceImage
+from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
 from sonata.emulator.cloud.entities.keypair import KeyPair
 from sonata.emulator.cloud.entities.load_balancing import (
     FlavorProfile,
@@ -36,10 +36,22 @@ from sonata.emulator.cloud.entities.load_balancing import (
     Member,
     Pool,
 )
-from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, SecurityGroup, Subnet
+from sonata.emulator.cloud.entities.network import (
+    AddressScope,
+    FloatingIp,
+    Network,
+    Port,
+    PortForwarding,
+    RbacPolicy,
+    Router,
+    SecurityGroup,
+    Subnet,
+    SubnetPool,
+)
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
 from sonata.emulator.cloud.entities.qos import QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
+from sonata.emulator.cloud.entities.volume import Attachment, Snapshot, Transfer, Volume, VolumeType
 from sonata.errors import Conflict
 
 E = TypeVar("E", bound=Entity)
@@ -154,6 +166,10 @@ class Tables:
     ports: Table[Port] = field(default_factory=lambda: Table("Port"))
     routers: Table[Router] = field(default_factory=lambda: Table("Router"))
     floating_ips: Table[FloatingIp] = field(default_factory=lambda: Table("FloatingIP"))
+    port_forwardings: Table[PortForwarding] = field(default_factory=lambda: Table("PortForwarding"))
+    address_scopes: Table[AddressScope] = field(default_factory=lambda: Table("AddressScope"))
+    subnet_pools: Table[SubnetPool] = field(default_factory=lambda: Table("SubnetPool"))
+    rbac_policies: Table[RbacPolicy] = field(default_factory=lambda: Table("RbacPolicy"))
     security_groups: Table[SecurityGroup] = field(default_factory=lambda: Table("SecurityGroup"))
     security_group_rules: Table[SecurityGroupRule] = field(default_factory=lambda: Table("SecurityGroupRule"))
     qos_policies: Table[QosPolicy] = field(default_factory=lambda: Table("QosPolicy"))
@@ -184,6 +200,12 @@ class Tables:
     stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
     stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
     software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
+    image_members: Table[ImageMember] = field(default_factory=lambda: Table("Member"))
+    volumes: Table[Volume] = field(default_factory=lambda: Table("Volume"))
+    snapshots: Table[Snapshot] = field(default_factory=lambda: Table("Snapshot"))
+    volume_attachments: Table[Attachment] = field(default_factory=lambda: Table("VolumeAttachment"))
+    volume_types: Table[VolumeType] = field(default_factory=lambda: Table("VolumeType"))
+    volume_transfers: Table[Transfer] = field(default_factory=lambda: Table("Transfer"))
 
     def __iter__(self) -> Iterator[tuple[str, Table[Any]]]:
         """All tables with their names."""

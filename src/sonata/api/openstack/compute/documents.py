@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
@@ -15,6 +16,7 @@ from sonata.emulator.cloud.compute.power import hostname
 from sonata.emulator.cloud.compute.states import VM_STATES, power_state
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import FloatingIp, Port
+from sonata.emulator.cloud.entities.volume import Attachment
 
 DETAILS, LOCKED, HOST_STATUS, DESCRIBED, TAGGED, FLAVOR_EMBEDDED = (2, 3), (2, 9), (2, 16), (2, 19), (2, 26), (2, 47)
 CERTIFIED, GROUPED, LOCK_REASON, PINNED = (2, 63), (2, 71), (2, 73), (2, 96)
@@ -31,6 +33,9 @@ class ServerDocuments:
         self._hosts = call.cloud.hosts
         self._base = call.url("compute")
         floating_ips = (floating for floating in self._tables.floating_ips if floating.port_id)
+        self._attached: dict[str, list[Attachment]] = {}
+        for attachment in self._tables.volume_attachments:
+            self._attached.setdefault(attachment.server_id, []).append(attachment)
         self._floating: dict[str, list[FloatingIp]] = {}
         for floating in floating_ips:
             self._floating.setdefault(floating.port_id, []).append(floating)
@@ -56,7 +61,7 @@ class ServerDocuments:
             "user_id": server.user_id,
             "metadata": dict(server.metadata),
             "hostId": _host_id(server.project_id, server.host) if server.host else "",
-            "image": {"id": server.image_id, "links": [self._bookmark(f"images/{server.image_id}")]},
+            "image": self._image(server),
             "flavor": self._flavor(server),
             "created": timestamp(server.created_at),
             "updated": timestamp(server.updated_at),
@@ -68,6 +73,7 @@ class ServerDocuments:
             "config_drive": "True" if server.config_drive else "",
             "security_groups": [{"name": name} for name in self._call.cloud.nics.groups_of(server)],
             **_EXTENDED,
+            "os-extended-volumes:volumes_attached": self._volumes(server),
             "OS-EXT-AZ:availability_zone": server.availability_zone,
             "OS-EXT-SRV-ATTR:host": server.host or None,
             "OS-EXT-SRV-ATTR:hypervisor_hostname": server.host or None,
@@ -114,6 +120,19 @@ class ServerDocuments:
         for floating in self._floating.get(port.id, ()):
             yield _address(str(floating.address), "floating", port)
 
+    def _image(self, server: Server) -> Document | str:
+        """A server's image; empty when it boots from a volume."""
+        if not server.image_id:
+            return ""
+        return {"id": server.image_id, "links": [self._bookmark(f"images/{server.image_id}")]}
+
+    def _volumes(self, server: Server) -> list[Document]:
+        """Its volumes; what goes with the server is told from 2.3 on."""
+        attached = self._attached.get(server.id, ())
+        if self._version < DETAILS:
+            return [{"id": one.volume_id} for one in attached]
+        return [{"id": one.volume_id, "delete_on_termination": one.delete_on_termination} for one in attached]
+
     def _flavor(self, server: Server) -> Document:
         if self._version >= FLAVOR_EMBEDDED:
             return embedded_flavor(server.flavor)
@@ -136,13 +155,17 @@ def _host_id(project_id: str, host: str) -> str:
 
 
 def _address(address: str, kind: str, port: Port) -> dict[str, Any]:
-    return {"version": 4, "addr": address, "OS-EXT-IPS:type": kind, "OS-EXT-IPS-MAC:mac_addr": port.mac}
+    return {
+        "version": ip_address(address).version,
+        "addr": address,
+        "OS-EXT-IPS:type": kind,
+        "OS-EXT-IPS-MAC:mac_addr": port.mac,
+    }
 
 
 _EXTENDED: Mapping[str, Any] = {
     "OS-DCF:diskConfig": "AUTO",
     "OS-SRV-USG:terminated_at": None,
-    "os-extended-volumes:volumes_attached": [],
 }
 
 

@@ -15,6 +15,7 @@ import sonata.api.openstack.compute.server_actions as compute_server_actions
 import sonata.api.openstack.compute.server_groups as compute_server_groups
 import sonata.api.openstack.compute.server_parts as compute_server_parts
 import sonata.api.openstack.compute.servers as compute_servers
+import sonata.api.openstack.compute.volume_attachments as compute_volume_attachments
 from sonata.api.openstack.call import NEWEST, OLDEST, Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import Reply, json_reply
@@ -35,6 +36,7 @@ def compute_routes() -> Routes:
     compute_consoles.register(routes)
     compute_history.register(routes)
     compute_hosts.register(routes)
+    compute_volume_attachments.register(routes)
     compute_quotas.register(routes)
     routes.add("GET", "/v2.1/extensions", _extensions)
     return routes

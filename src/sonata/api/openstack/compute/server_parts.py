@@ -34,7 +34,6 @@ def register(routes: Routes) -> None:
     routes.add("GET", "/v2.1/servers/{id}/os-interface/{port}", _interface)
     routes.add("DELETE", "/v2.1/servers/{id}/os-interface/{port}", _detach)
     routes.add("GET", "/v2.1/servers/{id}/os-security-groups", _security_groups)
-    routes.add("GET", "/v2.1/servers/{id}/os-volume_attachments", _volumes)
 
 
 # metadata
@@ -207,8 +206,3 @@ def _nova_rule(call: Call, group: SecurityGroup, rule: SecurityGroupRule) -> Doc
         "ip_range": {} if remote else {"cidr": str(rule.remote_ip_prefix or ANYWHERE[rule.ethertype])},
         "group": {"name": remote.name, "tenant_id": remote.project_id} if remote else {},
     }
-
-
-async def _volumes(call: Call) -> Reply:
-    find_server(call)
-    return json_reply({"volumeAttachments": []})

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from sonata.api.openstack.call import Call, inner
+from sonata.api.openstack.compute.block_devices import boot_image, read_disks
 from sonata.api.openstack.compute.detail_cache import DetailCache
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.flavors import usable
@@ -19,6 +20,7 @@ from sonata.api.openstack.listing import Document, Query, ordered, page, tags_ma
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Handler, Routes
 from sonata.emulator.cloud.causes import OverQuota
+from sonata.emulator.cloud.compute.disks import DiskWish
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest, require_room
 from sonata.emulator.cloud.compute.states import VM_STATES, power_state
@@ -235,11 +237,12 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _boot_request(call: Call, document: Document, body: Document) -> BootRequest:
+    disks = read_disks(call, body)
     return BootRequest(
         name=read_name(body),
         project_id=call.project_id,
         user_id=call.token.user.id,
-        image_id=_image_id(call, body),
+        image_id=_image_id(call, body, disks),
         flavor=read_flavor(call, body.get("flavorRef")),
         nics=_nics(call, body.get("networks")),
         description=str(body.get("description") or ""),
@@ -252,6 +255,7 @@ def _boot_request(call: Call, document: Document, body: Document) -> BootRequest
         **read_placement(call, document),
         config_drive=body.get("config_drive") in (True, "true", "True"),
         reservation_id=f"r-{uuid.uuid4().hex[:8]}",
+        disks=disks,
     )
 
 
@@ -301,26 +305,25 @@ def _public_key(call: Call, body: Document) -> str:
         raise InvalidInput("Invalid key_name provided.") from None
 
 
-def _image_id(call: Call, body: Document) -> str:
-    """The image from `imageRef`, or from the boot device of `block_device_mapping_v2`."""
-    boot_image = _boot_image(body.get("block_device_mapping_v2") or [])
-    image_id = body.get("imageRef") or boot_image
+def _image_id(call: Call, body: Document, disks: Sequence[DiskWish]) -> str:
+    """The image that a server boots: `imageRef`, or that of its boot device; empty when its root is a volume.
+
+    Raises:
+        InvalidInput: there is none that the caller may use.
+    """
+    if any(disk.is_root for disk in disks):
+        return ""
+    image_id = body.get("imageRef") or boot_image(body)
     if not isinstance(image_id, str) or not image_id:
-        raise InvalidInput("Invalid imageRef provided: servers boot from an image here, not from a volume")
+        raise InvalidInput("Invalid imageRef provided: a server needs an image, or a volume with boot index 0.")
     image_id = image_id.rstrip("/").rpartition("/")[2]
     try:
-        return call.cloud.images.get(image_id).id
+        image = call.cloud.images.get(image_id)
     except NotFound:
-        raise InvalidInput(f"Image {image_id} could not be found.") from None
-
-
-def _boot_image(devices: Any) -> Any:
-    if not isinstance(devices, list) or not all(isinstance(device, dict) for device in devices):
-        raise InvalidInput("Invalid input for field/attribute block_device_mapping_v2: a list of objects is needed")
-    for device in devices:
-        if device.get("source_type") != "image" or device.get("destination_type", "local") != "local":
-            raise InvalidInput("Block Device Mapping is Invalid: there are no volumes here, boot from a local image")
-    return next((device.get("uuid") for device in devices if str(device.get("boot_index", 0)) == "0"), None)
+        image = None
+    if image is None or not (call.token.is_admin or call.cloud.image_members.may_see(image, call.project_id)):
+        raise InvalidInput(f"Image {image_id} could not be found.")
+    return image.id
 
 
 def read_flavor(call: Call, reference: Any) -> Flavor:

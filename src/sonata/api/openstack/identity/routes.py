@@ -26,6 +26,8 @@ SERVICES: tuple[tuple[str, str, str, str], ...] = (
     ("network", "neutron", "network", ""),
     ("image", "glance", "image", ""),
     ("load-balancer", "octavia", "load-balancer", ""),
+    ("block-storage", "cinder", "volume", "/v3/{project_id}"),
+    ("volumev3", "cinderv3", "volume", "/v3/{project_id}"),
 )
 """Type, name, path segment of a service, and the path of its endpoint below it; `{project_id}` may be part of it."""
 INTERFACES = ("public", "internal", "admin")

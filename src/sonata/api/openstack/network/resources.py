@@ -5,7 +5,7 @@ Source: OpenStack Networking API v2.0 reference.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+import re
 from typing import Any
 
 from sonata.api.openstack.call import Call
@@ -14,6 +14,7 @@ from sonata.api.openstack.fields import (
     CIDR,
     FLAG,
     MAC,
+    OBJECT,
     TEXT,
     TEXTS,
     Field,
@@ -32,14 +33,15 @@ from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import (
     AddressRange,
     FixedIp,
-    FloatingIp,
     Network,
     Port,
-    Router,
+    StaticRoute,
     Subnet,
+    SubnetPool,
 )
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.emulator.cloud.rollback import undone_on_failure
+from sonata.errors import InvalidInput
 
 ZONE = "nova"
 UP = {True: "ACTIVE", False: "DOWN"}
@@ -67,10 +69,33 @@ def _read_pools(value: Any) -> tuple[AddressRange, ...]:
     return tuple((ADDRESS.read(pool["start"]), ADDRESS.read(pool["end"])) for pool in value)
 
 
-def _read_ip_version(value: Any) -> int:
-    if value not in (4, "4"):
-        raise ValueError(f"'{value}' is not in [4]: this cloud has IPv4 networks only.")
-    return 4
+def read_routes(value: Any) -> tuple[StaticRoute, ...]:
+    """Routes of a subnet or router."""
+    if not isinstance(value, list) or not all(
+        isinstance(route, dict) and set(route) == {"destination", "nexthop"} for route in value
+    ):
+        raise ValueError(f"'{value}' is not a list of objects with destination and nexthop.")
+    routes = tuple(StaticRoute(CIDR.read(route["destination"]), ADDRESS.read(route["nexthop"])) for route in value)
+    if mixed := [route for route in routes if route.destination.version != route.nexthop.version]:
+        raise ValueError(f"route to {mixed[0].destination} over {mixed[0].nexthop} mixes versions of IP.")
+    if len(set(routes)) < len(routes):
+        raise ValueError("a route is given twice.")
+    return routes
+
+
+def _read_dhcp_options(value: Any) -> tuple[dict[str, str | int], ...]:
+    """`extra_dhcp_opts`; an option with the value null is taken away."""
+    if not isinstance(value, list) or not all(isinstance(one, dict) and one.get("opt_name") for one in value):
+        raise ValueError(f"'{value}' is not a list of objects with opt_name and opt_value.")
+    return tuple(
+        {
+            "opt_name": TEXT.read(one["opt_name"]),
+            "opt_value": TEXT.read(one["opt_value"]),
+            "ip_version": IP_VERSION.read(one.get("ip_version", 4)),
+        }
+        for one in value
+        if one.get("opt_value") is not None
+    )
 
 
 def _must_be(allowed: object, why: str) -> Kind:
@@ -86,7 +111,12 @@ def _must_be(allowed: object, why: str) -> Kind:
 
 POOLS = Kind(_read_pools, lambda pools: [{"start": str(first), "end": str(last)} for first, last in pools])
 WISHES = Kind(read_wishes)
-NO_DHCP_OPTIONS = _must_be([], "there is no DHCP server: machines get their addresses from the data plane")
+ROUTES = Kind(
+    read_routes,
+    lambda routes: [{"destination": str(route.destination), "nexthop": str(route.nexthop)} for route in routes],
+)
+IP_VERSION = integer(4, 6)
+DHCP_OPTIONS = Kind(_read_dhcp_options, list)
 
 
 def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
@@ -98,14 +128,21 @@ def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
 
 
 async def _create_network(call: Call, values: Values) -> Network:
-    if values.get("external") or values.get("shared"):
+    _drop(values, "physical_network", "vlan_transparent", "segments")
+    shared = values.pop("shared", False)
+    if values.get("external") or shared:
         call.require_admin("create_network:shared or router:external")
     require_policy(call, values)
     values.setdefault("qos_policy", call.cloud.qos.default_of(values["project_id"]))
-    return await call.cloud.networks.create(Network(**values))
+    network = await call.cloud.networks.create(Network(**values))
+    call.cloud.rbac.share("network", network, shared=shared)
+    return call.cloud.tables.networks.get(network.id)
 
 
 async def _update_network(call: Call, network: Network, values: Values) -> Network:
+    if "shared" in values:
+        call.require_admin("update_network:shared")
+        call.cloud.rbac.share("network", network, shared=values.pop("shared"))
     require_policy(call, values)
     changed = await call.cloud.networks.update(network.id, **values)
     await call.cloud.qos.follow()
@@ -114,7 +151,20 @@ async def _update_network(call: Call, network: Network, values: Values) -> Netwo
 
 async def _delete_network(call: Call, network: Network) -> None:
     await call.cloud.networks.delete(network.id)
+    call.cloud.rbac.forget(network.id)
 
+
+def _read_zones(value: Any) -> tuple[str, ...]:
+    zones = TEXTS.read(value)
+    if unknown := [zone for zone in zones if zone != ZONE]:
+        raise ValueError(f"AvailabilityZone {unknown[0]} could not be found.")
+    return tuple(zones)
+
+
+ZONES = Kind(_read_zones, list)
+NO_PHYSICAL_NETWORK = _must_be(None, "networks of projects are tunnels inside of the PoP")
+NO_SEGMENTS = _must_be([], "a network has one segment")
+NOT_TRANSPARENT = _must_be(False, "VLAN tags do not pass")
 
 NETWORKS = Resource[Network](
     member="network",
@@ -127,20 +177,30 @@ NETWORKS = Resource[Network](
         computed("subnets", lambda cloud, network: [subnet.id for subnet in cloud.networks.subnets_of(network.id)]),
         Field("shared", FLAG, access="cu"),
         Field("router:external", FLAG, attr="external", access="c"),
-        Field("mtu", integer(576, 1500), access="c"),
-        constant("ipv4_address_scope", None),
-        constant("ipv6_address_scope", None),
-        constant("availability_zone_hints", []),
+        Field("mtu", integer(576, 1500), access="cu"),
+        computed("ipv4_address_scope", lambda cloud, network: cloud.subnet_pools.scope_of_network(network.id, 4)),
+        computed("ipv6_address_scope", lambda cloud, network: cloud.subnet_pools.scope_of_network(network.id, 6)),
+        Field("availability_zone_hints", ZONES, attr="zone_hints", access="c"),
         constant("availability_zones", [ZONE]),
         Field("port_security_enabled", FLAG, attr="port_security", access="cu"),
-        computed("provider:network_type", lambda _cloud, network: "flat" if network.external else "geneve"),
-        computed("provider:physical_network", lambda _cloud, network: "external" if network.external else None),
-        constant("provider:segmentation_id", None),
-        constant("is_default", False),
+        Field("provider:network_type", one_of("vxlan", "geneve"), attr="network_type", access="c", admin=True),
+        Field(
+            "provider:physical_network",
+            NO_PHYSICAL_NETWORK,
+            attr="physical_network",
+            access="c",
+            admin=True,
+            computed=lambda _cloud, network: "external" if network.external else None,
+        ),
+        Field(
+            "provider:segmentation_id", or_none(integer(1, 2**24 - 1)), attr="segmentation_id", access="c", admin=True
+        ),
+        Field("segments", NO_SEGMENTS, access="c", hidden=True),
+        Field("is_default", FLAG),
         Field("qos_policy_id", or_none(TEXT, ""), attr="qos_policy", access="cu"),
-        constant("vlan_transparent", None),
+        Field("vlan_transparent", NOT_TRANSPARENT, access="c", computed=lambda *_: None),
         constant("l2_adjacency", True),
-        constant("dns_domain", ""),
+        Field("dns_domain", or_none(TEXT, ""), access="cu", computed=lambda _cloud, network: network.dns_domain),
     ),
     create=_create_network,
     update=_update_network,
@@ -152,15 +212,59 @@ NETWORKS = Resource[Network](
 
 
 async def _create_subnet(call: Call, values: Values) -> Subnet:
-    _drop(values, "ip_version", "ipv6_address_mode", "ipv6_ra_mode", "host_routes")
     network = call.cloud.tables.networks.get(values["network_id"])
+    if not call.sees(network):
+        raise NoSuch("Network", network.id)
+    if network.project_id != call.project_id:
+        call.require_admin("create_subnet on a network of another project")
+    _drop(values, "segment_id")
+    _take_prefix(call, values)
     asked = values.pop("gateway", "default")
-    subnet = Subnet(shared=network.shared, gateway_ip=asked if isinstance(asked, IPv4Address) else None, **values)
+    gateway = None if asked in (None, "default") else asked
+    subnet = Subnet(shared=network.shared, gateway_ip=gateway, **values)
     return await call.cloud.networks.create_subnet(subnet, default_gateway=asked == "default")
 
 
+def _take_prefix(call: Call, values: Values) -> None:
+    """Find out the subnet's prefix: the one given, or one of a pool."""
+    version = values.pop("ip_version", None)
+    length = values.pop("prefixlen", None)
+    pool = _pool_of(call, values.pop("use_default_subnetpool", False), version, values.get("subnetpool_id"))
+    asked = values.get("cidr")
+    if pool is None and asked is None:
+        raise InvalidInput("Bad subnets request: a subnetpool must be specified in the absence of a cidr.")
+    if pool is not None:
+        values["cidr"] = call.cloud.subnet_pools.allocate(pool, values["project_id"], length, asked)
+        values["subnetpool_id"] = pool.id
+    elif length is not None:
+        raise InvalidInput("Invalid input for operation: prefixlen needs a subnetpool.")
+    elif asked is not None and asked.version != (version or asked.version):
+        raise InvalidInput(
+            f"Invalid input for operation: requested cidr '{asked}' does not match the ip_version '{version}'."
+        )
+
+
+def _pool_of(call: Call, use_default: bool, version: int | None, pool_id: str | None) -> SubnetPool | None:
+    if use_default and pool_id:
+        raise InvalidInput("Bad subnets request: subnetpool_id and use_default_subnetpool cannot both be specified.")
+    if use_default:
+        pool = call.cloud.subnet_pools.default(version or 4)
+        if pool is None:
+            raise InvalidInput(f"Bad subnets request: No default subnetpool found for IPv{version or 4}.")
+        return pool
+    if not pool_id:
+        return None
+    if pool_id == "prefix_delegation":
+        raise InvalidInput("Bad subnets request: prefix delegation is not available here.")
+    pool = call.cloud.tables.subnet_pools.get(pool_id)
+    if not call.sees(pool):
+        raise NoSuch("SubnetPool", pool_id)
+    if version not in (None, pool.ip_version):
+        raise InvalidInput("Bad subnets request: ip_version must match the subnetpool's.")
+    return pool
+
+
 async def _update_subnet(call: Call, subnet: Subnet, values: Values) -> Subnet:
-    _drop(values, "host_routes")
     if "gateway" in values:
         values["gateway_ip"] = values.pop("gateway")
     return await call.cloud.networks.update_subnet(subnet.id, **values)
@@ -170,8 +274,8 @@ async def _delete_subnet(call: Call, subnet: Subnet) -> None:
     await call.cloud.networks.delete_subnet(subnet.id)
 
 
-NO_HOST_ROUTES = _must_be([], "machines get no host routes")
-NO_IPV6 = _must_be(None, "this cloud has IPv4 networks only")
+IPV6_MODE = or_none(one_of("slaac", "dhcpv6-stateful", "dhcpv6-stateless"))
+NO_SEGMENT = _must_be(None, "a network has one segment")
 
 SUBNETS = Resource[Subnet](
     member="subnet",
@@ -180,8 +284,10 @@ SUBNETS = Resource[Subnet](
     table=lambda tables: tables.subnets,
     fields=(
         Field("network_id", TEXT, access="c", required=True),
-        Field("ip_version", Kind(_read_ip_version), access="c", computed=lambda *_: 4),
-        Field("cidr", CIDR, access="c", required=True),
+        Field("ip_version", IP_VERSION, access="c", computed=lambda _cloud, subnet: subnet.cidr.version),
+        Field("cidr", or_none(CIDR), access="c"),
+        Field("prefixlen", integer(0, 128), access="c", hidden=True),
+        Field("use_default_subnetpool", FLAG, access="c", hidden=True),
         Field(
             "gateway_ip",
             or_none(ADDRESS),
@@ -192,14 +298,14 @@ SUBNETS = Resource[Subnet](
         Field("allocation_pools", POOLS, attr="pools", access="cu"),
         Field("enable_dhcp", FLAG, access="cu"),
         Field("dns_nameservers", TEXTS, access="cu"),
-        Field("host_routes", NO_HOST_ROUTES, access="cu", computed=lambda *_: []),
-        Field("ipv6_address_mode", NO_IPV6, access="c", computed=lambda *_: None),
-        Field("ipv6_ra_mode", NO_IPV6, access="c", computed=lambda *_: None),
-        constant("subnetpool_id", None),
-        constant("segment_id", None),
-        constant("service_types", []),
-        constant("dns_publish_fixed_ip", False),
-        constant("router:external", False),
+        Field("host_routes", ROUTES, access="cu"),
+        Field("ipv6_address_mode", IPV6_MODE, attr="address_mode", access="c"),
+        Field("ipv6_ra_mode", IPV6_MODE, attr="ra_mode", access="c"),
+        Field("subnetpool_id", or_none(TEXT), access="c"),
+        Field("segment_id", NO_SEGMENT, access="c", computed=lambda *_: None),
+        Field("service_types", TEXTS, access="cu"),
+        Field("dns_publish_fixed_ip", FLAG, access="cu"),
+        computed("router:external", lambda cloud, subnet: cloud.tables.networks.get(subnet.network_id).external),
     ),
     create=_create_subnet,
     update=_update_subnet,
@@ -212,7 +318,6 @@ SUBNETS = Resource[Subnet](
 
 def _split_port(values: Values) -> tuple[AddressWish, ...] | None:
     """Take the wished addresses out of a port's values, and what is read but not kept."""
-    _drop(values, "host_id", "profile", "extra_dhcp_opts")
     wishes: tuple[AddressWish, ...] | None = values.pop("wishes", None)
     return wishes
 
@@ -232,7 +337,7 @@ async def _update_port(call: Call, port: Port, values: Values) -> Port:
     wishes = _split_port(values)
     secure_changed(call, port, values)
     require_policy(call, values)
-    changed = call.cloud.ports.update(port.id, wishes, **values)
+    changed = await call.cloud.port_changes.update(port.id, wishes, **values)
     with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
         await call.cloud.filters.follow()
         await call.cloud.qos.follow()
@@ -248,8 +353,44 @@ def _network_policy(cloud: Cloud, port: Port) -> str | None:
 
 
 def _host_of(cloud: Cloud, port: Port) -> str:
-    return cloud.pop.name if port.device_id else ""
+    return cloud.pop.name if port.device_id else port.host_id
 
+
+def _vif_type(_cloud: Cloud, port: Port) -> str:
+    return "bridge" if port.device_id else "unbound"
+
+
+def _vif_details(_cloud: Cloud, port: Port) -> dict[str, Any]:
+    return {"port_filter": True, "connectivity": "l2"} if port.device_id else {}
+
+
+def _port_status(cloud: Cloud, port: Port) -> str:
+    network = cloud.tables.networks.get(port.network_id)
+    return UP[port.plugged and port.admin_state_up and network.admin_state_up]
+
+
+def _dns_assignment(cloud: Cloud, port: Port) -> list[dict[str, str]]:
+    """The names under which a port's addresses are known; one without a name is called after its address."""
+    domain = port.dns_domain or cloud.tables.networks.get(port.network_id).dns_domain or "openstacklocal."
+    return [
+        {"ip_address": str(fixed.address), "hostname": name, "fqdn": f"{name}.{domain.rstrip('.')}."}
+        for fixed in port.fixed_ips
+        for name in (port.dns_name or "host-" + str(fixed.address).replace(".", "-").replace(":", "-"),)
+    ]
+
+
+def _ip_allocation(_cloud: Cloud, port: Port) -> str:
+    return "immediate" if port.fixed_ips else "none"
+
+
+def _read_dns_name(value: Any) -> str:
+    name: str = TEXT.read(value)
+    if name and not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?", name):
+        raise ValueError(f"'{name}' not a valid PQDN or FQDN.")
+    return name
+
+
+DNS_NAME = Kind(_read_dns_name)
 
 PORTS = Resource[Port](
     member="port",
@@ -259,7 +400,7 @@ PORTS = Resource[Port](
     fields=(
         Field("network_id", TEXT, access="c", required=True),
         Field("admin_state_up", FLAG, access="cu"),
-        computed("status", lambda _cloud, port: UP[port.plugged]),
+        computed("status", _port_status),
         Field("mac_address", MAC, attr="mac", access="cu"),
         Field(
             "fixed_ips",
@@ -273,173 +414,25 @@ PORTS = Resource[Port](
         Field("security_groups", or_none(TEXTS, ()), access="cu", computed=lambda _c, port: list(port.security_groups)),
         *PORT_FIELDS,
         Field("binding:vnic_type", one_of("normal", "direct", "macvtap"), attr="vnic_type", access="cu"),
-        Field("binding:host_id", attr="host_id", access="cu", computed=_host_of),
-        Field("binding:profile", attr="profile", access="cu", computed=lambda *_: {}),
-        constant("binding:vif_type", "bridge"),
-        constant("binding:vif_details", {"port_filter": True}),
-        Field("extra_dhcp_opts", NO_DHCP_OPTIONS, access="cu", computed=lambda *_: []),
-        constant("dns_name", ""),
-        constant("dns_domain", ""),
-        constant("dns_assignment", []),
+        Field("binding:host_id", or_none(TEXT, ""), attr="host_id", access="cu", computed=_host_of, admin=True),
+        Field("binding:profile", OBJECT, attr="profile", access="cu", admin=True),
+        Field("binding:vif_type", computed=_vif_type, admin=True),
+        Field("binding:vif_details", computed=_vif_details, admin=True),
+        Field("extra_dhcp_opts", DHCP_OPTIONS, attr="dhcp_options", access="cu"),
+        Field("dns_name", or_none(DNS_NAME, ""), access="cu", computed=lambda _cloud, port: port.dns_name),
+        Field("dns_domain", or_none(TEXT, ""), access="cu", computed=lambda _cloud, port: port.dns_domain),
+        computed("dns_assignment", _dns_assignment),
         Field("qos_policy_id", or_none(TEXT, ""), attr="qos_policy", access="cu"),
         computed("qos_network_policy_id", _network_policy),
         constant("resource_request", None),
-        constant("ip_allocation", "immediate"),
-        constant("propagate_uplink_status", False),
-        constant("numa_affinity_policy", None),
-        constant("data_plane_status", None),
+        computed("ip_allocation", _ip_allocation),
+        Field("propagate_uplink_status", FLAG, access="cu"),
+        Field("numa_affinity_policy", or_none(one_of("required", "preferred", "legacy")), access="cu", admin=True),
+        Field("data_plane_status", or_none(one_of("ACTIVE", "DOWN")), access="u", admin=True),
     ),
     create=_create_port,
     update=_update_port,
     delete=_delete_port,
-)
-
-
-# routers
-
-
-def _read_gateway(value: Any) -> dict[str, Any]:
-    """`external_gateway_info`; null and an empty object take the gateway away."""
-    if value in (None, {}):
-        return {}
-    if not isinstance(value, dict) or not isinstance(value.get("network_id"), str):
-        raise ValueError(f"'{value}' is not an object with network_id.")
-    if value.get("enable_snat") is False:
-        raise ValueError("enable_snat cannot be false: routers here always masquerade towards the external network.")
-    fixed_ips = read_wishes(value.get("external_fixed_ips")) or (None,)
-    return {"network_id": value["network_id"], "wish": fixed_ips[0]}
-
-
-async def _create_router(call: Call, values: Values) -> Router:
-    _drop(values, "routes", "unused_distributed", "unused_ha")
-    gateway = values.pop("gateway_info", None) or {}
-    router = Router(**values)
-    return await call.cloud.routers.create(router, gateway.get("wish"), gateway.get("network_id", ""))
-
-
-async def _update_router(call: Call, router: Router, values: Values) -> Router:
-    _drop(values, "routes")
-    if "gateway_info" in values:
-        gateway = values.pop("gateway_info")
-        router = await _move_gateway(call, router, gateway.get("network_id", ""), gateway.get("wish"))
-    return await call.cloud.routers.update(router.id, **values) if values else router
-
-
-async def _move_gateway(call: Call, router: Router, network_id: str, wish: AddressWish | None) -> Router:
-    """Give a router the gateway asked for, unless it has it already."""
-    if wish is None and network_id == (router.gateway.network_id if router.gateway else ""):
-        return router
-    return await call.cloud.routers.set_gateway(router.id, network_id, wish)
-
-
-async def _delete_router(call: Call, router: Router) -> None:
-    await call.cloud.routers.delete(router.id)
-
-
-def _gateway_info(cloud: Cloud, router: Router) -> dict[str, Any] | None:
-    outer = cloud.routers.external_port(router)
-    if outer is None:
-        return None
-    fixed_ips = shown_addresses(outer.fixed_ips)
-    return {"network_id": outer.network_id, "enable_snat": True, "external_fixed_ips": fixed_ips, "qos_policy_id": None}
-
-
-NO_ROUTES = _must_be([], "routers take no extra routes")
-NOT_DISTRIBUTED = _must_be(False, "a PoP has one network node")
-
-ROUTERS = Resource[Router](
-    member="router",
-    collection="routers",
-    path="/routers",
-    table=lambda tables: tables.routers,
-    fields=(
-        Field("admin_state_up", FLAG, access="cu"),
-        computed("status", lambda *_: "ACTIVE"),
-        Field("external_gateway_info", Kind(_read_gateway), attr="gateway_info", access="cu", computed=_gateway_info),
-        Field("routes", NO_ROUTES, access="u", computed=lambda *_: []),
-        Field("distributed", NOT_DISTRIBUTED, access="c", attr="unused_distributed", computed=lambda *_: False),
-        Field("ha", NOT_DISTRIBUTED, access="c", attr="unused_ha", computed=lambda *_: False),
-        constant("availability_zone_hints", []),
-        constant("availability_zones", [ZONE]),
-        constant("flavor_id", None),
-    ),
-    create=_create_router,
-    update=_update_router,
-    delete=_delete_router,
-)
-
-
-# floating IPs
-
-
-async def _create_floating_ip(call: Call, values: Values) -> FloatingIp:
-    asked, subnet_id = values.pop("asked", None), values.pop("subnet_id", "")
-    wish = AddressWish(subnet_id, asked) if asked or subnet_id else None
-    port_id, fixed = values.pop("port_id", ""), values.pop("fixed", None)
-    return await call.cloud.floating_ips.create(FloatingIp(**values), wish, port_id, fixed)
-
-
-async def _update_floating_ip(call: Call, floating: FloatingIp, values: Values) -> FloatingIp:
-    fixed = values.pop("fixed", None)
-    if "port_id" in values:
-        floating = await call.cloud.floating_ips.associate(floating.id, values.pop("port_id"), fixed)
-    return await call.cloud.floating_ips.update(floating.id, **values) if values else floating
-
-
-async def _delete_floating_ip(call: Call, floating: FloatingIp) -> None:
-    await call.cloud.floating_ips.delete(floating.id)
-
-
-def _port_details(cloud: Cloud, floating: FloatingIp) -> dict[str, Any] | None:
-    port = cloud.tables.ports.peek(floating.port_id)
-    if port is None:
-        return None
-    return {
-        "name": port.name,
-        "network_id": port.network_id,
-        "mac_address": port.mac,
-        "admin_state_up": port.admin_state_up,
-        "status": UP[port.plugged],
-        "device_id": port.device_id,
-        "device_owner": port.device_owner,
-    }
-
-
-FLOATING_IPS = Resource[FloatingIp](
-    member="floatingip",
-    collection="floatingips",
-    path="/floatingips",
-    table=lambda tables: tables.floating_ips,
-    fields=(
-        Field("name", hidden=True),
-        Field("floating_network_id", TEXT, attr="network_id", access="c", required=True),
-        Field(
-            "floating_ip_address",
-            or_none(ADDRESS),
-            attr="asked",
-            access="c",
-            computed=lambda _cloud, floating: str(floating.address),
-        ),
-        Field("subnet_id", or_none(TEXT, ""), access="c", hidden=True),
-        Field("port_id", or_none(TEXT, ""), access="cu"),
-        Field(
-            "fixed_ip_address",
-            or_none(ADDRESS),
-            attr="fixed",
-            access="cu",
-            computed=lambda _cloud, floating: str(floating.fixed_address) if floating.fixed_address else None,
-        ),
-        Field("router_id", or_none(TEXT, "")),
-        computed("status", lambda _cloud, floating: UP[bool(floating.port_id)]),
-        computed("port_details", _port_details),
-        constant("port_forwardings", []),
-        constant("dns_domain", ""),
-        constant("dns_name", ""),
-        constant("qos_policy_id", None),
-    ),
-    create=_create_floating_ip,
-    update=_update_floating_ip,
-    delete=_delete_floating_ip,
 )
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import sonata.api.openstack.network.l3 as l3
 import sonata.api.openstack.network.qos as network_qos
 import sonata.api.openstack.network.quotas as network_quotas
 import sonata.api.openstack.network.security as network_security
+import sonata.api.openstack.network.service as network_service
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.network.l3 import FLOATING_IPS, PORT_FORWARDINGS, ROUTERS
 from sonata.api.openstack.network.resources import (
-    FLOATING_IPS,
     NETWORKS,
     PORTS,
-    ROUTERS,
     SUBNETS,
-    ZONE,
 )
 from sonata.api.openstack.network.sfc import FLOW_CLASSIFIERS, PORT_CHAINS, PORT_PAIR_GROUPS, PORT_PAIRS
+from sonata.api.openstack.network.sharing import ADDRESS_SCOPES, RBAC_POLICIES, SUBNET_POOLS
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service
 from sonata.api.openstack.routing import Routes
@@ -27,6 +28,34 @@ from sonata.errors import InvalidInput
 
 EXTENSIONS: Mapping[str, str] = {
     "agent": "agent",
+    "address-scope": "Address scope",
+    "auto-allocated-topology": "Auto Allocated Topology Services",
+    "data-plane-status": "Port data plane status",
+    "default-subnetpools": "Default Subnetpools",
+    "dhcp_agent_scheduler": "DHCP Agent Scheduler",
+    "dns-domain-ports": "dns_domain for ports",
+    "dns-integration": "DNS Integration",
+    "expose-port-forwarding-in-fip": "Expose Port Forwarding in FIP",
+    "extra_dhcp_opt": "Neutron Extra DHCP options",
+    "extraroute-atomic": "Atomically add/remove extra routes",
+    "fip-port-details": "Floating IP Port Details Extension",
+    "floating-ip-port-forwarding": "Floating IP Port Forwarding",
+    "floating-ip-port-forwarding-description": "Floating IP Port Forwarding description",
+    "floating-ip-port-forwarding-port-ranges": "Floating IP Port Forwarding support port ranges",
+    "ip_allocation": "IP Allocation",
+    "l3_agent_scheduler": "L3 Agent Scheduler",
+    "net-mtu-writable": "Network MTU (writable)",
+    "network-ip-availability": "Network IP Availability",
+    "port-numa-affinity-policy": "Port NUMA affinity policy",
+    "rbac-address-scope": "Add address_scope type to RBAC",
+    "rbac-policies": "RBAC Policies",
+    "rbac-security-groups": "Add security_group type to network RBAC",
+    "rbac-subnetpool": "Add subnetpool type to RBAC",
+    "revision-if-match": "If-Match constraints based on revision_number",
+    "subnet-dns-publish-fixed-ip": "Subnet DNS publish fixed IP",
+    "subnet-service-types": "Subnet service types",
+    "subnet_allocation": "Subnet Allocation",
+    "uplink-status-propagation": "Port uplink status propagation",
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
     "external-net": "Neutron external network",
@@ -60,6 +89,10 @@ RESOURCES: tuple[Resource[Any], ...] = (
     PORTS,
     ROUTERS,
     FLOATING_IPS,
+    PORT_FORWARDINGS,
+    SUBNET_POOLS,
+    ADDRESS_SCOPES,
+    RBAC_POLICIES,
     *network_security.RESOURCES,
     network_qos.QOS_POLICIES,
     PORT_PAIRS,
@@ -78,13 +111,13 @@ def network_routes() -> Routes:
     routes.add("GET", "/v2.0/extensions/{alias}", _extension)
     for resource in RESOURCES:
         Service(resource).register(routes)
+    l3.register(routes)
     routes.add("PUT", "/v2.0/routers/{id}/add_router_interface", _add_interface)
     routes.add("PUT", "/v2.0/routers/{id}/remove_router_interface", _remove_interface)
     network_quotas.register(routes)
     network_security.register(routes)
     network_qos.register(routes)
-    routes.add("GET", "/v2.0/agents", _agents)
-    routes.add("GET", "/v2.0/availability_zones", _zones)
+    network_service.register(routes)
     return routes
 
 
@@ -158,16 +191,6 @@ def _leg_document(leg: Leg) -> dict[str, Any]:
         "network_id": leg.port.network_id,
         "port_id": leg.port.id,
         "subnet_id": leg.subnet.id,
-        "subnet_ids": [leg.subnet.id],
+        "subnet_ids": [fixed.subnet_id for fixed in leg.port.fixed_ips],
         "tags": list(leg.router.tags),
     }
-
-
-async def _agents(call: Call) -> Reply:
-    """No agents: the data plane is driven directly."""
-    return json_reply({"agents": []})
-
-
-async def _zones(call: Call) -> Reply:
-    zones = [{"name": ZONE, "resource": resource, "state": "available"} for resource in ("network", "router")]
-    return json_reply({"availability_zones": zones})

@@ -24,10 +24,17 @@ def _read_protocol(value: Any) -> str | None:
     return known[str(value).lower()]
 
 
-def _read_ethertype(value: Any) -> str:
-    if value not in ("IPv4", None):
-        raise ValueError(f"'{value}' is not in ['IPv4']: this cloud has IPv4 networks only.")
-    return "IPv4"
+def _read_ethertype(value: Any) -> int:
+    versions = {"IPv4": 4, "IPv6": 6, None: 4}
+    if value not in versions:
+        raise ValueError(f"'{value}' is not in ['IPv4', 'IPv6'].")
+    return versions[value]
+
+
+def _read_no_tap(value: Any) -> bool:
+    if value not in (False, None):
+        raise ValueError("tap groups are not available here: a function is in the way of the packets.")
+    return False
 
 
 def _read_l7(value: Any) -> dict[str, Any]:
@@ -86,6 +93,7 @@ PORT_PAIRS = Resource[PortPair](
 
 
 async def _create_group(call: Call, values: Values) -> PortPairGroup:
+    values.pop("tap_enabled", None)
     return await call.cloud.chaining.create_group(PortPairGroup(**values))
 
 
@@ -111,7 +119,7 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
         Field("port_pair_group_parameters", OBJECT, attr="parameters", access="c"),
         computed("group_id", lambda cloud, group: _group_number(cloud.tables.port_pair_groups, group)),
         constant("is_tap_enabled", False),
-        constant("tap_enabled", False),
+        Field("tap_enabled", Kind(_read_no_tap), access="c", computed=lambda *_: False),
     ),
     create=_create_group,
     update=_update_group,
@@ -123,7 +131,7 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
 
 
 async def _create_classifier(call: Call, values: Values) -> FlowClassifier:
-    for checked_only in ("ethertype", "l7_parameters", "logical_destination_port"):
+    for checked_only in ("l7_parameters", "logical_destination_port"):
         values.pop(checked_only, None)
     return await call.cloud.chaining.create_classifier(FlowClassifier(**values))
 
@@ -142,7 +150,7 @@ FLOW_CLASSIFIERS = Resource[FlowClassifier](
     path="/sfc/flow_classifiers",
     table=lambda tables: tables.flow_classifiers,
     fields=(
-        Field("ethertype", Kind(_read_ethertype), access="c", computed=lambda *_: "IPv4"),
+        Field("ethertype", Kind(_read_ethertype, "IPv{}".format), attr="ip_version", access="c"),
         Field("protocol", Kind(_read_protocol), access="c"),
         Field("source_ip_prefix", or_none(CIDR), attr="source", access="c"),
         Field("destination_ip_prefix", or_none(CIDR), attr="destination", access="c"),

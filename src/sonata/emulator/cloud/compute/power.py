@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sonata.emulator.cloud.compute.disks import Disks, Mounts
 from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
 from sonata.emulator.cloud.compute.flavors import core_limit
 from sonata.emulator.cloud.compute.wiring import Wiring
@@ -44,10 +45,11 @@ class Power:
         on_ended: awaited with the server's id when its program ended by itself after it had been ready.
     """
 
-    def __init__(self, site: Site, wiring: Wiring, images: Images, on_ended: Ended) -> None:
+    def __init__(self, site: Site, wiring: Wiring, images: Images, disks: Disks, on_ended: Ended) -> None:
         self._site = site
         self._wiring = wiring
         self._images = images
+        self._disks = disks
         self._on_ended = on_ended
         self._starting: set[str] = set()
         self._exits: dict[str, MachineExit] = {}
@@ -63,14 +65,14 @@ class Power:
             PermanentError: its program cannot be executed, or ended at once.
             StepTimeout: nothing listened on its image's port in time.
         """
-        image = self._images.bootable(server.rescue_image_id or server.image_id)
+        image = self._booted(server)
         self._exits.pop(server.id, None)
         self._dress[server.id] = await self.dressing(server, image)
         self._starting.add(server.id)
         try:
             self._netns[server.id] = await self._wiring.plug(server)
             if _program(server):
-                await self._site.runtime.start(self._spec(server, image), self._watch(server.id))
+                await self._start(server, image)
                 await self._wait_ready(server, image.ready_tcp_port)
             elif self._dress[server.id].eager:
                 await self.wake(server)
@@ -90,6 +92,7 @@ class Power:
         await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
         self._netns.pop(server.id, None)
         await self._wiring.unplug(server)
+        await self._disks.shut_all(server)
 
     async def exec(self, server: Server, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         """Run a command in a server that is on."""
@@ -156,8 +159,7 @@ class Power:
         if _program(server):
             return
         if server.id not in self._idle_starts:
-            spec = self._spec(server, self._images.bootable(server.rescue_image_id or server.image_id))
-            start = self._site.runtime.start(spec, self._watch(server.id))
+            start = self._start(server, self._booted(server))
             self._idle_starts[server.id] = asyncio.ensure_future(start)
         start_task = self._idle_starts[server.id]
         with undone_on_failure(lambda: self._forget_failed(server.id, start_task)):
@@ -168,8 +170,22 @@ class Power:
         if start.done() and self._idle_starts.get(server_id) is start:
             del self._idle_starts[server_id]
 
-    def _spec(self, server: Server, image: Image) -> MachineSpec:
-        own = self._root(server)
+    def _booted(self, server: Server) -> Image:
+        """What a server boots: the image that rescues it, its root volume, or its image."""
+        if server.rescue_image_id:
+            return self._images.bootable(server.rescue_image_id)
+        return self._disks.root_image(server) or self._images.bootable(server.image_id)
+
+    async def _start(self, server: Server, image: Image) -> int:
+        mounts = await self._disks.open_all(server)
+        return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
+
+    def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
+        if mounts.root:
+            own = RootFs(folder=mounts.root)
+        else:
+            below = self._images.bootable(server.image_id)
+            own = RootFs(below.layers, below.on_host, self.disk(server.id))
         attached: tuple[Attached, ...] = ()
         if server.rescue_image_id:
             own, attached = RootFs(image.layers, image.on_host), (Attached(own, RESCUED),)
@@ -184,12 +200,9 @@ class Power:
             netns=self._netns[server.id],
             limits=limits_of(server),
             resolver=self._wiring.resolver(server),
+            binds=mounts.binds,
         )
         return dressed(spec, self._dress.get(server.id, PLAIN))
-
-    def _root(self, server: Server) -> RootFs:
-        image = self._images.bootable(server.image_id)
-        return RootFs(image.layers, image.on_host, self.disk(server.id))
 
     def _watch(self, server_id: str) -> Callable[[MachineExit], Awaitable[None]]:
         async def ended(how: MachineExit) -> None:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sonata.emulator.cloud.compute.capacity import GIB
+from sonata.emulator.cloud.compute.disks import Disks, DiskWish
 from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.operations import Operations
@@ -17,6 +19,7 @@ from sonata.emulator.cloud.compute.scheduler import Request, Scheduler
 from sonata.emulator.cloud.compute.states import require_unlocked
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Server, ServerStatus
+from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.site import Site
 from sonata.errors import InvalidInput
@@ -34,6 +37,7 @@ class BootRequest:
     Args:
         nics: None for the project's only network, if it has exactly one.
         argv: its program; None for the image's.
+        disks: volumes, the root among them where it boots from one; `image_id` is empty then.
         availability_zone: empty for any.
         host: the only host that may be taken, empty for any.
         group_id: the server group that it joins.
@@ -61,19 +65,23 @@ class BootRequest:
     config_drive: bool = False
     launch_index: int = 0
     reservation_id: str = ""
+    disks: tuple[DiskWish, ...] = ()
 
 
 class Servers:
     """The servers of one cloud."""
 
-    def __init__(self, site: Site, wiring: Wiring, images: Images, nics: Nics, scheduler: Scheduler) -> None:
+    def __init__(
+        self, site: Site, wiring: Wiring, images: Images, nics: Nics, scheduler: Scheduler, disks: Disks
+    ) -> None:
         self._site = site
         self._table = site.tables.servers
         self._groups = site.tables.server_groups
         self._images = images
         self._nics = nics
         self._scheduler = scheduler
-        self.power = Power(site, wiring, images, self._ended)
+        self._disks = disks
+        self.power = Power(site, wiring, images, disks, self._ended)
         self.on_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
         self.operations = Operations(site)
 
@@ -86,13 +94,15 @@ class Servers:
             Conflict: no network is named and the project has several.
             OverQuota: the project has as many as it may have.
         """
-        image = self._images.bootable(request.image_id)
+        argv = program_of(request, self._images, self._disks)
         wishes = self._nics.default_wishes(request.project_id) if request.nics is None else request.nics
         self._nics.check(wishes)
+        self._disks.check(request.disks)
         require_room(self._site, request)
-        server = self._table.add(_new_server(request, image.argv))
+        server = self._table.add(_new_server(request, argv))
         self._join_group(server, request.group_id)
         server = self._nics.bind_existing(server, wishes)
+        self._disks.bind_existing(server, request.disks)
         self.operations.go(server, "create", lambda server_id: self._build(server_id, request, wishes))
         return server
 
@@ -140,6 +150,9 @@ class Servers:
         self.place(server_id, request.availability_zone, request.host)
         self._table.change(server_id, task_state="networking")
         self._nics.make_missing(server_id, wishes)
+        if request.disks:
+            self._table.change(server_id, task_state="block_device_mapping")
+            await self._disks.make_missing(server_id, request.disks)
         self._table.change(server_id, task_state="spawning")
         await self.switch_on(server_id)
 
@@ -178,6 +191,7 @@ class Servers:
         # As Nova does: who wants a program to end in order stops the server first.
         await self.power.off(self._table.get(server_id), grace_s=0.0)
         await self._nics.release_all(self._table.get(server_id))
+        await self._disks.release_all(self._table.get(server_id))
         self.power.forget(server_id)
         await self.on_deleted(server_id)
         await self.power.wipe(server_id)
@@ -186,6 +200,7 @@ class Servers:
                 kept = tuple(member for member in group.members if member != server_id)
                 self._groups.change(group.id, members=kept)
         self._table.remove(server_id)
+        await self._images.sweep()
 
     async def _power_lost(self, server_id: str, how: MachineExit) -> None:
         """Tidy up after a program that ended by itself."""
@@ -232,6 +247,33 @@ def _new_server(request: BootRequest, image_argv: tuple[str, ...]) -> Server:
         launch_index=request.launch_index,
         reservation_id=request.reservation_id,
     )
+
+
+def program_of(request: BootRequest, images: Images, disks: Disks) -> tuple[str, ...]:
+    """What the root of a new server runs.
+
+    Raises:
+        NoSuch, InvalidInput: there is no such image, it cannot be booted, or the flavor is too small for it.
+    """
+    roots = (disk.source_id for disk in request.disks if disk.is_root and disk.source == "image")
+    image_id = request.image_id or next(roots, "")
+    if not image_id:
+        return disks.program_of(request.disks)
+    if why := _too_small(request.flavor, images.get(image_id), local=bool(request.image_id)):
+        raise InvalidInput(why)
+    return images.bootable(image_id).argv
+
+
+def _too_small(flavor: Flavor, image: GlanceImage, *, local: bool) -> str:
+    """Why a flavor cannot hold an image; empty when it can."""
+    if flavor.ram_mib < image.min_ram_mib:
+        return "Flavor's memory is too small for requested image."
+    if local and 0 < flavor.disk_gib < image.min_disk_gib:
+        return (
+            "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is "
+            f"{flavor.disk_gib * GIB} bytes, minimum size is {image.min_disk_gib * GIB} bytes."
+        )
+    return ""
 
 
 def require_room(site: Site, request: BootRequest, count: int = 1) -> None:

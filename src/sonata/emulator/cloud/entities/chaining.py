@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from typing import Literal
 
+from sonata._lib.ip import Prefix
 from sonata.emulator.cloud.entities.base import Entity
 
 
@@ -29,16 +29,17 @@ class PortPairGroup(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowClassifier(Entity):
-    """Which packets enter a chain; None or empty means any."""
+    """Which packets enter a chain; None or empty means any. `ip_version` is that of its ethertype."""
 
     protocol: Literal["tcp", "udp", "icmp"] | None = None
-    source: IPv4Network | None = None
-    destination: IPv4Network | None = None
+    source: Prefix | None = None
+    destination: Prefix | None = None
     source_port_min: int | None = None
     source_port_max: int | None = None
     destination_port_min: int | None = None
     destination_port_max: int | None = None
     logical_source_port: str | None = None
+    ip_version: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
+from sonata._lib.ip import Address
 from sonata.emulator.cloud.entities.base import Entity
 
 
@@ -43,7 +44,7 @@ class Part(Entity):
 class LoadBalancer(Part):
     """A load balancer; `vip_port_made` tells that its port goes with it."""
 
-    vip_address: IPv4Address
+    vip_address: Address
     vip_subnet_id: str
     vip_network_id: str
     vip_port_id: str

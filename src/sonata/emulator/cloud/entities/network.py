@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from typing import Literal
 
+from sonata._lib.ip import Address, Interface, Prefix
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.ports.fabric import EXTERNAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network(Entity):
-    """A layer 2 network; `external` marks the one that joins the PoP to the world."""
+    """A layer 2 network; `external` marks the one that joins the PoP to the world.
+
+    Args:
+        shared: with all projects; sharing with some of them is a matter of RBAC policies.
+        network_type: of the provider attributes, with `segmentation_id`.
+        zone_hints: availability zones asked for.
+    """
 
     admin_state_up: bool = True
     shared: bool = False
     external: bool = False
     mtu: int = 1500
+    network_type: str = "vxlan"
+    segmentation_id: int | None = None
+    zone_hints: tuple[str, ...] = ()
+    dns_domain: str = ""
+    is_default: bool = False
     port_security: bool = True
     qos_policy: str = ""
 
@@ -27,20 +40,49 @@ class Network(Entity):
         return EXTERNAL if self.external else self.id
 
 
-AddressRange = tuple[IPv4Address, IPv4Address]
+AddressRange = tuple[Address, Address]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRoute:
+    """A route of a subnet's hosts or of a router."""
+
+    destination: Prefix
+    nexthop: Address
+
+
+AUTOMATIC_MODES = frozenset({"slaac", "dhcpv6-stateless"})
+"""Values of `ipv6_address_mode` with which a host's address follows from its MAC address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet(Entity):
-    """An IPv4 subnet; `pools` are the ranges from which addresses are given out, both ends included."""
+    """A subnet; `pools` are the ranges from which addresses are given out, both ends included.
+
+    Args:
+        address_mode: `ipv6_address_mode`: slaac, dhcpv6-stateful, dhcpv6-stateless or None; so `ra_mode`.
+        subnetpool_id: the pool that its prefix was taken from.
+        service_types: device owners that it is for; empty for all.
+    """
 
     network_id: str
-    cidr: IPv4Network
-    gateway_ip: IPv4Address | None = None
+    cidr: Prefix
+    gateway_ip: Address | None = None
     pools: tuple[AddressRange, ...] = ()
     enable_dhcp: bool = True
     dns_nameservers: tuple[str, ...] = ()
     shared: bool = False
+    host_routes: tuple[StaticRoute, ...] = ()
+    address_mode: str | None = None
+    ra_mode: str | None = None
+    subnetpool_id: str | None = None
+    service_types: tuple[str, ...] = ()
+    dns_publish_fixed_ip: bool = False
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether addresses in it follow from MAC addresses."""
+        return self.cidr.version == 6 and self.address_mode in AUTOMATIC_MODES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +90,7 @@ class FixedIp:
     """An address of a port, and the subnet that it belongs to."""
 
     subnet_id: str
-    address: IPv4Address
+    address: Address
 
 
 SERVER_OWNER = "compute:nova"
@@ -80,6 +122,9 @@ class Port(Entity):
     Args:
         mac: lower case, colon separated.
         plugged: whether it stands in the data plane and packets pass.
+        dhcp_options: `extra_dhcp_opts`: objects with opt_name, opt_value and ip_version.
+        host_id: what a client asked for as `binding:host_id`; so `profile`.
+        data_plane_status: what an agent has reported of it: ACTIVE, DOWN or None.
         port_security: whether its packets are filtered by its groups and its senders are checked.
     """
 
@@ -95,19 +140,28 @@ class Port(Entity):
     port_security: bool = True
     qos_policy: str = ""
     plugged: bool = False
+    dhcp_options: tuple[Mapping[str, str | int], ...] = ()
+    dns_name: str = ""
+    dns_domain: str = ""
+    host_id: str = ""
+    profile: Mapping[str, object] = field(default_factory=dict)
+    data_plane_status: str | None = None
+    propagate_uplink_status: bool = False
+    numa_affinity_policy: str | None = None
 
     @property
-    def first_address(self) -> IPv4Address | None:
+    def first_address(self) -> Address | None:
         """Its first address, None when it has none."""
         return self.fixed_ips[0].address if self.fixed_ips else None
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A router's leg on the external network."""
+    """A router's leg on the external network; with `snat`, inner sources are masqueraded."""
 
     network_id: str
     port_id: str
+    snat: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +171,8 @@ class Router(Entity):
     admin_state_up: bool = True
     gateway: Gateway | None = None
     interfaces: tuple[str, ...] = ()
+    routes: tuple[StaticRoute, ...] = ()
+    zone_hints: tuple[str, ...] = ()
 
 
 NO_ADDRESS = IPv4Address(0)
@@ -133,6 +189,62 @@ class FloatingIp(Entity):
     port_id: str = ""
     fixed_address: IPv4Address | None = None
     router_id: str = ""
+    dns_name: str = ""
+    dns_domain: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortForwarding(Entity):
+    """Ports of a floating IP that lead to ports of an inner address; both ranges are equally long, ends included."""
+
+    floating_ip_id: str
+    port_id: str
+    inner_address: IPv4Address
+    inner_ports: tuple[int, int]
+    outer_ports: tuple[int, int]
+    protocol: Literal["tcp", "udp"]
+    router_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressScope(Entity):
+    """Subnet pools whose prefixes do not overlap."""
+
+    ip_version: int = 4
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetPool(Entity):
+    """Prefixes from which subnets are cut.
+
+    Args:
+        default_quota: addresses (IPv4), or /64 networks (IPv6), that a project may take from it.
+    """
+
+    prefixes: tuple[Prefix, ...]
+    ip_version: int
+    default_prefixlen: int
+    min_prefixlen: int
+    max_prefixlen: int
+    default_quota: int | None = None
+    address_scope_id: str | None = None
+    shared: bool = False
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RbacPolicy(Entity):
+    """A grant: projects that may use an object of another one.
+
+    Args:
+        target_project: its id, or `*` for all.
+    """
+
+    object_type: str
+    object_id: str
+    action: str = "access_as_shared"
+    target_project: str = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +259,7 @@ class SecurityGroup(Entity):
     stateful: bool = True
 
 
-def interface_of(subnet: Subnet, fixed: FixedIp) -> IPv4Interface:
+def interface_of(subnet: Subnet, fixed: FixedIp) -> Interface:
     """An address with its subnet's prefix length."""
-    return IPv4Interface((fixed.address, subnet.cidr.prefixlen))
+    kind = IPv4Interface if fixed.address.version == 4 else IPv6Interface
+    return kind((fixed.address, subnet.cidr.prefixlen))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv6Address
 
+from sonata._lib.ip import Address, Prefix
 from sonata.emulator.cloud.causes import IpAddressGenerationFailure, IpAddressInUse
 from sonata.emulator.cloud.entities.network import AddressRange, FixedIp, Subnet
 from sonata.errors import InvalidInput
@@ -15,7 +16,7 @@ class Addresses:
     """Addresses in use, by subnet."""
 
     def __init__(self) -> None:
-        self._used: dict[str, set[IPv4Address]] = {}
+        self._used: dict[str, set[Address]] = {}
 
     def take_next(self, subnet: Subnet) -> FixedIp:
         """Take the lowest free address of the subnet's pools.
@@ -30,7 +31,7 @@ class Addresses:
                 return FixedIp(subnet.id, address)
         raise IpAddressGenerationFailure(f"No more IP addresses available on network {subnet.network_id}.")
 
-    def take(self, subnet: Subnet, address: IPv4Address) -> FixedIp:
+    def take(self, subnet: Subnet, address: Address) -> FixedIp:
         """Take this address, inside or outside of the pools.
 
         Raises:
@@ -54,6 +55,10 @@ class Addresses:
         """Whether any address of the subnet is taken."""
         return bool(self._used.get(subnet_id))
 
+    def count(self, subnet_id: str) -> int:
+        """How many addresses of the subnet are taken."""
+        return len(self._used.get(subnet_id, ()))
+
     def mark(self, fixed_ips: tuple[FixedIp, ...]) -> None:
         """Note that addresses of saved ports are taken."""
         for fixed in fixed_ips:
@@ -64,20 +69,38 @@ class Addresses:
         self._used.pop(subnet_id, None)
 
 
-def is_host_of(cidr: IPv4Network, address: IPv4Address) -> bool:
+def is_host_of(cidr: Prefix, address: Address) -> bool:
     """Whether a host of this network may have the address."""
-    edges = (cidr.network_address, cidr.broadcast_address) if cidr.prefixlen < 31 else ()
-    return address in cidr and address not in edges
+    return address in cidr and address not in _edges(cidr)
 
 
-def default_pools(cidr: IPv4Network, gateway: IPv4Address | None) -> tuple[AddressRange, ...]:
+def _edges(cidr: Prefix) -> tuple[Address, ...]:
+    """What no host may have: network and broadcast address; of IPv6 the routers' anycast address (RFC 4291, 2.6.1)."""
+    if cidr.max_prefixlen - cidr.prefixlen < 2:
+        return ()
+    return (cidr.network_address, cidr.broadcast_address) if cidr.version == 4 else (cidr.network_address,)
+
+
+def first_host(cidr: Prefix) -> Address:
+    """The gateway that a subnet gets when nobody says otherwise."""
+    return cidr.network_address + (1 if _edges(cidr) else 0)
+
+
+def default_pools(cidr: Prefix, gateway: Address | None) -> tuple[AddressRange, ...]:
     """All hosts of a network but its gateway, as Neutron gives them out when nobody says otherwise."""
-    spare = 0 if cidr.prefixlen >= 31 else 1
-    first, last = cidr.network_address + spare, cidr.broadcast_address - spare
-    if gateway is None or not first <= gateway <= last:
-        return ((first, last),)
-    ranges = ((first, gateway - 1), (gateway + 1, last))
-    return tuple((low, high) for low, high in ranges if low <= high)
+    edges = _edges(cidr)
+    first, last = int(cidr.network_address) + (len(edges) > 0), int(cidr.broadcast_address) - (len(edges) > 1)
+    if gateway is None or not first <= int(gateway) <= last:
+        return ((_at(cidr, first), _at(cidr, last)),)
+    ranges = ((first, int(gateway) - 1), (int(gateway) + 1, last))
+    return tuple((_at(cidr, low), _at(cidr, high)) for low, high in ranges if low <= high)
+
+
+def automatic_address(cidr: Prefix, mac: str) -> Address:
+    """The address that a host gives itself in a network: its modified EUI-64 (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:]
+    return IPv6Address(int(cidr.network_address) | int.from_bytes(identifier))
 
 
 def random_mac() -> str:
@@ -85,7 +108,11 @@ def random_mac() -> str:
     return ":".join(f"{byte:02x}" for byte in b"\xfa\x16" + secrets.token_bytes(4))
 
 
-def _pool_addresses(subnet: Subnet) -> Iterator[IPv4Address]:
+def _at(cidr: Prefix, number: int) -> Address:
+    return cidr.network_address + (number - int(cidr.network_address))
+
+
+def _pool_addresses(subnet: Subnet) -> Iterator[Address]:
     for first, last in subnet.pools:
         for number in range(int(first), int(last) + 1):
-            yield IPv4Address(number)
+            yield _at(subnet.cidr, number)

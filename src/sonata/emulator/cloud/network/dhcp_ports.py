@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 
-from sonata.emulator.cloud.entities.network import DHCP_OWNER, Port, Subnet
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, AddressRange, Port, Subnet
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import SonataError
@@ -78,7 +78,7 @@ class DhcpPorts:
         return next((address for address in _from_the_end(subnet.pools) if address not in used), None)
 
 
-def _from_the_end(pools: Sequence[tuple[IPv4Address, IPv4Address]]) -> Iterator[IPv4Address]:
+def _from_the_end(pools: Sequence[AddressRange]) -> Iterator[IPv4Address]:
     """Addresses of pools, the last one first; made one by one, since pools may be large."""
     for first, last in reversed(pools):
         for number in range(int(last), int(first) - 1, -1):

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from sonata.emulator.cloud.causes import NetworkInUse, OverlappingSubnet, SubnetInUse
-from sonata.emulator.cloud.entities.network import DHCP_OWNER, AddressRange, Network, Subnet
-from sonata.emulator.cloud.network.addresses import Addresses, default_pools, is_host_of
+from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse, TunnelIdInUse
+from sonata.emulator.cloud.entities.network import (
+    DHCP_OWNER,
+    ROUTER_INTERFACE_OWNER,
+    AddressRange,
+    Network,
+    Port,
+    Subnet,
+)
+from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, default_pools, first_host, is_host_of
+from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import EXTERNAL_POOL_START, Site
 from sonata.errors import Conflict, InvalidInput, Unsupported
@@ -23,8 +31,9 @@ class Networks:
     with a network after one of its subnets was made or changed.
     """
 
-    def __init__(self, site: Site, addresses: Addresses) -> None:
+    def __init__(self, site: Site, addresses: Addresses, standing: Standing) -> None:
         self._site = site
+        self._standing = standing
         self._tables = site.tables
         self._addresses = addresses
         self.on_release: Callable[[str, str], Awaitable[None]] = _nobody_cares
@@ -36,12 +45,13 @@ class Networks:
     async def restore(self) -> None:
         """Bring saved networks to the data plane."""
         inner = (network for network in self._tables.networks if not network.external)
-        specs = [NetworkSpec(network.fabric_id, self._site.pop.name, network.mtu) for network in inner]
+        specs = [self._spec(network) for network in inner]
         await self._site.plane.run(lambda fabric: fabric.networks.add_networks(specs))
 
     def _add_external(self) -> Network:
         """The external network, which stands in the data plane from the start."""
-        network = self._tables.networks.add(Network(name="external", external=True))
+        network = Network(name="external", external=True, network_type="flat", is_default=True)
+        self._tables.networks.add(network)
         cidr = self._site.external
         first = cidr.network_address + min(EXTERNAL_POOL_START, cidr.num_addresses // 2)
         self._tables.subnets.add(
@@ -64,15 +74,42 @@ class Networks:
                 hint="use the network named `external`",
             )
         self._site.quotas.require(network.project_id, "network")
-        self._tables.networks.add(network)
-        spec = NetworkSpec(network.fabric_id, self._site.pop.name, network.mtu)
+        network = self._tables.networks.add(replace(network, segmentation_id=self._segment(network.segmentation_id)))
+        spec = self._spec(network)
         with undone_on_failure(lambda: self._tables.networks.remove(network.id)):
             await self._site.plane.run(lambda fabric: fabric.networks.add_networks([spec]))
         return network
 
     async def update(self, network_id: str, **changes: Any) -> Network:
-        """Change what may be changed of a network: name, description, admin_state_up, shared."""
-        return self._tables.networks.change(network_id, **changes)
+        """Change a network; what is plugged into it follows at once.
+
+        Raises:
+            Conflict: MTU or state of the external network are to change.
+        """
+        before = self._tables.networks.get(network_id)
+        after = self._tables.networks.change(network_id, **changes)
+        if (before.mtu, before.admin_state_up) == (after.mtu, after.admin_state_up):
+            return after
+        with undone_on_failure(lambda: self._tables.networks.restore(before)):
+            if after.external:
+                raise Conflict(f"Network {network_id} is the external network of this PoP: it is up, with its MTU.")
+            spec = self._spec(after)
+            await self._site.plane.run(lambda fabric: fabric.networks.change_network(spec))
+        return after
+
+    def _spec(self, network: Network) -> NetworkSpec:
+        return NetworkSpec(network.fabric_id, self._site.pop.name, network.mtu, network.admin_state_up)
+
+    def _segment(self, asked: int | None) -> int:
+        """A segmentation id that no other network has.
+
+        Raises:
+            TunnelIdInUse: the one asked for is taken.
+        """
+        taken = {network.segmentation_id for network in self._tables.networks} - {None}
+        if asked in taken:
+            raise TunnelIdInUse(f"Unable to create the network. The tunnel ID {asked} is in use.")
+        return asked or next(number for number in itertools.count(1) if number not in taken)
 
     async def delete(self, network_id: str) -> None:
         """Delete a network and its subnets.
@@ -117,17 +154,50 @@ class Networks:
                 )
         self._site.quotas.require(subnet.project_id, "subnet")
         made = self._tables.subnets.add(complete)
+        if made.is_automatic:
+            await self._standing.follow(self._give_automatic(made))
         await self.on_subnets_changed(subnet.network_id)
         return made
 
+    def _give_automatic(self, subnet: Subnet) -> Iterable[str]:
+        """Give the ports that are there already their addresses in a new subnet where hosts find them by themselves."""
+        found = [port for port in self._tables.ports if port.network_id == subnet.network_id]
+        for port in found:
+            if not port.device_owner.startswith("network:"):
+                fixed = self._addresses.take(subnet, automatic_address(subnet.cidr, port.mac))
+                self._tables.ports.change(port.id, fixed_ips=(*port.fixed_ips, fixed))
+                yield port.id
+
     async def update_subnet(self, subnet_id: str, **changes: Any) -> Subnet:
-        """Change a subnet; running servers keep the gateway that they were started with."""
+        """Change a subnet; running servers get the new gateway and routes at once.
+
+        Raises:
+            InvalidInput: gateway or pools do not lie in it.
+            Conflict: a router has the gateway address that is to change.
+        """
         subnet = self._tables.subnets.get(subnet_id)
         _check_pools(subnet, changes.get("pools", subnet.pools))
         _check_gateway(subnet, changes.get("gateway_ip", subnet.gateway_ip))
-        changed = self._tables.subnets.change(subnet_id, **changes)
+        if "gateway_ip" in changes and changes["gateway_ip"] != subnet.gateway_ip:
+            self._check_gateway_free(subnet)
+        after = self._tables.subnets.change(subnet_id, **changes)
+        if (after.gateway_ip, after.host_routes) != (subnet.gateway_ip, subnet.host_routes):
+            with undone_on_failure(lambda: self._tables.subnets.restore(subnet)):
+                await self._standing.follow(port.id for port in self._ports_in(subnet_id))
         await self.on_subnets_changed(subnet.network_id)
-        return changed
+        return after
+
+    def _ports_in(self, subnet_id: str) -> list[Port]:
+        return [port for port in self._tables.ports if any(one.subnet_id == subnet_id for one in port.fixed_ips)]
+
+    def _check_gateway_free(self, subnet: Subnet) -> None:
+        for port in self._ports_in(subnet.id):
+            if port.device_owner == ROUTER_INTERFACE_OWNER and any(
+                fixed.address == subnet.gateway_ip for fixed in port.fixed_ips
+            ):
+                raise GatewayIpInUse(
+                    f"Current gateway ip {subnet.gateway_ip} already in use by port {port.id}. Unable to update."
+                )
 
     async def delete_subnet(self, subnet_id: str) -> None:
         """Delete a subnet.
@@ -138,46 +208,78 @@ class Networks:
         subnet = self._tables.subnets.get(subnet_id)
         if self._tables.networks.get(subnet.network_id).external:
             raise Conflict(f"Subnet {subnet_id} belongs to the external network of this PoP and stays.")
-        if self._in_use(subnet_id):
+        if self._in_use(subnet):
             raise SubnetInUse(
                 f"Unable to complete operation on subnet {subnet_id}: One or more ports have an IP allocation from "
                 "this subnet."
             )
         await self.on_release(subnet.network_id, subnet_id)
+        ports = self._ports_in(subnet_id)
+        for port in ports:
+            kept = tuple(fixed for fixed in port.fixed_ips if fixed.subnet_id != subnet_id)
+            self._tables.ports.change(port.id, fixed_ips=kept)
         self._drop_subnet(subnet)
+        await self._standing.follow(port.id for port in ports)
 
-    def _in_use(self, subnet_id: str) -> bool:
-        """Whether anybody but the network's own services has an address in a subnet."""
-        ports = (port for port in self._tables.ports if port.device_owner != DHCP_OWNER)
-        return any(fixed.subnet_id == subnet_id for port in ports for fixed in port.fixed_ips)
+    def _in_use(self, subnet: Subnet) -> bool:
+        """Whether an address keeps a subnet; the network's services give theirs up, and so do hosts by themselves."""
+        ports = [port for port in self._ports_in(subnet.id) if port.device_owner != DHCP_OWNER]
+        return any(not subnet.is_automatic or port.device_owner.startswith("network:") for port in ports)
 
     def _drop_subnet(self, subnet: Subnet) -> None:
         self._addresses.forget(subnet.id)
         self._tables.subnets.remove(subnet.id)
 
 
+def _check_modes(subnet: Subnet) -> None:
+    """Refuse IPv6 modes that contradict one another, or the prefix (Networking API, IPv6 subnets)."""
+    modes = {subnet.address_mode, subnet.ra_mode} - {None}
+    if modes and subnet.cidr.version == 4:
+        raise InvalidInput("Invalid input for operation: ipv6_ra_mode and ipv6_address_mode are for IPv6 subnets only.")
+    if len(modes) > 1:
+        raise InvalidInput(
+            f"Invalid input for operation: ipv6_ra_mode set to '{subnet.ra_mode}' with ipv6_address_mode set to "
+            f"'{subnet.address_mode}' is not valid. If both attributes are set, they must be the same value."
+        )
+    if modes and not subnet.enable_dhcp:
+        raise InvalidInput(
+            "Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to "
+            "False."
+        )
+    if subnet.is_automatic and subnet.cidr.prefixlen != 64:
+        raise InvalidInput(
+            "Invalid input for operation: Invalid CIDR "
+            f"{subnet.cidr} for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix "
+            "to be /64."
+        )
+
+
 def _completed(subnet: Subnet, *, default_gateway: bool) -> Subnet:
     gateway = subnet.gateway_ip
     if default_gateway:
-        gateway = subnet.cidr.network_address + (0 if subnet.cidr.prefixlen >= 31 else 1)
+        gateway = first_host(subnet.cidr)
     _check_gateway(subnet, gateway)
+    _check_modes(subnet)
     pools = subnet.pools or default_pools(subnet.cidr, gateway)
     _check_pools(subnet, pools)
     return replace(subnet, gateway_ip=gateway, pools=pools)
 
 
 def _check_gateway(subnet: Subnet, gateway: Any) -> None:
+    if subnet.cidr.version == 6 and gateway is not None and gateway.is_link_local:
+        raise InvalidInput(f"Gateway {gateway} is not valid on subnet: link-local gateways are not offered here.")
     if gateway is not None and not is_host_of(subnet.cidr, gateway):
         raise InvalidInput(f"Gateway {gateway} is not valid on subnet {subnet.cidr}.")
 
 
 def _check_pools(subnet: Subnet, pools: tuple[AddressRange, ...]) -> None:
     for first, last in pools:
-        if first > last or first not in subnet.cidr or last not in subnet.cidr:
+        inside = first in subnet.cidr and last in subnet.cidr
+        if not inside or int(first) > int(last):
             raise InvalidInput(f"The allocation pool {first}-{last} is not valid for subnet {subnet.cidr}.")
-    ordered = sorted(pools)
+    ordered = sorted(pools, key=lambda pool: int(pool[0]))
     for (_, last), (first, _) in itertools.pairwise(ordered):
-        if first <= last:
+        if int(first) <= int(last):
             raise InvalidInput(f"Found overlapping allocation pools of subnet {subnet.cidr} at {first}.")
 
 

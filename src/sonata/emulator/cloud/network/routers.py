@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from sonata.emulator.cloud.causes import PortInUse, RouterInUse
+from sonata.emulator.cloud.causes import (
+    ExternalGatewayForFloatingIPNotFound,
+    FipInUseByPortForwarding,
+    PortInUse,
+    RouterInterfaceInUseByRoute,
+    RouterInUse,
+)
 from sonata.emulator.cloud.entities.network import (
     FLOATING_IP_OWNER,
     ROUTER_GATEWAY_OWNER,
@@ -15,15 +21,15 @@ from sonata.emulator.cloud.entities.network import (
     FloatingIp,
     Gateway,
     Port,
+    PortForwarding,
     Router,
     Subnet,
-    interface_of,
 )
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
+from sonata.emulator.cloud.network.router_specs import RouterSpecs
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput, NotFound
-from sonata.ports.fabric import RouterInterface, RouterSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +48,33 @@ class Routers:
         self._site = site
         self._tables = site.tables
         self._ports = ports
+        self._specs = RouterSpecs(site, ports)
 
-    async def create(self, router: Router, gateway: AddressWish | None = None, gateway_network: str = "") -> Router:
+    async def create(
+        self, router: Router, gateway: Sequence[AddressWish] | None = None, gateway_network: str = "", snat: bool = True
+    ) -> Router:
         """Create a router, with a leg on the external network if one is named."""
         self._site.quotas.require(router.project_id, "router")
         self._tables.routers.add(router)
         with undone_on_failure(lambda: self._forget(router.id)):
-            return await self.set_gateway(router.id, gateway_network, gateway)
+            return await self.set_gateway(router.id, gateway_network, gateway, snat=snat)
 
     async def update(self, router_id: str, **changes: Any) -> Router:
-        """Change name, description, admin_state_up."""
+        """Change a router; it forwards accordingly at return.
+
+        Raises:
+            InvalidRoutesForRouter: a route's next hop is no neighbour of it.
+        """
+        before = self._tables.routers.get(router_id)
+        self._specs.check_routes(before, changes.get("routes", ()))
         router = self._tables.routers.change(router_id, **changes)
-        await self.apply(router)
+        with undone_on_failure(lambda: self._tables.routers.restore(before)):
+            await self.apply(router)
         return router
 
-    async def set_gateway(self, router_id: str, network_id: str, wish: AddressWish | None = None) -> Router:
+    async def set_gateway(
+        self, router_id: str, network_id: str, wishes: Sequence[AddressWish] | None = None, *, snat: bool = True
+    ) -> Router:
         """Give a router a leg on the external network, or take it away when `network_id` is empty.
 
         Raises:
@@ -64,11 +82,17 @@ class Routers:
             RouterInUse: a floating IP needs the leg that is to go.
         """
         router = self._tables.routers.get(router_id)
-        if not network_id:
-            _check_unused(router, self.floating_ips(router_id))
-        gateway = self._new_gateway(router, network_id, wish) if network_id else None
+        if not network_id and router.gateway:
+            _check_unused(router, (*self.floating_ips(router_id), *self.forwardings(router_id)))
+        if router.gateway and network_id == router.gateway.network_id:
+            if wishes:
+                self._ports.update(router.gateway.port_id, wishes)
+            return await self.update(router_id, gateway=replace(router.gateway, snat=snat))
+        gateway = self._new_gateway(router, network_id, wishes, snat=snat) if network_id else None
+        with undone_on_failure(lambda: self._ports.drop(gateway.port_id if gateway else "")):
+            after = await self.update(router_id, gateway=gateway)
         self._drop_gateway(router)
-        return await self.update(router_id, gateway=gateway)
+        return after
 
     async def delete(self, router_id: str) -> None:
         """Delete a router.
@@ -79,7 +103,7 @@ class Routers:
         router = self._tables.routers.get(router_id)
         if router.interfaces:
             raise RouterInUse(f"Router {router_id} still has ports")
-        _check_unused(router, self.floating_ips(router_id))
+        _check_unused(router, (*self.floating_ips(router_id), *self.forwardings(router_id)))
         self._forget(router_id)
         await self._site.plane.run(lambda fabric: fabric.networks.remove_router(router_id))
 
@@ -117,46 +141,24 @@ class Routers:
 
     async def apply(self, router: Router) -> None:
         """Bring a router to the data plane as it is now."""
-        spec = self._spec(router)
+        spec = self._specs.of(router)
         await self._site.plane.run(lambda fabric: fabric.networks.set_router(spec))
 
     def external_port(self, router: Router) -> Port | None:
         """The router's port on the external network."""
-        return self._tables.ports.get(router.gateway.port_id) if router.gateway else None
+        return self._specs.external_port(router)
 
     def floating_ips(self, router_id: str) -> tuple[FloatingIp, ...]:
         """The floating IPs that a router translates."""
-        return tuple(floating for floating in self._tables.floating_ips if floating.router_id == router_id)
+        return self._specs.floating_ips(router_id)
 
-    def _spec(self, router: Router) -> RouterSpec:
-        outer = self.external_port(router)
-        return RouterSpec(
-            id=router.id,
-            pop=self._site.pop.name,
-            interfaces=tuple(self._interface(port_id) for port_id in router.interfaces)
-            if router.admin_state_up
-            else (),
-            external=interface_of(self._ports.subnets(outer)[0], outer.fixed_ips[0]) if outer else None,
-            external_mac=outer.mac if outer else "",
-            external_gateway=self._site.external_gateway if outer else None,
-            floating={
-                floating.address: floating.fixed_address
-                for floating in self.floating_ips(router.id)
-                if floating.fixed_address
-            },
-        )
-
-    def _interface(self, port_id: str) -> RouterInterface:
-        port = self._tables.ports.get(port_id)
-        network = self._tables.networks.get(port.network_id)
-        address = interface_of(self._ports.subnets(port)[0], port.fixed_ips[0])
-        return RouterInterface(port.id, network.fabric_id, address, port.mac)
-
-    def _new_gateway(self, router: Router, network_id: str, wish: AddressWish | None) -> Gateway:
+    def _new_gateway(
+        self, router: Router, network_id: str, wishes: Sequence[AddressWish] | None, *, snat: bool
+    ) -> Gateway:
         if not self._tables.networks.get(network_id).external:
             raise InvalidInput(f"Network {network_id} is not an external network")
         port = Port(network_id=network_id, device_id=router.id, device_owner=ROUTER_GATEWAY_OWNER, plugged=True)
-        return Gateway(network_id, self._ports.create(port, None if wish is None else [wish]).id)
+        return Gateway(network_id, self._ports.create(port, wishes or None).id, snat)
 
     def _forget(self, router_id: str) -> None:
         self._drop_gateway(self._tables.routers.get(router_id))
@@ -186,9 +188,11 @@ class Routers:
         port = self._tables.ports.get(port_id)
         if port.device_id:
             raise PortInUse(f"Unable to complete operation on port {port_id}. Port already has an attached device.")
-        if len(port.fixed_ips) != 1:
-            raise InvalidInput(f"Router port {port_id} must have exactly one address")
-        self._check_overlap(router, self._ports.subnets(port)[0])
+        subnets = self._ports.subnets(port)
+        if not subnets or sum(subnet.cidr.version == 4 for subnet in subnets) > 1:
+            raise InvalidInput(f"Router port {port_id} needs an address, and at most one of IPv4")
+        for subnet in subnets:
+            self._check_overlap(router, subnet)
         return self._tables.ports.change(
             port_id, device_id=router.id, device_owner=ROUTER_INTERFACE_OWNER, plugged=True
         )
@@ -211,8 +215,24 @@ class Routers:
                         f"Cidr {subnet.cidr} of subnet {subnet.id} overlaps with cidr {other.cidr} of subnet {other.id}"
                     )
 
+    def forwardings(self, router_id: str) -> tuple[PortForwarding, ...]:
+        """The port forwardings that a router does."""
+        return self._specs.forwardings(router_id)
+
+    async def follow_port(self, port: Port) -> None:
+        """Bring the router of a leg to the data plane, since the port of the leg has changed."""
+        if port.device_owner in (ROUTER_INTERFACE_OWNER, ROUTER_GATEWAY_OWNER):
+            await self.apply(self._tables.routers.get(port.device_id))
+
     def _check_leg_not_needed(self, router: Router, leg: Port, subnet: Subnet) -> None:
-        if any(floating.fixed_address in subnet.cidr for floating in self.floating_ips(router.id)):
+        if any(route.nexthop in subnet.cidr for route in router.routes):
+            raise RouterInterfaceInUseByRoute(
+                f"Router interface for subnet {subnet.id} on router {router.id} cannot be deleted, as it is required "
+                "by one or more routes."
+            )
+        inside = [one.fixed_address for one in self.floating_ips(router.id)]
+        inside += [one.inner_address for one in self.forwardings(router.id)]
+        if any(address in subnet.cidr for address in inside if address):
             raise RouterInUse(
                 f"Router interface for subnet {subnet.id} on router {router.id} cannot be deleted, as it is required "
                 f"by one or more floating IPs."
@@ -244,7 +264,7 @@ class FloatingIps:
             return await self.associate(floating.id, port_id, fixed)
 
     async def update(self, floating_id: str, **changes: Any) -> FloatingIp:
-        """Change the description."""
+        """Change description or DNS name."""
         return self._tables.floating_ips.change(floating_id, **changes)
 
     async def associate(self, floating_id: str, port_id: str, fixed: IPv4Address | None = None) -> FloatingIp:
@@ -255,19 +275,28 @@ class FloatingIps:
             Conflict: the port's address has another floating IP.
         """
         before = self._tables.floating_ips.get(floating_id)
+        if port_id and any(one.floating_ip_id == floating_id for one in self._tables.port_forwardings):
+            raise FipInUseByPortForwarding(f"Floating IP {floating_id} in use by Port Forwarding resources.")
         inner, router_id = self._target(before, port_id, fixed) if port_id else (None, "")
         after = self._tables.floating_ips.change(floating_id, port_id=port_id, fixed_address=inner, router_id=router_id)
-        for changed in {before.router_id, after.router_id} - {""}:
-            await self._routers.apply(self._tables.routers.get(changed))
+        with undone_on_failure(lambda: self._tables.floating_ips.restore(before)):
+            for changed in {before.router_id, after.router_id} - {""}:
+                await self._routers.apply(self._tables.routers.get(changed))
         return after
 
     async def delete(self, floating_id: str) -> None:
         """Give a floating address back."""
+        if any(one.floating_ip_id == floating_id for one in self._tables.port_forwardings):
+            raise FipInUseByPortForwarding(f"Floating IP {floating_id} in use by Port Forwarding resources.")
         floating = await self.associate(floating_id, "")
         self._forget(floating_id, floating.gateway_port_id)
 
     async def forget_port(self, port_id: str) -> None:
-        """Lead the floating addresses of a port nowhere, since it is deleted."""
+        """Lead the floating addresses of a port nowhere, and forward no ports to it, since it is deleted."""
+        for forwarding in self._tables.port_forwardings:
+            if forwarding.port_id == port_id:
+                self._tables.port_forwardings.remove(forwarding.id)
+                await self._routers.apply(self._tables.routers.get(forwarding.router_id))
         for floating in self._tables.floating_ips:
             if floating.port_id == port_id:
                 await self.associate(floating.id, "")
@@ -278,17 +307,26 @@ class FloatingIps:
 
     def _target(self, floating: FloatingIp, port_id: str, fixed: IPv4Address | None) -> tuple[IPv4Address, str]:
         port = self._tables.ports.get(port_id)
-        chosen = next((known for known in port.fixed_ips if fixed in (None, known.address)), None)
-        if chosen is None:
+        inner = [(one.subnet_id, one.address) for one in port.fixed_ips if isinstance(one.address, IPv4Address)]
+        subnet_id, address = next((pair for pair in inner if fixed in (None, pair[1])), ("", None))
+        if address is None:
             raise InvalidInput(f"Port {port_id} does not have fixed ip address {fixed or ''}")
         taken = (other for other in self._tables.floating_ips if other.port_id == port_id and other.id != floating.id)
-        if any(other.fixed_address == chosen.address for other in taken):
+        if any(other.fixed_address == address for other in taken):
             raise Conflict(f"Cannot associate floating IP {floating.address} with port {port_id}: it has one already.")
+        return address, self.router_to(floating, subnet_id, port_id)
+
+    def router_to(self, floating: FloatingIp, subnet_id: str, port_id: str) -> str:
+        """The router that leads from the external network to a subnet.
+
+        Raises:
+            ExternalGatewayForFloatingIPNotFound: there is none.
+        """
         for router in self._tables.routers:
-            if router.gateway and self._has_leg(router, chosen.subnet_id):
-                return chosen.address, router.id
-        raise NotFound(
-            f"External network {floating.network_id} is not reachable from subnet {chosen.subnet_id}. Therefore, "
+            if router.gateway and self._has_leg(router, subnet_id):
+                return router.id
+        raise ExternalGatewayForFloatingIPNotFound(
+            f"External network {floating.network_id} is not reachable from subnet {subnet_id}. Therefore, "
             f"cannot associate Port {port_id} with a Floating IP."
         )
 
@@ -298,7 +336,7 @@ class FloatingIps:
 
 
 def _located(floating: FloatingIp, outer: Port) -> FloatingIp:
-    return replace(floating, address=outer.fixed_ips[0].address, gateway_port_id=outer.id)
+    return replace(floating, address=IPv4Address(int(outer.fixed_ips[0].address)), gateway_port_id=outer.id)
 
 
 def _leg(router: Router, ports: Iterable[Port], subnet_id: str, port_id: str) -> Port:
@@ -309,8 +347,8 @@ def _leg(router: Router, ports: Iterable[Port], subnet_id: str, port_id: str) ->
     raise NotFound(f"Router {router.id} has no interface on {wanted}")
 
 
-def _check_unused(router: Router, floating_ips: tuple[FloatingIp, ...]) -> None:
-    if floating_ips:
+def _check_unused(router: Router, users: Sequence[FloatingIp | PortForwarding]) -> None:
+    if users:
         raise RouterInUse(
             f"Gateway cannot be updated for router {router.id}, since a gateway to external network is required by "
             "one or more floating IPs."

@@ -23,7 +23,7 @@ from sonata._lib.namespaces import inside
 from sonata.emulator.cloud.compute.power import hostname
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Nic
-from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, interface_of
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, FixedIp, Port, Subnet, interface_of
 from sonata.emulator.cloud.firstboot.metadata_service import ADDRESS, SERVER_PORT, MetadataService
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.site import Site
@@ -177,7 +177,7 @@ class NetworkServices:
             return dhcp.Lease(
                 address=interface,
                 server=server,
-                router=subnet.gateway_ip if subnet.gateway_ip != fixed.address else None,
+                router=_router(subnet, fixed),
                 nameservers=tuple(self._wiring.nameservers(subnet)),
                 domain=names.DOMAIN,
                 host_name=self._host_name(port),
@@ -187,6 +187,8 @@ class NetworkServices:
         return None
 
     def _host_name(self, port: Port) -> str:
+        if port.dns_name:
+            return port.dns_name
         server = self._tables.servers.peek(port.device_id)
         return hostname(server.name) if server else default_name(port.first_address)
 
@@ -206,6 +208,12 @@ class NetworkServices:
 def default_name(address: Any) -> str:
     """The name of a port that nobody has named, as Neutron makes it: `host-10-0-0-5`."""
     return f"host-{address}".replace(".", "-").replace(":", "-")
+
+
+def _router(subnet: Subnet, fixed: FixedIp) -> IPv4Address | None:
+    """The gateway of a subnet, unless the port has that address itself."""
+    gateway = subnet.gateway_ip
+    return gateway if isinstance(gateway, IPv4Address) and gateway != fixed.address else None
 
 
 def _fourth(port: Port) -> tuple[IPv4Address, ...]:

@@ -7,15 +7,15 @@ here is plugged in, and not otherwise: a stopped function black-holes its chain,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.network.steering import Steering, classifier_spec
+from sonata.emulator.cloud.network.steering import Steering, classifier_spec, hash_fields, weight_of
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
-from sonata.errors import Conflict, InvalidInput, Unsupported
+from sonata.errors import Conflict, InvalidInput
 
 
 class Chaining:
@@ -32,6 +32,7 @@ class Chaining:
         Raises:
             Conflict: another pair has the same ports.
         """
+        weight_of(pair.parameters)
         ingress, egress = self._tables.ports.get(pair.ingress), self._tables.ports.get(pair.egress)
         if ingress.device_id != egress.device_id:
             raise InvalidInput(f"Port pair: ingress {ingress.id} and egress {egress.id} belong to different servers")
@@ -52,7 +53,12 @@ class Chaining:
         self._tables.port_pairs.remove(pair_id)
 
     async def create_group(self, group: PortPairGroup) -> PortPairGroup:
-        """Create a port pair group."""
+        """Create a port pair group.
+
+        Raises:
+            InvalidInput: its `lb_fields` cannot be looked at.
+        """
+        hash_fields(group.parameters)
         self._check_pairs(group.port_pairs, but="")
         self._quotas.require(group.project_id, "port_pair_group")
         return self._tables.port_pair_groups.add(group)
@@ -62,8 +68,6 @@ class Chaining:
         before = self._tables.port_pair_groups.get(group_id)
         pairs = changes.get("port_pairs", before.port_pairs)
         self._check_pairs(pairs, but=group_id)
-        if any(group_id in chain.groups for chain in self._tables.port_chains):
-            _check_single(group_id, pairs)
         group = self._tables.port_pair_groups.change(group_id, **changes)
         with undone_on_failure(lambda: self._tables.port_pair_groups.restore(before)):
             await self._steering.follow(chain for chain in self._tables.port_chains if group_id in chain.groups)
@@ -80,6 +84,9 @@ class Chaining:
         if classifier.logical_source_port:
             self._tables.ports.get(classifier.logical_source_port)
         classifier_spec(classifier)
+        prefixes = [prefix for prefix in (classifier.source, classifier.destination) if prefix]
+        if any(prefix.version != classifier.ip_version for prefix in prefixes):
+            raise InvalidInput(f"Flow classifier: a prefix is not of the ethertype IPv{classifier.ip_version}")
         self._quotas.require(classifier.project_id, "flow_classifier")
         return self._tables.flow_classifiers.add(classifier)
 
@@ -126,7 +133,7 @@ class Chaining:
 
     def _check_chain(self, chain: PortChain) -> None:
         for group_id in chain.groups:
-            _check_single(group_id, self._tables.port_pair_groups.get(group_id).port_pairs)
+            self._tables.port_pair_groups.get(group_id)
         others = [other for other in self._tables.port_chains if other.id != chain.id]
         for classifier_id in chain.classifiers:
             self._tables.flow_classifiers.get(classifier_id)
@@ -142,11 +149,3 @@ class Chaining:
 def _refuse_used(kind: str, wanted: str, users: Iterable[Iterable[str]]) -> None:
     if any(wanted in members for members in users):
         raise Conflict(f"{kind} {wanted} is in use.")
-
-
-def _check_single(group_id: str, pairs: Sequence[str]) -> None:
-    if len(pairs) != 1:
-        raise Unsupported(
-            f"port pair group {group_id} has {len(pairs)} port pairs: a chain takes groups of exactly one",
-            hint="load balancing inside of a group is not there yet",
-        )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
 from sonata.emulator.cloud.site import Site
 from sonata.errors import InvalidInput
@@ -13,7 +14,7 @@ from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 
 class Steering:
-    """What is steered now. A chain is steered while every port of it that is bound here is plugged in."""
+    """What is steered now. A chain is steered while a function of each of its groups runs; these share its flows."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -50,20 +51,36 @@ class Steering:
 
     def _spec(self, chain: PortChain) -> ChainSpec | None:
         """What the data plane is to do, None while a function of the chain does not run."""
-        ports = [self._tables.ports.peek(port_id) for port_id in self._ports_of(chain)]
-        if not chain.classifiers or any(port is None or (port.device_id and not port.plugged) for port in ports):
+        classifiers = [self._tables.flow_classifiers.get(one) for one in chain.classifiers]
+        sources = [one.logical_source_port for one in classifiers if one.logical_source_port]
+        places = [self._place(self._tables.port_pair_groups.get(group_id)) for group_id in chain.groups]
+        hops = tuple(place for place in places if place)
+        if not classifiers or len(hops) < len(places) or not all(map(self._passes, sources)):
             return None
-        classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
         return ChainSpec(
             id=chain.id,
             pop=self._site.pop.name,
             classifiers=tuple(map(classifier_spec, classifiers)),
-            hops=tuple(self._hop(pair) for pair in self._pairs_of(chain)),
+            hops=hops,
             symmetric=chain.symmetric,
         )
 
+    def _place(self, group: PortPairGroup) -> Hop | None:
+        """The functions of a group that run, as one place of a chain; None when none does."""
+        pairs = [self._tables.port_pairs.get(pair_id) for pair_id in group.port_pairs]
+        hops = [self._hop(pair) for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
+        if not hops:
+            return None
+        first, *others = hops
+        return replace(first, alternatives=tuple(others), hash_by=hash_fields(group.parameters))
+
+    def _passes(self, port_id: str) -> bool:
+        """Whether packets pass at a port, or it stands for one in another PoP."""
+        port = self._tables.ports.peek(port_id)
+        return port is not None and (port.plugged or not port.device_id)
+
     def _hop(self, pair: PortPair) -> Hop:
-        return Hop(self._hop_port(pair.ingress), self._hop_port(pair.egress))
+        return Hop(self._hop_port(pair.ingress), self._hop_port(pair.egress), weight_of(pair.parameters))
 
     def _hop_port(self, port_id: str) -> HopPort:
         port = self._tables.ports.get(port_id)
@@ -80,6 +97,46 @@ class Steering:
         return ends | {found.logical_source_port for found in classifiers if found.logical_source_port}
 
 
+HASHED = {
+    "ip_src": "ip_src",
+    "ip_dst": "ip_dst",
+    "tcp_src": "sport",
+    "udp_src": "sport",
+    "tcp_dst": "dport",
+    "udp_dst": "dport",
+}
+"""What the data plane calls the fields of `lb_fields`."""
+HEAVIEST = 255
+
+
+def hash_fields(parameters: Mapping[str, object]) -> tuple[str, ...]:
+    """What tells flows apart in a group: its `lb_fields`, written `ip_src & ip_dst`, also as a list.
+
+    Raises:
+        InvalidInput: a field cannot be looked at.
+    """
+    asked = parameters.get("lb_fields") or []
+    texts = [asked] if isinstance(asked, str) else asked
+    if not isinstance(texts, list | tuple):
+        raise InvalidInput(f"lb_fields '{asked}' is not a list of fields")
+    names = [name.strip() for text in texts for name in str(text).split("&")]
+    if unknown := [name for name in names if name not in HASHED]:
+        raise InvalidInput(f"lb_fields: '{unknown[0]}' cannot be hashed here: use some of {', '.join(HASHED)}")
+    return tuple(dict.fromkeys(HASHED[name] for name in names))
+
+
+def weight_of(parameters: Mapping[str, object]) -> int:
+    """A function's share of the flows in its group: its `weight`, 1 when it has none.
+
+    Raises:
+        InvalidInput: it is no whole number from 1 to 255.
+    """
+    asked = parameters.get("weight", 1)
+    if not str(asked).isdigit() or not 1 <= int(str(asked)) <= HEAVIEST:
+        raise InvalidInput(f"weight '{asked}' of a port pair is not a whole number from 1 to {HEAVIEST}")
+    return int(str(asked))
+
+
 def classifier_spec(classifier: FlowClassifier) -> Classifier:
     """A flow classifier in the data plane's words.
 
@@ -93,6 +150,7 @@ def classifier_spec(classifier: FlowClassifier) -> Classifier:
         source_ports=_port_range("source", classifier.source_port_min, classifier.source_port_max),
         destination_ports=_port_range("destination", classifier.destination_port_min, classifier.destination_port_max),
         source_port_id=classifier.logical_source_port or "",
+        ip_version=6 if classifier.ip_version == 6 else 4,
     )
 
 

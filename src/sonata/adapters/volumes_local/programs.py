@@ -1,0 +1,44 @@
+"""The host's programs for file systems: mkfs.ext4, mount, umount, resize2fs, cp, tar; none of them through a shell."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from sonata.errors import AdapterError, QuotaExceeded, Unsupported
+
+_SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
+_FULL = ("No space left on device", "Disk quota exceeded")
+
+
+def found(name: str) -> bool:
+    """Whether a program is installed."""
+    return shutil.which(name, path=_SEARCH) is not None
+
+
+def run(name: str, *arguments: str, allow: tuple[int, ...] = (0,)) -> str:
+    """Run a program and return what it printed.
+
+    Raises:
+        Unsupported: it is not installed.
+        QuotaExceeded: the disk, or the file system that it worked on, is full.
+        AdapterError: it failed; with its own words.
+    """
+    program = shutil.which(name, path=_SEARCH)
+    if program is None:
+        raise Unsupported(f"`{name}` is not installed", hint="as root: apt-get install e2fsprogs mount coreutils tar")
+    done = subprocess.run(
+        [program, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={"LC_ALL": "C", "PATH": _SEARCH},
+    )
+    if done.returncode in allow:
+        return done.stdout
+    complaint = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1][:300]  # banners come first
+    if any(words in done.stderr for words in _FULL):
+        raise QuotaExceeded(f"no space is left: {complaint}")
+    raise AdapterError(f"`{name}` failed: {complaint}", call=name, answer=complaint)

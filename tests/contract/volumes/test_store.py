@@ -1,0 +1,80 @@
+"""Volumes on this host's disk: real file systems where loop devices work, folders elsewhere."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sonata.adapters.volumes_local import LocalVolumes
+from sonata.errors import Conflict, NotFound
+
+MIB = 1024**2
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LocalVolumes]:
+    """A store whose volumes are gone afterwards."""
+    found = LocalVolumes(tmp_path / "volumes")
+    yield found
+    for path in (tmp_path / "volumes").glob("*"):
+        found.remove(path.stem)
+    assert not list((tmp_path / "volumes").glob("*"))
+
+
+def new() -> str:
+    return str(uuid.uuid4())
+
+
+def test_content_follows_clones_and_growth(store: LocalVolumes, tmp_path: Path) -> None:
+    volume, copy = new(), new()
+    store.create(volume, 1)
+    (store.open(volume) / "file").write_text("one")
+    store.clone(volume, copy, 2)
+    (store.open(volume) / "file").write_text("two")
+    assert (store.open(copy) / "file").read_text() == "one"
+    store.shut(copy)
+    store.extend(copy, 3)
+    assert (store.open(copy) / "file").read_text() == "one"
+    store.pack(copy, tmp_path / "packed.tar")
+    assert (tmp_path / "packed.tar").stat().st_size > 0
+    with pytest.raises(Conflict, match="exists"):
+        store.create(volume, 1)
+
+
+def test_a_root_file_system_is_copied_in_with_its_upper_layers_on_top(store: LocalVolumes, tmp_path: Path) -> None:
+    (tmp_path / "layer" / "etc").mkdir(parents=True)
+    (tmp_path / "layer" / "etc" / "name").write_text("root")
+    volume = new()
+    store.create(volume, 1)
+    store.fill(volume, [tmp_path / "layer"])
+    assert (store.open(volume) / "etc" / "name").read_text() == "root"
+
+
+def test_what_is_not_there_is_told(store: LocalVolumes) -> None:
+    with pytest.raises(NotFound):
+        store.open(new())
+    with pytest.raises(ValueError, match="badly formed"):
+        store.remove("../elsewhere")
+    store.remove(new())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts file systems")
+def test_a_volume_holds_no_more_than_its_size_and_is_held_by_its_users(store: LocalVolumes) -> None:
+    if store.unenforced:
+        pytest.skip(store.unenforced)
+    volume = new()
+    store.create(volume, 1)
+    folder = store.open(volume)
+    filesystem = os.statvfs(folder)
+    assert 900 * MIB < filesystem.f_blocks * filesystem.f_frsize <= 1024 * MIB
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with pytest.raises(Conflict, match="in use"):
+            store.shut(volume)
+    finally:
+        os.close(descriptor)
