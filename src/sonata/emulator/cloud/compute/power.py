@@ -91,6 +91,7 @@ class Power:
             await asyncio.wait([pending])
         await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
         self._netns.pop(server.id, None)
+        self._dress.pop(server.id, None)
         await self._wiring.unplug(server)
         await self._disks.shut_all(server)
 
@@ -98,11 +99,6 @@ class Power:
         """Run a command in a server that is on."""
         await self.wake(server)
         return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin)
-
-    def forget(self, server_id: str) -> None:
-        """Drop what is kept of a server that is deleted; idempotent."""
-        self._dress.pop(server_id, None)
-        self.console(server_id).unlink(missing_ok=True)
 
     def console(self, server_id: str) -> Path:
         """The file that holds what a server's program printed."""

@@ -192,7 +192,7 @@ class Servers:
         await self.power.off(self._table.get(server_id), grace_s=0.0)
         await self._nics.release_all(self._table.get(server_id))
         await self._disks.release_all(self._table.get(server_id))
-        self.power.forget(server_id)
+        self.power.console(server_id).unlink(missing_ok=True)
         await self.on_deleted(server_id)
         await self.power.wipe(server_id)
         for group in self._groups:
