@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import sonata.adapters.fabric_linux.connections as connections
 import sonata.adapters.fabric_linux.filter_rules as filter_rules
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.ip import Prefix
@@ -49,7 +51,7 @@ class LinuxFiltering:
         named = {rule.members for one in filters for rule in one.rules} - {""} - site.sets.keys()
         rules += [filter_rules.members(self._set_number(site, name), ()) for name in sorted(named)]
         site.filters.update({one.port_id: one for one in filters})
-        ports = [self._world.ports[one.port_id] for one in filters if one.port_id in self._world.ports]
+        ports = [port for one in filters if (port := self._plugged(pop, one.port_id))]
         self._load(pop, site, ports, rules)
         self._guard(pop, ports)
 
@@ -62,17 +64,48 @@ class LinuxFiltering:
         """Load the rules of ports that are about to be plugged in."""
         for pop in {port.spec.pop for port in ports} & self._sites.keys():
             filters = self._sites[pop].filters
-            self._load(pop, self._sites[pop], [port for port in ports if port.spec.id in filters], [])
+            here = [port for port in ports if port.spec.pop == pop and port.spec.id in filters]
+            self._load(pop, self._sites[pop], here, [])
+
+    @contextmanager
+    def laid_aside(self, ports: Sequence[Port]) -> Iterator[None]:
+        """Carry what is known of ports over while they are moved.
+
+        Guards are made anew, here or there, since an interface that changes its PoP leaves them behind.
+        """
+        before = [(port, port.spec.pop) for port in ports]
+        for port, pop in before:
+            if pop in self._sites:
+                self._sites[pop].guarded.pop(port.spec.id, None)
+        yield
+        for port, pop in before:
+            self._copy_connections(port, pop)
+
+    def _copy_connections(self, port: Port, origin: str) -> None:
+        """Let the PoP where a port is now know the connections that the one it comes from has tracked."""
+        zones = [self._zone(pop, port.spec.network) for pop in (origin, port.spec.pop)]
+        if zones[0] is not None and zones[1] is not None:
+            here, there = (self._world.pop(pop).netspace for pop in (origin, port.spec.pop))
+            connections.copy(here, there, (zones[0], zones[1]), [value.ip for value in port.spec.addresses])
+
+    def _zone(self, pop: str, network: str) -> int | None:
+        """Number of the zone in which a network's connections are tracked, None where they are not."""
+        return self._sites[pop].inspected.get(network) if pop in self._sites else None
 
     def refresh(self, pop: str) -> None:
         """Bring a PoP's filters in line with its interfaces."""
         site = self._sites.get(pop)
         if site is None:
             return
-        self._forget(pop, site, [port_id for port_id in site.standing if port_id not in self._world.ports])
+        self._forget(pop, site, [port_id for port_id in site.standing if not self._plugged(pop, port_id)])
         self._follow_names(pop, site)
         ports = [self._world.ports[port_id] for port_id in site.standing]
         self._guard(pop, [port for port in ports if site.guarded.get(port.spec.id) != port.cable.index_a])
+
+    def _plugged(self, pop: str, port_id: str) -> Port | None:
+        """A port that is plugged in in a PoP."""
+        port = self._world.ports.get(port_id)
+        return port if port and port.spec.pop == pop else None
 
     def _follow_names(self, pop: str, site: _Site) -> None:
         """Rules for the names that ports have got, and none for those that they have lost."""
