@@ -148,7 +148,7 @@ class FakeMachines:
             if port.id not in self.ports:
                 raise NotFound(f"no port `{port.id}`")
             self._networks.require(port.pop, port.network)
-            if replace(self.ports[port.id], pop=port.pop) != port:
+            if replace(self.ports[port.id], pop=port.pop, network=port.network) != port:
                 raise Conflict(f"port `{port.id}` stands otherwise")
         if self.fail_next:
             message, self.fail_next = self.fail_next, ""

@@ -179,7 +179,7 @@ class Machines(Protocol):
         """
 
     def move_ports(self, ports: Sequence[PortSpec]) -> None:
-        """Plug standing interfaces into the same networks of other PoPs.
+        """Plug standing interfaces into networks of other PoPs.
 
         The interfaces stay in their machines, with their addresses, routes and counters, so that connections live on.
         Filters that the other PoP has for them hold from the first packet, and those of the PoP that they leave go;
@@ -187,7 +187,7 @@ class Machines(Protocol):
 
         Raises:
             NotFound: a port does not stand, or its network not in the other PoP.
-            Conflict: anything else than the PoP of a port is to change.
+            Conflict: anything else than PoP and network of a port is to change.
         """
 
     def remove_ports(self, ids: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import Bridge, Port, World
 from sonata.errors import Unsupported
-from sonata.ports.fabric import EXTERNAL, PortFilter
+from sonata.ports.fabric import EXTERNAL, PortFilter, PortSpec
 
 
 @dataclass(slots=True)
@@ -73,24 +73,24 @@ class LinuxFiltering:
 
         Guards are made anew, here or there, since an interface that changes its PoP leaves them behind.
         """
-        before = [(port, port.spec.pop) for port in ports]
-        for port, pop in before:
-            if pop in self._sites:
-                self._sites[pop].guarded.pop(port.spec.id, None)
+        before = [(port, port.spec) for port in ports]
+        for _, spec in before:
+            if spec.pop in self._sites:
+                self._sites[spec.pop].guarded.pop(spec.id, None)
         yield
-        for port, pop in before:
-            self._copy_connections(port, pop)
+        for port, spec in before:
+            self._copy_connections(spec, port.spec)
 
-    def _copy_connections(self, port: Port, origin: str) -> None:
+    def _copy_connections(self, origin: PortSpec, now: PortSpec) -> None:
         """Let the PoP where a port is now know the connections that the one it comes from has tracked."""
-        zones = [self._zone(pop, port.spec.network) for pop in (origin, port.spec.pop)]
+        zones = self._zone(origin), self._zone(now)
         if zones[0] is not None and zones[1] is not None:
-            here, there = (self._world.pop(pop).netspace for pop in (origin, port.spec.pop))
-            connections.copy(here, there, (zones[0], zones[1]), [value.ip for value in port.spec.addresses])
+            here, there = (self._world.pop(spec.pop).netspace for spec in (origin, now))
+            connections.copy(here, there, (zones[0], zones[1]), [value.ip for value in now.addresses])
 
-    def _zone(self, pop: str, network: str) -> int | None:
-        """Number of the zone in which a network's connections are tracked, None where they are not."""
-        return self._sites[pop].inspected.get(network) if pop in self._sites else None
+    def _zone(self, spec: PortSpec) -> int | None:
+        """Number of the zone in which the connections of a port's network are tracked, None where they are not."""
+        return self._sites[spec.pop].inspected.get(spec.network) if spec.pop in self._sites else None
 
     def refresh(self, pop: str) -> None:
         """Bring a PoP's filters in line with its interfaces."""

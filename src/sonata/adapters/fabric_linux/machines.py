@@ -99,7 +99,7 @@ class LinuxMachines:
         self._cables.hold((port.cable for port in ports), held=held)
 
     def move_ports(self, ports: Sequence[PortSpec]) -> None:
-        """Plug standing interfaces into the same networks of other PoPs; see the port."""
+        """Plug standing interfaces into networks of other PoPs; see the port."""
         found = {spec.id: _movable(self._world, spec) for spec in ports}
         moving = [(found[spec.id], spec) for spec in ports if found[spec.id].spec != spec]
         pops = {name for port, spec in moving for name in (port.spec.pop, spec.pop)}
@@ -253,7 +253,7 @@ def _changeable(world: World, spec: PortSpec) -> Port:
 
 def _movable(world: World, spec: PortSpec) -> Port:
     port = _standing(world, spec.id)
-    if replace(port.spec, pop=spec.pop) != spec:
+    if replace(port.spec, pop=spec.pop, network=spec.network) != spec:
         raise Conflict(f"port `{spec.id}` of machine `{port.spec.machine}` stands otherwise")
     world.bridge(spec.pop, spec.network)
     return port

@@ -10,7 +10,7 @@ from itertools import takewhile
 from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet
 from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
-from sonata.emulator.cloud.network.filters import PortFilters
+from sonata.emulator.cloud.network.footing import Footing
 from sonata.emulator.cloud.network.names import DOMAIN
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.qos import Qos
@@ -27,7 +27,7 @@ class Wiring:
     """Machines and their ports in the data plane; chains and stations follow."""
 
     def __init__(
-        self, site: Site, ports: Ports, steering: Steering, filters: PortFilters, qos: Qos, standing: Standing
+        self, site: Site, ports: Ports, steering: Steering, footing: Footing, qos: Qos, standing: Standing
     ) -> None:
         self._site = site
         self._tables = site.tables
@@ -35,7 +35,7 @@ class Wiring:
         self._steering = steering
         self._standing = standing
         standing.dress = self._dressed
-        self._filters = filters
+        self._footing = footing
         self._qos = qos
         self.dhcp_ports = DhcpPorts(site.tables, ports)
         self.on_servers_moved: Callable[[str], Awaitable[None]] = _nobody_follows
@@ -50,11 +50,14 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
+        pop = self._site.pop_of(server.host).name
+        self._steering.check_ports({nic.port_id: pop for nic in server.nics})
         self._expect_services(server.nics)
         return await self.plug_machine(self.machine_id(server.id), server.nics)
 
     async def plug_port(self, server: Server, nic: Nic) -> None:
         """Add one port to a running server."""
+        self._steering.check_ports({nic.port_id: self._site.pop_of(server.host).name})
         self._expect_services([nic])
         await self.plug_machine_port(self.machine_id(server.id), nic)
 
@@ -68,6 +71,7 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
+        await self._footing.prepare([nic.port_id for nic in nics])
         specs = [self._standing.spec(machine, nic.port_id, nic.ifname) for nic in nics]
 
         def run(fabric: Fabric) -> str:
@@ -75,7 +79,6 @@ class Wiring:
             fabric.machines.add_ports(specs)
             return fabric.machines.netns_path(machine)
 
-        await self._filters.plugging(nic.port_id for nic in nics)
         path = await self._site.plane.run(run)
         self._standing.note(specs)
         await self._mark([nic.port_id for nic in nics], plugged=True)
@@ -83,8 +86,8 @@ class Wiring:
 
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
+        await self._footing.prepare([nic.port_id])
         specs = [self._standing.spec(machine, nic.port_id, nic.ifname)]
-        await self._filters.plugging([nic.port_id])
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
         self._standing.note(specs)
         await self._mark([nic.port_id], plugged=True)
@@ -99,14 +102,14 @@ class Wiring:
             fabric.machines.remove_machines([machine])
 
         await self._site.plane.run(run)
-        await self._filters.unplugged(port_ids)
+        await self._footing.release(port_ids)
 
     async def unplug_port(self, port_id: str) -> None:
         """Take one port out of a running server; idempotent."""
         self._standing.forget([port_id])
         await self._mark([port_id], plugged=False)
         await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
-        await self._filters.unplugged([port_id])
+        await self._footing.release([port_id])
 
     async def hold(self, server: Server, *, held: bool) -> None:
         """Let no packet pass at a server's ports, or let them pass again."""
