@@ -196,7 +196,6 @@ async def _create(call: Call) -> Reply:
         "links": documents.links(first),
         "OS-DCF:diskConfig": "AUTO",
         "security_groups": [{"name": name} for name in first.security_groups],
-        "adminPass": uuid.uuid4().hex[:12],
     }
     return json_reply({"server": answer}, 202, location=answer["links"][0]["href"])
 
@@ -236,7 +235,21 @@ def _whole(name: str, value: Any) -> int:
     return int(text)
 
 
+def refuse_password(body: Document) -> None:
+    """Say that no password is set: machines start as their image is, and none is made up either.
+
+    Raises:
+        InvalidInput: one is asked for.
+    """
+    if "adminPass" in body:
+        raise InvalidInput(
+            "Invalid input for field/attribute adminPass: passwords are not set when a server starts here. "
+            "Use the action changePassword once it runs, or `chpasswd` in its user data"
+        )
+
+
 def _boot_request(call: Call, document: Document, body: Document) -> BootRequest:
+    refuse_password(body)
     disks = read_disks(call, body)
     return BootRequest(
         name=read_name(body),
