@@ -14,7 +14,7 @@ import pytest
 from sonata.api.emulator.app import EmulatorApi
 from sonata.api.emulator.wan import WanApi
 from sonata.api.northbound.app import northbound_app
-from sonata.api.openstack.compute.server_parts import ACTIONS
+from sonata.api.openstack.compute.server_actions import ACTIONS
 from sonata.api.openstack.network.routes import RESOURCES
 from sonata.formats import topology_document
 from sonata.formats.diagnostics import StrictModel, field_names
