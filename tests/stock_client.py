@@ -81,7 +81,7 @@ class StockClient:
     def _alone(self) -> Iterator[None]:
         """Only our login in the environment and short pauses of `--wait`, which are 3 and 5 seconds otherwise.
 
-        Afterwards the client's logging and warning filters are gone again.
+        Afterwards the client's logging and warning filters are gone again; what it logs for debugging is not kept.
         """
         kept = {key: value for key, value in os.environ.items() if not key.startswith("OS_")}
         root = logging.getLogger()
@@ -89,8 +89,10 @@ class StockClient:
         environment = mock.patch.dict(os.environ, {**kept, **self._login}, clear=True)
         pauses = mock.patch("time.sleep", lambda asked: _sleep(min(asked, LONGEST_PAUSE_S)))
         with environment, pauses, warnings.catch_warnings():
+            logging.disable(logging.INFO)
             try:
                 yield
             finally:
+                logging.disable(logging.NOTSET)
                 root.setLevel(level)
                 root.handlers[:] = handlers
