@@ -1,23 +1,26 @@
-"""Server documents kept as encoded until something that they show changes; a poll of many servers costs little then."""
+"""Server documents kept as encoded as long as nothing that they show is different, so that polls of many are cheap.
+
+The answer to a list is kept until any table of the cloud changes. A document is kept by the server and the surroundings
+that it was made of: a change somewhere else costs a comparison for each server, not a new document.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.listing import Document
+from sonata.api.openstack.compute.documents import ServerDocuments, Surroundings
 from sonata.api.openstack.reply import Reply, encode
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.tables import Table
 
 MOST_BODIES, MOST_PIECES = 64, 4096
-APART = frozenset(("servers", "server_actions"))
-"""Tables that a piece does not depend on: its own server is compared, the log is not shown."""
 
 Key = tuple[object, ...]
 V = TypeVar("V")
@@ -26,9 +29,14 @@ V = TypeVar("V")
 class _Kept:
     """What is kept for one cloud."""
 
-    def __init__(self) -> None:
+    def __init__(self, cloud: Cloud) -> None:
+        self._tables: tuple[Table[Any], ...] = tuple(table for _name, table in cloud.tables)
         self.bodies: OrderedDict[Key, tuple[int, Reply]] = OrderedDict()
-        self.pieces: OrderedDict[Key, tuple[Server, int, msgspec.Raw]] = OrderedDict()
+        self.pieces: OrderedDict[Key, tuple[Server, Surroundings, msgspec.Raw]] = OrderedDict()
+
+    def generation(self) -> int:
+        """Counts the changes of the cloud."""
+        return sum([table.generation for table in self._tables])
 
 
 class DetailCache:
@@ -39,34 +47,34 @@ class DetailCache:
 
     def answer(self, call: Call, make: Callable[[], Reply]) -> Reply:
         """The answer to a list request: the last one to the same question if nothing has changed in the cloud."""
-        bodies = self._of(call.cloud).bodies
-        key = (*_viewpoint(call), call.project_id, call.request.url.query)
-        generation = sum(table.generation for _name, table in call.cloud.tables)
-        known = bodies.get(key)
+        kept = self._of(call.cloud)
+        key = (*_viewpoint(call), call.project_id, call.request.scope["query_string"])
+        generation = kept.generation()
+        known = kept.bodies.get(key)
         if known and known[0] == generation:
             return known[1]
         made = make()
-        _keep(bodies, key, (generation, made), MOST_BODIES)
+        _keep(kept.bodies, key, (generation, made), MOST_BODIES)
         return made
 
-    def pieces(
-        self, call: Call, servers: Iterable[Server], document: Callable[[Server], Document]
-    ) -> list[msgspec.Raw]:
+    def pieces(self, call: Call, servers: Iterable[Server]) -> list[msgspec.Raw]:
         """The encoded documents of servers."""
-        kept, viewpoint = self._of(call.cloud).pieces, _viewpoint(call)
-        generation = sum(table.generation for name, table in call.cloud.tables if name not in APART)
+        pieces, viewpoint, documents = self._of(call.cloud).pieces, _viewpoint(call), ServerDocuments(call)
         found = []
         for server in servers:
-            key = (*viewpoint, server.id)
-            known = kept.get(key)
-            if known is None or known[0] is not server or known[1] != generation:
-                known = (server, generation, msgspec.Raw(encode(document(server))))
-                _keep(kept, key, known, MOST_PIECES)
+            key, around = (*viewpoint, server.id), documents.surroundings(server)
+            known = pieces.get(key)
+            if known is None or known[0] is not server or known[1] != around:
+                known = (server, around, msgspec.Raw(encode(documents.detail_in(server, around))))
+                _keep(pieces, key, known, MOST_PIECES)
             found.append(known[2])
         return found
 
     def _of(self, cloud: Cloud) -> _Kept:
-        return self._kept.setdefault(cloud, _Kept())
+        kept = self._kept.get(cloud)
+        if kept is None:
+            kept = self._kept[cloud] = _Kept(cloud)
+        return kept
 
 
 def _viewpoint(call: Call) -> Key:
@@ -76,5 +84,6 @@ def _viewpoint(call: Call) -> Key:
 
 def _keep(kept: OrderedDict[Key, V], key: Key, value: V, most: int) -> None:
     kept[key] = value
+    kept.move_to_end(key)
     while len(kept) > most:
         kept.popitem(last=False)

@@ -160,7 +160,7 @@ def _detail() -> Handler:
     async def handle(call: Call) -> Reply:
         def make() -> Reply:
             servers, more = _selected(call)
-            return _listed(call, servers, cache.pieces(call, servers, ServerDocuments(call).detail), more)
+            return _listed(call, servers, cache.pieces(call, servers), more)
 
         return cache.answer(call, make)
 
