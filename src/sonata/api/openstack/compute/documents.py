@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
@@ -17,6 +17,7 @@ from sonata.emulator.cloud.compute.states import VM_STATES, power_state
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import FloatingIp, Port
 from sonata.emulator.cloud.entities.volume import Attachment
+from sonata.emulator.cloud.tables import Table, Tables
 
 DETAILS, LOCKED, HOST_STATUS, DESCRIBED, TAGGED, FLAVOR_EMBEDDED = (2, 3), (2, 9), (2, 16), (2, 19), (2, 26), (2, 47)
 CERTIFIED, GROUPED, LOCK_REASON, PINNED = (2, 63), (2, 71), (2, 73), (2, 96)
@@ -55,6 +56,19 @@ class Surroundings:
     host_status: str
 
 
+def tables_around(tables: Tables) -> tuple[Table[Any], ...]:
+    """The tables that the surroundings of servers come from: all that `ServerDocuments.surroundings` reads."""
+    return (
+        tables.ports,
+        tables.networks,
+        tables.floating_ips,
+        tables.security_groups,
+        tables.volume_attachments,
+        tables.server_groups,
+        tables.compute_services,
+    )
+
+
 class ServerDocuments:
     """Documents of one cloud's servers for one call; what many of them need is looked up once.
 
@@ -66,16 +80,29 @@ class ServerDocuments:
         self._call = call
         self._version = call.microversion
         self._tables = call.cloud.tables
-        self._groups = {member: group.id for group in self._tables.server_groups for member in group.members}
         self._host_statuses: dict[str, str] = {}
         self._base = call.url("compute")
-        floating_ips = (floating for floating in self._tables.floating_ips if floating.port_id)
-        self._attached: dict[str, list[Attachment]] = {}
+
+    @cached_property
+    def _groups(self) -> Mapping[str, str]:
+        """Server group by server."""
+        return {member: group.id for group in self._tables.server_groups for member in group.members}
+
+    @cached_property
+    def _attached(self) -> Mapping[str, Sequence[Attachment]]:
+        """Attached volumes by server."""
+        found: dict[str, list[Attachment]] = {}
         for attachment in self._tables.volume_attachments:
-            self._attached.setdefault(attachment.server_id, []).append(attachment)
-        self._floating: dict[str, list[FloatingIp]] = {}
-        for floating in floating_ips:
-            self._floating.setdefault(floating.port_id, []).append(floating)
+            found.setdefault(attachment.server_id, []).append(attachment)
+        return found
+
+    @cached_property
+    def _floating(self) -> Mapping[str, Sequence[FloatingIp]]:
+        """Floating addresses by port."""
+        found: dict[str, list[FloatingIp]] = {}
+        for floating in self._tables.floating_ips:
+            found.setdefault(floating.port_id, []).append(floating)
+        return found
 
     def summary(self, server: Server) -> Document:
         """What plain lists show."""

@@ -26,7 +26,7 @@ from sonata.emulator.cloud.entities.identity import (
 )
 from sonata.emulator.cloud.identity.assignments import Assignments
 from sonata.emulator.cloud.identity.roles import Needed
-from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.tables import Tables, generation_of
 from sonata.errors import NotFound, Unauthorised
 
 LIFETIME_S = 4 * 3600.0
@@ -150,7 +150,7 @@ class Tokens:
         Raises:
             Unauthorised: it is not of this cloud, expired, revoked, or what it stands for is no more.
         """
-        generation = sum(table.generation for table in self._judged_by)
+        generation = generation_of(self._judged_by)
         verdict = self._verdicts.get(secret)
         if verdict and verdict[0] == generation and verdict[1].expires_at > time.time():
             return verdict[1]
