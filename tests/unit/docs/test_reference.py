@@ -84,3 +84,9 @@ def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text()
     pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
     assert [name for name in pages if name not in menu] == []
+
+
+def test_the_openstack_reference_is_current() -> None:
+    tool = [sys.executable, str(ROOT / "tools" / "openstack_reference.py"), "--check"]
+    checked = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
