@@ -7,9 +7,10 @@ With --check it only tells whether the page is up to date.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from sonata.api.openstack.app import Surface
 from sonata.api.openstack.routing import Routes, Target
@@ -63,11 +64,21 @@ def row(method: str, path: str, target: Target) -> str:
 
 
 def fields(target: Target) -> Iterator[str]:
-    """Names of the fields of a request body, required ones in bold."""
-    properties = (target.body or {}).get("properties", {})
-    for inner in properties.values():
-        required = set(inner.get("required", ()))
-        yield from (f"**{name}**" if name in required else name for name in inner.get("properties", {}))
+    """What a request body may have: names of actions, or of fields, required ones in bold."""
+    body = target.body or {}
+    if "anyOf" in body:
+        yield from (f"`{name}`" for form in body["anyOf"] for name in form.get("properties", {}))
+        return
+    outer = body.get("items", body)
+    wrapped = [inner for inner in outer.get("properties", {}).values() if inner.get("properties")]
+    for form in wrapped if wrapped and outer is body and len(wrapped) == len(outer["properties"]) else [outer]:
+        yield from named(form)
+
+
+def named(form: Mapping[str, Any]) -> Iterator[str]:
+    """The fields of an object."""
+    required = set(form.get("required", ()))
+    yield from (f"**{name}**" if name in required else name for name in form.get("properties", {}))
 
 
 def main() -> int:
