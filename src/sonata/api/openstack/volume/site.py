@@ -45,7 +45,7 @@ def register(paths: Paths) -> None:
     paths.add("PUT", "/os-quota-sets/{project}", _set_quotas, needs="admin", body=bodies.QUOTAS)
     paths.add("DELETE", "/os-quota-sets/{project}", _reset_quotas, needs="admin")
     paths.add("GET", "/os-quota-sets/{project}/defaults", _default_quotas)
-    paths.add("GET", "/os-quota-class-sets/{class}", _quota_class)
+    paths.add("GET", "/os-quota-class-sets/{class}", _quota_class, needs="admin")
     paths.add("GET", "/os-availability-zone", _zones)
     paths.add("GET", "/os-services", _services, needs="admin")
     paths.add("GET", "/os-hosts", _hosts, needs="admin")
@@ -160,7 +160,7 @@ async def _reset_quotas(call: Call) -> Reply:
 
 async def _default_quotas(call: Call) -> Reply:
     limits = _limits_of(call, {name: call.cloud.quotas.default(name) for name in NAMES})
-    return json_reply({"quota_set": {"id": call.params["project"], **limits}})
+    return json_reply({"quota_set": {"id": _project(call), **limits}})
 
 
 async def _quota_class(call: Call) -> Reply:
