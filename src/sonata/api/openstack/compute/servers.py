@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from sonata.api.openstack.call import Call, inner
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.block_devices import boot_image, read_disks
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.flavors import usable
@@ -38,9 +39,9 @@ def register(routes: Routes) -> None:
     lists = ServerLists()
     routes.add("GET", "/v2.1/servers", _summaries(lists))
     routes.add("GET", "/v2.1/servers/detail", _details(lists))
-    routes.add("POST", "/v2.1/servers", _create)
+    routes.add("POST", "/v2.1/servers", _create, body=bodies.SERVER_CREATE)
     routes.add("GET", "/v2.1/servers/{id}", _show)
-    routes.add("PUT", "/v2.1/servers/{id}", _update)
+    routes.add("PUT", "/v2.1/servers/{id}", _update, body=bodies.SERVER_UPDATE)
     routes.add("DELETE", "/v2.1/servers/{id}", _delete)
     routes.add("GET", "/v2.1/servers/{id}/ips", _ips)
 
