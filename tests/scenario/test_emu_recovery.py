@@ -10,29 +10,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import openstack
 import pytest
 
 from sonata.sdk.emulation_records import EmulationRecord
+from tests.scenario.clouds import let_in, site
 from tests.scenario.emu_command import ORIGIN, Emu, wait_for_line
 from tests.scenario.test_emu_wan import through_proxy
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 FAST = 0.05
-
-
-def site(record: EmulationRecord, pop: str) -> Any:
-    return openstack.connect(
-        load_yaml_config=False,
-        load_envvars=False,
-        auth_url=f"{record.url}/{pop}/identity/v3",
-        username="admin",
-        password=record.admin_password,
-        project_name="admin",
-        user_domain_name="Default",
-        project_domain_name="Default",
-    )
 
 
 def kill(emu: Emu) -> None:
@@ -154,6 +141,8 @@ def test_clouds_come_back_with_ids_credentials_and_working_paths(emu: Emu, near:
     external = near.network.find_network("external")
     floating = near.network.create_ip(floating_network_id=external.id, port_id=port.id).floating_ip_address
     chain_through(near, two)
+    for protocol in ("icmp", "tcp"):
+        let_in(near, protocol)
     near.compute.create_flavor(name="own", vcpus=1, ram=32, disk=0)
     before, record, token = ids(near), emu.record(), near.authorize()
     assert pings(emu, "a/one", address)
@@ -189,6 +178,7 @@ def test_connections_come_back(emu: Emu, near: Any) -> None:
     nets["c"] = network_of(far, "10.5.0.0/24", "10.5.0.100", "10.5.0.199")
     boot(near, "one", nets["a"].id)
     address = boot(far, "two", nets["c"].id).addresses["inner"][0]["addr"]
+    let_in(far, "icmp")
     wanted = {"tag": "svc/link", "members": {pop: network.id for pop, network in nets.items()}}
     with wan(emu.record()) as client:
         made = client.post("/wan/connections", json=wanted).json()

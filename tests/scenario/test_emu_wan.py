@@ -13,6 +13,7 @@ import openstack
 import pytest
 
 from sonata.sdk.emulation_records import EmulationRecord
+from tests.scenario.clouds import let_in, site
 from tests.scenario.emu_command import ORIGIN, Emu
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
@@ -22,18 +23,6 @@ GREETER = (
     "my $l = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, ReuseAddr => 1); "
     'while (my $c = $l->accept) { print $c "hello"; close $c }'
 )
-
-
-def site(record: EmulationRecord, pop: str) -> openstack.connection.Connection:
-    return openstack.connect(
-        auth_url=f"{record.url}/{pop}/identity/v3",
-        username="admin",
-        password=record.admin_password,
-        project_name="admin",
-        user_domain_name="Default",
-        project_domain_name="Default",
-        region_name="RegionOne",
-    )
 
 
 def boot(cloud: openstack.connection.Connection, name: str, first: str, last: str) -> tuple[str, str]:
@@ -66,7 +55,9 @@ def wan(emu: Emu) -> Iterator[httpx.Client]:
 
 def test_a_connection_joins_networks_of_two_sites_until_it_is_removed(emu: Emu, wan: httpx.Client) -> None:
     near, _ = boot(site(emu.record(), "a"), "near", "10.5.0.10", "10.5.0.99")
-    far, address = boot(site(emu.record(), "c"), "far", "10.5.0.100", "10.5.0.199")
+    core = site(emu.record(), "c")
+    far, address = boot(core, "far", "10.5.0.100", "10.5.0.199")
+    let_in(core, "icmp")
     ping = ["exec", "a/near", "--", "ping", "-c", "2", "-i", "0.2", "-W", "2", address]
     assert emu.run(*ping).returncode == 1
 

@@ -11,6 +11,11 @@ from sonata.errors import InvalidInput
 
 Progress = Callable[[str], None]
 
+UPLOAD_PREFIX = "upload-"
+"""Names of images that were uploaded to a cloud begin so; the image's id follows. Each cloud shows its own alone."""
+STAGED_PREFIX = "staged-"
+"""Names under which data wait until somebody makes them an image's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -79,4 +84,8 @@ class ImageStore(Protocol):
         """
 
     def remove(self, name_or_id: str) -> None:
-        """Remove an image, and the data kept under its name."""
+        """Remove an image, the data kept under its name, and what an interrupted import of it has left.
+
+        Raises:
+            NotFound: there is nothing of that name.
+        """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import msgspec
 
 from sonata._lib.paths import private_folder, state_home, write_private
 from sonata._lib.processes import ProcessId, is_running
-from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata._lib.trees import remove_tree
+from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.model.topology import Topology
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -110,16 +110,24 @@ def load(name: str) -> EmulationRecord | None:
 
 
 def remove_files(name: str) -> None:
-    """Remove the folder of an emulation that has ended; its lock must be held."""
-    shutil.rmtree(folder_of(name), ignore_errors=True)
+    """Remove the folder of an emulation that has ended; its lock must be held.
+
+    Raises:
+        AdapterError: something in it cannot be removed.
+    """
+    _remove_left(name, folder_of(name))
 
 
 def remove_run(name: str) -> None:
-    """Remove what a dead keeper has left, but what the next one needs to go on; its lock must be held."""
+    """Remove what a dead keeper has left, but what the next one needs to go on; its lock must be held.
+
+    Raises:
+        AdapterError: something of it cannot be removed.
+    """
     folder = folder_of(name)
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and path.name != _SAVED:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_left(name, path)
         elif path.is_file() and path.name != _RECORD:
             path.unlink(missing_ok=True)
 
@@ -153,6 +161,16 @@ def find(name: str | None) -> EmulationRecord:
         what = f"no emulation `{name}` runs" if name else "no emulation runs"
         raise NotFound(what, hint="see `sonata emu ls`; start one with `sonata emu up FILE`")
     return running[0]
+
+
+def _remove_left(name: str, folder: Path) -> None:
+    try:
+        remove_tree(folder)
+    except OSError as error:
+        raise AdapterError(
+            f"what emulation `{name}` has left cannot be removed: {error}",
+            hint=f"remove `{folder}` as its owner or as root, then repeat the command",
+        ) from error
 
 
 def _home() -> Path:

@@ -35,6 +35,7 @@ from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci.cgroups import remove_cgroups
 from sonata.model.topology import Topology
+from sonata.ports.images import STAGED_PREFIX, UPLOAD_PREFIX
 from sonata.sdk.emulation_records import (
     EmulationRecord,
     checked_name,
@@ -93,7 +94,7 @@ class KeeperConfig:
 
 @dataclass(frozen=True, slots=True)
 class _SavedImage:
-    stored: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,19 +290,20 @@ def _clear(name: str, *, keep: bool = False) -> None:
 
 def _remove_uploads(record: EmulationRecord) -> None:
     """Remove from the image store what was uploaded to the clouds of an emulation that was killed."""
-    names = [name for document in FileJournal(saved_of(record.name)).load().values() for name in _uploads_in(document)]
-    if not names or not record.images:
+    ids = [each for document in FileJournal(saved_of(record.name)).load().values() for each in _uploads_in(document)]
+    if not ids or not record.images:
         return
     store = LocalImages(Path(record.images))
-    for name in names:
-        with suppress(errors.NotFound):
-            store.remove(name)
+    for image_id in ids:
+        for prefix in (UPLOAD_PREFIX, STAGED_PREFIX):
+            with suppress(errors.NotFound):
+                store.remove(f"{prefix}{image_id}")
 
 
 def _uploads_in(document: Any) -> list[str]:
-    """Names of the images that a saved cloud has uploaded; none when the document is no cloud's."""
+    """Ids of the images that were made in a saved cloud, with data or not; none when the document is no cloud's."""
     try:
-        return [image.stored for image in from_plain(document, _SavedCloud).tables.uploads if image.stored]
+        return [image.id for image in from_plain(document, _SavedCloud).tables.uploads]
     except ValueError:
         return []
 

@@ -62,7 +62,7 @@ def test_managers_of_an_ordinary_user_are_confined_as_well(folder: Path) -> None
     os.chown(folder, USER, USER)
     (folder / "secret.txt").write_text("secret")
     probes = {
-        "shadow": "open('/etc/shadow').read()",
+        "shadow": "open('/etc/gshadow').read()",
         "platform": f"open({str(folder / 'secret.txt')!r}).read()",
         "loopback": "connect(socket.AF_INET, ('127.0.0.1', 22))",
         "outside": "connect(socket.AF_INET, ('192.0.2.1', 80))",

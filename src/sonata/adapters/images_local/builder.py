@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import sonata.adapters.images_local.namespaces as namespaces
+from sonata._lib.trees import remove_tree
 from sonata.formats.recipe import Recipe, RecipeFile
 from sonata.ports.images import Progress
 
@@ -69,12 +70,12 @@ class Builder:
     def scratch(self, name: str) -> Iterator[Path]:
         """A fresh folder for making something under the lock of its name; removed at the end."""
         folder = self._folder / "scratch" / name
-        namespaces.remove_tree(folder)
+        remove_tree(folder)
         folder.mkdir(parents=True)
         try:
             yield folder
         finally:
-            namespaces.remove_tree(folder)
+            remove_tree(folder)
 
     def _made(self, layer: _Layer, below: tuple[Path, ...], progress: Progress) -> Path:
         target = self._folder / "layers" / layer.name

@@ -111,18 +111,6 @@ def run(step: str, argv: Sequence[str]) -> None:
         )
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a folder, also where it holds files of subordinate users."""
-    if not path.exists():
-        return
-    if os.geteuid() == 0:
-        shutil.rmtree(path)
-    else:
-        shutil.rmtree(path, ignore_errors=True)
-        if path.exists():
-            subprocess.run(command("rm", "-rf", str(path)), check=True, capture_output=True)
-
-
 def _search_path() -> str:
     return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 

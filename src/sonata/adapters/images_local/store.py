@@ -23,8 +23,8 @@ from pathlib import Path
 import msgspec
 
 import sonata.adapters.images_local.archives as archives
-import sonata.adapters.images_local.namespaces as namespaces
 from sonata._lib.paths import write_private
+from sonata._lib.trees import remove_tree
 from sonata.adapters.images_local.builder import Builder
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.formats.recipe import Recipe, read_recipe
@@ -51,8 +51,8 @@ class LocalImages:
 
     def list(self) -> Sequence[Image]:
         """All images, sorted by name."""
-        stored = [self._load(path) for path in (self._folder / "images").glob("*.json")]
-        return sorted([HOST, *stored], key=lambda image: image.name)
+        stored = (self._find(path.stem) for path in (self._folder / "images").glob("*.json"))
+        return sorted([HOST, *filter(None, stored)], key=lambda image: image.name)
 
     def get(self, name_or_id: str) -> Image:
         """One image by name or id; see the port."""
@@ -129,28 +129,54 @@ class LocalImages:
             )
 
     def remove(self, name_or_id: str) -> None:
-        """Remove an image, its data and the layers that no other image has; bare systems are kept for later builds."""
-        data = self._folder / "data" / Path(name_or_id).name
-        if had_data := data.is_file():
-            data.unlink()
-        if had_data and not self._find(name_or_id):
-            return
-        image = self.get(name_or_id)
-        if image.name == HOST.name:
+        """Remove an image, its data and the layers that no other image has; bare systems are kept for later builds.
+
+        What an import of that name is making goes, too: a running one is waited for, a killed one has left its scratch.
+        """
+        name = self._name_of(name_or_id)
+        with self._lock(name, logger.info):
+            had_remains = self._remove_remains(name)
+            if image := self._find(name):
+                self._remove_image(image)
+            (self._folder / "locks" / name).unlink(missing_ok=True)
+        if image is None and not had_remains:
+            self.get(name)  # tells what there is
+
+    def _name_of(self, name_or_id: str) -> str:
+        """The name of an image, also of one that is only being made.
+
+        Raises:
+            NotFound: it is no name, and nobody's id.
+            Conflict: it is the host's.
+        """
+        known = next((image for image in self.list() if name_or_id in (image.name, image.id)), None)
+        name = known.name if known else name_or_id
+        if name == HOST.name:
             raise Conflict("image `host` is the host itself and cannot be removed")
-        with self._lock(image.name, logger.info):
-            (self._folder / "images" / f"{image.name}.json").unlink(missing_ok=True)
-            used = {layer for other in self.list() for layer in other.layers}
-            for layer in image.layers:
-                if layer not in used and not layer.name.startswith("base-"):
-                    namespaces.remove_tree(layer)
+        return name if _NAME.fullmatch(name) else self.get(name).name
+
+    def _remove_remains(self, name: str) -> bool:
+        """Remove what was uploaded or is half made under a name; whether there was anything."""
+        data, scratch = self._folder / "data" / name, self._folder / "scratch" / name
+        found = data.exists() or scratch.exists()
+        data.unlink(missing_ok=True)
+        remove_tree(scratch)
+        return found
+
+    def _remove_image(self, image: Image) -> None:
+        (self._folder / "images" / f"{image.name}.json").unlink(missing_ok=True)
+        used = {layer for other in self.list() for layer in other.layers}
+        for layer in image.layers:
+            if layer not in used and not layer.name.startswith("base-"):
+                remove_tree(layer)
 
     def _find(self, name: str) -> Image | None:
-        path = self._folder / "images" / f"{name}.json"
-        return self._load(path) if path.exists() else None
-
-    def _load(self, path: Path) -> Image:
-        image = msgspec.json.decode(path.read_bytes(), type=Image, dec_hook=_decode_path)
+        """The image of a name; None also when somebody removes it just now."""
+        try:
+            text = (self._folder / "images" / f"{name}.json").read_bytes()
+        except FileNotFoundError:
+            return None
+        image = msgspec.json.decode(text, type=Image, dec_hook=_decode_path)
         return replace(image, layers=tuple(self._folder / "layers" / layer for layer in image.layers))
 
     def _register(self, image: Image) -> Image:
@@ -169,13 +195,17 @@ class LocalImages:
     @contextlib.contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:
         """Keep others, also in other processes, from making the same thing; the kernel drops it when we die."""
-        with open(self._folder / "locks" / name, "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress(f"waiting for another build of {name}")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        path = self._folder / "locks" / name
+        while True:
+            with open(path, "w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    progress(f"waiting for another build of {name}")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                if _is_at(path, lock.fileno()):
+                    yield
+                    return
 
 
 def _image_of(recipe: Recipe, digest: str, layers: tuple[Path, ...]) -> Image:
@@ -187,6 +217,16 @@ def _check_name(name: str) -> None:
         raise InvalidInput(f"image name `{name}` must be at most 63 letters, digits, `.`, `_` and `-`")
     if name == HOST.name:
         raise Conflict("image `host` is the host itself and cannot be replaced")
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still the one at a path; whoever held its lock before may have removed it."""
+    opened = os.fstat(descriptor)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino)
 
 
 def _is_whole(image: Image) -> bool:

@@ -9,6 +9,7 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Handler
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import Paths, precise, visible
 from sonata.api.openstack.volume.volumes import ZONE
 from sonata.emulator.cloud.entities.volume import Volume
@@ -41,10 +42,10 @@ def register(paths: Paths) -> None:
     """Add the routes of the site."""
     paths.add("GET", "/limits", _limits)
     paths.add("GET", "/os-quota-sets/{project}", _quotas)
-    paths.add("PUT", "/os-quota-sets/{project}", _set_quotas, needs="admin")
+    paths.add("PUT", "/os-quota-sets/{project}", _set_quotas, needs="admin", body=bodies.QUOTAS)
     paths.add("DELETE", "/os-quota-sets/{project}", _reset_quotas, needs="admin")
     paths.add("GET", "/os-quota-sets/{project}/defaults", _default_quotas)
-    paths.add("GET", "/os-quota-class-sets/{class}", _quota_class)
+    paths.add("GET", "/os-quota-class-sets/{class}", _quota_class, needs="admin")
     paths.add("GET", "/os-availability-zone", _zones)
     paths.add("GET", "/os-services", _services, needs="admin")
     paths.add("GET", "/os-hosts", _hosts, needs="admin")
@@ -159,7 +160,7 @@ async def _reset_quotas(call: Call) -> Reply:
 
 async def _default_quotas(call: Call) -> Reply:
     limits = _limits_of(call, {name: call.cloud.quotas.default(name) for name in NAMES})
-    return json_reply({"quota_set": {"id": call.params["project"], **limits}})
+    return json_reply({"quota_set": {"id": _project(call), **limits}})
 
 
 async def _quota_class(call: Call) -> Reply:

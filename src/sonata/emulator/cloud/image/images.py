@@ -14,8 +14,9 @@ from typing import Any
 
 from sonata.emulator.cloud.causes import Deactivated, NoSuch
 from sonata.emulator.cloud.entities.image import GlanceImage, Status
-from sonata.emulator.cloud.image.uploads import DELETED, EMPTY, UPLOAD_PREFIX, Uploads, is_upload, shown
+from sonata.emulator.cloud.image.uploads import DELETED, EMPTY, Uploads, is_upload, shown
 from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.ports.images import UPLOAD_PREFIX
 
 logger = logging.getLogger(__name__)
 

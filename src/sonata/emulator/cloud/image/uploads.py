@@ -17,13 +17,10 @@ from sonata.emulator.cloud.image.data import Received, Receiver, booted_program,
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput, SonataError
-from sonata.ports.images import Image, NotAnArchive
+from sonata.ports.images import STAGED_PREFIX, UPLOAD_PREFIX, Image, NotAnArchive
 
 logger = logging.getLogger(__name__)
 
-UPLOAD_PREFIX = "upload-"
-"""Store names of uploaded images begin so; a cloud shows the uploads that were made to it alone."""
-STAGED_PREFIX = "staged-"
 DELETED: Status = "deleted"
 """Status of an image that is deleted, while servers that were made from it may still need it. Nobody sees it."""
 UNPACKED = frozenset(("docker", "bare", None))
