@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +220,41 @@ async def test_what_fails_after_the_ports_have_moved_is_undone(world: World, mon
     assert (kept.status, kept.host, port_of(world, server)) == ("ACTIVE", "core", before)
     assert last_migration(world) == ("error", "core", "edge")
     assert pops_with(world, network) == {"core"}
+
+
+async def test_a_server_that_is_deleted_while_it_moves_leaves_nothing(world: World) -> None:
+    network, _ = await world.network()
+    for rounds in range(12):
+        server = await boot(world, network)
+        world.cloud.live_migration.begin(server.id, "edge")
+        for _ in range(rounds):
+            await asyncio.sleep(0.001)
+        await world.delete(server)
+        assert world.nothing_left()
+        assert pops_with(world, network) == {"core"}
+        assert {migration.status for migration in world.cloud.tables.migrations} <= {"error", "completed"}
+    assert world.fabric.networks.spans == {}
+
+
+async def test_an_interface_that_is_added_and_taken_away_is_where_its_server_is(world: World) -> None:
+    network, _ = await world.network()
+    second, _ = await world.network("10.2.0.0/24", "second")
+    server = await boot(world, network, "edge")
+    nic = await world.cloud.nics.attach(server.id, NicWish(network_id=second.id))
+    assert {port.pop for port in world.fabric.machines.of(f"core-{server.id}")} == {"edge"}
+    assert pops_with(world, second) == {"core", "edge"}
+    await world.cloud.nics.detach(server.id, nic.port_id)
+    assert pops_with(world, second) == {"core"}
+
+
+async def test_a_paused_server_moves_and_stays_paused(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network)
+    world.cloud.freezing.pause(server.id)
+    await world.settled(server)
+    moved = await migrate(world, server)
+    assert (moved.status, moved.host, port_of(world, moved).pop) == ("PAUSED", "edge", "edge")
+    assert world.fabric.machines.held == {moved.nics[0].port_id}
 
 
 async def test_rates_of_a_moved_port_hold(world: World) -> None:
