@@ -24,8 +24,7 @@ class Shell:
     """Runs `openstack` with the environment of an openrc file and nothing else."""
 
     def __init__(self, site: Site, **changes: str) -> None:
-        login = {f"OS_{key.upper()}": value for key, value in site.auth(**changes).items()}
-        self._env = {**login, "OS_IDENTITY_API_VERSION": "3", "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+        self._env = {**site.openrc(**changes), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command, its output as text."""

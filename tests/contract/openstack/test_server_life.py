@@ -130,6 +130,24 @@ def test_state_password_and_what_is_refused(cloud: Any) -> None:
     cloud.compute.wait_for_delete(server, interval=FAST, wait=10)
 
 
+def test_no_password_is_made_up_and_none_is_ignored(cloud: Any) -> None:
+    server = boot(cloud, image="web")
+    image = server.image.id
+    made = {"name": "one", "imageRef": image, "flavorRef": cloud.compute.find_flavor("tiny").id, "networks": "none"}
+    answer = cloud.compute.post("/servers", json={"server": made}, microversion="2.60")
+    assert (answer.status_code, "adminPass" in answer.json()["server"]) == (202, False)
+    rebuilt = act(cloud, server, rebuild={"imageRef": image})
+    assert (rebuilt.status_code, "adminPass" in rebuilt.json()["server"]) == (202, False)
+    until(cloud, server, "ACTIVE")
+    assert act(cloud, server, rescue=None).json() == {}
+    until(cloud, server, "RESCUE")
+    asked = {"server": {**made, "adminPass": "secret"}}
+    refused = cloud.compute.post("/servers", json=asked, microversion="2.60")
+    assert (refused.status_code, "changePassword" in refused.text) == (400, True)
+    assert act(cloud, server, rebuild={"imageRef": image, "adminPass": "secret"}).status_code == 400
+    assert act(cloud, server, rescue={"adminPass": "secret"}).status_code == 400
+
+
 def test_what_was_done_is_logged(cloud: Any) -> None:
     server = boot(cloud)
     answer = act(cloud, server, **{"os-stop": None})

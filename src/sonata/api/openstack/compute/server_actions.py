@@ -6,17 +6,24 @@ Source: OpenStack Compute API reference, servers - run an action.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.consoles import OLD_CONSOLES, old_console
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.placement import read_zone
-from sonata.api.openstack.compute.servers import find_server, read_flavor, read_name, read_texts, read_user_data
+from sonata.api.openstack.compute.servers import (
+    find_server,
+    read_flavor,
+    read_name,
+    read_texts,
+    read_user_data,
+    refuse_password,
+)
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
@@ -44,7 +51,7 @@ class Doing:
 
 def register(routes: Routes) -> None:
     """Add the route of actions."""
-    routes.add("POST", "/v2.1/servers/{id}/action", _action)
+    routes.add("POST", "/v2.1/servers/{id}/action", _action, body=bodies.SERVER_ACTION)
 
 
 async def _action(call: Call) -> Reply:
@@ -95,11 +102,6 @@ def _text(arguments: Document, name: str, default: str | None = None) -> str:
     return text
 
 
-def _password(arguments: Document) -> str:
-    """The password of a body, else a random one."""
-    return _text(arguments, "adminPass", secrets.token_urlsafe(9))
-
-
 async def _reboot(call: Call, server: Server, arguments: Any) -> Reply:
     kind = str(_object(arguments, "reboot", "type").get("type")).upper()
     if kind not in ("SOFT", "HARD"):
@@ -127,9 +129,10 @@ async def _reset_state(call: Call, server: Server, arguments: Any) -> Reply:
 
 async def _rescue(call: Call, server: Server, arguments: Any) -> Reply:
     asked = _object(arguments, "rescue", "adminPass", "rescue_image_ref")
+    refuse_password(asked)
     image_id = _image(call, asked.get("rescue_image_ref") or server.image_id)
     call.cloud.rebuilding.rescue(server.id, image_id)
-    return json_reply({"adminPass": _password(asked)})
+    return json_reply({})
 
 
 def _image(call: Call, reference: Any) -> str:
@@ -153,10 +156,11 @@ async def _rebuild(call: Call, server: Server, arguments: Any) -> Reply:
     asked = _object(arguments, "rebuild", *REBUILT)
     if "imageRef" not in asked:
         raise InvalidInput("Invalid input for field/attribute rebuild. 'imageRef' is a required property")
+    refuse_password(asked)
     server = call.cloud.rebuilding.rebuild(
         server.id, Rebuild(_image(call, asked["imageRef"]), _rebuilt_attributes(call, asked))
     )
-    document = {**ServerDocuments(call).detail(server), "adminPass": _password(asked)}
+    document = ServerDocuments(call).detail(server)
     return json_reply({"server": document}, 202, location=document["links"][0]["href"])
 
 
@@ -245,8 +249,9 @@ async def _migrate_live(call: Call, server: Server, arguments: Any) -> Reply:
 
 async def _evacuate(call: Call, server: Server, arguments: Any) -> Reply:
     asked = _object(arguments, "evacuate", "host", "adminPass", "onSharedStorage", "force")
+    refuse_password(asked)
     call.cloud.moving.evacuate(server.id, _known_host(call, asked))
-    return json_reply({"adminPass": _password(asked)}) if call.microversion < PASSWORDLESS else Reply()
+    return json_reply({}) if call.microversion < PASSWORDLESS else Reply()
 
 
 def _known_host(call: Call, asked: Document) -> str:

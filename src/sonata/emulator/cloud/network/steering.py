@@ -50,12 +50,12 @@ class Steering:
             self._steered[chain_id] = wanted
 
     def _spec(self, chain: PortChain) -> ChainSpec | None:
-        """What the data plane is to do, None while a function of the chain does not run."""
+        """What the data plane is to do, None while a source or a function of the chain does not run."""
         classifiers = [self._tables.flow_classifiers.get(one) for one in chain.classifiers]
         sources = [one.logical_source_port for one in classifiers if one.logical_source_port]
         places = [self._place(self._tables.port_pair_groups.get(group_id)) for group_id in chain.groups]
         hops = tuple(place for place in places if place)
-        if not classifiers or len(hops) < len(places) or not all(map(self._passes, sources)):
+        if not classifiers or len(hops) < len(places) or not all(map(self._is_plugged, sources)):
             return None
         return ChainSpec(
             id=chain.id,
@@ -73,6 +73,11 @@ class Steering:
             return None
         first, *others = hops
         return replace(first, alternatives=tuple(others), hash_by=hash_fields(group.parameters))
+
+    def _is_plugged(self, port_id: str) -> bool:
+        """Whether packets come in at a port."""
+        port = self._tables.ports.peek(port_id)
+        return port is not None and port.plugged
 
     def _passes(self, port_id: str) -> bool:
         """Whether packets pass at a port, or it stands for one in another PoP."""
