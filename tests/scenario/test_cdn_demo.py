@@ -18,7 +18,8 @@ import pytest
 from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
 from sonata.sdk import emulation_records
-from sonata.sdk.cdn_demo.demo import CHAIN, PROOF, Stage, image_recipes
+from sonata.sdk.cdn_demo.demo import CHAIN, EXAMPLE, PROOF, Stage
+from sonata.sdk.demonstration import image_recipes
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.platform_client import PlatformClient
 from tests.residue import Host
@@ -37,7 +38,7 @@ def images() -> Path:
     """The user's own image store, with the demonstration's images in it."""
     folder = data_home() / "images"
     store = LocalImages(folder)
-    for recipe in image_recipes():
+    for recipe in image_recipes(EXAMPLE):
         store.build(recipe, lambda message: None)
     return folder
 

@@ -236,6 +236,17 @@ def read_fields(fields: Iterable[Field], body: Mapping[str, Any], mode: str) -> 
     return values
 
 
+def schema_of(fields: Iterable[Field], mode: str) -> dict[str, Any]:
+    """The JSON Schema of what `read_fields` takes in a mode."""
+    taken = [field for field in fields if mode in field.access]
+    return {
+        "type": "object",
+        "properties": {field.name: dict(field.kind.schema) for field in taken},
+        "required": [field.name for field in taken if field.required and mode == "c"],
+        "additionalProperties": False,
+    }
+
+
 def _not_allowed(name: str, mode: str) -> str:
     return f"Cannot update read-only attribute {name}" if mode == "u" else f"Attribute '{name}' not allowed in POST"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.consoles import OLD_CONSOLES, old_console
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.placement import read_zone
@@ -50,7 +51,7 @@ class Doing:
 
 def register(routes: Routes) -> None:
     """Add the route of actions."""
-    routes.add("POST", "/v2.1/servers/{id}/action", _action)
+    routes.add("POST", "/v2.1/servers/{id}/action", _action, body=bodies.SERVER_ACTION)
 
 
 async def _action(call: Call) -> Reply:

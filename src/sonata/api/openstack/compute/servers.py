@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from sonata.api.openstack.call import Call, inner
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.block_devices import boot_image, read_disks
-from sonata.api.openstack.compute.detail_cache import DetailCache
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.flavors import usable
 from sonata.api.openstack.compute.placement import read_placement
+from sonata.api.openstack.compute.server_lists import ServerLists
 from sonata.api.openstack.fields import ADDRESS, timestamp
 from sonata.api.openstack.listing import Document, Query, ordered, page, tags_match
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
@@ -35,11 +36,12 @@ LONGEST_USER_DATA = 65535
 
 def register(routes: Routes) -> None:
     """Add the routes of servers."""
-    routes.add("GET", "/v2.1/servers", _list)
-    routes.add("GET", "/v2.1/servers/detail", _detail())
-    routes.add("POST", "/v2.1/servers", _create)
+    lists = ServerLists()
+    routes.add("GET", "/v2.1/servers", _summaries(lists))
+    routes.add("GET", "/v2.1/servers/detail", _details(lists))
+    routes.add("POST", "/v2.1/servers", _create, body=bodies.SERVER_CREATE)
     routes.add("GET", "/v2.1/servers/{id}", _show)
-    routes.add("PUT", "/v2.1/servers/{id}", _update)
+    routes.add("PUT", "/v2.1/servers/{id}", _update, body=bodies.SERVER_UPDATE)
     routes.add("DELETE", "/v2.1/servers/{id}", _delete)
     routes.add("GET", "/v2.1/servers/{id}/ips", _ips)
 
@@ -147,22 +149,29 @@ def _listed(call: Call, servers: Sequence[Server], documents: Sequence[object], 
     return json_reply(body)
 
 
-async def _list(call: Call) -> Reply:
-    servers, more = _selected(call)
-    documents = ServerDocuments(call)
-    return _listed(call, servers, [documents.summary(server) for server in servers], more)
-
-
-def _detail() -> Handler:
-    """The handler of detailed lists, which polling clients ask for again and again."""
-    cache = DetailCache()
+def _summaries(lists: ServerLists) -> Handler:
+    """The handler of plain lists."""
 
     async def handle(call: Call) -> Reply:
         def make() -> Reply:
             servers, more = _selected(call)
-            return _listed(call, servers, cache.pieces(call, servers, ServerDocuments(call).detail), more)
+            documents = ServerDocuments(call)
+            return _listed(call, servers, [documents.summary(server) for server in servers], more)
 
-        return cache.answer(call, make)
+        return lists.answer(call, make)
+
+    return handle
+
+
+def _details(lists: ServerLists) -> Handler:
+    """The handler of detailed lists, which polling clients ask for again and again."""
+
+    async def handle(call: Call) -> Reply:
+        def make() -> Reply:
+            servers, more = _selected(call)
+            return _listed(call, servers, lists.documents(call, servers), more)
+
+        return lists.answer(call, make)
 
     return handle
 

@@ -28,6 +28,7 @@ from sonata.api.openstack.fields import (
 from sonata.api.openstack.network.qos import require_policy
 from sonata.api.openstack.network.security import PORT_FIELDS, secure_changed, secure_new
 from sonata.api.openstack.resource import Resource, Values
+from sonata.api.openstack.schemas import ID, NAME, choice, many, maybe, record
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import (
@@ -109,14 +110,23 @@ def _must_be(allowed: object, why: str) -> Kind:
     return Kind(read)
 
 
-POOLS = Kind(_read_pools, lambda pools: [{"start": str(first), "end": str(last)} for first, last in pools])
-WISHES = Kind(read_wishes)
+IP = dict(ADDRESS.schema)
+POOLS = Kind(
+    _read_pools,
+    lambda pools: [{"start": str(first), "end": str(last)} for first, last in pools],
+    many(record({"start": IP, "end": IP}, ["start", "end"])),
+)
+WISHES = Kind(read_wishes, schema=many(record({"subnet_id": ID, "ip_address": IP})))
 ROUTES = Kind(
     read_routes,
     lambda routes: [{"destination": str(route.destination), "nexthop": str(route.nexthop)} for route in routes],
+    many(record({"destination": dict(CIDR.schema), "nexthop": IP}, ["destination", "nexthop"])),
 )
 IP_VERSION = integer(4, 6)
-DHCP_OPTIONS = Kind(_read_dhcp_options, list)
+DHCP_OPTION = record(
+    {"opt_name": ID, "opt_value": maybe(ID), "ip_version": {"enum": [4, 6]}}, ["opt_name", "opt_value"]
+)
+DHCP_OPTIONS = Kind(_read_dhcp_options, list, many(DHCP_OPTION))
 
 
 def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
@@ -161,7 +171,7 @@ def _read_zones(value: Any) -> tuple[str, ...]:
     return tuple(zones)
 
 
-ZONES = Kind(_read_zones, list)
+ZONES = Kind(_read_zones, list, many(choice(ZONE)))
 NO_PHYSICAL_NETWORK = _must_be(None, "networks of projects are tunnels inside of the PoP")
 NO_SEGMENTS = _must_be([], "a network has one segment")
 NOT_TRANSPARENT = _must_be(False, "VLAN tags do not pass")
@@ -390,7 +400,7 @@ def _read_dns_name(value: Any) -> str:
     return name
 
 
-DNS_NAME = Kind(_read_dns_name)
+DNS_NAME = Kind(_read_dns_name, schema=NAME)
 
 PORTS = Resource[Port](
     member="port",

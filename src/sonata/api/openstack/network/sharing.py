@@ -22,7 +22,9 @@ def _read_prefixes(value: Any) -> tuple[Any, ...]:
     return tuple(sorted(map(CIDR.read, value), key=lambda prefix: (prefix.version, int(prefix.network_address))))
 
 
-PREFIXES = Kind(_read_prefixes, lambda prefixes: [str(prefix) for prefix in prefixes])
+PREFIXES = Kind(
+    _read_prefixes, lambda prefixes: [str(prefix) for prefix in prefixes], {"type": "array", "items": dict(CIDR.schema)}
+)
 LENGTH = integer(0, 128)
 SMALLEST = {4: 8, 6: 64}
 LONGEST = {4: 32, 6: 128}

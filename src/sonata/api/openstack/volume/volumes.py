@@ -6,6 +6,7 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import (
     MetadataRoutes,
     Paths,
@@ -33,9 +34,9 @@ def register(paths: Paths) -> None:
     paths.add("GET", "/volumes", _list)
     paths.add("GET", "/volumes/detail", _detail)
     paths.add("GET", "/volumes/summary", _summary)
-    paths.add("POST", "/volumes", _create)
+    paths.add("POST", "/volumes", _create, body=bodies.VOLUME_CREATE)
     paths.add("GET", "/volumes/{id}", _show)
-    paths.add("PUT", "/volumes/{id}", _update)
+    paths.add("PUT", "/volumes/{id}", _update, body=bodies.VOLUME_UPDATE)
     paths.add("DELETE", "/volumes/{id}", _delete)
     MetadataRoutes(find_volume, lambda call: call.cloud.tables.volumes).register(paths, "/volumes")
 
