@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,11 +79,20 @@ def corpus_cases() -> Iterator[Case]:
     for path in sorted(CORPUS.rglob("*.yaml")):
         text = path.read_text(errors="replace")
         if text.lstrip().startswith("heat_template_version:"):
-            yield {"kind": "template", "version": path.name, "text": text, "parameters": _needed(text)}
+            document = yaml.safe_load(text)
+            given = {name: _needed(one) for name, one in (document.get("parameters") or {}).items()}
+            yield {
+                "kind": "template",
+                "version": path.name,
+                "text": json.dumps(document, default=str),
+                "parameters": {name: value for name, value in given.items() if value is not None},
+            }
 
 
-def _needed(text: str) -> dict[str, Any]:
-    """A value for each parameter that has no default."""
-    values = {"string": "x", "number": 1, "json": {}, "comma_delimited_list": ["x"], "boolean": True}
-    declared = (yaml.safe_load(text) or {}).get("parameters") or {}
-    return {name: values.get(one.get("type"), "x") for name, one in declared.items() if "default" not in one}
+def _needed(parameter: dict[str, Any]) -> Any:
+    """A value for a parameter without default; constraints that only a cloud can check are left out."""
+    kept = [one for one in parameter.pop("constraints", []) if "custom_constraint" not in one]
+    if kept:
+        parameter["constraints"] = kept
+    values: dict[str, Any] = {"number": 1, "json": {}, "comma_delimited_list": ["x"], "boolean": True}
+    return None if "default" in parameter else values.get(parameter.get("type", ""), "x")

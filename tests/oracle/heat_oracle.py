@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = Path(__file__).with_name("heat_program.py")
-PACKAGES = ("openstack-heat==26.0.0", "setuptools<81")
+PACKAGES = ("openstack-heat==27.0.1",)
 INSTALLATION_S = 900
 
 

@@ -99,9 +99,11 @@ def parameter(case: dict[str, Any]) -> Any:
 def whole(case: dict[str, Any]) -> Any:
     """Which resources and outputs a template has after validation; types of resources are not looked at."""
     document = template_format.parse(case["text"])
-    types = {one.get("type") for one in (document.get("resources") or {}).values() if isinstance(one, dict)}
-    registry = {str(name): "OS::Heat::None" for name in types if name != "OS::Heat::None"}
-    env = environment.Environment({"parameters": case.get("parameters") or {}, "resource_registry": registry})
+    declared = document.get("resources") or {}
+    for one in declared.values() if isinstance(declared, dict) else ():
+        if isinstance(one, dict) and isinstance(one.get("type"), str) and one["type"]:
+            one["type"] = "OS::Heat::None"
+    env = environment.Environment({"parameters": case.get("parameters") or {}})
     template = heat_template.Template(document, files=case.get("files") or {}, env=env)
     stack = heat_stack.Stack(heat_context.RequestContext(), "stack", template, use_stored_context=False)
     stack.validate(validate_res_tmpl_only=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Definition, Owner, Stack
-from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled, parameter_values
+from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.evaluation import Evaluation
 from sonata.emulator.cloud.orchestration.judge import Judge
 from sonata.emulator.cloud.orchestration.validation import validate
@@ -16,7 +16,6 @@ from sonata.errors import SonataError
 from sonata.formats.hot.environment import read_environment
 from sonata.formats.hot.errors import InvalidTemplateReference
 from sonata.formats.hot.functions import select
-from sonata.formats.hot.parameters import shown
 from sonata.formats.hot.template import read_template
 from sonata.formats.yaml_nodes import parse_yaml
 
@@ -86,10 +85,11 @@ def kind_of(value: Any) -> str:
 
 
 async def _parameter(case: Case, judge: Judge) -> Any:
-    template = read_template({"heat_template_version": case["version"], "parameters": {"p": case["declaration"]}})
+    document = {"heat_template_version": case["version"], "parameters": {"p": case["declaration"]}}
     given = {} if case.get("given") is None else {"p": case["given"]}
-    value = (await parameter_values(template, read_environment({"parameters": given}, {}), judge))["p"]
-    return {"value": value, "text": shown(template.parameters["p"], value)}
+    blueprint = await _blueprint(document, {**case, "parameters": given}, judge)
+    await validate(blueprint, Stack(name="stack", owner=OWNER, definition=Definition({})))
+    return {"value": blueprint.parameters["p"], "text": blueprint.shown_parameters()["p"]}
 
 
 async def _template(case: Case, judge: Judge) -> Any:

@@ -57,8 +57,13 @@ class Parameter:
         given = [one for one in self.constraints if "allowed_pattern" in one]
         return [(one["allowed_pattern"], str(one.get("description") or "")) for one in given]
 
+    @property
+    def custom(self) -> list[str]:
+        """Names of custom constraints, which only the cloud can check."""
+        return [one["custom_constraint"] for one in self.constraints if "custom_constraint" in one]
+
     def value(self, given: Any) -> Any:
-        """A given value in the parameter's type, checked against the constraints except for `patterns`.
+        """A given value in the parameter's type, checked against the constraints except for `patterns` and `custom`.
 
         Raises:
             StackValidationFailed: with all constraints that do not hold.

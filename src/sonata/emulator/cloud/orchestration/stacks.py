@@ -113,6 +113,7 @@ class Stacks:
         )
         blueprint = await compiled(request.definition, stack, self.views.judge)
         await validate(blueprint, stack)
+        await self.views.require_parameters(stack, blueprint)
         return stack, blueprint
 
     async def create(self, request: StackRequest) -> Stack:
@@ -155,6 +156,7 @@ class Stacks:
         """
         blueprint = await compiled(definition, stack, self.views.judge, self.views.facade(stack))
         await validate(blueprint, stack)
+        await self.views.require_parameters(stack, blueprint)
         old = (await self.views.blueprint(stack)).parameters
         for name, parameter in blueprint.template.parameters.items():
             if parameter.immutable and name in old and old[name] != blueprint.parameters[name]:

@@ -8,6 +8,7 @@ from typing import Any
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.constraints import unknown
 from sonata.emulator.cloud.orchestration.evaluation import Evaluation
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind, TemplateKind
@@ -33,7 +34,7 @@ async def validate(blueprint: Blueprint, stack: Stack, depth: int = 0) -> None:
         raise StackValidationFailed(f"Recursion depth exceeds {DEEPEST}.")
     if len(blueprint.resources) > MOST_RESOURCES:
         raise StackValidationFailed(f"Maximum resources per stack exceeded: {MOST_RESOURCES}")
-    findings: list[str] = []
+    findings = unknown(blueprint.template.parameters.values(), blueprint.parameters)
     for resource in blueprint.resources.values():
         try:
             await _check_resource(blueprint, resource, stack, depth)
@@ -65,13 +66,13 @@ async def known_properties(blueprint: Blueprint, resource: ResourceDefinition, k
     Raises:
         StackValidationFailed: they are not valid.
     """
-    unknown = {name for name, snippet in resource.properties.items() if any(references(snippet))}
-    static = {name: snippet for name, snippet in resource.properties.items() if name not in unknown}
+    waiting = {name for name, snippet in resource.properties.items() if any(references(snippet))}
+    static = {name: snippet for name, snippet in resource.properties.items() if name not in waiting}
     evaluation = Evaluation(blueprint, lambda name: name, _no_attribute)
     values = await evaluation.resolve(static, "resources", resource.name, "properties")
     policy = await evaluation.resolve(resource.update_policy, "resources", resource.name, "update_policy")
     checked(f"resources.{resource.name}.update_policy", kind.update_policies, policy)
-    return {} if kind.open_ended else checked(f"resources.{resource.name}.properties", kind.properties, values, unknown)
+    return {} if kind.open_ended else checked(f"resources.{resource.name}.properties", kind.properties, values, waiting)
 
 
 async def _output_findings(blueprint: Blueprint) -> AsyncIterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Stack, StackResource
+from sonata.emulator.cloud.orchestration import constraints
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority, CallRefused, OpenStackCalls
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
@@ -15,7 +16,7 @@ from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.work import Deadline, Nesting, Work
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import SonataError, Unsupported
-from sonata.formats.hot.errors import InvalidTemplateReference
+from sonata.formats.hot.errors import InvalidTemplateReference, StackValidationFailed
 
 
 class Views:
@@ -75,6 +76,18 @@ class Views:
             self.calls(stack),
             deadline or Deadline.after(stack.timeout_mins),
         )
+
+    async def require_parameters(self, stack: Stack, blueprint: Blueprint) -> None:
+        """Look up what the custom constraints of parameters want.
+
+        Raises:
+            StackValidationFailed: a value is none of the cloud's objects, or not of the form that is wanted.
+        """
+        parameters = [one for one in blueprint.template.parameters.values() if one.custom]
+        if parameters:
+            nobody = Work(self._engine, stack, "", {}, self.calls(stack), Deadline.after(None))
+            if told := await constraints.findings(nobody, parameters, blueprint.parameters):
+                raise StackValidationFailed("; ".join(told))
 
     def kind(self, stack: Stack, row: StackResource) -> Kind:
         """The type of a resource that is there."""
