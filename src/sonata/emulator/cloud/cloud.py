@@ -106,13 +106,9 @@ class Cloud:
     ) -> None:
         self.pop = pop
         tables = self.tables = Tables() if saved is None else _woken(saved, pop, external, external_gateway)
-
-        async def changed(network_id: str) -> None:
-            await self._spreading.follow([network_id])
-            await on_stations_changed(network_id)
-
+        self._tell, changed, zones = on_stations_changed, self._stations_changed, zones or Zones()
         self.site = Site(
-            pop, plane, runtime, images, external, external_gateway, folder, changed, tables, volumes, zones or Zones()
+            pop, plane, runtime, images, external, external_gateway, folder, changed, tables, volumes, zones
         )
         self.quotas = self.site.quotas
         addresses = Addresses()
@@ -162,6 +158,7 @@ class Cloud:
         self.live_migration = LiveMigration(tables, self.servers.operations, self.servers.power, targets, carrying)
         self.stacks = Stacks(self.tables)
         self.services = NetworkServices(self.site, self.ports, self.wiring)
+        self.services.on_post = self.stacks.post
         self.wiring.on_servers_moved = self.services.follow
         self.networks.on_release = self.services.release
         self.networks.on_subnets_changed = self.services.subnets_changed
@@ -186,6 +183,11 @@ class Cloud:
     def usage(self) -> Usage:
         """Capacity of the site's PoPs and what is claimed of it."""
         return usage(self.site.pops, self.tables)
+
+    async def _stations_changed(self, network_id: str) -> None:
+        """Let the site's other PoPs, and then the wide area, know where the ports of a network are."""
+        await self._spreading.follow([network_id])
+        await self._tell(network_id)
 
     def stations(self, network_id: str) -> tuple[str, ...]:
         """MAC addresses that are plugged into a network here, routers included; a stand-in for another PoP is not."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.turns import Turns
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.vnis import Vnis
 from sonata.errors import Unsupported
@@ -47,6 +48,7 @@ class Site:
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         tables: its state; empty for a new site.
         volume_store: where volumes are kept; None for a site without block storage.
+        server_turns: whoever changes what a server has or does waits for its turn there.
         zones: its further PoPs.
     """
 
@@ -61,6 +63,7 @@ class Site:
     tables: Tables = field(default_factory=Tables)
     volume_store: VolumeStore | None = None
     zones: Zones = field(default_factory=Zones)
+    server_turns: Turns = field(default_factory=Turns)
 
     @property
     def pops(self) -> tuple[Pop, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal
 
@@ -25,15 +25,16 @@ class PortFilters:
         self._site = site
         self._tables = site.tables
         self._places = places
-        self._told: dict[str, dict[str, PortFilter]] = {}
+        self._told: dict[str, dict[str, PortFilter | None]] = {}
         self._members: dict[str, dict[str, tuple[Prefix, ...]]] = {}
         self._turn = asyncio.Lock()
 
     async def unplugged(self, port_ids: Iterable[str]) -> None:
-        """Forget ports that are plugged out; the data plane has dropped their filters with them."""
-        for port_id in port_ids:
-            for told in self._told.values():
-                told.pop(port_id, None)
+        """Filter ports no more that are plugged out, or were never plugged in after all."""
+        gone = [port_id for port_id in port_ids if port_id not in self._places]
+        async with self._turn:
+            for pop, told in self._told.items():
+                await self._remove(pop, [port_id for port_id in gone if port_id in told])
 
     async def follow(self) -> None:
         """Make the data plane filter as the tables say now; does nothing where nothing has changed."""
@@ -46,16 +47,27 @@ class PortFilters:
         told, known = self._told.setdefault(pop, {}), self._members.setdefault(pop, {})
         members = self._wanted_members(wanted.values())
         changed = [one for port_id, one in wanted.items() if told.get(port_id) != one]
-        moved = {name: inside for name, inside in members.items() if known.get(name) != inside}
-        gone = [port_id for port_id in told if port_id not in wanted]
+        named = _names_in(changed)
+        moved = {name: inside for name, inside in members.items() if name in named or known.get(name) != inside}
         if changed or moved:
-            await self._site.plane.run(lambda fabric: fabric.filtering.set_filters(pop, changed, moved))
-            told.update({one.port_id: one for one in changed})
-            known.update(moved)
-        if gone:
-            await self._site.plane.run(lambda fabric: fabric.filtering.remove_filters(pop, gone))
-            for port_id in gone:
-                told.pop(port_id, None)
+            await self._set(pop, changed, moved)
+        self._members[pop] = dict(members)
+        await self._remove(pop, [port_id for port_id in told if port_id not in wanted])
+
+    async def _set(self, pop: str, changed: Sequence[PortFilter], moved: Members) -> None:
+        """Filter ports so; who is interrupted leaves a note that something may stand, and what is said again."""
+        self._told[pop].update(dict.fromkeys(one.port_id for one in changed))
+        for name in moved:
+            self._members[pop].pop(name, None)
+        await self._site.plane.run(lambda fabric: fabric.filtering.set_filters(pop, changed, moved))
+        self._told[pop].update({one.port_id: one for one in changed})
+
+    async def _remove(self, pop: str, port_ids: Sequence[str]) -> None:
+        """Filter ports no more; the data plane drops the sets of addresses that no filter needs then."""
+        if port_ids:
+            await self._site.plane.run(lambda fabric: fabric.filtering.remove_filters(pop, port_ids))
+            for port_id in port_ids:
+                self._told[pop].pop(port_id, None)
 
     def _wanted(self) -> dict[str, dict[str, PortFilter]]:
         """Filters by PoP and port, from the moment in which a port is about to be plugged in."""
@@ -75,7 +87,7 @@ class PortFilters:
         return PortFilter(port.id, tuple(_sources(port)), tuple(mine), stateful=stateful)
 
     def _wanted_members(self, filters: Iterable[PortFilter]) -> Members:
-        named = {rule.members for one in filters for rule in one.rules if rule.members}
+        named = _names_in(filters)
         found: dict[str, set[Prefix]] = {name: set() for name in named}
         for port in self._tables.ports:
             if port.port_security:
@@ -85,6 +97,11 @@ class PortFilters:
             if group.id in named:
                 found[group.id] |= set(group.addresses)
         return {name: tuple(sorted(known, key=str)) for name, known in found.items()}
+
+
+def _names_in(filters: Iterable[PortFilter]) -> set[str]:
+    """The sets of addresses that rules name."""
+    return {rule.members for one in filters for rule in one.rules if rule.members}
 
 
 def is_secured(port: Port) -> bool:
