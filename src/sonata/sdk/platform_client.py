@@ -121,7 +121,7 @@ class PlatformClient:
             name: of the instance.
             ingress: endpoint from which users come.
             egress: endpoint that users address.
-            params: `placement`, `on_manager_failure`, `allowed_pops`, `manager_timeout_s`.
+            params: `placement`, `on_manager_failure`, `allowed_pops`, `pinned`, `manager_timeout_s`.
         """
         body = {
             "request_type": "CREATE_SERVICE",

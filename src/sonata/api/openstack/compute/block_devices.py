@@ -19,7 +19,7 @@ def read_disks(call: Call, body: Document) -> tuple[DiskWish, ...]:
     devices = _devices(body, "block_device_mapping_v2") or [
         {
             **_older(one),
-            "boot_index": 0 if one.get("device_name", "").endswith("vda") and not body.get("imageRef") else None,
+            "boot_index": 0 if str(one.get("device_name") or "").endswith("vda") and not body.get("imageRef") else None,
         }
         for one in _devices(body, "block_device_mapping")
     ]
