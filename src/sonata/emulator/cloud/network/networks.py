@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse, TunnelIdInUse
+from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse
 from sonata.emulator.cloud.entities.network import (
     DHCP_OWNER,
     ROUTER_INTERFACE_OWNER,
@@ -17,6 +17,7 @@ from sonata.emulator.cloud.entities.network import (
     Subnet,
 )
 from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, default_pools, first_host, is_host_of
+from sonata.emulator.cloud.network.segments import on_a_segment
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import EXTERNAL_POOL_START, Site
@@ -74,7 +75,7 @@ class Networks:
                 hint="use the network named `external`",
             )
         self._site.quotas.require(network.project_id, "network")
-        network = self._tables.networks.add(replace(network, segmentation_id=self._segment(network.segmentation_id)))
+        network = self._tables.networks.add(on_a_segment(network, self._tables.networks))
         spec = self._spec(network)
         with undone_on_failure(lambda: self._tables.networks.remove(network.id)):
             await self._site.plane.run(lambda fabric: fabric.networks.add_networks([spec]))
@@ -99,17 +100,6 @@ class Networks:
 
     def _spec(self, network: Network) -> NetworkSpec:
         return NetworkSpec(network.fabric_id, self._site.pop.name, network.mtu, network.admin_state_up)
-
-    def _segment(self, asked: int | None) -> int:
-        """A segmentation id that no other network has.
-
-        Raises:
-            TunnelIdInUse: the one asked for is taken.
-        """
-        taken = {network.segmentation_id for network in self._tables.networks} - {None}
-        if asked in taken:
-            raise TunnelIdInUse(f"Unable to create the network. The tunnel ID {asked} is in use.")
-        return asked or next(number for number in itertools.count(1) if number not in taken)
 
     async def delete(self, network_id: str) -> None:
         """Delete a network and its subnets.
