@@ -88,7 +88,8 @@ class StockClient:
         level, handlers = root.level, list(root.handlers)
         environment = mock.patch.dict(os.environ, {**kept, **self._login}, clear=True)
         pauses = mock.patch("time.sleep", lambda asked: _sleep(min(asked, LONGEST_PAUSE_S)))
-        with environment, pauses, warnings.catch_warnings():
+        clients = mock.patch("osc_lib.clientmanager.ClientCache.__get__", _client_of)
+        with environment, pauses, clients, warnings.catch_warnings():
             logging.disable(logging.INFO)
             try:
                 yield
@@ -96,3 +97,11 @@ class StockClient:
                 logging.disable(logging.NOTSET)
                 root.setLevel(level)
                 root.handlers[:] = handlers
+
+
+def _client_of(cache: Any, manager: Any, _owner: type) -> Any:
+    """A service's client as this manager's login has it; osc-lib keeps the first one for the whole process."""
+    known = vars(manager).setdefault("_clients_by_cache", {})
+    if cache not in known:
+        known[cache] = cache.factory(manager)
+    return known[cache]

@@ -99,6 +99,10 @@ class Emu:
         state = self.home / "state" / "emulations" / self.name / "state.json"
         return msgspec.json.decode(state.read_bytes(), type=EmulationRecord)
 
+    def log(self) -> str:
+        """What the keeper of the line has noted."""
+        return (self.home / "state" / "emulations" / self.name / "keeper.log").read_text()
+
     def footprint(self) -> Footprint:
         """What the line consists of now."""
         return Footprint.of(self.record(), self._host, self.home)

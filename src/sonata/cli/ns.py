@@ -51,7 +51,7 @@ def instantiate(
     form: Form = output.Format.TABLE,
 ) -> int:
     """Instantiate a service."""
-    pinned = dict(map(_pin, at or ()))
+    pinned = dict(map(read_pin, at or ()))
     with client_of(data) as client:
         request = client.instantiate(
             service,
@@ -70,7 +70,12 @@ def instantiate(
     return code
 
 
-def _pin(text: str) -> tuple[str, str]:
+def read_pin(text: str) -> tuple[str, str]:
+    """VNF and PoP of `VNF=POP`.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
     vnf, _, pop = text.partition("=")
     if not (vnf and pop):
         raise InvalidInput(f"`--at {text}` is no pin", hint="write --at VNF=POP, as --at squid=edge")

@@ -51,7 +51,8 @@ class LinuxFiltering:
         site.filters.update({one.port_id: one for one in filters})
         ports = [self._world.ports[one.port_id] for one in filters if one.port_id in self._world.ports]
         self._load(pop, site, ports, rules)
-        self._guard(pop, ports)
+        self._guard(pop, site, ports)
+        self._drop_unused(pop, site)
 
     def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
         """Let everything pass these ports."""
@@ -72,7 +73,7 @@ class LinuxFiltering:
         self._forget(pop, site, [port_id for port_id in site.standing if port_id not in self._world.ports])
         self._follow_names(pop, site)
         ports = [self._world.ports[port_id] for port_id in site.standing]
-        self._guard(pop, [port for port in ports if site.guarded.get(port.spec.id) != port.cable.index_a])
+        self._guard(pop, site, [port for port in ports if site.guarded.get(port.spec.id) != port.cable.index_a])
 
     def _follow_names(self, pop: str, site: _Site) -> None:
         """Rules for the names that ports have got, and none for those that they have lost."""
@@ -93,7 +94,7 @@ class LinuxFiltering:
         return self._sites[pop]
 
     def _set_number(self, site: _Site, name: str) -> int:
-        return site.sets.setdefault(name, len(site.sets) + 1)
+        return site.sets.setdefault(name, 1 + max(site.sets.values(), default=0))
 
     def _load(self, pop: str, site: _Site, ports: Iterable[Port], rules: list[str]) -> None:
         """Load rules, and those of ports; the networks of stateful ones are inspected from then on."""
@@ -106,8 +107,7 @@ class LinuxFiltering:
             self._nftables.load(self._world.pop(pop).netspace, text)
         site.standing.update(names)
 
-    def _guard(self, pop: str, ports: Sequence[Port]) -> None:
-        site = self._sites[pop]
+    def _guard(self, pop: str, site: _Site, ports: Sequence[Port]) -> None:
         text = "".join(
             filter_rules.guard(port.cable.a.ifname, site.filters[port.spec.id].sources)
             for port in ports
@@ -125,6 +125,20 @@ class LinuxFiltering:
             for known in (site.filters, site.standing, site.guarded):
                 known.pop(port_id, None)
         self._stop_inspecting(pop, site)
+        if ids:
+            self._drop_unused(pop, site)
+
+    def _drop_unused(self, pop: str, site: _Site) -> None:
+        """Drop sets that no rule names any more, and after the last filter all that filters share."""
+        if not site.filters:
+            self._nftables.load(self._world.pop(pop).netspace, filter_rules.WITHOUT_FOUNDATION)
+            del self._sites[pop]
+            return
+        named = {rule.members for one in site.filters.values() for rule in one.rules}
+        unused = [name for name in site.sets if name not in named]
+        text = "".join(filter_rules.without_members(site.sets.pop(name)) for name in unused)
+        if text:
+            self._nftables.load(self._world.pop(pop).netspace, text)
 
     def _inspect(self, pop: str, site: _Site, networks: set[str]) -> None:
         """Track the connections of networks, besides those that are tracked."""

@@ -1,6 +1,7 @@
 """JSON Schemas of request bodies in a few words, for routes that no `Resource` declares.
 
-They describe what clients send; the handlers read and refuse bodies themselves, in the words of their service.
+They describe what clients send; the handlers read and refuse bodies themselves, in the words of their service. A
+`format` names what JSON Schema has no words for: `cidr`, `ip` (of version 4 or 6), `mac`, `template-version`, ...
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ Schema = dict[str, Any]
 Properties = Mapping[str, Schema]
 
 WORDS: Schema = {"type": "string", "maxLength": 255}
-NAME: Schema = {**WORDS, "minLength": 1, "pattern": "^[a-z][a-z0-9-]*$"}
+NAME: Schema = {**WORDS, "minLength": 1}
 ANY_TEXT: Schema = {"type": "string"}
+ZONE: Schema = {"type": "string", "format": "availability-zone"}
+ADDRESS: Schema = {"type": "string", "format": "ip"}
 ID: Schema = {**WORDS, "minLength": 1}
 SWITCH: Schema = {"type": "boolean"}
 TEXTS: Schema = {"type": "object", "additionalProperties": WORDS}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.turns import Turns
 from sonata.emulator.data_plane import DataPlane
 from sonata.errors import Unsupported
 from sonata.model.topology import Pop
@@ -33,6 +34,7 @@ class Site:
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         tables: its state; empty for a new site.
         volume_store: where volumes are kept; None for a site without block storage.
+        server_turns: whoever changes what a server has or does waits for its turn there.
     """
 
     pop: Pop
@@ -45,6 +47,7 @@ class Site:
     on_stations_changed: StationsChanged
     tables: Tables = field(default_factory=Tables)
     volume_store: VolumeStore | None = None
+    server_turns: Turns = field(default_factory=Turns)
 
     @property
     def volumes(self) -> VolumeStore:

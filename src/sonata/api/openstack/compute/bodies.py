@@ -6,6 +6,7 @@ Source: OpenStack Compute API reference, microversions 2.1 to 2.96.
 from __future__ import annotations
 
 from sonata.api.openstack.schemas import (
+    ADDRESS,
     ANYTHING,
     ID,
     NAME,
@@ -14,6 +15,7 @@ from sonata.api.openstack.schemas import (
     SWITCH,
     TEXTS,
     WORDS,
+    ZONE,
     Schema,
     action,
     choice,
@@ -28,8 +30,7 @@ from sonata.api.openstack.schemas import (
 from sonata.emulator.cloud.compute.scheduler import AFFINITY, ANTI_AFFINITY, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from sonata.emulator.cloud.quotas import names_of
 
-BASE64: Schema = {"type": "string", "pattern": "^([A-Za-z0-9+/]{4}){0,16}$"}
-ADDRESS: Schema = {"type": "string", "format": "ipv4"}
+BASE64: Schema = {"type": "string", "format": "byte", "maxLength": 65535}
 DISK_CONFIG = choice("AUTO", "MANUAL")
 NIC = record({"uuid": ID, "port": ID, "fixed_ip": ADDRESS, "tag": ID})
 DEVICE = record(
@@ -37,8 +38,8 @@ DEVICE = record(
         "uuid": ID,
         "source_type": choice("image", "volume", "snapshot", "blank"),
         "destination_type": choice("local", "volume"),
-        "boot_index": maybe(number(-1, 4)),
-        "volume_size": number(1, 4),
+        "boot_index": maybe(number(-1)),
+        "volume_size": number(1),
         "volume_type": WORDS,
         "delete_on_termination": SWITCH,
         "device_name": WORDS,
@@ -58,11 +59,11 @@ SERVER_FIELDS = {
     "user_data": BASE64,
     "key_name": ID,
     "security_groups": many(record({"name": ID}, ["name"])),
-    "availability_zone": choice("nova"),
+    "availability_zone": ZONE,
     "host": ID,
     "config_drive": SWITCH,
-    "min_count": number(1, 4),
-    "max_count": number(1, 4),
+    "min_count": number(1),
+    "max_count": number(1),
     "return_reservation_id": SWITCH,
     "block_device_mapping_v2": many(DEVICE),
     "OS-DCF:diskConfig": DISK_CONFIG,
@@ -101,7 +102,7 @@ SERVER_ACTIONS: dict[str, Schema] = {
     ),
     "shelve": NOTHING,
     "shelveOffload": NOTHING,
-    "unshelve": maybe(record({"availability_zone": choice("nova"), "host": ID})),
+    "unshelve": maybe(record({"availability_zone": ZONE, "host": ID})),
     "resize": record({"flavorRef": ID, "OS-DCF:diskConfig": DISK_CONFIG}, ["flavorRef"]),
     "confirmResize": NOTHING,
     "revertResize": NOTHING,
@@ -114,7 +115,7 @@ SERVER_ACTIONS: dict[str, Schema] = {
     "evacuate": record({"host": ID, "adminPass": WORDS}),
     "forceDelete": NOTHING,
     "restore": NOTHING,
-    "os-getConsoleOutput": record({"length": maybe(number(-1, 1000))}),
+    "os-getConsoleOutput": record({"length": maybe(number(-1))}),
     "addSecurityGroup": record({"name": ID}, ["name"]),
     "removeSecurityGroup": record({"name": ID}, ["name"]),
     "os-getVNCConsole": CONSOLE_TYPE,
@@ -132,7 +133,10 @@ INTERFACE = member(
 )
 REMOTE_CONSOLE = member(
     "remote_console",
-    {"protocol": choice("vnc", "spice", "rdp", "serial", "mks"), "type": choice("novnc", "serial")},
+    {
+        "protocol": choice("vnc", "spice", "rdp", "serial", "mks"),
+        "type": choice("novnc", "xvpvnc", "spice-html5", "rdp-html5", "serial", "webmks"),
+    },
     ["protocol", "type"],
 )
 VOLUME_ATTACH = member(
@@ -142,13 +146,16 @@ VOLUME_UPDATE = member("volumeAttachment", {"volumeId": ID, "delete_on_terminati
 
 FLAVOR_ACCESS = action({name: record({"tenant": ID}, ["tenant"]) for name in ("addTenantAccess", "removeTenantAccess")})
 EXTRA_SPECS = record({"extra_specs": TEXTS}, ["extra_specs"])
+PUBLIC_KEY: Schema = {"type": "string", "format": "public-key"}
 KEYPAIR = member(
-    "keypair", {"name": NAME, "type": choice("ssh", "x509"), "public_key": WORDS, "user_id": ID}, ["name", "public_key"]
+    "keypair",
+    {"name": NAME, "type": choice("ssh", "x509"), "public_key": PUBLIC_KEY, "user_id": ID},
+    ["name", "public_key"],
 )
 GROUP_POLICIES = (ANTI_AFFINITY, AFFINITY, SOFT_ANTI_AFFINITY, SOFT_AFFINITY)
 SERVER_GROUP = member(
     "server_group",
-    {"name": NAME, "policy": choice(*GROUP_POLICIES), "rules": record({"max_server_per_host": number(1, 10)})},
+    {"name": NAME, "policy": choice(*GROUP_POLICIES), "rules": record({"max_server_per_host": number(1)})},
     ["name", "policy"],
 )
 SERVICE = record({"status": choice("enabled", "disabled"), "disabled_reason": WORDS, "forced_down": SWITCH})

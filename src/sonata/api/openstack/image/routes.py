@@ -36,7 +36,7 @@ from sonata.errors import InvalidInput, NotFound
 VERSIONS = ("v2.16", "v2.15", "v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0")
 MOST_TAGS = 128
 NEW_IMAGE = {**schema_of(BASE_FIELDS, "c"), "additionalProperties": WORDS}
-STEP = {"op": choice(*OPERATIONS), "path": {"type": "string", "pattern": "^/[a-z_]{1,20}$"}, "value": {}}
+STEP = {"op": choice(*OPERATIONS), "path": {"type": "string", "pattern": "^/"}, "value": {}}
 PATCH = many(record(STEP, ["op", "path"]))
 NEW_MEMBER = record({"member": ID}, ["member"])
 MEMBER_ANSWER = record({"status": choice(*sharing.STATUSES)}, ["status"])

@@ -104,7 +104,7 @@ PERSISTENCE_SCHEMA = maybe(
     record({"type": choice("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"), "cookie_name": NAME}, ["type"])
 )
 PERSISTENCE = Kind(_read_persistence, _show_persistence, PERSISTENCE_SCHEMA)
-EXPECTED_CODES = Kind(_read_codes, schema=choice("200", "200,202", "200-204"))
+EXPECTED_CODES = Kind(_read_codes, schema={"type": "string", "pattern": f"^{CODES.pattern}$"})
 HTTP_VERSION = Kind(_read_version, schema={"enum": [1.0, 1.1]})
 TIMEOUT = integer(0, DAY_MS)
 SECONDS = integer(1, 100_000)

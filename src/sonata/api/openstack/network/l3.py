@@ -271,7 +271,7 @@ def _single(ports: tuple[int, int]) -> int | None:
     return ports[0] if ports[0] == ports[1] else None
 
 
-PORT_RANGE = Kind(_read_range, _show_range, {"type": "string", "pattern": "^[1-9][0-9]{1,2}(:9[0-9]{3})?$"})
+PORT_RANGE = Kind(_read_range, _show_range, {"type": "string", "pattern": "^[0-9]{1,5}(:[0-9]{1,5})?$"})
 
 
 def _placed(values: Values) -> Values:

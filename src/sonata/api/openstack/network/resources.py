@@ -13,6 +13,7 @@ from sonata.api.openstack.fields import (
     ADDRESS,
     CIDR,
     FLAG,
+    IP_VERSION,
     MAC,
     OBJECT,
     TEXT,
@@ -28,7 +29,7 @@ from sonata.api.openstack.fields import (
 from sonata.api.openstack.network.qos import require_policy
 from sonata.api.openstack.network.security import PORT_FIELDS, secure_changed, secure_new
 from sonata.api.openstack.resource import Resource, Values
-from sonata.api.openstack.schemas import ID, NAME, choice, many, maybe, record
+from sonata.api.openstack.schemas import ID, choice, many, maybe, record
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import (
@@ -122,7 +123,6 @@ ROUTES = Kind(
     lambda routes: [{"destination": str(route.destination), "nexthop": str(route.nexthop)} for route in routes],
     many(record({"destination": dict(CIDR.schema), "nexthop": IP}, ["destination", "nexthop"])),
 )
-IP_VERSION = integer(4, 6)
 DHCP_OPTION = record(
     {"opt_name": ID, "opt_value": maybe(ID), "ip_version": {"enum": [4, 6]}}, ["opt_name", "opt_value"]
 )
@@ -405,7 +405,7 @@ def _read_dns_name(value: Any) -> str:
     return name
 
 
-DNS_NAME = Kind(_read_dns_name, schema=NAME)
+DNS_NAME = Kind(_read_dns_name, schema={"type": "string", "format": "hostname"})
 
 PORTS = Resource[Port](
     member="port",

@@ -15,7 +15,7 @@ from sonata.api.openstack.fields import CIDR, FLAG, MAC, TEXT, Field, Kind, comp
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.routing import Routes
-from sonata.api.openstack.schemas import choice, many, maybe, number, record
+from sonata.api.openstack.schemas import NOTHING, either, many, number, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -66,7 +66,7 @@ async def _update_group(call: Call, group: SecurityGroup, values: Values) -> Sec
 
 
 async def _delete_group(call: Call, group: SecurityGroup) -> None:
-    await call.cloud.security_groups.delete(group.id)
+    await call.cloud.security_groups.delete(group.id, even_default=call.token.is_admin)
 
 
 def _rules_of(cloud: Cloud, group: SecurityGroup) -> list[dict[str, Any]]:
@@ -104,6 +104,8 @@ SECURITY_GROUPS = Resource[SecurityGroup](
 
 
 # rules
+
+PROTOCOL_NAME = {"type": "string", "format": "ip-protocol"}
 
 
 def _read_protocol(value: Any) -> str | None:
@@ -152,7 +154,7 @@ SECURITY_GROUP_RULES = Resource[SecurityGroupRule](
         Field("security_group_id", TEXT, access="c", required=True),
         Field("direction", one_of("ingress", "egress"), access="c", required=True),
         Field("ethertype", one_of("IPv4", "IPv6"), access="c"),
-        Field("protocol", Kind(_read_protocol, schema=maybe(choice("tcp", "udp", "icmp", "any", "50"))), access="c"),
+        Field("protocol", Kind(_read_protocol, schema=either(PROTOCOL_NAME, number(0, 255), NOTHING)), access="c"),
         Field("port_range_min", or_none(Kind(_read_number, schema=number(0, 65535))), access="c"),
         Field("port_range_max", or_none(Kind(_read_number, schema=number(0, 65535))), access="c"),
         Field("remote_ip_prefix", or_none(PREFIX), access="c"),

@@ -9,7 +9,6 @@ from sonata.api.openstack.schemas import (
     ANY_TEXT,
     ANYTHING,
     ID,
-    NAME,
     NOTHING,
     SWITCH,
     TEXTS,
@@ -23,22 +22,23 @@ from sonata.api.openstack.schemas import (
     record,
 )
 
+STACK_NAME: Schema = {"type": "string", "pattern": "^[a-zA-Z][a-zA-Z0-9_.-]{0,254}$"}
 RESOURCE = {
     "type": "object",
     "properties": {
-        "type": choice("OS::Heat::TestResource", "OS::Heat::RandomString", "OS::Heat::Value", "OS::Neutron::Net"),
+        "type": {"type": "string", "format": "resource-type"},
         "properties": ANYTHING,
-        "depends_on": ANY_TEXT,
+        "depends_on": either(ANY_TEXT, many(ANY_TEXT)),
     },
     "required": ["type"],
 }
 TEMPLATE: Schema = {
     "type": "object",
     "properties": {
-        "heat_template_version": choice("2013-05-23", "2015-10-15", "2021-04-16", "rocky"),
+        "heat_template_version": {"type": "string", "format": "template-version"},
         "description": ANY_TEXT,
         "parameters": ANYTHING,
-        "resources": {"type": "object", "additionalProperties": RESOURCE, "maxProperties": 3},
+        "resources": {"type": "object", "additionalProperties": RESOURCE},
         "outputs": ANYTHING,
         "conditions": ANYTHING,
     },
@@ -54,10 +54,10 @@ DEFINITION: dict[str, Schema] = {
 CHANGE: dict[str, Schema] = {
     **DEFINITION,
     "disable_rollback": SWITCH,
-    "timeout_mins": number(1, 60),
+    "timeout_mins": number(1),
     "tags": either(WORDS, many(WORDS)),
 }
-CREATE = record({"stack_name": NAME, **CHANGE, "adopt_stack_data": ANYTHING}, ["stack_name", "template"])
+CREATE = record({"stack_name": STACK_NAME, **CHANGE, "adopt_stack_data": ANYTHING}, ["stack_name", "template"])
 UPDATE = record(CHANGE, ["template"])
 PATCH = record({**CHANGE, "clear_parameters": many(WORDS)})
 VALIDATE = record(DEFINITION, ["template"])

@@ -13,6 +13,7 @@ from sonata.api.openstack.schemas import (
     SWITCH,
     TEXTS,
     WORDS,
+    ZONE,
     Schema,
     action,
     choice,
@@ -24,7 +25,7 @@ from sonata.api.openstack.schemas import (
 )
 from sonata.emulator.cloud.quotas import names_of
 
-SIZE = number(1, 8)
+SIZE = number(1)
 TOLD = {"name": maybe(WORDS), "description": maybe(WORDS)}
 VOLUME_CREATE = member(
     "volume",
@@ -35,7 +36,7 @@ VOLUME_CREATE = member(
         "source_volid": ID,
         "imageRef": ID,
         "volume_type": WORDS,
-        "availability_zone": choice("nova"),
+        "availability_zone": ZONE,
         "metadata": TEXTS,
     },
     ["size"],

@@ -27,6 +27,7 @@ class Operations:
 
     def __init__(self, site: Site) -> None:
         self._table = site.tables.servers
+        self._turns = site.server_turns
         self.log = ActionLog(site.tables)
         self._background = Background(lambda server_id, error: self.fail(server_id, f"{type(error).__name__}: {error}"))
 
@@ -76,12 +77,14 @@ class Operations:
             self._table.change(server_id, status=ServerStatus.ERROR, task_state=None, fault=Fault(message))
 
     async def _run(self, server: Server, action: str, note: str, work: Work) -> None:
-        with self._failing(server), self.log.step(note, _event(action), server.host):
-            await work(server.id)
+        async with self._turns.of(server.id):
+            with self._failing(server), self.log.step(note, _event(action), server.host):
+                await work(server.id)
 
     async def _guarded(self, server_id: str, work: Work) -> None:
-        with self._failing(self._table.get(server_id)):
-            await work(server_id)
+        async with self._turns.of(server_id):
+            with self._failing(self._table.get(server_id)):
+                await work(server_id)
 
     @contextmanager
     def _failing(self, server: Server) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Literal
 
@@ -24,7 +24,7 @@ class PortFilters:
         self._site = site
         self._tables = site.tables
         self._live: set[str] = set()
-        self._told: dict[str, PortFilter] = {}
+        self._told: dict[str, PortFilter | None] = {}
         self._members: dict[str, tuple[Prefix, ...]] = {}
         self._turn = asyncio.Lock()
 
@@ -34,10 +34,11 @@ class PortFilters:
         await self.follow()
 
     async def unplugged(self, port_ids: Iterable[str]) -> None:
-        """Forget ports that are plugged out; the data plane has dropped their filters with them."""
-        for port_id in port_ids:
-            self._live.discard(port_id)
-            self._told.pop(port_id, None)
+        """Filter ports no more that are plugged out, or were never plugged in after all."""
+        gone = list(port_ids)
+        self._live.difference_update(gone)
+        async with self._turn:
+            await self._remove([port_id for port_id in gone if port_id in self._told and port_id not in self._live])
 
     async def follow(self) -> None:
         """Make the data plane filter as the tables say now; does nothing where nothing has changed."""
@@ -45,17 +46,31 @@ class PortFilters:
             wanted = self._wanted()
             members = self._wanted_members(wanted.values())
             changed = [one for port_id, one in wanted.items() if self._told.get(port_id) != one]
-            moved = {name: known for name, known in members.items() if self._members.get(name) != known}
-            gone = [port_id for port_id in self._told if port_id not in wanted]
-            pop = self._site.pop.name
+            named = _names_in(changed)
+            moved = {
+                name: known for name, known in members.items() if name in named or self._members.get(name) != known
+            }
             if changed or moved:
-                await self._site.plane.run(lambda fabric: fabric.filtering.set_filters(pop, changed, moved))
-                self._told.update({one.port_id: one for one in changed})
-                self._members.update(moved)
-            if gone:
-                await self._site.plane.run(lambda fabric: fabric.filtering.remove_filters(pop, gone))
-                for port_id in gone:
-                    self._told.pop(port_id, None)
+                await self._set(changed, moved)
+            self._members = dict(members)
+            await self._remove([port_id for port_id in self._told if port_id not in wanted])
+
+    async def _set(self, changed: Sequence[PortFilter], moved: Members) -> None:
+        """Filter ports so; who is interrupted leaves a note that something may stand, and what is said again."""
+        self._told.update(dict.fromkeys(one.port_id for one in changed))
+        for name in moved:
+            self._members.pop(name, None)
+        pop = self._site.pop.name
+        await self._site.plane.run(lambda fabric: fabric.filtering.set_filters(pop, changed, moved))
+        self._told.update({one.port_id: one for one in changed})
+
+    async def _remove(self, port_ids: Sequence[str]) -> None:
+        """Filter ports no more; the data plane drops the sets of addresses that no filter needs then."""
+        if port_ids:
+            pop = self._site.pop.name
+            await self._site.plane.run(lambda fabric: fabric.filtering.remove_filters(pop, port_ids))
+            for port_id in port_ids:
+                self._told.pop(port_id, None)
 
     def _wanted(self) -> dict[str, PortFilter]:
         rules = _rules_by_group(self._tables.security_group_rules)
@@ -69,7 +84,7 @@ class PortFilters:
         return PortFilter(port.id, tuple(_sources(port)), tuple(mine), stateful=stateful)
 
     def _wanted_members(self, filters: Iterable[PortFilter]) -> Members:
-        named = {rule.members for one in filters for rule in one.rules if rule.members}
+        named = _names_in(filters)
         found: dict[str, set[Prefix]] = {name: set() for name in named}
         for port in self._tables.ports:
             if port.port_security:
@@ -79,6 +94,11 @@ class PortFilters:
             if group.id in named:
                 found[group.id] |= set(group.addresses)
         return {name: tuple(sorted(known, key=str)) for name, known in found.items()}
+
+
+def _names_in(filters: Iterable[PortFilter]) -> set[str]:
+    """The sets of addresses that rules name."""
+    return {rule.members for one in filters for rule in one.rules if rule.members}
 
 
 def is_secured(port: Port) -> bool:
