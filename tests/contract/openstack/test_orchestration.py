@@ -229,7 +229,9 @@ outputs:
         if (token := (shown.get("attributes") or {}).get("token")) is not None:
             break
         time.sleep(0.02)
-    url = shown["attributes"]["endpoint"]
+    for_servers = shown["attributes"]["endpoint"]
+    assert for_servers.startswith("http://169.254.169.254/orchestration/v1/")
+    url = heat.base + path + "/signal"
     assert httpx.post(url, json={"id": "a"}, headers={"X-Auth-Token": "wrong"}).status_code == 401
     for signal in ({"id": "a", "data": "x"}, {"id": "b", "data": 7}):
         assert httpx.post(url, json=signal, headers={"X-Auth-Token": token}).status_code == 200

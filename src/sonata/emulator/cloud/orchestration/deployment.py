@@ -143,7 +143,7 @@ class Deployment:
         evaluation = self._views.evaluation(self._stack, blueprint)
         path = ("resources", name, "properties")
         values = await evaluation.resolve(blueprint.resources[name].properties, *path)
-        return checked(".".join(path), kind.properties, values)
+        return {} if kind.open_ended else checked(".".join(path), kind.properties, values)
 
     async def _create(self, row: StackResource, kind: Kind, values: Mapping[str, Any], external_id: Any = None) -> None:
         self._tables.stack_resources.change(row.id, properties=values)
@@ -236,7 +236,7 @@ def _name_of(error: SonataError) -> str:
     """The name under which Heat reports a failure."""
     if isinstance(error, CallRefused):
         return title(error.status)
-    return "ResourceInError" if isinstance(error, ResourceFailed) else type(error).__name__
+    return "ResourceInError" if type(error) is ResourceFailed else type(error).__name__
 
 
 def in_order(rows: Iterable[StackResource]) -> dict[str, frozenset[str]]:

@@ -46,7 +46,7 @@ class Nesting(Protocol):
     async def outputs(self, stack_id: str) -> Mapping[str, Any]:
         """Outputs of a stack by name."""
 
-    async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[str, ...] = ()) -> Any:
+    async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[Any, ...] = ()) -> Any:
         """An attribute of a resource in a stack; None when that is not there."""
 
     def reference_of(self, stack_id: str, resource: str) -> Any:

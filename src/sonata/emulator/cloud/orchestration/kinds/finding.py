@@ -53,6 +53,7 @@ FINDERS: Mapping[str, Finder] = {
     "neutron.port_pair_group": _network("port_pair_group", "port_pair_groups", "sfc/port_pair_groups"),
     "neutron.flow_classifier": _network("flow_classifier", "flow_classifiers", "sfc/flow_classifiers"),
     "nova.flavor": Finder("flavor", "compute", "/v2.1/flavors", "flavors", "/v2.1/flavors/detail"),
+    "nova.server": Finder("server", "compute", "/v2.1/servers", "servers"),
     "nova.keypair": Finder("key pair", "compute", "/v2.1/os-keypairs", "", by_name=True),
     "glance.image": Finder("image", "image", "/v2/images", "images"),
     "cinder.volume": Finder("volume", "volume", "/v3/{project}/volumes", "volumes", "/v3/{project}/volumes/detail"),

@@ -180,7 +180,7 @@ class Group(StackKind):
             return await engine.attribute_of(nested, member, attribute) if attribute else refs.get(member)
         return [await engine.attribute_of(nested, one, name) for one in names]
 
-    async def attribute_at(self, work: Work, name: str, path: tuple[str, ...]) -> Any:
+    async def attribute_at(self, work: Work, name: str, path: tuple[Any, ...]) -> Any:
         """`attributes`, `outputs` and `outputs_list` go by member; others with a path are lists of where it leads."""
         if name in ("attributes", "outputs", "outputs_list") and path:
             found = {one: await self._of_member(work, one, path) for one in await self._names(work)}
@@ -192,8 +192,8 @@ class Group(StackKind):
     async def _names(self, work: Work) -> list[str]:
         return [row.name for row in await self.members(work)]
 
-    async def _of_member(self, work: Work, member: str, path: tuple[str, ...]) -> Any:
-        return await work.engine.attribute_of(work.physical_id, member, path[0], path[1:])
+    async def _of_member(self, work: Work, member: str, path: tuple[Any, ...]) -> Any:
+        return await work.engine.attribute_of(work.physical_id, member, str(path[0]), path[1:])
 
 
 def document_of(resources: Mapping[str, Any]) -> dict[str, Any]:

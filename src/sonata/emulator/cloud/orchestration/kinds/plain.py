@@ -33,7 +33,7 @@ CLASSES: Mapping[str, str] = {
 def plain_kinds() -> Iterable[Kind]:
     """All types that need no service."""
     schemas = type_schemas()
-    yield Kind(schema=schemas["OS::Heat::None"])
+    yield Kind(schema=schemas["OS::Heat::None"], open_ended=True)
     yield RandomString(schema=schemas["OS::Heat::RandomString"])
     yield Value(schema=schemas["OS::Heat::Value"])
     yield TestResource(schema=schemas["OS::Heat::TestResource"])
