@@ -46,8 +46,15 @@ def test_a_wrong_name_is_told_by_the_command_itself(site: Site) -> None:
 def test_chains_are_listed_where_the_plugin_is_installed(site: Site) -> None:
     cloud = site.connect()
     cloud.network.create_sfc_flow_classifier(name="web", protocol="tcp")
-    cloud.network.create_sfc_port_chain(name="chain", port_pair_groups=[])
+    for name in ("chain", "branch"):
+        cloud.network.create_sfc_port_chain(name=name, port_pair_groups=[])
     cloud.close()
     openstack = StockClient(site.openrc())
-    assert [chain["Name"] for chain in openstack.json("sfc port chain list")] == ["chain"]
+    assert [chain["Name"] for chain in openstack.json("sfc port chain list")] == ["chain", "branch"]
     assert [found["Name"] for found in openstack.json("sfc flow classifier list")] == ["web"]
+    openstack.ok("sfc service graph create --branching-point chain:branch tree")
+    (listed,) = openstack.json("sfc service graph list")
+    assert (listed["Name"], len(listed["Branching Points"])) == ("tree", 1)
+    openstack.ok("sfc service graph set --description d tree")
+    openstack.ok("sfc service graph delete tree")
+    assert openstack.json("sfc service graph list") == []

@@ -5,13 +5,15 @@ Source: Networking API v2.0 reference, service function chaining (networking-sfc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import CIDR, OBJECT, TEXT, TEXTS, Field, Kind, computed, constant, integer, or_none
 from sonata.api.openstack.resource import Resource, Values
 from sonata.api.openstack.schemas import NOTHING, SWITCH, choice, maybe, record
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.api.openstack.topic import Truth
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 
 PORT_NUMBER = or_none(integer(0, 65535))
 
@@ -206,4 +208,55 @@ PORT_CHAINS = Resource[PortChain](
     create=_create_chain,
     update=_update_chain,
     delete=_delete_chain,
+)
+
+
+# service graphs
+
+
+def _read_branches(value: Any) -> dict[str, tuple[str, ...]]:
+    branches = OBJECT.read(value)
+    if empty := next((source for source, destinations in branches.items() if not destinations), None):
+        raise ValueError(f"chain '{empty}' leads to no other chain.")
+    return {TEXT.read(source): TEXTS.read(destinations) for source, destinations in branches.items()}
+
+
+def _show_branches(branches: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    return {source: list(destinations) for source, destinations in branches.items()}
+
+
+async def _create_graph(call: Call, values: Values) -> ServiceGraph:
+    return await call.cloud.service_graphs.create(ServiceGraph(**values))
+
+
+async def _update_graph(call: Call, graph: ServiceGraph, values: Values) -> ServiceGraph:
+    return await call.cloud.service_graphs.update(graph.id, **values)
+
+
+async def _delete_graph(call: Call, graph: ServiceGraph) -> None:
+    await call.cloud.service_graphs.delete(graph.id)
+
+
+BRANCHES = Kind(_read_branches, _show_branches, {"type": "object", "additionalProperties": TEXTS.schema})
+SERVICE_GRAPHS = Resource[ServiceGraph](
+    member="service_graph",
+    collection="service_graphs",
+    path="/sfc/service_graphs",
+    table=lambda tables: tables.service_graphs,
+    truth=Truth(
+        real=("packets that leave the last function of a chain and match a classifier of another one enter that",),
+        simplified=(
+            "functions need no correlation: packets are looked at again where they branch; the logical_source_port "
+            "of a destination chain's classifiers means nothing there",
+        ),
+        refused=(
+            "branching after a function that belongs to no server (400 PortPairEgressNoHost)",
+            "destination chains of one branching point whose classifiers differ in their logical ports alone "
+            "(400 ServiceGraphFlowClassifierInConflict)",
+        ),
+    ),
+    fields=(Field("port_chains", BRANCHES, access="c", required=True),),
+    create=_create_graph,
+    update=_update_graph,
+    delete=_delete_graph,
 )
