@@ -122,6 +122,10 @@ class IpAddressGenerationFailure(QuotaExceeded):
     """A network has no address left."""
 
 
+class ChainAcrossZones(Conflict):
+    """A port chain would lead from one availability zone into another."""
+
+
 class FloatingIpUnreachable(Conflict):
     """No router leads from the external network to a port."""
 

@@ -368,7 +368,9 @@ def _network_policy(cloud: Cloud, port: Port) -> str | None:
 
 
 def _host_of(cloud: Cloud, port: Port) -> str:
-    return cloud.pop.name if port.device_id else port.host_id
+    """The host that a port is bound to: its server's, else the one where routers and services are."""
+    server = cloud.tables.servers.peek(port.device_id)
+    return (server.host if server else cloud.pop.name) if port.device_id else port.host_id
 
 
 def _vif_type(_cloud: Cloud, port: Port) -> str:
