@@ -20,6 +20,7 @@ from sonata.api.openstack.fields import ADDRESS, timestamp
 from sonata.api.openstack.listing import Document, Query, ordered, page, tags_match
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Handler, Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.compute.disks import DiskWish
 from sonata.emulator.cloud.compute.nics import NicWish
@@ -30,12 +31,33 @@ from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import InvalidInput, NotFound
 
 PAGE = 1000
-MOST_AT_ONCE = 256
 LONGEST_USER_DATA = 65535
+
+
+TOPIC = Topic(
+    "servers",
+    Truth(
+        real=(
+            "a server is processes of its own on a root file system of its own; ACTIVE when its program runs "
+            "and, where its image says so, listens",
+            "several at once; networks, ports, fixed addresses, security groups, hints, zones, tags, "
+            "metadata; `No valid host was found` names the filter that left none",
+            "`user_data` and `key_name` are followed at the first boot, by cloud-init where the image has "
+            "it; config drives are a folder",
+            "boot from volume, image or snapshot, and further volumes",
+        ),
+        simplified=(
+            "`adminPass` of a creation is answered and sets nothing: use `changePassword`",
+            "after a crash of the emulator servers are SHUTOFF and disks begin at their images again",
+        ),
+        refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
+    ),
+)
 
 
 def register(routes: Routes) -> None:
     """Add the routes of servers."""
+    routes.about(TOPIC)
     routes.add("GET", "/v2.1/servers", _list)
     routes.add("GET", "/v2.1/servers/detail", _detail())
     routes.add("POST", "/v2.1/servers", _create, body=bodies.SERVER_CREATE)
@@ -232,12 +254,14 @@ def _counts(body: Document) -> tuple[int, int]:
 
 def _whole(name: str, value: Any) -> int:
     text = str(value)
-    if isinstance(value, bool) or not text.isdigit() or not 1 <= int(text) <= MOST_AT_ONCE:
-        raise InvalidInput(f"Invalid input for field {name}: {value} is not in 1..{MOST_AT_ONCE}")
+    if isinstance(value, bool) or not text.isdigit() or not 1 <= int(text) <= bodies.MOST_AT_ONCE:
+        raise InvalidInput(f"Invalid input for field {name}: {value} is not in 1..{bodies.MOST_AT_ONCE}")
     return int(text)
 
 
 def _boot_request(call: Call, document: Document, body: Document) -> BootRequest:
+    if body.get("personality"):
+        raise InvalidInput("Invalid input for field/attribute personality: no files are injected here: use user_data")
     disks = read_disks(call, body)
     return BootRequest(
         name=read_name(body),
