@@ -16,7 +16,6 @@ from sonata.sdk.emulation_records import EmulationRecord
 from sonata.sdk.emulator_client import EmulatorClient
 from tests.scenario.clouds import site
 
-FAST = 0.05
 MOST = {"server": 10, "network": 8, "volume": 6, "port": 16, "ip": 8, "group": 8, "router": 4}
 
 

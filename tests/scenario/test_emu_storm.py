@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.scenario.clouds import site
+from tests.scenario.clouds import FAST, site
 from tests.scenario.emu_command import Emu
 from tests.scenario.standing import Standing
-from tests.scenario.storm import FAST, Storm
+from tests.scenario.storm import Storm
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 

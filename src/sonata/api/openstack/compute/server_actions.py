@@ -13,6 +13,7 @@ from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
 from sonata.api.openstack.compute import bodies
+from sonata.api.openstack.compute.attributes import read_access, refuse_password, refuse_unavailable
 from sonata.api.openstack.compute.consoles import OLD_CONSOLES, old_console
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.placement import read_zone
@@ -22,7 +23,6 @@ from sonata.api.openstack.compute.servers import (
     read_name,
     read_texts,
     read_user_data,
-    refuse_password,
 )
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
@@ -163,17 +163,18 @@ async def _rebuild(call: Call, server: Server, arguments: Any) -> Reply:
         raise InvalidInput("Invalid input for field/attribute rebuild. 'imageRef' is a required property")
     refuse_password(asked)
     server = call.cloud.rebuilding.rebuild(
-        server.id, Rebuild(_image(call, asked["imageRef"]), _rebuilt_attributes(call, asked))
+        server.id, Rebuild(_image(call, asked["imageRef"]), _rebuilt_attributes(call, server, asked))
     )
     document = ServerDocuments(call).detail(server)
     return json_reply({"server": document}, 202, location=document["links"][0]["href"])
 
 
-def _rebuilt_attributes(call: Call, asked: Document) -> Document:
+def _rebuilt_attributes(call: Call, server: Server, asked: Document) -> Document:
     """What of a server changes with its image."""
-    changes: Document = {}
+    changes: Document = {**read_access(asked)}
     if "name" in asked:
         changes["name"] = read_name(asked)
+    refuse_unavailable(asked, changes.get("name", server.name))
     if "metadata" in asked:
         changes["metadata"] = read_texts("metadata", asked["metadata"])
     if "description" in asked:

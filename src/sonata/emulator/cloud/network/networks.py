@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse, TunnelIdInUse
+from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse
 from sonata.emulator.cloud.entities.network import (
     DHCP_OWNER,
     ROUTER_INTERFACE_OWNER,
@@ -18,6 +18,7 @@ from sonata.emulator.cloud.entities.network import (
     Subnet,
 )
 from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, default_pools, first_host, is_host_of
+from sonata.emulator.cloud.network.segments import on_a_segment
 from sonata.emulator.cloud.network.spreading import Spreading
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.rollback import undone_on_failure
@@ -77,7 +78,7 @@ class Networks:
                 hint="use the network named `external`",
             )
         self._site.quotas.require(network.project_id, "network")
-        network = self._tables.networks.add(replace(network, segmentation_id=self._segment(network.segmentation_id)))
+        network = self._tables.networks.add(on_a_segment(network, self._tables.networks))
         specs = self._spreading.specs(network)
         with undone_on_failure(lambda: self._tables.networks.remove(network.id)):
             await self._site.plane.run(lambda fabric: fabric.networks.add_networks(specs))
@@ -99,17 +100,6 @@ class Networks:
             for spec in self._spreading.specs(after):
                 await self._site.plane.run(partial(_change, spec))
         return after
-
-    def _segment(self, asked: int | None) -> int:
-        """A segmentation id that no other network has.
-
-        Raises:
-            TunnelIdInUse: the one asked for is taken.
-        """
-        taken = {network.segmentation_id for network in self._tables.networks} - {None}
-        if asked in taken:
-            raise TunnelIdInUse(f"Unable to create the network. The tunnel ID {asked} is in use.")
-        return asked or next(number for number in itertools.count(1) if number not in taken)
 
     async def delete(self, network_id: str) -> None:
         """Delete a network and its subnets.

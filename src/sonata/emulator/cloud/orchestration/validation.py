@@ -48,8 +48,9 @@ async def validate(blueprint: Blueprint, stack: Stack, depth: int = 0) -> None:
 
 async def _check_resource(blueprint: Blueprint, resource: ResourceDefinition, stack: Stack, depth: int) -> None:
     kind = kind_named(blueprint.kind_of(resource), blueprint.files)
-    if resource.deletion_policy == "Snapshot":
-        raise StackValidationFailed(f'"Snapshot" deletion policy not supported (resources.{resource.name})')
+    if resource.deletion_policy == "Snapshot" and not kind.saved:
+        where = f"resources.{resource.name}.deletion_policy"
+        raise StackValidationFailed(f'{where}: "Snapshot" deletion policy not supported')
     for name in resource.properties:
         if name in kind.refused:
             raise StackValidationFailed(

@@ -65,6 +65,11 @@ class Deadline:
         """A deadline some minutes from now."""
         return cls(time.monotonic() + 60.0 * (minutes or LONGEST_OPERATION_MINS))
 
+    @property
+    def left_s(self) -> float:
+        """Seconds until it."""
+        return max(0.0, self.ends_at - time.monotonic())
+
     def check(self) -> None:
         """Raise when the operation must not go on.
 
@@ -128,6 +133,15 @@ class Work:
             message = told(document) or f"HTTP status {status}"
             raise CallRefused(status, message, f"{method} {service}{path}")
         return document
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass.
+
+        Raises:
+            Stopped, StepTimeout: the operation ends before.
+        """
+        until = time.monotonic() + seconds
+        await self.until(lambda: time.monotonic() >= until)
 
     async def gone(self, service: str, path: str) -> bool:
         """Whether a GET answers 404."""

@@ -39,6 +39,8 @@ class Kind:
 
     signalled: ClassVar[bool] = False
     """Whether it takes signals."""
+    saved: ClassVar[bool] = False
+    """Whether its contents can be kept when it is deleted."""
 
     @property
     def name(self) -> str:
@@ -67,6 +69,9 @@ class Kind:
 
     async def delete(self, work: Work) -> None:
         """Delete the object; it is gone at return. Idempotent."""
+
+    async def save(self, work: Work) -> None:
+        """Keep the object's contents, since it is to be deleted; they are kept at return."""
 
     async def check(self, work: Work) -> None:
         """Raise when the object is not well."""

@@ -70,6 +70,22 @@ FINDERS: Mapping[str, Finder] = {
 }
 
 
+async def image_ready(work: Work, image_id: str) -> None:
+    """Wait until an image that is being made can be used.
+
+    Raises:
+        ResourceFailed: it cannot.
+    """
+
+    async def done() -> bool:
+        status = (await work.call("image", "GET", f"/v2/images/{image_id}"))["status"]
+        if status in ("killed", "deleted", "error"):
+            raise ResourceFailed(f"the image {image_id} with its contents went to status {status}")
+        return bool(status == "active")
+
+    await work.until(done)
+
+
 async def with_ids(work: Work, schema: Mapping[str, Property], values: Mapping[str, Any]) -> dict[str, Any]:
     """Properties in which names of objects have become ids, at any depth.
 
