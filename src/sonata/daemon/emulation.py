@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
+from sonata._lib.logs import log_to_stderr
 from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
@@ -32,7 +35,7 @@ from sonata.adapters.runtime_oci import OciRuntime, hide_hybrid_cgroup, remove_c
 from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
-from sonata.api.openstack.app import openstack_app
+from sonata.api.openstack.app import openstack_app, openstack_description
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.errors import SonataError
@@ -42,6 +45,7 @@ from sonata.sdk.emulations import LET_GO, KeeperConfig
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
+_OWN = "/emulator/v1"
 
 
 def main() -> None:
@@ -49,7 +53,7 @@ def main() -> None:
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=KeeperConfig)
     for descriptor in (config.listen, config.proxy, config.report, config.lifeline, config.lock):
         os.set_inheritable(descriptor, False)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         hide_hybrid_cgroup()
         is_over = asyncio.run(_keep(config))
@@ -96,9 +100,10 @@ async def _keep(config: KeeperConfig) -> bool:
 
 async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
-    api = emulator_app(emulation, token=config.token, wan_token=config.wan_token)
+    described = partial(openstack_description, list(config.topology.pops))
+    own = emulator_app(emulation, token=config.token, wan_token=config.wan_token, describe_openstack=described)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
-    app = Starlette(routes=[Mount("/emulator/v1", api), Mount("/", openstack)])
+    app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -110,6 +115,16 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         await _finished(_reap_orphans(), end)
     server.should_exit = True
     await serving
+
+
+def _surfaces(own: ASGIApp, openstack: ASGIApp) -> ASGIApp:
+    """Both HTTP surfaces on one socket; a name of a PoP is never `emulator`."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        app = own if str(scope["path"]).startswith(f"{_OWN}/") else openstack
+        await app(scope, receive, send)
+
+    return serve
 
 
 class _Server(uvicorn.Server):

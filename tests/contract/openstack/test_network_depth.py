@@ -155,6 +155,20 @@ def test_ports_of_a_floating_ip_lead_inside(site: Site, cloud: Any) -> None:
     assert site.fabric.networks.routers[router.id].forwardings == ()
 
 
+def test_a_cut_passes_what_is_used_in_one_step(cloud: Any) -> None:
+    net, network = cloud.network, network_of(cloud)
+    pool = net.create_subnet_pool(name="p", prefixes=["fd00:9::/48"], min_prefixlen=48, default_prefixlen=64)
+    cut = {"network_id": network.id, "ip_version": 6, "subnetpool_id": pool.id}
+    net.create_subnet(cidr="fd00:9::/49", **cut)
+    assert net.create_subnet(prefixlen=120, **cut).cidr == "fd00:9:0:8000::/120"
+    assert net.create_subnet(prefixlen=64, **cut).cidr == "fd00:9:0:8001::/64"
+
+
+def test_scopes_are_of_version_4_or_6(cloud: Any) -> None:
+    with pytest.raises(exceptions.BadRequestException, match="not in \\[4, 6\\]"):
+        cloud.network.create_address_scope(name="s", ip_version=5)
+
+
 def test_subnets_are_cut_from_pools(cloud: Any) -> None:
     net, network = cloud.network, network_of(cloud)
     scope = net.create_address_scope(name="s", ip_version=4)
@@ -172,6 +186,8 @@ def test_subnets_are_cut_from_pools(cloud: Any) -> None:
         net.create_subnet(cidr="10.8.0.0/25", **asked)
     with pytest.raises(exceptions.ConflictException, match="unique prefixes"):
         net.create_subnet_pool(name="q", address_scope_id=scope.id, **SUBNETPOOL)
+    with pytest.raises(exceptions.BadRequestException, match="prefix bounds"):
+        net.update_subnet_pool(pool, default_prefix_length=69, maximum_prefix_length=128)
     for delete in (
         lambda: net.delete_subnet_pool(pool, ignore_missing=False),
         lambda: net.delete_address_scope(scope, ignore_missing=False),
@@ -228,6 +244,16 @@ def test_the_network_service_tells_of_itself(cloud: Any) -> None:
     assert net.get_auto_allocated_topology().id == made.id
     net.delete_auto_allocated_topology()
     assert net.find_network(made.id) is None
+
+
+def test_a_topology_that_cannot_be_made_leaves_nothing(cloud: Any) -> None:
+    net, network = cloud.network, network_of(cloud)
+    pool = net.create_subnet_pool(name="p", is_default=True, prefixes=["10.8.0.0/26"], default_prefixlen=26)
+    net.create_subnet(network_id=network.id, ip_version=4, subnet_pool_id=pool.id)
+    with pytest.raises(exceptions.ConflictException, match="not free"):
+        net.get_auto_allocated_topology()
+    assert net.find_network("auto_allocated_network") is None
+    assert net.find_router("auto_allocated_router") is None
 
 
 COMMANDS = """

@@ -46,7 +46,8 @@ def test_every_path_of_the_platform_is_there() -> None:
 
 def test_every_path_of_the_emulator_is_there() -> None:
     text = page("api")
-    routes = EmulatorApi(NOTHING).routes(lambda handler: handler) + WanApi(NOTHING).routes(lambda handler: handler)
+    own = EmulatorApi(NOTHING, dict)
+    routes = own.routes(lambda handler: handler) + WanApi(NOTHING).routes(lambda handler: handler)
     for route in routes:
         (method,) = set(route.methods) - {"HEAD"}
         assert f"`{method} {route.path.replace(':path', '')}`" in text, route.path
@@ -75,8 +76,8 @@ def test_every_key_of_a_topology_is_explained(model: type[StrictModel]) -> None:
 
 
 def test_every_network_resource_and_server_action_is_listed() -> None:
-    text = page("openstack")
-    assert [each.path for each in RESOURCES if each.path.lstrip("/") not in text] == []
+    text = page("openstack-api")
+    assert [each.path for each in RESOURCES if f"{each.path}`" not in text] == []
     assert [name for name in ACTIONS if f"`{name}`" not in text] == []
 
 
@@ -84,3 +85,9 @@ def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text()
     pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
     assert [name for name in pages if name not in menu] == []
+
+
+def test_the_openstack_reference_is_current() -> None:
+    tool = [sys.executable, str(ROOT / "tools" / "openstack_reference.py"), "--check"]
+    checked = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

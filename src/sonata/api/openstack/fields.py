@@ -113,6 +113,12 @@ def integer(low: int, high: int) -> Kind:
     return Kind(read, schema={"type": "integer", "minimum": low, "maximum": high})
 
 
+def _read_ip_version(value: Any) -> int:
+    if str(value) not in ("4", "6"):
+        raise ValueError(f"'{value}' is not in [4, 6].")
+    return int(value)
+
+
 def one_of(*choices: str) -> Kind:
     """One of a few words, in any case."""
 
@@ -142,10 +148,11 @@ def as_is(value: Any) -> Any:
 TEXT_SCHEMA = {"type": "string", "maxLength": LONGEST_TEXT}
 TEXT = Kind(_read_text, schema=TEXT_SCHEMA)
 FLAG = Kind(_read_flag, schema={"type": "boolean"})
+IP_VERSION = Kind(_read_ip_version, schema={"enum": [4, 6]})
 IPV4_ADDRESS = Kind(_read_ipv4_address, str, {"type": "string", "format": "ipv4"})
-ADDRESS = Kind(_read_address, str, {"type": "string", "format": "ipv4"})
-CIDR = Kind(_read_cidr, str, {"type": "string", "pattern": r"^(10|172|192)\.\d{1,2}\.\d{1,2}\.0/24$"})
-MAC = Kind(_read_mac, schema={"type": "string", "pattern": "^fa:16:3e(:[0-9a-f]{2}){3}$"})
+ADDRESS = Kind(_read_address, str, {"type": "string", "format": "ip"})
+CIDR = Kind(_read_cidr, str, {"type": "string", "format": "cidr"})
+MAC = Kind(_read_mac, schema={"type": "string", "format": "mac"})
 TEXTS = Kind(_read_texts, list, {"type": "array", "items": TEXT_SCHEMA})
 TAGS = Kind(_read_tags, list, {"type": "array", "items": {**TEXT_SCHEMA, "minLength": 1}})
 OBJECT = Kind(_read_object, dict, {"type": "object"})
@@ -234,6 +241,17 @@ def read_fields(fields: Iterable[Field], body: Mapping[str, Any], mode: str) -> 
     if findings:
         raise InvalidInput("; ".join(findings), diagnostics=[Diagnostic("error", "OS-0001", text) for text in findings])
     return values
+
+
+def schema_of(fields: Iterable[Field], mode: str) -> dict[str, Any]:
+    """The JSON Schema of what `read_fields` takes in a mode."""
+    taken = [field for field in fields if mode in field.access]
+    return {
+        "type": "object",
+        "properties": {field.name: dict(field.kind.schema) for field in taken},
+        "required": [field.name for field in taken if field.required and mode == "c"],
+        "additionalProperties": False,
+    }
 
 
 def _not_allowed(name: str, mode: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import PreconditionFailed
-from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields
+from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields, schema_of
 from sonata.api.openstack.listing import Document, filtered, narrowed, ordered, page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
@@ -28,6 +28,7 @@ Update = Callable[[Call, E, Values], Awaitable[E]]
 Delete = Callable[[Call, E], Awaitable[None]]
 Within = Callable[[Call], Callable[[E], bool]]
 
+ALL_TAGS = {"type": "object", "properties": {"tags": dict(TAGS.schema)}, "required": ["tags"]}
 STANDARD: tuple[Field, ...] = (
     Field("id"),
     Field("name", TEXT, access="cu"),
@@ -83,13 +84,7 @@ class Resource(Generic[E]):
 
     def body(self, mode: str) -> dict[str, Any]:
         """The JSON Schema of a request body; `mode` is `c` (creation) or `u` (update)."""
-        fields = [field for field in self.all_fields if mode in field.access]
-        inner = {
-            "type": "object",
-            "properties": {field.name: dict(field.kind.schema) for field in fields},
-            "required": [field.name for field in fields if field.required and mode == "c"],
-            "additionalProperties": False,
-        }
+        inner = schema_of(self.all_fields, mode)
         return {"type": "object", "properties": {self.member: inner}, "required": [self.member]}
 
 
@@ -271,7 +266,12 @@ def _check_revision(call: Call, entity: Entity) -> None:
 
 def _register_tags(service: Service[E], routes: Routes, base: str) -> None:
     routes.add("GET", f"{base}/{{id}}/tags", service.list_tags)
-    routes.add("PUT", f"{base}/{{id}}/tags", service.replace_tags)
+    routes.add(
+        "PUT",
+        f"{base}/{{id}}/tags",
+        service.replace_tags,
+        body=ALL_TAGS,
+    )
     routes.add("DELETE", f"{base}/{{id}}/tags", service.clear_tags)
     routes.add("GET", f"{base}/{{id}}/tags/{{tag}}", service.has_tag)
     routes.add("PUT", f"{base}/{{id}}/tags/{{tag}}", service.add_tag)

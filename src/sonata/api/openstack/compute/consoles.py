@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.servers import find_server
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Routes
@@ -37,7 +38,7 @@ OLD_CONSOLES = {
 
 def register(routes: Routes) -> None:
     """Add the routes of consoles."""
-    routes.add("POST", "/v2.1/servers/{id}/remote-consoles", _create)
+    routes.add("POST", "/v2.1/servers/{id}/remote-consoles", _create, body=bodies.REMOTE_CONSOLE)
     routes.add("GET", "/v2.1/os-console-auth-tokens/{token}", _show, needs="admin")
 
 

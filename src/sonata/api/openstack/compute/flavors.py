@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
-from sonata.api.openstack.fields import FLAG, TEXT, Field, Kind, integer, or_none, read_fields
+from sonata.api.openstack.compute import bodies
+from sonata.api.openstack.fields import FLAG, TEXT, Field, Kind, integer, or_none, read_fields, schema_of
 from sonata.api.openstack.listing import Document, filtered, ordered, page
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import TEXTS, record
 from sonata.emulator.cloud.entities.compute import Flavor
 from sonata.errors import InvalidInput, NotFound
 
@@ -34,23 +36,24 @@ FLAVOR_FIELDS = (
     Field("os-flavor-access:is_public", FLAG, attr="is_public", access="c"),
     Field("description", or_none(TEXT, ""), access="cu"),
 )
+FLAVOR_CREATE, FLAVOR_UPDATE = (record({"flavor": schema_of(FLAVOR_FIELDS, mode)}, ["flavor"]) for mode in "cu")
 
 
 def register(routes: Routes) -> None:
     """Add the routes of flavors."""
     routes.add("GET", "/v2.1/flavors", _list)
     routes.add("GET", "/v2.1/flavors/detail", _detail)
-    routes.add("POST", "/v2.1/flavors", _create)
+    routes.add("POST", "/v2.1/flavors", _create, body=FLAVOR_CREATE)
     routes.add("GET", "/v2.1/flavors/{id}", _show)
-    routes.add("PUT", "/v2.1/flavors/{id}", _update)
+    routes.add("PUT", "/v2.1/flavors/{id}", _update, body=FLAVOR_UPDATE)
     routes.add("DELETE", "/v2.1/flavors/{id}", _delete)
     routes.add("GET", "/v2.1/flavors/{id}/os-extra_specs", _specs)
-    routes.add("POST", "/v2.1/flavors/{id}/os-extra_specs", _add_specs)
+    routes.add("POST", "/v2.1/flavors/{id}/os-extra_specs", _add_specs, body=bodies.EXTRA_SPECS)
     routes.add("GET", "/v2.1/flavors/{id}/os-extra_specs/{key}", _spec)
-    routes.add("PUT", "/v2.1/flavors/{id}/os-extra_specs/{key}", _set_spec)
+    routes.add("PUT", "/v2.1/flavors/{id}/os-extra_specs/{key}", _set_spec, body=TEXTS)
     routes.add("DELETE", "/v2.1/flavors/{id}/os-extra_specs/{key}", _remove_spec)
     routes.add("GET", "/v2.1/flavors/{id}/os-flavor-access", _access, needs="admin")
-    routes.add("POST", "/v2.1/flavors/{id}/action", _action, needs="admin")
+    routes.add("POST", "/v2.1/flavors/{id}/action", _action, needs="admin", body=bodies.FLAVOR_ACCESS)
 
 
 def flavor_document(call: Call, flavor: Flavor) -> Document:

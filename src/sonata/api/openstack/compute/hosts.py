@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.placement import texts_or_none
 from sonata.api.openstack.compute.servers import read_name
 from sonata.api.openstack.fields import timestamp
@@ -37,15 +38,15 @@ def register(routes: Routes) -> None:
     routes.add("GET", "/v2.1/os-availability-zone", _zones)
     routes.add("GET", "/v2.1/os-availability-zone/detail", _zone_details, needs="admin")
     routes.add("GET", "/v2.1/os-services", _services, needs="admin")
-    routes.add("PUT", "/v2.1/os-services/{id}", _update_service, needs="admin")
+    routes.add("PUT", "/v2.1/os-services/{id}", _update_service, needs="admin", body=bodies.SERVICE)
     routes.add("DELETE", "/v2.1/os-services/{id}", _delete_service, needs="admin")
     base = "/v2.1/os-aggregates"
     routes.add("GET", base, _aggregates, needs="admin")
-    routes.add("POST", base, _create_aggregate, needs="admin")
+    routes.add("POST", base, _create_aggregate, needs="admin", body=bodies.AGGREGATE_CREATE)
     routes.add("GET", f"{base}/{{id}}", _show_aggregate, needs="admin")
-    routes.add("PUT", f"{base}/{{id}}", _update_aggregate, needs="admin")
+    routes.add("PUT", f"{base}/{{id}}", _update_aggregate, needs="admin", body=bodies.AGGREGATE_UPDATE)
     routes.add("DELETE", f"{base}/{{id}}", _delete_aggregate, needs="admin")
-    routes.add("POST", f"{base}/{{id}}/action", _aggregate_action, needs="admin")
+    routes.add("POST", f"{base}/{{id}}/action", _aggregate_action, needs="admin", body=bodies.AGGREGATE_ACTION)
 
 
 # hypervisors

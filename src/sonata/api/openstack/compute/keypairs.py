@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import Document, page
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
@@ -23,7 +24,7 @@ _SINCE = {"type": TYPED, "user_id": OF_USERS}
 def register(routes: Routes) -> None:
     """Add the routes of key pairs."""
     routes.add("GET", "/v2.1/os-keypairs", _list)
-    routes.add("POST", "/v2.1/os-keypairs", _create)
+    routes.add("POST", "/v2.1/os-keypairs", _create, body=bodies.KEYPAIR)
     routes.add("GET", "/v2.1/os-keypairs/{name}", _show)
     routes.add("DELETE", "/v2.1/os-keypairs/{name}", _delete)
 

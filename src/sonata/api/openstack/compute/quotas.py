@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.fields import FLAG, integer
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.routing import Routes
@@ -29,10 +30,10 @@ def register(routes: Routes) -> None:
     routes.add("GET", "/v2.1/os-quota-sets/{project}", _show)
     routes.add("GET", "/v2.1/os-quota-sets/{project}/defaults", _defaults)
     routes.add("GET", "/v2.1/os-quota-sets/{project}/detail", _details)
-    routes.add("PUT", "/v2.1/os-quota-sets/{project}", _update, needs="admin")
+    routes.add("PUT", "/v2.1/os-quota-sets/{project}", _update, needs="admin", body=bodies.QUOTAS)
     routes.add("DELETE", "/v2.1/os-quota-sets/{project}", _reset, needs="admin")
     routes.add("GET", "/v2.1/os-quota-class-sets/{name}", _show_class, needs="admin")
-    routes.add("PUT", "/v2.1/os-quota-class-sets/{name}", _update_class, needs="admin")
+    routes.add("PUT", "/v2.1/os-quota-class-sets/{name}", _update_class, needs="admin", body=bodies.QUOTA_CLASS)
 
 
 def _names(call: Call) -> tuple[str, ...]:

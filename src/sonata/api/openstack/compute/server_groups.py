@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.servers import read_name
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
@@ -24,7 +25,7 @@ ALL_POLICIES = (*HARD_POLICIES, SOFT_ANTI_AFFINITY, SOFT_AFFINITY)
 def register(routes: Routes) -> None:
     """Add the routes."""
     routes.add("GET", "/v2.1/os-server-groups", _list)
-    routes.add("POST", "/v2.1/os-server-groups", _create)
+    routes.add("POST", "/v2.1/os-server-groups", _create, body=bodies.SERVER_GROUP)
     routes.add("GET", "/v2.1/os-server-groups/{id}", _show)
     routes.add("DELETE", "/v2.1/os-server-groups/{id}", _delete)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.servers import find_server, read_nic, read_tags, read_texts
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.network.resources import UP, shown_addresses
@@ -18,19 +19,19 @@ from sonata.errors import InvalidInput, NotFound
 def register(routes: Routes) -> None:
     """Add the routes below a server."""
     routes.add("GET", "/v2.1/servers/{id}/metadata", _metadata)
-    routes.add("POST", "/v2.1/servers/{id}/metadata", _add_metadata)
-    routes.add("PUT", "/v2.1/servers/{id}/metadata", _replace_metadata)
+    routes.add("POST", "/v2.1/servers/{id}/metadata", _add_metadata, body=bodies.METADATA)
+    routes.add("PUT", "/v2.1/servers/{id}/metadata", _replace_metadata, body=bodies.METADATA)
     routes.add("GET", "/v2.1/servers/{id}/metadata/{key}", _metadatum)
-    routes.add("PUT", "/v2.1/servers/{id}/metadata/{key}", _set_metadatum)
+    routes.add("PUT", "/v2.1/servers/{id}/metadata/{key}", _set_metadatum, body=bodies.METADATUM)
     routes.add("DELETE", "/v2.1/servers/{id}/metadata/{key}", _remove_metadatum)
     routes.add("GET", "/v2.1/servers/{id}/tags", _tags)
-    routes.add("PUT", "/v2.1/servers/{id}/tags", _replace_tags)
+    routes.add("PUT", "/v2.1/servers/{id}/tags", _replace_tags, body=bodies.TAGS)
     routes.add("DELETE", "/v2.1/servers/{id}/tags", _clear_tags)
     routes.add("GET", "/v2.1/servers/{id}/tags/{tag}", _has_tag)
     routes.add("PUT", "/v2.1/servers/{id}/tags/{tag}", _add_tag)
     routes.add("DELETE", "/v2.1/servers/{id}/tags/{tag}", _remove_tag)
     routes.add("GET", "/v2.1/servers/{id}/os-interface", _interfaces)
-    routes.add("POST", "/v2.1/servers/{id}/os-interface", _attach)
+    routes.add("POST", "/v2.1/servers/{id}/os-interface", _attach, body=bodies.INTERFACE)
     routes.add("GET", "/v2.1/servers/{id}/os-interface/{port}", _interface)
     routes.add("DELETE", "/v2.1/servers/{id}/os-interface/{port}", _detach)
     routes.add("GET", "/v2.1/servers/{id}/os-security-groups", _security_groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sonata.api.openstack.call import Call
+from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.block_devices import read_tag, read_text, sees_volume
 from sonata.api.openstack.compute.servers import find_server
 from sonata.api.openstack.listing import Document, page
@@ -19,9 +20,9 @@ BASE = "/v2.1/servers/{id}/os-volume_attachments"
 def register(routes: Routes) -> None:
     """Add the routes of a server's volumes."""
     routes.add("GET", BASE, _list)
-    routes.add("POST", BASE, _attach)
+    routes.add("POST", BASE, _attach, body=bodies.VOLUME_ATTACH)
     routes.add("GET", f"{BASE}/{{volume}}", _show)
-    routes.add("PUT", f"{BASE}/{{volume}}", _update)
+    routes.add("PUT", f"{BASE}/{{volume}}", _update, body=bodies.VOLUME_UPDATE)
     routes.add("DELETE", f"{BASE}/{{volume}}", _detach)
 
 

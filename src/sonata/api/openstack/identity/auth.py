@@ -11,6 +11,7 @@ from typing import Any
 
 from sonata.api.openstack.call import Call, inner
 from sonata.api.openstack.faults import Forbidden
+from sonata.api.openstack.identity import bodies
 from sonata.api.openstack.identity.documents import DOMAIN, NO_EXPIRY, listed, precise, project_document
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
@@ -50,13 +51,13 @@ class TokenDesk:
 
     def register(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("POST", "/v3/auth/tokens", self.issue, public=True)
+        routes.add("POST", "/v3/auth/tokens", self.issue, public=True, body=bodies.AUTH)
         routes.add("GET", "/v3/auth/tokens", self.show, needs="any")
         routes.add("DELETE", "/v3/auth/tokens", self.revoke, needs="any")
         routes.add("GET", "/v3/auth/projects", _projects, needs="any")
         routes.add("GET", "/v3/auth/domains", _domains, needs="any")
         routes.add("GET", "/v3/auth/system", _system, needs="any")
-        routes.add("POST", "/v3/users/{id}/password", self.change_password, public=True)
+        routes.add("POST", "/v3/users/{id}/password", self.change_password, public=True, body=bodies.PASSWORD_CHANGE)
 
     async def issue(self, call: Call) -> Reply:
         """POST /v3/auth/tokens."""

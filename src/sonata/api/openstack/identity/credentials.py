@@ -10,6 +10,7 @@ from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import Forbidden
+from sonata.api.openstack.identity import bodies
 from sonata.api.openstack.identity.documents import credential_document, linked, listed
 from sonata.api.openstack.identity.people import require_self_or_admin
 from sonata.api.openstack.listing import Document
@@ -24,7 +25,7 @@ BASE = "/v3/users/{id}/application_credentials"
 def register(routes: Routes) -> None:
     """Add the routes."""
     routes.add("GET", BASE, _list, needs="any")
-    routes.add("POST", BASE, _create, needs="any")
+    routes.add("POST", BASE, _create, needs="any", body=bodies.CREDENTIAL)
     routes.add("GET", f"{BASE}/{{credential}}", _show, needs="any")
     routes.add("DELETE", f"{BASE}/{{credential}}", _delete, needs="any")
 

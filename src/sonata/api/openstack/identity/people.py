@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import LONGEST_TEXT
+from sonata.api.openstack.identity import bodies
 from sonata.api.openstack.identity.documents import (
     group_document,
     linked,
@@ -76,11 +77,11 @@ class People(Generic[E]):
 
     def register(self, routes: Routes) -> None:
         """Add the kind's routes."""
-        base = f"/v3/{self._kind.collection}"
+        base, kind = f"/v3/{self._kind.collection}", self._kind.member
         routes.add("GET", base, self.list, needs="admin")
-        routes.add("POST", base, self.create, needs="admin")
+        routes.add("POST", base, self.create, needs="admin", body=bodies.person(kind, new=True))
         routes.add("GET", f"{base}/{{id}}", self.show, needs="any")
-        routes.add("PATCH", f"{base}/{{id}}", self.update, needs="admin")
+        routes.add("PATCH", f"{base}/{{id}}", self.update, needs="admin", body=bodies.person(kind, new=False))
         routes.add("DELETE", f"{base}/{{id}}", self.delete, needs="admin")
 
     async def list(self, call: Call) -> Reply:

@@ -12,7 +12,9 @@ import sonata.api.openstack.image.data as data
 import sonata.api.openstack.image.sharing as sharing
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import Forbidden
+from sonata.api.openstack.fields import schema_of
 from sonata.api.openstack.image.documents import (
+    BASE_FIELDS,
     collection_schema,
     find_image,
     image_document,
@@ -22,16 +24,23 @@ from sonata.api.openstack.image.documents import (
     read_image,
 )
 from sonata.api.openstack.image.listing import list_images
-from sonata.api.openstack.image.patch import patch_image
+from sonata.api.openstack.image.patch import OPERATIONS, patch_image
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import ID, WORDS, choice, many, record
 from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.errors import InvalidInput, NotFound
 
 VERSIONS = ("v2.16", "v2.15", "v2.9", "v2.7", "v2.6", "v2.5", "v2.4", "v2.3", "v2.2", "v2.1", "v2.0")
 MOST_TAGS = 128
+NEW_IMAGE = {**schema_of(BASE_FIELDS, "c"), "additionalProperties": WORDS}
+STEP = {"op": choice(*OPERATIONS), "path": {"type": "string", "pattern": "^/"}, "value": {}}
+PATCH = many(record(STEP, ["op", "path"]))
+NEW_MEMBER = record({"member": ID}, ["member"])
+MEMBER_ANSWER = record({"status": choice(*sharing.STATUSES)}, ["status"])
+IMPORT = record({"method": record({"name": choice(*data.IMPORT_METHODS)}, ["name"])}, ["method"])
 
 IMAGES = Topic(
     "images",
@@ -61,20 +70,25 @@ def image_routes() -> Routes:
     routes.add("GET", "/v2", _version_list, public=True)
     routes.about(IMAGES)
     routes.add("GET", "/v2/images", list_images)
-    routes.add("POST", "/v2/images", _create)
+    routes.add("POST", "/v2/images", _create, body=NEW_IMAGE)
     routes.add("GET", "/v2/images/{id}", _show)
-    routes.add("PATCH", "/v2/images/{id}", patch_image)
+    routes.add("PATCH", "/v2/images/{id}", patch_image, body=PATCH)
     routes.add("DELETE", "/v2/images/{id}", _delete)
     routes.add("PUT", "/v2/images/{id}/file", data.upload)
     routes.add("GET", "/v2/images/{id}/file", data.download)
     routes.add("PUT", "/v2/images/{id}/stage", data.stage)
-    routes.add("POST", "/v2/images/{id}/import", data.import_image)
+    routes.add("POST", "/v2/images/{id}/import", data.import_image, body=IMPORT)
     routes.add("POST", "/v2/images/{id}/actions/deactivate", data.deactivate, needs="admin")
     routes.add("POST", "/v2/images/{id}/actions/reactivate", data.reactivate, needs="admin")
     routes.add("GET", "/v2/images/{id}/members", sharing.list_members)
-    routes.add("POST", "/v2/images/{id}/members", sharing.add_member)
+    routes.add("POST", "/v2/images/{id}/members", sharing.add_member, body=NEW_MEMBER)
     routes.add("GET", "/v2/images/{id}/members/{member}", sharing.show_member)
-    routes.add("PUT", "/v2/images/{id}/members/{member}", sharing.answer_member)
+    routes.add(
+        "PUT",
+        "/v2/images/{id}/members/{member}",
+        sharing.answer_member,
+        body=MEMBER_ANSWER,
+    )
     routes.add("DELETE", "/v2/images/{id}/members/{member}", sharing.remove_member)
     routes.add("PUT", "/v2/images/{id}/tags/{tag}", _add_tag)
     routes.add("DELETE", "/v2/images/{id}/tags/{tag}", _remove_tag)

@@ -75,7 +75,7 @@ PROFILES = Resource[FlavorProfile](
     needs="admin",
     fields=(
         Field("provider_name", LINE, access="cu", required=True),
-        Field("flavor_data", Kind(_read_data), access="cu", required=True),
+        Field("flavor_data", Kind(_read_data, schema={"type": "string"}), access="cu", required=True),
     ),
     create=_create_profile,
     update=_update_profile,

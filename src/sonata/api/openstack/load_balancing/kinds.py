@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sonata.api.openstack.fields import FLAG, TAGS, TEXT, Field, Kind, integer, one_of, or_none, timestamp
+from sonata.api.openstack.schemas import NAME, choice, maybe, record
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.base import Entity
 
@@ -99,9 +100,12 @@ def _read_version(value: Any) -> float:
 
 LINE = Kind(_read_line, schema={"type": "string", "maxLength": 255})
 HEADER_WISHES = or_none(Kind(_read_headers, dict, {"type": "object"}), {})
-PERSISTENCE = Kind(_read_persistence, _show_persistence)
-EXPECTED_CODES = Kind(_read_codes)
-HTTP_VERSION = Kind(_read_version)
+PERSISTENCE_SCHEMA = maybe(
+    record({"type": choice("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"), "cookie_name": NAME}, ["type"])
+)
+PERSISTENCE = Kind(_read_persistence, _show_persistence, PERSISTENCE_SCHEMA)
+EXPECTED_CODES = Kind(_read_codes, schema={"type": "string", "pattern": f"^{CODES.pattern}$"})
+HTTP_VERSION = Kind(_read_version, schema={"enum": [1.0, 1.1]})
 TIMEOUT = integer(0, DAY_MS)
 SECONDS = integer(1, 100_000)
 

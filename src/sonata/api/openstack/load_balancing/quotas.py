@@ -11,10 +11,12 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import integer
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import limits
 from sonata.emulator.cloud.quotas import UNLIMITED, names_of
 from sonata.errors import InvalidInput
 
 LIMIT = integer(UNLIMITED, 2_000_000_000)
+QUOTAS = limits("quota", names_of("load-balancer"))
 OLD_NAMES = {"load_balancer": "loadbalancer", "healthmonitor": "health_monitor"}
 """Two spellings of the same quota; both are shown and read."""
 
@@ -25,7 +27,7 @@ def register(routes: Routes, base: str) -> None:
     routes.add("GET", f"{base}/quotas/defaults", _defaults)
     routes.add("GET", f"{base}/quotas/{{project}}", _show)
     routes.add("GET", f"{base}/quotas/{{project}}/default", _defaults)
-    routes.add("PUT", f"{base}/quotas/{{project}}", _update, needs="admin")
+    routes.add("PUT", f"{base}/quotas/{{project}}", _update, needs="admin", body=QUOTAS)
     routes.add("DELETE", f"{base}/quotas/{{project}}", _reset, needs="admin")
 
 

@@ -26,10 +26,12 @@ from sonata.api.openstack.load_balancing.kinds import (
     TOKEN,
     URL,
     matching,
+    only,
     unused,
     with_default,
 )
 from sonata.api.openstack.resource import Resource, Values
+from sonata.api.openstack.schemas import many
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -219,7 +221,7 @@ def _read_networks(value: Any) -> Any:
     return tuple(CIDR.read(one) for one in value)
 
 
-NETWORKS = Kind(_read_networks, lambda value: [str(one) for one in value] if value else None)
+NETWORKS = Kind(_read_networks, lambda value: [str(one) for one in value] if value else None, many(dict(CIDR.schema)))
 
 LISTENERS = Resource[Listener](
     member="listener",
@@ -394,7 +396,7 @@ MEMBERS = Resource[Member](
         Field("subnet_id", or_none(LINE), access="c"),
         Field("monitor_address", or_none(ADDRESS), access="cu"),
         Field("monitor_port", or_none(PORT_NUMBER), access="cu"),
-        unused("request_sriov", False, "ports are virtual"),
+        Field("request_sriov", only(False, "ports are virtual"), attr="unused_sriov", access="c", hidden=True),
         constant("vnic_type", "normal"),
     ),
     create=_create_member,
@@ -517,6 +519,7 @@ def _read_redirect_code(value: Any) -> int:
     return int(value)
 
 
+REDIRECT_CODE = Kind(_read_redirect_code, schema={"enum": [301, 302, 303, 307, 308]})
 POLICIES = Resource[L7Policy](
     member="l7policy",
     collection="l7policies",
@@ -537,7 +540,11 @@ POLICIES = Resource[L7Policy](
         Field("redirect_pool_id", or_none(LINE), access="cu"),
         Field("redirect_url", or_none(matching(URL, "a valid URL")), access="cu"),
         Field("redirect_prefix", or_none(matching(URL, "a valid URL")), access="cu"),
-        Field("redirect_http_code", or_none(Kind(_read_redirect_code)), access="cu"),
+        Field(
+            "redirect_http_code",
+            or_none(REDIRECT_CODE),
+            access="cu",
+        ),
         computed("rules", lambda cloud, one: ids(rule for rule in cloud.tables.l7rules if rule.l7policy_id == one.id)),
     ),
     create=_create_policy,

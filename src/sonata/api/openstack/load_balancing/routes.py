@@ -10,7 +10,7 @@ from typing import Any
 
 import sonata.api.openstack.load_balancing.quotas as quotas
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import read_fields
+from sonata.api.openstack.fields import read_fields, schema_of
 from sonata.api.openstack.listing import filtered
 from sonata.api.openstack.load_balancing.flavors import FLAVORS, PROFILES, known_zones
 from sonata.api.openstack.load_balancing.resources import MEMBERS, RESOURCES, member_of, seen
@@ -18,6 +18,7 @@ from sonata.api.openstack.load_balancing.statuses import status_tree
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.resource import Service
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import many, record
 from sonata.api.openstack.topic import Topic
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.load_balancing import Listener, LoadBalancer
@@ -27,6 +28,7 @@ from sonata.ports.load_balancing import Driver
 
 PREFIXES = ("/v2", "/v2.0")
 NEWEST_MINOR = 26
+ALL_MEMBERS = record({"members": many(schema_of(MEMBERS.all_fields, "c"))}, ["members"])
 
 
 def load_balancing_routes() -> Routes:
@@ -54,7 +56,7 @@ def _add_actions(routes: Routes, base: str) -> None:
     routes.add("GET", f"{base}/loadbalancers/{{id}}/stats", _statistics)
     routes.add("GET", f"{base}/listeners/{{id}}/stats", _listener_statistics)
     routes.add("PUT", f"{base}/loadbalancers/{{id}}/failover", _failover, needs="admin")
-    routes.add("PUT", f"{base}/pools/{{pool_id}}/members", _replace_members)
+    routes.add("PUT", f"{base}/pools/{{pool_id}}/members", _replace_members, body=ALL_MEMBERS)
 
 
 def _add_providers(routes: Routes, base: str) -> None:

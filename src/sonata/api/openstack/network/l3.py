@@ -10,10 +10,11 @@ from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import FLAG, IPV4_ADDRESS, TEXT, Field, Kind, computed, constant, one_of, or_none
-from sonata.api.openstack.network.resources import ROUTES, UP, ZONE, ZONES, read_wishes, shown_addresses
+from sonata.api.openstack.network.resources import ROUTES, UP, WISHES, ZONE, ZONES, read_wishes, shown_addresses
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import ID, SWITCH, maybe, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -77,7 +78,11 @@ def _read_not_distributed(value: Any) -> bool:
     return False
 
 
-NOT_DISTRIBUTED = Kind(_read_not_distributed)
+GATEWAY = Kind(
+    _read_gateway,
+    schema=maybe(record({"network_id": ID, "enable_snat": SWITCH, "external_fixed_ips": dict(WISHES.schema)})),
+)
+NOT_DISTRIBUTED = Kind(_read_not_distributed, schema=SWITCH)
 
 ROUTERS = Resource[Router](
     member="router",
@@ -87,7 +92,13 @@ ROUTERS = Resource[Router](
     fields=(
         Field("admin_state_up", FLAG, access="cu"),
         computed("status", lambda *_: "ACTIVE"),
-        Field("external_gateway_info", Kind(_read_gateway), attr="gateway_info", access="cu", computed=_gateway_info),
+        Field(
+            "external_gateway_info",
+            GATEWAY,
+            attr="gateway_info",
+            access="cu",
+            computed=_gateway_info,
+        ),
         Field("routes", ROUTES, access="u"),
         Field("distributed", NOT_DISTRIBUTED, access="c", attr="unused_distributed", computed=lambda *_: False),
         Field("ha", NOT_DISTRIBUTED, access="c", attr="unused_ha", computed=lambda *_: False),
@@ -260,7 +271,7 @@ def _single(ports: tuple[int, int]) -> int | None:
     return ports[0] if ports[0] == ports[1] else None
 
 
-PORT_RANGE = Kind(_read_range, _show_range)
+PORT_RANGE = Kind(_read_range, _show_range, {"type": "string", "pattern": "^[0-9]{1,5}(:[0-9]{1,5})?$"})
 
 
 def _placed(values: Values) -> Values:
@@ -342,8 +353,10 @@ PORT_FORWARDINGS = Resource[PortForwarding](
     truth=Truth(real=("single ports and ranges of TCP and UDP",), refused=("other protocols (400)",)),
 )
 
+EXTRA_ROUTES = record({"router": record({"routes": dict(ROUTES.schema)}, ["routes"])}, ["router"])
+
 
 def register(routes: Routes) -> None:
     """Add what the resources do not declare."""
-    routes.add("PUT", "/v2.0/routers/{id}/add_extraroutes", _add_routes)
-    routes.add("PUT", "/v2.0/routers/{id}/remove_extraroutes", _remove_routes)
+    routes.add("PUT", "/v2.0/routers/{id}/add_extraroutes", _add_routes, body=EXTRA_ROUTES)
+    routes.add("PUT", "/v2.0/routers/{id}/remove_extraroutes", _remove_routes, body=EXTRA_ROUTES)

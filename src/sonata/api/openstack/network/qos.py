@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import FLAG, Field, computed, integer, one_of, read_fields
+from sonata.api.openstack.fields import FLAG, Field, computed, integer, one_of, read_fields, schema_of
 from sonata.api.openstack.listing import filtered
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.resource import Resource, Values
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import Schema, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -98,14 +99,19 @@ def require_policy(call: Call, values: Values) -> None:
         _seen(call, str(policy_id))
 
 
+def _rule_body(mode: str) -> Schema:
+    """The body of a creation (`c`) or a change (`u`) of a rule."""
+    return record({f"{LIMIT}_rule": schema_of(_RULE_FIELDS, mode)}, [f"{LIMIT}_rule"])
+
+
 def register(routes: Routes) -> None:
     """Add the routes of rules and rule types."""
     rules = f"/v2.0/qos/policies/{{policy}}/{LIMIT}_rules"
     routes.add("GET", rules, _list_rules)
-    routes.add("POST", rules, _create_rule, needs="admin")
+    routes.add("POST", rules, _create_rule, needs="admin", body=_rule_body("c"))
     for one in (f"{rules}/{{rule}}", f"/v2.0/qos/alias_{LIMIT}_rules/{{rule}}"):
         routes.add("GET", one, _show_rule)
-        routes.add("PUT", one, _update_rule, needs="admin")
+        routes.add("PUT", one, _update_rule, needs="admin", body=_rule_body("u"))
         routes.add("DELETE", one, _delete_rule, needs="admin")
     for collection in NOT_HERE.values():
         routes.add("GET", f"/v2.0/qos/policies/{{policy}}/{collection}", _no_rules)

@@ -11,6 +11,7 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import FLAG, integer
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import limits
 from sonata.emulator.cloud.quotas import UNLIMITED, names_of
 from sonata.errors import InvalidInput
 
@@ -27,7 +28,7 @@ def register(routes: Routes) -> None:
     routes.add("GET", "/v2.0/quotas/{project}/default", _default)
     routes.add("GET", "/v2.0/quotas/{project}/details", _details)
     routes.add("GET", "/v2.0/quotas/{project}/details.json", _details)
-    routes.add("PUT", "/v2.0/quotas/{project}", _update, needs="admin")
+    routes.add("PUT", "/v2.0/quotas/{project}", _update, needs="admin", body=limits("quota", names_of("network")))
     routes.add("DELETE", "/v2.0/quotas/{project}", _reset, needs="admin")
 
 

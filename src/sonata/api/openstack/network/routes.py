@@ -22,6 +22,7 @@ from sonata.api.openstack.network.sharing import ADDRESS_SCOPES, RBAC_POLICIES, 
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import ID, record
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.network.routers import Leg
 from sonata.errors import InvalidInput
@@ -101,6 +102,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
     PORT_CHAINS,
 )
 
+LEG = record({"subnet_id": ID, "port_id": ID})
+
 
 def network_routes() -> Routes:
     """All routes of the service."""
@@ -112,8 +115,8 @@ def network_routes() -> Routes:
     for resource in RESOURCES:
         Service(resource).register(routes)
     l3.register(routes)
-    routes.add("PUT", "/v2.0/routers/{id}/add_router_interface", _add_interface)
-    routes.add("PUT", "/v2.0/routers/{id}/remove_router_interface", _remove_interface)
+    routes.add("PUT", "/v2.0/routers/{id}/add_router_interface", _add_interface, body=LEG)
+    routes.add("PUT", "/v2.0/routers/{id}/remove_router_interface", _remove_interface, body=LEG)
     network_quotas.register(routes)
     network_security.register(routes)
     network_qos.register(routes)

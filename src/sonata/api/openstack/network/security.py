@@ -11,10 +11,11 @@ from typing import Any
 
 from sonata._lib.ip import Prefix
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import FLAG, MAC, TEXT, Field, Kind, computed, one_of, or_none, read_fields
+from sonata.api.openstack.fields import CIDR, FLAG, MAC, TEXT, Field, Kind, computed, one_of, or_none, read_fields
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import NOTHING, either, many, number, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -50,7 +51,7 @@ def read_prefix(value: Any) -> Prefix:
         raise ValueError(f"'{value}' is neither a valid IP address, nor is it a valid IP subnet.") from None
 
 
-PREFIX = Kind(read_prefix, str)
+PREFIX = Kind(read_prefix, str, dict(CIDR.schema))
 
 
 # groups
@@ -65,7 +66,7 @@ async def _update_group(call: Call, group: SecurityGroup, values: Values) -> Sec
 
 
 async def _delete_group(call: Call, group: SecurityGroup) -> None:
-    await call.cloud.security_groups.delete(group.id)
+    await call.cloud.security_groups.delete(group.id, even_default=call.token.is_admin)
 
 
 def _rules_of(cloud: Cloud, group: SecurityGroup) -> list[dict[str, Any]]:
@@ -103,6 +104,8 @@ SECURITY_GROUPS = Resource[SecurityGroup](
 
 
 # rules
+
+PROTOCOL_NAME = {"type": "string", "format": "ip-protocol"}
 
 
 def _read_protocol(value: Any) -> str | None:
@@ -151,9 +154,9 @@ SECURITY_GROUP_RULES = Resource[SecurityGroupRule](
         Field("security_group_id", TEXT, access="c", required=True),
         Field("direction", one_of("ingress", "egress"), access="c", required=True),
         Field("ethertype", one_of("IPv4", "IPv6"), access="c"),
-        Field("protocol", Kind(_read_protocol), access="c"),
-        Field("port_range_min", or_none(Kind(_read_number)), access="c"),
-        Field("port_range_max", or_none(Kind(_read_number)), access="c"),
+        Field("protocol", Kind(_read_protocol, schema=either(PROTOCOL_NAME, number(0, 255), NOTHING)), access="c"),
+        Field("port_range_min", or_none(Kind(_read_number, schema=number(0, 65535))), access="c"),
+        Field("port_range_max", or_none(Kind(_read_number, schema=number(0, 65535))), access="c"),
         Field("remote_ip_prefix", or_none(PREFIX), access="c"),
         Field("remote_group_id", or_none(TEXT, ""), access="c"),
         Field("remote_address_group_id", or_none(TEXT, ""), access="c"),
@@ -186,7 +189,8 @@ def _read_prefixes(value: Any) -> tuple[Prefix, ...]:
     return tuple(dict.fromkeys(map(read_prefix, value)))
 
 
-PREFIXES = Kind(_read_prefixes, lambda prefixes: [str(one) for one in prefixes])
+PREFIXES = Kind(_read_prefixes, lambda prefixes: [str(one) for one in prefixes], many(dict(CIDR.schema)))
+ADDRESSES = record({"addresses": dict(PREFIXES.schema)}, ["addresses"])
 
 
 async def _create_addresses(call: Call, values: Values) -> AddressGroup:
@@ -216,8 +220,8 @@ RESOURCES: tuple[Resource[Any], ...] = (SECURITY_GROUPS, SECURITY_GROUP_RULES, A
 
 def register(routes: Routes) -> None:
     """Add the routes beyond the resources' own."""
-    routes.add("PUT", "/v2.0/address-groups/{id}/add_addresses", _add_addresses)
-    routes.add("PUT", "/v2.0/address-groups/{id}/remove_addresses", _remove_addresses)
+    routes.add("PUT", "/v2.0/address-groups/{id}/add_addresses", _add_addresses, body=ADDRESSES)
+    routes.add("PUT", "/v2.0/address-groups/{id}/remove_addresses", _remove_addresses, body=ADDRESSES)
 
 
 async def _add_addresses(call: Call) -> Reply:
@@ -270,9 +274,10 @@ def _show_pairs(cloud: Cloud, port: Port) -> list[dict[str, str]]:
     return [{"mac_address": port.mac, **pair} for pair in port.allowed_address_pairs]
 
 
+PAIR = record({"ip_address": dict(CIDR.schema), "mac_address": dict(MAC.schema)}, ["ip_address"])
 PORT_FIELDS = (
     Field("port_security_enabled", FLAG, attr="port_security", access="cu"),
-    Field("allowed_address_pairs", or_none(Kind(_read_pairs, list), ()), access="cu", computed=_show_pairs),
+    Field("allowed_address_pairs", or_none(Kind(_read_pairs, list, many(PAIR)), ()), access="cu", computed=_show_pairs),
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import CIDR, OBJECT, TEXT, TEXTS, Field, Kind, computed, constant, integer, or_none
 from sonata.api.openstack.resource import Resource, Values
+from sonata.api.openstack.schemas import NOTHING, SWITCH, choice, maybe, record
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 
 PORT_NUMBER = or_none(integer(0, 65535))
@@ -25,10 +26,10 @@ def _read_protocol(value: Any) -> str | None:
 
 
 def _read_ethertype(value: Any) -> int:
-    versions = {"IPv4": 4, "IPv6": 6, None: 4}
-    if value not in versions:
-        raise ValueError(f"'{value}' is not in ['IPv4', 'IPv6'].")
-    return versions[value]
+    for name, version in (("IPv4", 4), ("IPv6", 6), (None, 4)):
+        if value == name:
+            return version
+    raise ValueError(f"'{value}' is not in ['IPv4', 'IPv6'].")
 
 
 def _read_no_tap(value: Any) -> bool:
@@ -119,7 +120,7 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
         Field("port_pair_group_parameters", OBJECT, attr="parameters", access="c"),
         computed("group_id", lambda cloud, group: _group_number(cloud.tables.port_pair_groups, group)),
         constant("is_tap_enabled", False),
-        Field("tap_enabled", Kind(_read_no_tap), access="c", computed=lambda *_: False),
+        Field("tap_enabled", Kind(_read_no_tap, schema=SWITCH), access="c", computed=lambda *_: False),
     ),
     create=_create_group,
     update=_update_group,
@@ -144,14 +145,16 @@ async def _delete_classifier(call: Call, classifier: FlowClassifier) -> None:
     await call.cloud.chaining.delete_classifier(classifier.id)
 
 
+ETHERTYPE = Kind(_read_ethertype, "IPv{}".format, choice("IPv4", "IPv6"))
+NO_DESTINATION = Kind(_read_no_destination, schema=NOTHING)
 FLOW_CLASSIFIERS = Resource[FlowClassifier](
     member="flow_classifier",
     collection="flow_classifiers",
     path="/sfc/flow_classifiers",
     table=lambda tables: tables.flow_classifiers,
     fields=(
-        Field("ethertype", Kind(_read_ethertype, "IPv{}".format), attr="ip_version", access="c"),
-        Field("protocol", Kind(_read_protocol), access="c"),
+        Field("ethertype", ETHERTYPE, attr="ip_version", access="c"),
+        Field("protocol", Kind(_read_protocol, schema=maybe(choice("tcp", "udp", "icmp"))), access="c"),
         Field("source_ip_prefix", or_none(CIDR), attr="source", access="c"),
         Field("destination_ip_prefix", or_none(CIDR), attr="destination", access="c"),
         Field("source_port_range_min", PORT_NUMBER, attr="source_port_min", access="c"),
@@ -159,8 +162,8 @@ FLOW_CLASSIFIERS = Resource[FlowClassifier](
         Field("destination_port_range_min", PORT_NUMBER, attr="destination_port_min", access="c"),
         Field("destination_port_range_max", PORT_NUMBER, attr="destination_port_max", access="c"),
         Field("logical_source_port", or_none(TEXT), access="c"),
-        Field("logical_destination_port", Kind(_read_no_destination), access="c", computed=lambda *_: None),
-        Field("l7_parameters", Kind(_read_l7), access="c", computed=lambda *_: {}),
+        Field("logical_destination_port", NO_DESTINATION, access="c", computed=lambda *_: None),
+        Field("l7_parameters", Kind(_read_l7, schema=record({})), access="c", computed=lambda *_: {}),
     ),
     create=_create_classifier,
     update=_update_classifier,
@@ -193,7 +196,7 @@ PORT_CHAINS = Resource[PortChain](
         Field("flow_classifiers", TEXTS, attr="classifiers", access="cu"),
         Field(
             "chain_parameters",
-            Kind(_read_chain_parameters),
+            Kind(_read_chain_parameters, schema=record({"symmetric": SWITCH, "correlation": choice("mpls", "nsh")})),
             attr="symmetric",
             access="c",
             computed=lambda _cloud, chain: {"correlation": "mpls", "symmetric": chain.symmetric},

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import CIDR, FLAG, TEXT, Field, Kind, computed, integer, one_of, or_none
+from sonata.api.openstack.fields import CIDR, FLAG, IP_VERSION, TEXT, Field, Kind, computed, integer, one_of, or_none
 from sonata.api.openstack.resource import Resource, Values
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import AddressScope, RbacPolicy, SubnetPool
-from sonata.errors import InvalidInput
+from sonata.emulator.cloud.network.pools import LONGEST
 
 
 def _read_prefixes(value: Any) -> tuple[Any, ...]:
@@ -22,10 +22,11 @@ def _read_prefixes(value: Any) -> tuple[Any, ...]:
     return tuple(sorted(map(CIDR.read, value), key=lambda prefix: (prefix.version, int(prefix.network_address))))
 
 
-PREFIXES = Kind(_read_prefixes, lambda prefixes: [str(prefix) for prefix in prefixes])
+PREFIXES = Kind(
+    _read_prefixes, lambda prefixes: [str(prefix) for prefix in prefixes], {"type": "array", "items": dict(CIDR.schema)}
+)
 LENGTH = integer(0, 128)
 SMALLEST = {4: 8, 6: 64}
-LONGEST = {4: 32, 6: 128}
 
 
 async def _create_pool(call: Call, values: Values) -> SubnetPool:
@@ -36,8 +37,6 @@ async def _create_pool(call: Call, values: Values) -> SubnetPool:
     low = values.setdefault("min_prefixlen", SMALLEST[version])
     values.setdefault("max_prefixlen", LONGEST[version])
     values.setdefault("default_prefixlen", low)
-    if values["max_prefixlen"] > LONGEST[version]:
-        raise InvalidInput(f"Illegal prefix bounds: max_prefixlen={values['max_prefixlen']} of IPv{version}.")
     _require_scope(call, values.get("address_scope_id"))
     pool = call.cloud.subnet_pools.create(SubnetPool(ip_version=version, **values))
     call.cloud.rbac.share("subnetpool", pool, shared=shared)
@@ -121,7 +120,7 @@ ADDRESS_SCOPES = Resource[AddressScope](
     table=lambda tables: tables.address_scopes,
     fields=(
         Field("name", TEXT, access="cu", required=True),
-        Field("ip_version", integer(4, 6), access="c", required=True),
+        Field("ip_version", IP_VERSION, access="c", required=True),
         Field("shared", FLAG, access="cu"),
     ),
     create=_create_scope,

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from sonata import __version__
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import Forbidden
-from sonata.api.openstack.orchestration import configs, resources, stacks
+from sonata.api.openstack.orchestration import bodies, configs, resources, stacks
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Handler, Routes
+from sonata.api.openstack.schemas import Schema
 from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.orchestration.catalogue import REFUSED
 
@@ -42,6 +43,19 @@ TOPIC = Topic(
     ),
 )
 
+BODIES: dict[Handler, Schema] = {
+    stacks.create: bodies.CREATE,
+    stacks.preview: bodies.CREATE,
+    stacks.update: bodies.UPDATE,
+    stacks.patch: bodies.PATCH,
+    stacks.preview_update: bodies.UPDATE,
+    stacks.preview_patch: bodies.PATCH,
+    stacks.action: bodies.ACTION,
+    stacks.validate_template: bodies.VALIDATE,
+    resources.mark_unhealthy: bodies.MARK_UNHEALTHY,
+    configs.create_config: bodies.CONFIG,
+}
+
 
 def orchestration_routes() -> Routes:
     """All routes of the service."""
@@ -57,7 +71,7 @@ def orchestration_routes() -> Routes:
 
 def _add(routes: Routes, method: str, path: str, handler: Handler) -> None:
     """A route in a project, which must be that of the token."""
-    routes.add(method, f"{BASE}{path}", _in_project(handler))
+    routes.add(method, f"{BASE}{path}", _in_project(handler), body=BODIES.get(handler))
 
 
 def _in_project(handler: Handler) -> Handler:
@@ -66,6 +80,7 @@ def _in_project(handler: Handler) -> Handler:
             raise Forbidden("You are not authorized to complete this action.")
         return await handler(call)
 
+    handle.__doc__ = handler.__doc__
     return handle
 
 
@@ -111,7 +126,7 @@ def _add_parts(routes: Routes) -> None:
         _add(routes, method, f"/stacks/{{name}}{path}", _lookup(path))
     # Who signals may know the resource's own secret instead of a token.
     signal = "/resources/{resource}/signal"
-    routes.add("POST", f"{BASE}/stacks/{{name}}/{{id}}{signal}", resources.signal, public=True)
+    routes.add("POST", f"{BASE}/stacks/{{name}}/{{id}}{signal}", resources.signal, public=True, body=bodies.SIGNAL)
     _add(routes, "POST", f"/stacks/{{name}}{signal}", _lookup(signal))
 
 

@@ -9,6 +9,7 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.image.documents import CONTAINER_FORMATS, VISIBILITIES
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import Paths, flag_of, precise, text_of, texts_of, whole_of
 from sonata.api.openstack.volume.volumes import find_volume
 from sonata.emulator.cloud.entities.image import GlanceImage
@@ -25,7 +26,7 @@ STATUSES = frozenset(
 
 def register(paths: Paths) -> None:
     """Add the route of actions."""
-    paths.add("POST", "/volumes/{id}/action", _action)
+    paths.add("POST", "/volumes/{id}/action", _action, body=bodies.VOLUME_ACTION)
 
 
 async def _action(call: Call) -> Reply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import Reply, json_reply
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import Paths, find, listed, precise, text_of, visible
 from sonata.emulator.cloud.entities.volume import Attachment, VolumeStatus
 from sonata.errors import InvalidInput, NotFound, Unsupported
@@ -19,7 +20,7 @@ def register(paths: Paths) -> None:
     """Add the routes of attachments."""
     paths.add("GET", "/attachments", _list)
     paths.add("GET", "/attachments/detail", _detail)
-    paths.add("POST", "/attachments", _create)
+    paths.add("POST", "/attachments", _create, body=bodies.ATTACHMENT)
     paths.add("GET", "/attachments/{id}", _show)
     paths.add("PUT", "/attachments/{id}", _connect)
     paths.add("DELETE", "/attachments/{id}", _delete)

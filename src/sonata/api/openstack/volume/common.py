@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from sonata.api.openstack.call import Call, Microversion
 from sonata.api.openstack.listing import Document, filtered, ordered, page
 from sonata.api.openstack.reply import Reply, json_reply
-from sonata.api.openstack.routing import Handler, Routes
+from sonata.api.openstack.routing import Handler, Routes, Schema
+from sonata.api.openstack.volume import bodies
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.volume import Snapshot, Volume
 from sonata.emulator.cloud.identity.roles import Needed
@@ -30,7 +31,9 @@ class Paths:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
 
-    def add(self, method: str, path: str, handler: Handler, *, needs: Needed | None = None) -> None:
+    def add(
+        self, method: str, path: str, handler: Handler, *, needs: Needed | None = None, body: Schema | None = None
+    ) -> None:
         """Add `/v3{path}` and `/v3/{project_id}{path}`."""
 
         async def checked(call: Call) -> Reply:
@@ -39,8 +42,8 @@ class Paths:
             return await handler(call)
 
         checked.__doc__ = handler.__doc__
-        self._routes.add(method, f"/v3{path}", handler, needs=needs)
-        self._routes.add(method, f"/v3/{{project_id}}{path}", checked, needs=needs)
+        self._routes.add(method, f"/v3{path}", handler, needs=needs, body=body)
+        self._routes.add(method, f"/v3/{{project_id}}{path}", checked, needs=needs, body=body)
 
 
 def precise(seconds: float) -> str:
@@ -231,10 +234,10 @@ class MetadataRoutes:
         """Add the routes."""
         base = f"{base}/{{id}}/metadata"
         paths.add("GET", base, self._show)
-        paths.add("POST", base, self._add)
-        paths.add("PUT", base, self._replace)
+        paths.add("POST", base, self._add, body=bodies.METADATA)
+        paths.add("PUT", base, self._replace, body=bodies.METADATA)
         paths.add("GET", f"{base}/{{key}}", self._show_one)
-        paths.add("PUT", f"{base}/{{key}}", self._set_one)
+        paths.add("PUT", f"{base}/{{key}}", self._set_one, body=bodies.METADATUM)
         paths.add("DELETE", f"{base}/{{key}}", self._remove_one)
 
     async def _show(self, call: Call) -> Reply:

@@ -9,6 +9,7 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Handler
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import Paths, precise, visible
 from sonata.api.openstack.volume.volumes import ZONE
 from sonata.emulator.cloud.entities.volume import Volume
@@ -41,7 +42,7 @@ def register(paths: Paths) -> None:
     """Add the routes of the site."""
     paths.add("GET", "/limits", _limits)
     paths.add("GET", "/os-quota-sets/{project}", _quotas)
-    paths.add("PUT", "/os-quota-sets/{project}", _set_quotas, needs="admin")
+    paths.add("PUT", "/os-quota-sets/{project}", _set_quotas, needs="admin", body=bodies.QUOTAS)
     paths.add("DELETE", "/os-quota-sets/{project}", _reset_quotas, needs="admin")
     paths.add("GET", "/os-quota-sets/{project}/defaults", _default_quotas)
     paths.add("GET", "/os-quota-class-sets/{class}", _quota_class, needs="admin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import (
     MetadataRoutes,
     Paths,
@@ -26,11 +27,11 @@ def register(paths: Paths) -> None:
     """Add the routes of snapshots."""
     paths.add("GET", "/snapshots", _list)
     paths.add("GET", "/snapshots/detail", _detail)
-    paths.add("POST", "/snapshots", _create)
+    paths.add("POST", "/snapshots", _create, body=bodies.SNAPSHOT_CREATE)
     paths.add("GET", "/snapshots/{id}", _show)
-    paths.add("PUT", "/snapshots/{id}", _update)
+    paths.add("PUT", "/snapshots/{id}", _update, body=bodies.SNAPSHOT_UPDATE)
     paths.add("DELETE", "/snapshots/{id}", _delete)
-    paths.add("POST", "/snapshots/{id}/action", _action)
+    paths.add("POST", "/snapshots/{id}/action", _action, body=bodies.SNAPSHOT_ACTION)
     MetadataRoutes(_find, lambda call: call.cloud.tables.snapshots).register(paths, "/snapshots")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import Paths, find, links, listed, precise, text_of, visible
 from sonata.emulator.cloud.entities.volume import Transfer
 from sonata.errors import InvalidInput, NotFound
@@ -17,10 +18,10 @@ def register(paths: Paths) -> None:
     for base in PATHS:
         paths.add("GET", base, _list)
         paths.add("GET", f"{base}/detail", _detail)
-        paths.add("POST", base, _create)
+        paths.add("POST", base, _create, body=bodies.TRANSFER)
         paths.add("GET", f"{base}/{{id}}", _show)
         paths.add("DELETE", f"{base}/{{id}}", _delete)
-        paths.add("POST", f"{base}/{{id}}/accept", _accept)
+        paths.add("POST", f"{base}/{{id}}/accept", _accept, body=bodies.ACCEPT)
 
 
 def _document(call: Call, transfer: Transfer) -> Document:

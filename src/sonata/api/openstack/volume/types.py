@@ -5,6 +5,8 @@ from __future__ import annotations
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
+from sonata.api.openstack.schemas import TEXTS
+from sonata.api.openstack.volume import bodies
 from sonata.api.openstack.volume.common import Paths, flag_of, listed, text_of, texts_of
 from sonata.emulator.cloud.entities.volume import VolumeType
 from sonata.emulator.cloud.volume.types import usable
@@ -14,15 +16,15 @@ from sonata.errors import Conflict, InvalidInput, NotFound, Unsupported
 def register(paths: Paths) -> None:
     """Add the routes of volume types."""
     paths.add("GET", "/types", _list)
-    paths.add("POST", "/types", _create, needs="admin")
+    paths.add("POST", "/types", _create, needs="admin", body=bodies.TYPE_CREATE)
     paths.add("GET", "/types/{id}", _show)
-    paths.add("PUT", "/types/{id}", _update, needs="admin")
+    paths.add("PUT", "/types/{id}", _update, needs="admin", body=bodies.TYPE_UPDATE)
     paths.add("DELETE", "/types/{id}", _delete, needs="admin")
-    paths.add("POST", "/types/{id}/action", _action, needs="admin")
+    paths.add("POST", "/types/{id}/action", _action, needs="admin", body=bodies.TYPE_ACTION)
     paths.add("GET", "/types/{id}/extra_specs", _specs)
-    paths.add("POST", "/types/{id}/extra_specs", _add_specs, needs="admin")
+    paths.add("POST", "/types/{id}/extra_specs", _add_specs, needs="admin", body=bodies.EXTRA_SPECS)
     paths.add("GET", "/types/{id}/extra_specs/{key}", _spec)
-    paths.add("PUT", "/types/{id}/extra_specs/{key}", _set_spec, needs="admin")
+    paths.add("PUT", "/types/{id}/extra_specs/{key}", _set_spec, needs="admin", body=TEXTS)
     paths.add("DELETE", "/types/{id}/extra_specs/{key}", _remove_spec, needs="admin")
     paths.add("GET", "/types/{id}/os-volume-type-access", _access, needs="admin")
     paths.add("GET", "/types/{id}/encryption", _encryption)

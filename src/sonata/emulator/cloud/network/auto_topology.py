@@ -8,6 +8,7 @@ from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.pools import SubnetPools
 from sonata.emulator.cloud.network.routers import Routers
 from sonata.emulator.cloud.site import Site
+from sonata.errors import SonataError
 
 NETWORK, ROUTER = "auto_allocated_network", "auto_allocated_router"
 
@@ -42,6 +43,13 @@ class AutoTopology:
         if found := self.find(project_id):
             return found
         self.check()
+        try:
+            return await self._make(project_id)
+        except SonataError:
+            await self.delete(project_id)
+            raise
+
+    async def _make(self, project_id: str) -> Network:
         network = await self._networks.create(Network(name=NETWORK, project_id=project_id))
         router = Router(name=ROUTER, project_id=project_id)
         router = await self._routers.create(router, gateway_network=self._networks.external.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
@@ -19,6 +19,7 @@ from sonata.emulator.cloud.entities.network import AddressScope, SubnetPool
 from sonata.emulator.cloud.site import Site
 from sonata.errors import InvalidInput
 
+LONGEST = {4: 32, 6: 128}
 QUOTA_UNIT_LENGTH = {4: 32, 6: 64}
 """Quotas of pools count single IPv4 addresses, and IPv6 networks of 64 bits."""
 
@@ -80,8 +81,7 @@ class SubnetPools:
         wanted = asked.prefixlen if asked else length or pool.default_prefixlen
         _check_length(pool, wanted)
         used = [subnet.cidr for subnet in self._tables.subnets if subnet.subnetpool_id == pool.id]
-        candidates = [asked] if asked else _candidates(pool, wanted)
-        found = next((one for one in candidates if _is_free(one, pool, used)), None)
+        found = _if_free(asked, pool, used) if asked else _first_free(pool, wanted, used)
         if found is None:
             what = f"{asked}" if asked else f"a prefix of length {wanted}"
             raise SubnetAllocationError(f"Failed to allocate subnet: {what} is not free in subnetpool {pool.id}.")
@@ -120,7 +120,8 @@ class SubnetPools:
     def _check(self, pool: SubnetPool) -> None:
         if any(prefix.version != pool.ip_version for prefix in pool.prefixes):
             raise InvalidInput("Cannot mix IPv4 and IPv6 prefixes in a subnet pool.")
-        if not 0 <= pool.min_prefixlen <= pool.default_prefixlen <= pool.max_prefixlen:
+        bounds = (0, pool.min_prefixlen, pool.default_prefixlen, pool.max_prefixlen, LONGEST[pool.ip_version])
+        if list(bounds) != sorted(bounds):
             raise InvalidInput(
                 f"Illegal prefix bounds: min_prefixlen={pool.min_prefixlen}, default_prefixlen="
                 f"{pool.default_prefixlen}, max_prefixlen={pool.max_prefixlen}."
@@ -173,14 +174,23 @@ def _check_length(pool: SubnetPool, length: int) -> None:
         )
 
 
-def _candidates(pool: SubnetPool, length: int) -> Iterator[Prefix]:
+def _first_free(pool: SubnetPool, length: int, used: Sequence[Prefix]) -> Prefix | None:
+    """The first prefix of a length that overlaps with none in use; each step passes a whole one of these."""
     for prefix in pool.prefixes:
-        if prefix.prefixlen <= length:
-            yield from prefix.subnets(new_prefix=length)
+        at, last = int(prefix.network_address), int(prefix.broadcast_address)
+        while prefix.prefixlen <= length and at <= last:
+            one = type(prefix)((at, length))
+            rival = next((each for each in used if each.overlaps(one)), None)
+            if rival is None:
+                return one
+            at = 1 + max(int(one.broadcast_address), int(rival.broadcast_address))
+    return None
 
 
-def _is_free(prefix: Prefix, pool: SubnetPool, used: Iterable[Prefix]) -> bool:
-    return any(_within(prefix, whole) for whole in pool.prefixes) and not any(prefix.overlaps(one) for one in used)
+def _if_free(prefix: Prefix, pool: SubnetPool, used: Iterable[Prefix]) -> Prefix | None:
+    """The prefix itself where it lies in the pool and overlaps with none in use."""
+    is_inside = any(_within(prefix, whole) for whole in pool.prefixes)
+    return prefix if is_inside and not any(prefix.overlaps(one) for one in used) else None
 
 
 def _within(inner: Prefix, outer: Prefix) -> bool:
