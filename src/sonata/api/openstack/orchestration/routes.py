@@ -37,7 +37,7 @@ TOPIC = Topic(
         ),
         refused=(
             "CloudFormation templates (400), `template_url`, hooks, event sinks (501)",
-            "snapshots of stacks and software deployments (501)",
+            "snapshots of stacks, and software deployments that no stack makes (501)",
             *(f"`{name}` (400): {reason}" for name, reason in REFUSED.items() if name != "OS::Heat::SoftwareComponent"),
         ),
     ),
@@ -143,6 +143,7 @@ def _add_others(routes: Routes) -> None:
     _add(routes, "DELETE", "/software_configs/{config}", configs.delete_config)
     _add(routes, "GET", "/software_deployments", configs.list_deployments)
     _add(routes, "POST", "/software_deployments", configs.refuse_deployment)
+    _add(routes, "GET", "/software_deployments/{deployment}", configs.show_deployment)
     _add(routes, "GET", "/build_info", _build_info)
     routes.add("GET", f"{BASE}/services", _in_project(_services), needs="admin")
 
