@@ -14,7 +14,7 @@ from typing import Any
 
 from sonata.api.openstack.app import Surface
 from sonata.api.openstack.routing import Routes, Target
-from sonata.api.openstack.topic import NOTHING_TOLD, Topic
+from sonata.api.openstack.topic import NOTHING_TOLD, WORDS, Topic
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "openstack-api.md"
 HEAD = """# OpenStack API, resource by resource
@@ -26,7 +26,6 @@ packets, *simplified* answers as clients expect and differs as told, *refused* i
 caller needs the role in the last column, or one that brings it with it (admin > member > reader).
 [OpenStack surface](openstack.md) is the overview.
 """
-WORDS = ("real", "simplified", "refused")
 
 
 def page() -> str:

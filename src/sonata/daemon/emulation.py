@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from sonata.adapters.runtime_oci import OciRuntime, hide_hybrid_cgroup, remove_c
 from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
-from sonata.api.openstack.app import openstack_app
+from sonata.api.openstack.app import openstack_app, openstack_description
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.errors import SonataError
@@ -99,10 +100,10 @@ async def _keep(config: KeeperConfig) -> bool:
 
 async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
-    app = _surfaces(
-        Starlette(routes=[Mount(_OWN, emulator_app(emulation, token=config.token, wan_token=config.wan_token))]),
-        openstack_app(emulation.clouds, admin_password=config.admin_password),
-    )
+    described = partial(openstack_description, list(config.topology.pops))
+    own = emulator_app(emulation, token=config.token, wan_token=config.wan_token, describe_openstack=described)
+    openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
+    app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )

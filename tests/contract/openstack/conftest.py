@@ -14,6 +14,7 @@ from typing import Any
 import openstack
 import pytest
 import uvicorn
+from tests.contract.openstack.real_emulation import access, emulation
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.images import FakeImageStore, image
 from tests.fakes.runtime import EXITS_AT_ONCE, FakeRuntime
@@ -23,6 +24,8 @@ from sonata.api.openstack import openstack_app
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.data_plane import DataPlane
 from sonata.model.topology import GIB, Pop
+
+__all__ = ["access", "emulation"]  # fixtures of tests with a real emulation
 
 PASSWORD = "correct horse battery staple"
 

@@ -28,6 +28,11 @@ SERVER_47 = f"""
     OS-EXT-SRV-ATTR:user_data description host_status locked tags
 """
 SERVER_96 = f"{SERVER_47} locked_reason pinned_availability_zone server_groups trusted_image_certificates"
+TOLD_ADMINISTRATORS = """
+    OS-EXT-SRV-ATTR:host OS-EXT-SRV-ATTR:hypervisor_hostname OS-EXT-SRV-ATTR:instance_name OS-EXT-SRV-ATTR:kernel_id
+    OS-EXT-SRV-ATTR:launch_index OS-EXT-SRV-ATTR:ramdisk_id OS-EXT-SRV-ATTR:reservation_id
+    OS-EXT-SRV-ATTR:root_device_name OS-EXT-SRV-ATTR:user_data host_status
+"""
 OWNED = "id name description project_id tenant_id created_at updated_at revision_number tags"
 BALANCED = "id name project_id admin_state_up created_at updated_at provisioning_status operating_status tags"
 KEYS = {
@@ -277,3 +282,19 @@ def test_the_keys_are_those_of_the_reference(site: Site, cloud: Any, kind: str) 
     shown = set(show(cloud, version))
     documented = set(KEYS[kind].split())
     assert (documented - shown, shown - documented) == (set(), set())
+
+
+@pytest.mark.parametrize(("version", "further"), [("2.1", ()), ("2.61", ()), ("2.96", ("OS-EXT-SRV-ATTR:hostname",))])
+def test_hosts_are_told_administrators_alone(site: Site, cloud: Any, version: str, further: tuple[str, ...]) -> None:
+    project = cloud.identity.create_project(name="blue")
+    member = cloud.identity.create_user(name="ada", password="secret", default_project_id=project.id)
+    role = cloud.identity.find_role("member")
+    cloud.identity.assign_project_role_to_user(project, member, role)
+    ada = site.connect(username="ada", password="secret", project_name="blue")
+    made = boot(ada)
+    shown = set(ada.compute.get(f"/servers/{made.id}", microversion=version).json()["server"])
+    (listed,) = ada.compute.get("/servers/detail", microversion=version).json()["servers"]
+    ada.close()
+    everything = set(KEYS[f"server {version}"].split())
+    hidden = {*TOLD_ADMINISTRATORS.split(), "OS-EXT-SRV-ATTR:hostname"} - set(further)
+    assert shown == set(listed) == everything - hidden

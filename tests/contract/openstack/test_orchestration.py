@@ -229,7 +229,9 @@ outputs:
         if (token := (shown.get("attributes") or {}).get("token")) is not None:
             break
         time.sleep(0.02)
-    url = shown["attributes"]["endpoint"]
+    for_servers = shown["attributes"]["endpoint"]
+    assert for_servers.startswith("http://169.254.169.254/orchestration/v1/")
+    url = heat.base + path + "/signal"
     assert httpx.post(url, json={"id": "a"}, headers={"X-Auth-Token": "wrong"}).status_code == 401
     for signal in ({"id": "a", "data": "x"}, {"id": "b", "data": 7}):
         assert httpx.post(url, json=signal, headers={"X-Auth-Token": token}).status_code == 200
@@ -362,3 +364,61 @@ def test_the_other_stock_commands(site: Site, tmp_path: Path) -> None:
         "stack delete --yes --wait cli",
     ):
         openstack.ok(command)
+
+
+GROUP = """
+heat_template_version: rocky
+parameters: {value: {type: string, default: one}}
+resources:
+  group:
+    type: OS::Heat::ResourceGroup
+    update_policy: {rolling_update: {max_batch_size: 1, min_in_service: 2}, batch_create: {max_batch_size: 1}}
+    properties:
+      count: 2
+      resource_def: {type: OS::Heat::TestResource, properties: {value: {get_param: value}, wait_secs: 0}}
+outputs:
+  values: {value: {get_attr: [group, output]}}
+"""
+
+
+def test_a_group_is_made_and_changed_in_batches(heat: Heat) -> None:
+    made = heat.create("rolling", GROUP)
+    assert made["stack_status"] == "CREATE_COMPLETE", made["stack_status_reason"]
+    assert outputs(made) == {"values": ["one", "one"]}
+    changed = heat.update("rolling", GROUP, parameters={"value": "two"})
+    assert changed["stack_status"] == "UPDATE_COMPLETE", changed["stack_status_reason"]
+    assert outputs(changed) == {"values": ["two", "two"]}
+    listed = heat.call("GET", f"/stacks/rolling/{made['id']}/events?nested_depth=1").json()["events"]
+    members = [(one["resource_name"], one["resource_status"]) for one in listed if one["resource_name"].isdigit()]
+    assert [one for one in members if one[1].endswith("_COMPLETE")] == [
+        ("0", "CREATE_COMPLETE"),
+        ("1", "CREATE_COMPLETE"),
+        ("2", "CREATE_COMPLETE"),
+        ("1", "UPDATE_COMPLETE"),
+        ("0", "UPDATE_COMPLETE"),
+        ("2", "DELETE_COMPLETE"),
+    ]
+    wrong = GROUP.replace("max_batch_size: 1, min", "most: 1, min")
+    refused = heat.call("POST", "/stacks", {"stack_name": "wrong", "template": yaml.safe_load(wrong)})
+    assert (refused.status_code, "Unknown Property most" in refused.text) == (400, True)
+    assert heat.delete("rolling") == {"stack_status": "GONE"}
+
+
+def test_contents_are_kept_as_images_where_the_policy_says_snapshot(heat: Heat) -> None:
+    template = CHAIN.replace("    type: OS::Nova::Server", "    type: OS::Nova::Server\n    deletion_policy: Snapshot")
+    made = heat.create("kept", template)
+    assert made["stack_status"] == "CREATE_COMPLETE", made["stack_status_reason"]
+    before = {image.name for image in heat.cloud.image.images()}
+    assert heat.delete("kept") == {"stack_status": "GONE"}
+    (kept,) = {image.name for image in heat.cloud.image.images()} - before
+    assert kept.startswith("kept-server-")
+    assert list(heat.cloud.compute.servers()) == []
+    refused = heat.call(
+        "POST",
+        "/stacks",
+        {
+            "stack_name": "no",
+            "template": yaml.safe_load(CHAIN.replace("subnet: {", "subnet: {deletion_policy: Snapshot, ")),
+        },
+    )
+    assert (refused.status_code, "deletion policy not supported" in refused.text) == (400, True)

@@ -48,10 +48,24 @@ def test_a_new_group_lets_everything_out_and_default_its_own_ports_in(cloud: Any
         net.create_security_group(name="default")
     with pytest.raises(exceptions.ConflictException, match="default security group"):
         net.update_security_group(default, name="other")
-    with pytest.raises(exceptions.ConflictException, match="default security group"):
-        net.delete_security_group(default, ignore_missing=False)
     net.delete_security_group(group, ignore_missing=False)
     assert not list(net.security_group_rules(security_group_id=group.id))
+
+
+def test_only_administrators_delete_a_default_group_and_it_is_made_anew(site: Site, cloud: Any) -> None:
+    identity = cloud.identity
+    project, user = identity.create_project(name="blue"), identity.create_user(name="ada", password="difference")
+    identity.assign_project_role_to_user(project, user, identity.find_role("member"))
+    ada = site.connect(username="ada", password="difference", project_name="blue").network
+    ada.create_security_group(name="web")
+    default = ada.find_security_group("default")
+    with pytest.raises(exceptions.ConflictException, match="default security group"):
+        ada.delete_security_group(default, ignore_missing=False)
+    cloud.network.delete_security_group(default, ignore_missing=False)
+    ada.create_security_group(name="mail")
+    again = ada.find_security_group("default")
+    assert again.id != default.id
+    assert len(again.security_group_rules) == 4
 
 
 def test_rules_reach_the_port_at_once(site: Site, cloud: Any) -> None:

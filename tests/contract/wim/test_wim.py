@@ -51,7 +51,8 @@ async def url(anyio_backend: str) -> AsyncIterator[str]:
     links = Links(TOPOLOGY, plane)
     await links.bring_up()
     wan = Wan(links, plane, stations, lambda: {"users": users})
-    api = emulator_app(cast(Any, SimpleNamespace(wan=wan)), token="admin-token", wan_token=TOKEN)
+    emulation = cast(Any, SimpleNamespace(wan=wan))
+    api = emulator_app(emulation, token="admin-token", wan_token=TOKEN, describe_openstack=dict)
     app = Starlette(routes=[Mount("/emulator/v1", app=api)])
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

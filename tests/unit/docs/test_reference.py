@@ -46,7 +46,8 @@ def test_every_path_of_the_platform_is_there() -> None:
 
 def test_every_path_of_the_emulator_is_there() -> None:
     text = page("api")
-    routes = EmulatorApi(NOTHING).routes(lambda handler: handler) + WanApi(NOTHING).routes(lambda handler: handler)
+    own = EmulatorApi(NOTHING, dict)
+    routes = own.routes(lambda handler: handler) + WanApi(NOTHING).routes(lambda handler: handler)
     for route in routes:
         (method,) = set(route.methods) - {"HEAD"}
         assert f"`{method} {route.path.replace(':path', '')}`" in text, route.path

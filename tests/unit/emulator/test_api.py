@@ -10,6 +10,7 @@ import pytest
 from tests.unit.emulator.conftest import World
 
 from sonata.api.emulator.app import emulator_app
+from sonata.api.openstack import openstack_description
 from sonata.emulator.emulation import Emulation
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
-    app = emulator_app(triangle, token="all", wan_token="wan")
+    app = emulator_app(triangle, token="all", wan_token="wan", describe_openstack=lambda: openstack_description(["a"]))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://emulator", headers={"Authorization": "Bearer all"}
@@ -26,13 +27,23 @@ async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_every_path_asks_for_a_token(http: httpx.AsyncClient) -> None:
-    for path in ("/status", "/topology", "/links", "/endpoints", "/machines", "/wan/graph", "/wan/connections"):
+    own = ("/status", "/topology", "/links", "/endpoints", "/machines", "/openstack/openapi.json")
+    for path in (*own, "/wan/graph", "/wan/connections"):
         assert (await http.get(path)).status_code == 200
         for wrong in ("", "Bearer ", "Bearer al", "Bearer allx", "Basic all"):
             refused = await http.get(path, headers={"Authorization": wrong})
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer"), (path, wrong)
         opened = (await http.get(path, headers={"Authorization": "Bearer wan"})).status_code
         assert opened == (200 if path.startswith("/wan/") else 401)
+
+
+async def test_the_description_of_the_pops_tells_paths_bodies_and_what_is_real(http: httpx.AsyncClient) -> None:
+    told = (await http.get("/openstack/openapi.json")).json()
+    assert (told["openapi"], told["servers"][0]["variables"]["pop"]["enum"]) == ("3.1.0", ["a"])
+    create = told["paths"]["/network/v2.0/networks"]["post"]
+    assert "mtu" in str(create["requestBody"])
+    tags = {tag["name"]: tag["description"] for tag in told["tags"]}
+    assert "refused: " in tags[told["paths"]["/network/v2.0/routers"]["get"]["tags"][0]]
 
 
 async def test_a_link_is_changed_in_the_fields_that_are_given(http: httpx.AsyncClient, world: World) -> None:

@@ -7,7 +7,8 @@ opens `/wan` alone.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -24,6 +25,8 @@ from sonata.emulator.emulation import Emulation
 from sonata.errors import InvalidInput, SonataError, Unauthorised
 
 Handler = Callable[[Request], Awaitable[Response]]
+Describe = Callable[[], Mapping[str, Any]]
+"""What writes the OpenAPI description of another surface."""
 
 
 class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,10 +48,15 @@ class Command(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EmulatorApi:
-    """Handlers over one emulation."""
+    """Handlers over one emulation.
 
-    def __init__(self, emulation: Emulation) -> None:
+    Args:
+        describe_openstack: writes the description of what the PoPs answer as OpenStack.
+    """
+
+    def __init__(self, emulation: Emulation, describe_openstack: Describe) -> None:
         self._emulation = emulation
+        self._describe_openstack = describe_openstack
 
     def routes(self, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
         """Routes, each behind the guard."""
@@ -62,6 +70,7 @@ class EmulatorApi:
             Route("/machines", guard(self.machines)),
             Route("/machines/{name:path}/counters", guard(self.counters)),
             Route("/exec", guard(self.exec), methods=["POST"]),
+            Route("/openstack/openapi.json", guard(self.openstack_description)),
         ]
 
     async def status(self, request: Request) -> Response:
@@ -143,10 +152,15 @@ class EmulatorApi:
         status, out, err = await self._emulation.exec(command.name, command.argv, command.stdin)
         return JsonResponse({"status": status, "stdout": out, "stderr": err})
 
+    async def openstack_description(self, request: Request) -> Response:
+        """The OpenStack APIs of the PoPs, as OpenAPI 3.1."""
+        return JsonResponse(self._describe_openstack())
 
-def emulator_app(emulation: Emulation, *, token: str, wan_token: str) -> Starlette:
+
+def emulator_app(emulation: Emulation, *, token: str, wan_token: str, describe_openstack: Describe) -> Starlette:
     """The ASGI application; mount it under `/emulator/v1`."""
-    routes = EmulatorApi(emulation).routes(_guard(token)) + WanApi(emulation.wan).routes(_guard(token, wan_token))
+    own = EmulatorApi(emulation, describe_openstack)
+    routes = own.routes(_guard(token)) + WanApi(emulation.wan).routes(_guard(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from sonata import __version__
 from sonata.api.openstack.call import OLDEST, Call, Microversion, base_url, microversion_headers, microversion_of
 from sonata.api.openstack.compute.console_socket import serve_console
 from sonata.api.openstack.compute.routes import compute_routes
+from sonata.api.openstack.description import description
 from sonata.api.openstack.faults import Forbidden, MethodNotAllowed, supervised
 from sonata.api.openstack.identity.routes import identity_routes
 from sonata.api.openstack.image.routes import image_routes
@@ -42,6 +45,11 @@ def openstack_app(clouds: Mapping[str, Cloud], *, admin_password: str) -> ASGIAp
         admin_password: password of the user `admin` in every PoP.
     """
     return Surface(clouds, admin_password)
+
+
+def openstack_description(pops: Sequence[str]) -> Mapping[str, Any]:
+    """The OpenAPI description of what `openstack_app` answers for these PoPs."""
+    return description(Surface({}, "").services, __version__, pops)
 
 
 class Surface:

@@ -21,6 +21,8 @@ class Truth:
 
 
 NOTHING_TOLD = Truth()
+WORDS = ("real", "simplified", "refused")
+"""The fields of a truth, in the order in which they are told."""
 
 
 @dataclass(frozen=True, slots=True)

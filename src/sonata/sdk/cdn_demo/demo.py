@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,6 +81,7 @@ def _stage(scratch: Path, say: Say, keep: bool) -> Iterator[Stage]:
         emulation = running.enter_context(emulations.start(topology, name=f"cdn-demo-{os.getpid()}", listen=ANY_PORT))
         say("starting the service platform")
         data = Path(tempfile.mkdtemp(prefix="sonata-demo-data-")) if keep else scratch / "platform"
+        running.callback(shutil.rmtree, data, ignore_errors=True)
         platform = running.enter_context(platforms.start(data, listen=ANY_PORT))
         with (
             EmulatorClient.of(emulation.record) as emulator,

@@ -20,7 +20,7 @@ from sonata.emulator.cloud.entities.volume import Attachment
 from sonata.emulator.cloud.tables import Table, Tables
 
 DETAILS, LOCKED, HOST_STATUS, DESCRIBED, TAGGED, FLAVOR_EMBEDDED = (2, 3), (2, 9), (2, 16), (2, 19), (2, 26), (2, 47)
-CERTIFIED, GROUPED, LOCK_REASON, PINNED = (2, 63), (2, 71), (2, 73), (2, 96)
+CERTIFIED, GROUPED, LOCK_REASON, HOSTNAME_TOLD, PINNED = (2, 63), (2, 71), (2, 73), (2, 90), (2, 96)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,6 @@ class ServerDocuments:
             **_EXTENDED,
             "os-extended-volumes:volumes_attached": self._volumes(around),
             "OS-EXT-AZ:availability_zone": server.availability_zone,
-            "OS-EXT-SRV-ATTR:host": server.host or None,
-            "OS-EXT-SRV-ATTR:hypervisor_hostname": server.host or None,
-            "OS-EXT-SRV-ATTR:instance_name": f"instance-{server.id[:8]}",
             "OS-EXT-STS:task_state": server.task_state,
             "OS-EXT-STS:vm_state": VM_STATES[server.status],
             "OS-EXT-STS:power_state": power_state(server),
@@ -168,10 +165,23 @@ class ServerDocuments:
         for since, further in _SINCE:
             if self._version >= since:
                 document.update(further(server))
-        if self._version >= HOST_STATUS and self._call.token.is_admin:
-            document["host_status"] = around.host_status
+        if self._call.token.is_admin:
+            document.update(self._for_administrators(server, around))
         if self._version >= GROUPED:
             document["server_groups"] = list(around.server_groups)
+        return document
+
+    def _for_administrators(self, server: Server, around: Surroundings) -> Document:
+        """What Nova tells administrators alone."""
+        document: Document = {
+            "OS-EXT-SRV-ATTR:host": server.host or None,
+            "OS-EXT-SRV-ATTR:hypervisor_hostname": server.host or None,
+            "OS-EXT-SRV-ATTR:instance_name": f"instance-{server.id[:8]}",
+        }
+        if self._version >= DETAILS:
+            document.update(_details(server))
+        if self._version >= HOST_STATUS:
+            document["host_status"] = around.host_status
         return document
 
     def _host_status(self, host: str) -> str:
@@ -269,12 +279,12 @@ def _details(server: Server) -> Document:
 
 
 _SINCE: tuple[tuple[Microversion, Callable[[Server], Document]], ...] = (
-    (DETAILS, _details),
     (LOCKED, lambda server: {"locked": server.locked}),
     (DESCRIBED, lambda server: {"description": server.description or None}),
     (TAGGED, lambda server: {"tags": list(server.tags)}),
     (CERTIFIED, lambda _server: {"trusted_image_certificates": None}),
     (LOCK_REASON, lambda server: {"locked_reason": server.locked_reason}),
+    (HOSTNAME_TOLD, lambda server: {"OS-EXT-SRV-ATTR:hostname": hostname(server.name)}),
     (PINNED, lambda server: {"pinned_availability_zone": server.availability_zone if server.pinned_zone else None}),
 )
 """What microversions have added."""

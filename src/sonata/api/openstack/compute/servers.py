@@ -11,6 +11,14 @@ from typing import Any
 
 from sonata.api.openstack.call import Call, inner
 from sonata.api.openstack.compute import bodies
+from sonata.api.openstack.compute.attributes import (
+    CREATED,
+    SHARED,
+    check_known,
+    read_access,
+    refuse_password,
+    refuse_unavailable,
+)
 from sonata.api.openstack.compute.block_devices import boot_image, read_disks
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.flavors import usable
@@ -244,24 +252,14 @@ def _whole(name: str, value: Any) -> int:
     return int(text)
 
 
-def refuse_password(body: Document) -> None:
-    """Say that no password is set: machines start as their image is, and none is made up either.
-
-    Raises:
-        InvalidInput: one is asked for.
-    """
-    if "adminPass" in body:
-        raise InvalidInput(
-            "Invalid input for field/attribute adminPass: passwords are not set when a server starts here. "
-            "Use the action changePassword once it runs, or `chpasswd` in its user data"
-        )
-
-
 def _boot_request(call: Call, document: Document, body: Document) -> BootRequest:
+    check_known(call, body, CREATED)
     refuse_password(body)
+    name = read_name(body)
+    refuse_unavailable(body, name)
     disks = read_disks(call, body)
     return BootRequest(
-        name=read_name(body),
+        name=name,
         project_id=call.project_id,
         user_id=call.token.user.id,
         image_id=_image_id(call, body, disks),
@@ -275,6 +273,7 @@ def _boot_request(call: Call, document: Document, body: Document) -> BootRequest
         public_key=_public_key(call, body),
         security_groups=_group_names(call, body.get("security_groups")),
         **read_placement(call, document),
+        **read_access(body),
         config_drive=body.get("config_drive") in (True, "true", "True"),
         reservation_id=f"r-{uuid.uuid4().hex[:8]}",
         disks=disks,
@@ -447,9 +446,11 @@ def read_tags(asked: Any) -> tuple[str, ...]:
 
 async def _update(call: Call) -> Reply:
     server, body = find_server(call), await call.member("server")
-    changes: Document = {}
+    check_known(call, body, SHARED)
+    changes: Document = {**read_access(body)}
     if "name" in body:
         changes["name"] = read_name(body)
+    refuse_unavailable(body, changes.get("name", server.name))
     if "description" in body:
         changes["description"] = str(body["description"] or "")
     if changes:

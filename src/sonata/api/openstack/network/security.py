@@ -66,7 +66,7 @@ async def _update_group(call: Call, group: SecurityGroup, values: Values) -> Sec
 
 
 async def _delete_group(call: Call, group: SecurityGroup) -> None:
-    await call.cloud.security_groups.delete(group.id)
+    await call.cloud.security_groups.delete(group.id, even_default=call.token.is_admin)
 
 
 def _rules_of(cloud: Cloud, group: SecurityGroup) -> list[dict[str, Any]]:

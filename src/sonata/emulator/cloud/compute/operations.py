@@ -11,15 +11,20 @@ from sonata.emulator.cloud.compute.actions import ActionLog
 from sonata.emulator.cloud.compute.states import require
 from sonata.emulator.cloud.entities.compute import Fault, Server, ServerStatus
 from sonata.emulator.cloud.site import Site
-from sonata.errors import QuotaExceeded, SonataError, Unsupported
+from sonata.errors import PermanentError, QuotaExceeded, SonataError, Unsupported
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[str], Coroutine[None, None, None]]
+Work = Callable[[str], Coroutine[None, None, str | None]]
+"""What is done with a server of this id; returns what is worth telling of it."""
 
 
 class NoValidHost(QuotaExceeded):
     """The scheduler found no host for a server."""
+
+
+class NotDone(PermanentError):
+    """What was asked of a server was not done; it is as it was."""
 
 
 class Operations:
@@ -78,8 +83,8 @@ class Operations:
 
     async def _run(self, server: Server, action: str, note: str, work: Work) -> None:
         async with self._turns.of(server.id):
-            with self._failing(server), self.log.step(note, _event(action), server.host):
-                await work(server.id)
+            with self._failing(server), self.log.step(note, _event(action), server.host) as step:
+                step.details = await work(server.id)
 
     async def _guarded(self, server_id: str, work: Work) -> None:
         async with self._turns.of(server_id):
@@ -90,7 +95,7 @@ class Operations:
     def _failing(self, server: Server) -> Iterator[None]:
         try:
             yield
-        except (NoValidHost, Unsupported) as error:
+        except (NoValidHost, NotDone, Unsupported) as error:
             # A server that is there already stays what it was; only one that was to be built has failed.
             if server.status in (ServerStatus.BUILD, ServerStatus.ERROR):
                 self.fail(server.id, error.message)

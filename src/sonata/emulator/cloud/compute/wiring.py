@@ -10,7 +10,7 @@ from itertools import takewhile
 from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet
 from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
-from sonata.emulator.cloud.network.filters import PortFilters
+from sonata.emulator.cloud.network.footing import Footing
 from sonata.emulator.cloud.network.names import DOMAIN
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.qos import Qos
@@ -32,7 +32,7 @@ class Wiring:
     """
 
     def __init__(
-        self, site: Site, ports: Ports, steering: Steering, filters: PortFilters, qos: Qos, standing: Standing
+        self, site: Site, ports: Ports, steering: Steering, footing: Footing, qos: Qos, standing: Standing
     ) -> None:
         self._site = site
         self._tables = site.tables
@@ -40,7 +40,7 @@ class Wiring:
         self._steering = steering
         self._standing = standing
         standing.dress = self._dressed
-        self._filters = filters
+        self._footing = footing
         self._qos = qos
         self.dhcp_ports = DhcpPorts(site.tables, ports)
         self.turns = Turns()
@@ -57,13 +57,16 @@ class Wiring:
             The path of the namespace.
         """
         async with self.turns.of(server.id):
-            nics = self._tables.servers.get(server.id).nics  # a port may have been deleted meanwhile
-            self._expect_services(nics)
-            return await self.plug_machine(self.machine_id(server.id), nics)
+            server = self._tables.servers.get(server.id)  # a port may have been deleted meanwhile
+            pop = self._site.pop_of(server.host).name
+            self._steering.check_ports({nic.port_id: pop for nic in server.nics})
+            self._expect_services(server.nics)
+            return await self.plug_machine(self.machine_id(server.id), server.nics)
 
     async def plug_port(self, server: Server, nic: Nic) -> None:
         """Add one port to a running server."""
         async with self.turns.of(server.id):
+            self._steering.check_ports({nic.port_id: self._site.pop_of(server.host).name})
             self._expect_services([nic])
             await self.plug_machine_port(self.machine_id(server.id), nic)
 
@@ -78,6 +81,7 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
+        await self._footing.prepare([nic.port_id for nic in nics])
         specs = [self._standing.spec(machine, nic.port_id, nic.ifname) for nic in nics]
 
         def run(fabric: Fabric) -> str:
@@ -85,7 +89,6 @@ class Wiring:
             fabric.machines.add_ports(specs)
             return fabric.machines.netns_path(machine)
 
-        await self._filters.plugging(nic.port_id for nic in nics)
         path = await self._site.plane.run(run)
         self._standing.note(specs)
         await to_the_end(self._mark([nic.port_id for nic in nics], plugged=True))
@@ -93,8 +96,8 @@ class Wiring:
 
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
+        await self._footing.prepare([nic.port_id])
         specs = [self._standing.spec(machine, nic.port_id, nic.ifname)]
-        await self._filters.plugging([nic.port_id])
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
         self._standing.note(specs)
         await to_the_end(self._mark([nic.port_id], plugged=True))
@@ -116,7 +119,7 @@ class Wiring:
             fabric.machines.remove_machines(machines)
 
         await self._site.plane.run(run)
-        await self._filters.unplugged(port_ids)
+        await self._footing.release(port_ids)
 
     async def hold(self, server: Server, *, held: bool) -> None:
         """Let no packet pass at a server's ports, or let them pass again."""

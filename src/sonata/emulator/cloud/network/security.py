@@ -68,15 +68,15 @@ class SecurityGroups:
         await self._filters.follow()
         return changed
 
-    async def delete(self, group_id: str) -> None:
-        """Delete a group, its rules, and the rules of others that name it.
+    async def delete(self, group_id: str, *, even_default: bool = False) -> None:
+        """Delete a group, its rules, and the rules of others that name it; a `default` is made anew when one is needed.
 
         Raises:
-            SecurityGroupCannotRemoveDefault: it is `default`.
+            SecurityGroupCannotRemoveDefault: it is `default`, which only administrators delete.
             SecurityGroupInUse: ports are in it.
         """
         group = self._groups.get(group_id)
-        if group.name == DEFAULT_GROUP:
+        if group.name == DEFAULT_GROUP and not even_default:
             raise SecurityGroupCannotRemoveDefault("Insufficient rights for removing default security group.")
         self._refuse_used(group_id)
         for rule in self._rules:

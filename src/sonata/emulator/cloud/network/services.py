@@ -24,7 +24,7 @@ from sonata.emulator.cloud.compute.power import hostname
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Nic
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, FixedIp, Port, Subnet, interface_of
-from sonata.emulator.cloud.firstboot.metadata_service import ADDRESS, SERVER_PORT, MetadataService
+from sonata.emulator.cloud.firstboot.metadata_service import ADDRESS, SERVER_PORT, MetadataService, Posted, nobody
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.turns import Turns
@@ -64,6 +64,7 @@ class NetworkServices:
         self._dhcp_ports = wiring.dhcp_ports
         self._standing: dict[str, _Standing] = {}
         self._turns = Turns()
+        self.on_post: Posted = nobody
 
     async def follow(self, network_id: str) -> None:
         """Let a network's services stand while a server is plugged into it, and only then."""
@@ -131,7 +132,7 @@ class NetworkServices:
             protocol = partial(_Answering, answer, network_id)
             transport, _ = await loop.create_datagram_endpoint(protocol, sock=opened)
             standing.datagrams.append(transport)
-        metadata = MetadataService(self._tables, network_id)
+        metadata = MetadataService(self._tables, network_id, self.on_post)
         standing.servers.append(await asyncio.start_server(metadata.serve, sock=sockets.metadata))
         ask = _NameStream(lambda query: self._name(network_id, query, "")[0])
         standing.servers.append(await asyncio.start_server(ask.serve, sock=sockets.names_stream))
