@@ -90,5 +90,5 @@ def test_a_server_migrates_live_between_zones(region: Any, site: Site) -> None:
 )
 def test_what_nova_refuses_is_refused(region: Any, version: str, wrong: dict[str, Any]) -> None:
     server = boot(region, networks=[{"uuid": network_of(region).id}])
-    assert act(region, server, version, **{"os_migrateLive": wrong}).status_code == 400
+    assert act(region, server, version, os_migrateLive=wrong).status_code == 400
     assert migrations(region) == []
