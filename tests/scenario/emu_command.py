@@ -54,7 +54,7 @@ class Emu:
         self.topology.write_text(LINE.format(name=self.name))
         self._prefix = list(prefix)
         self._python = python
-        self.env = {**os.environ, "SONATA_HOME": str(home), "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.env = {**os.environ, "SONATA_HOME": str(home), "HOME": str(home)}
         self._host = Host.now()
         self._foreground: list[subprocess.Popen[str]] = []
 

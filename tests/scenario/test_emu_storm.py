@@ -16,7 +16,8 @@ from tests.scenario.storm import Storm
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 SETTLED = frozenset(("ACTIVE", "SHUTOFF", "ERROR"))
-LIMIT_S = 30
+DELETABLE = frozenset(("available", "error"))
+LIMIT_S = 60
 
 
 @pytest.mark.parametrize("seconds", [6, pytest.param(180, marks=[pytest.mark.slow, pytest.mark.timeout(400)])])
@@ -58,7 +59,9 @@ def clear(cloud: Any) -> None:
     for server in list(cloud.compute.servers()):
         cloud.compute.delete_server(server)
     until(lambda: not list(cloud.compute.servers()))
+    assert [(server.status, server.task_state, server.fault) for server in cloud.compute.servers()] == []
     until(lambda: not any(volume.status.endswith("ing") for volume in storage.volumes()))
+    assert {volume.status for volume in storage.volumes()} <= DELETABLE
     for volume in storage.volumes():
         storage.delete_volume(volume, ignore_missing=False)
     for address in net.ips():

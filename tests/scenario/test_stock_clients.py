@@ -70,10 +70,11 @@ outputs:
 
 @dataclass
 class World:
-    """A running emulation and the stock client at PoP `a`."""
+    """A running emulation and the stock client at PoP `a`, and at PoP `b`."""
 
     emulator: EmulatorClient
     openstack: StockClient
+    other: StockClient
     login: dict[str, str]
     folder: Path
     at_the_end: list[str] = field(default_factory=list)
@@ -139,6 +140,12 @@ class World:
         return shown
 
 
+def openrc(emu: Emu, pop: str) -> dict[str, str]:
+    """The variables that `emu openrc` prints."""
+    lines = emu.ok("openrc", pop, "--name", emu.name).splitlines()
+    return dict(line.removeprefix("export ").split("=", 1) for line in lines)
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Two PoPs."""
@@ -147,10 +154,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     emu.topology.write_text(TOPOLOGY.format(name=emu.name))
     try:
         emu.up()
-        lines = emu.ok("openrc", "a", "--name", emu.name).splitlines()
-        login = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+        logins = {pop: openrc(emu, pop) for pop in ("a", "b")}
         with EmulatorClient.of(emu.record()) as emulator:
-            yield World(emulator, StockClient(login), login, folder)
+            yield World(emulator, StockClient(logins["a"]), StockClient(logins["b"]), logins["a"], folder)
     finally:
         emu.close()
 
@@ -283,6 +289,18 @@ def _forward_a_port(world: World, floating: str) -> None:
     assert world.fetch("users", f"http://{floating}:81/") == "first"
     world.openstack.ok(f"floating ip port forwarding delete {floating} {forwarding}")
     assert world.fetch("users", f"http://{floating}:81/") == ""
+
+
+def test_each_pop_is_an_openstack_of_its_own(world: World) -> None:
+    world.network("mine", "10.4.0.0/24")
+    assert "mine" in world.openstack.ok("network list")
+    assert "mine" not in world.other.ok("network list")
+    token = {"OS_TOKEN": world.openstack.json("token issue")["id"], "OS_AUTH_TYPE": "token"}
+    kept = ("OS_AUTH_URL", "OS_PROJECT_NAME", "OS_PROJECT_DOMAIN_NAME", "OS_IDENTITY_API_VERSION")
+    here = {**{key: world.login[key] for key in kept}, **token}
+    there = {**here, "OS_AUTH_URL": here["OS_AUTH_URL"].replace("/a/", "/b/")}
+    assert "mine" in StockClient(here).ok("network list")
+    assert "401" in StockClient(there).fails("network list")
 
 
 def test_interfaces_come_and_go_while_a_server_runs(world: World) -> None:
@@ -551,6 +569,13 @@ def test_what_networking_has_besides(world: World) -> None:
     world.make("subnet pool create prefixes --pool-prefix 10.200.0.0/16 --address-scope scope")
     world.at_the_end.append("subnet pool delete prefixes")
     world.make("network create roomy", "network delete roomy")
+    wire = "--provider-network-type vlan --provider-physical-network physnet1 --provider-segment 7"
+    world.make(f"network create tagged {wire}", "network delete tagged")
+    world.make("subnet create tagged --network tagged --subnet-range 10.11.0.0/24")
+    world.server("left", "--network tagged")
+    right = world.server("right", "--network tagged")["addresses"]["tagged"][0]
+    assert world.pings("a/left", right)
+    assert "VLAN 7" in world.openstack.fails(f"network create again {wire}")
     shared = world.make("network rbac create --type network --action access_as_shared --target-project tenant wide")[
         "id"
     ]

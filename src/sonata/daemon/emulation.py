@@ -26,6 +26,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
+from sonata._lib.logs import log_to_stderr
 from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
@@ -52,7 +53,7 @@ def main() -> None:
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=KeeperConfig)
     for descriptor in (config.listen, config.proxy, config.report, config.lifeline, config.lock):
         os.set_inheritable(descriptor, False)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         hide_hybrid_cgroup()
         is_over = asyncio.run(_keep(config))

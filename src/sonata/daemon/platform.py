@@ -26,6 +26,7 @@ from pathlib import Path
 
 import uvicorn
 
+from sonata._lib.logs import log_to_stderr
 from sonata._lib.paths import private_folder, write_private
 from sonata._lib.processes import identify
 from sonata.adapters.bus_local import LocalBus
@@ -72,7 +73,7 @@ class PlatformConfig:
 def main() -> None:
     """Run one platform; failures of the start go to the starter."""
     config = PlatformConfig(**json.loads(sys.argv[1]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         asyncio.run(run_platform(config))

@@ -12,11 +12,10 @@ from email.mime.text import MIMEText
 from typing import Any
 
 import pytest
+from tests.contract.openstack.real_emulation import Emulation
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_keypairs import KEY
-from tests.contract.openstack.test_real import Emulation, access, emulation, routed
-
-__all__ = ["access", "emulation"]
+from tests.contract.openstack.test_real import routed
 
 pytestmark = [
     pytest.mark.root,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.contract.openstack.real_emulation import Emulation, sweep
 from tests.contract.openstack.test_compute import boot, network_of
 from tests.contract.openstack.test_network import subnet_of
-from tests.contract.openstack.test_real import Emulation, emulation, pytestmark, routed
+from tests.contract.openstack.test_real import pytestmark, routed
 
-__all__ = ["emulation", "pytestmark"]  # fixtures and marks of a real emulation
+__all__ = ["pytestmark"]  # marks of a real emulation
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
 SERVER = Path(__file__).with_name("member_server.py").read_text()
@@ -126,11 +127,16 @@ def world(emulation: Emulation) -> Iterator[World]:
         addresses[name] = server.addresses["inner"][0]["addr"]
     (port,) = cloud.network.ports(device_id=server.id)
     let_in = {"direction": "ingress", "ethertype": "IPv4", "remote_ip_prefix": "10.1.0.0/24"}
-    cloud.network.create_security_group_rule(security_group_id=port.security_group_ids[0], **let_in)
+    rule = cloud.network.create_security_group_rule(security_group_id=port.security_group_ids[0], **let_in)
     found = World(emulation, cloud, subnet_of(cloud, network), addresses)
     found.serve("one")
     found.serve("two")
     yield found
+    for balancer in cloud.load_balancer.load_balancers(provisioning_status="ACTIVE"):
+        cloud.load_balancer.delete_load_balancer(balancer, cascade=True)
+    eventually(lambda: not list(cloud.load_balancer.load_balancers()))
+    cloud.network.delete_security_group_rule(rule)
+    sweep(cloud)
     cloud.close()
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.contract.openstack.real_emulation import Emulation
 from tests.contract.openstack.test_compute import FAST, boot, network_of
-from tests.contract.openstack.test_real import Emulation
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 from openstack import exceptions
+from tests.contract.openstack.real_emulation import Emulation
 from tests.contract.openstack.test_compute import FAST, boot
-from tests.contract.openstack.test_real import Emulation, access, emulation
 from tests.contract.openstack.test_volumes import settled, volume_of
-
-__all__ = ["access", "emulation"]
 
 pytestmark = [
     pytest.mark.root,

@@ -89,6 +89,10 @@ PORT_PAIRS = Resource[PortPair](
     create=_create_pair,
     update=_update_pair,
     delete=_delete_pair,
+    truth=Truth(
+        real=("a function between two ports of one server, or the same port twice",),
+        refused=("deleting a pair that a group uses (409)",),
+    ),
 )
 
 
@@ -127,6 +131,13 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
     create=_create_group,
     update=_update_group,
     delete=_delete_group,
+    truth=Truth(
+        real=(
+            "flows are shared out over the pairs that run, by `weight` and `lb_fields`; each stays with its "
+            "function, both ways",
+        ),
+        refused=("tap groups (400)",),
+    ),
 )
 
 
@@ -170,6 +181,10 @@ FLOW_CLASSIFIERS = Resource[FlowClassifier](
     create=_create_classifier,
     update=_update_classifier,
     delete=_delete_classifier,
+    truth=Truth(
+        real=("tcp, udp, icmp; IPv4 and IPv6 prefixes, ranges of ports, the source port",),
+        refused=("`logical_destination_port`, layer 7 parameters (400)",),
+    ),
 )
 
 
@@ -208,6 +223,17 @@ PORT_CHAINS = Resource[PortChain](
     create=_create_chain,
     update=_update_chain,
     delete=_delete_chain,
+    truth=Truth(
+        real=(
+            "matching packets visit the functions in order, and back where it is `symmetric`; removing it "
+            "restores the ordinary way",
+        ),
+        simplified=(
+            "what is steered does not pass security groups; `correlation` is taken and changes nothing: "
+            "packets are handed on as they are",
+        ),
+        refused=("changes of groups and classifiers, and deletion, while a service graph has the chain (409)",),
+    ),
 )
 
 
