@@ -234,6 +234,14 @@ def test_extensions_agents_zones_quotas(cloud: Any) -> None:
     assert cloud.network.get_quota(project, details=True).ports["used"] == 0
 
 
+BAD = (400, "HTTPBadRequest")
+
+
+def sfc(kind: str, **wish: Any) -> tuple[str, dict[str, Any]]:
+    """Path and body of a creation."""
+    return f"/sfc/{kind}s", {kind: wish}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "kind"),
     [
@@ -257,6 +265,18 @@ def test_extensions_agents_zones_quotas(cloud: Any) -> None:
         ("/floatingips", {"floatingip": {"floating_network_id": "nope"}}, 404, "NetworkNotFound"),
         ("/sfc/port_pairs", {"port_pair": {"ingress": "nope", "egress": "nope"}}, 404, "PortNotFound"),
         ("/sfc/flow_classifiers", {"flow_classifier": {"ethertype": "IPX"}}, 400, "HTTPBadRequest"),
+        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"correlation": "mpls"}), *BAD),
+        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"correlation": "nsh"}), *BAD),
+        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"colour": "red"}), *BAD),
+        (*sfc("port_pair_group", port_pair_group_parameters={"lb_fields": ["eth_src"]}), *BAD),
+        (
+            *sfc("port_pair_group", port_pair_group_parameters={"ppg_n_tuple_mapping": {"egress_n_tuple": {"a": 1}}}),
+            *BAD,
+        ),
+        (*sfc("port_chain", port_pair_groups=[], chain_parameters={"correlation": "nsh"}), *BAD),
+        (*sfc("port_chain", port_pair_groups=[], chain_parameters={"symmetric": "often"}), *BAD),
+        (*sfc("flow_classifier", logical_destination_port="p"), *BAD),
+        (*sfc("flow_classifier", l7_parameters={"url": "/"}), *BAD),
         ("/nothing", {}, 404, "HTTPNotFound"),
     ],
 )
