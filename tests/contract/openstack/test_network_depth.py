@@ -80,6 +80,11 @@ def test_ports_show_and_keep_what_neutron_knows_of_them(site: Site, cloud: Any) 
     )
     assert port.dns_assignment[0]["fqdn"] == "web.openstacklocal."
     assert (port.extra_dhcp_opts, port.binding_profile, port.binding_vif_type) == (options, {"a": 1}, "unbound")
+    gone = [{"opt_name": "bootfile-name", "opt_value": None}, {"opt_name": "mtu", "opt_value": "1400"}]
+    changed = cloud.network.update_port(port, extra_dhcp_opts=gone)
+    assert changed.extra_dhcp_opts == [{"opt_name": "mtu", "opt_value": "1400", "ip_version": 4}]
+    with pytest.raises(exceptions.BadRequestException, match="no DHCP option"):
+        cloud.network.update_port(port.id, extra_dhcp_opts=[{"opt_name": "colour", "opt_value": "red"}])
     assert cloud.network.update_port(port, data_plane_status="DOWN").data_plane_status == "DOWN"
     assert cloud.network.create_port(network_id=network.id, fixed_ips=[]).ip_allocation == "none"
     with pytest.raises(exceptions.BadRequestException, match="PQDN"):

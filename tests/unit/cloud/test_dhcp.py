@@ -114,3 +114,19 @@ def test_broken_options_do_no_harm(tail: bytes) -> None:
     message = dhcp.read(packet)
     if message is not None:
         dhcp.reply(message, LEASE)
+
+
+def test_a_port_s_own_options_go_before_what_the_network_says() -> None:
+    own = {26: (1300).to_bytes(2), 67: b"pxe", 3: IPv4Address("10.0.0.7").packed, 0: IPv4Address("10.0.0.8").packed}
+    lease = replace(LEASE, further=own)
+    told = answer(request(dhcp.DISCOVER), lease)
+    assert told is not None
+    options = told[2]
+    assert (options[26], options[67], options[3]) == (own[26], b"pxe", own[3])
+    assert options[121].startswith(bytes([0, 10, 0, 0, 7]))
+    assert 0 not in options
+    message = dhcp.read(request(dhcp.DISCOVER))
+    assert message is not None
+    written = dhcp.reply(message, lease)
+    assert written is not None
+    assert written[20:24] == own[0]

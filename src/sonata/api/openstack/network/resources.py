@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import sonata.emulator.cloud.network.dhcp_options as dhcp_options
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import (
     ADDRESS,
@@ -86,19 +87,19 @@ def read_routes(value: Any) -> tuple[StaticRoute, ...]:
     return routes
 
 
-def _read_dhcp_options(value: Any) -> tuple[dict[str, str | int], ...]:
-    """`extra_dhcp_opts`; an option with the value null is taken away."""
+def _read_dhcp_options(value: Any) -> tuple[dict[str, str | int | None], ...]:
+    """`extra_dhcp_opts`; an option with the value null is to be taken away."""
     if not isinstance(value, list) or not all(isinstance(one, dict) and one.get("opt_name") for one in value):
         raise ValueError(f"'{value}' is not a list of objects with opt_name and opt_value.")
-    return tuple(
-        {
-            "opt_name": TEXT.read(one["opt_name"]),
-            "opt_value": TEXT.read(one["opt_value"]),
-            "ip_version": IP_VERSION.read(one.get("ip_version", 4)),
-        }
-        for one in value
-        if one.get("opt_value") is not None
-    )
+    return tuple(map(_read_dhcp_option, value))
+
+
+def _read_dhcp_option(asked: dict[str, Any]) -> dict[str, str | int | None]:
+    name, version = TEXT.read(asked["opt_name"]), IP_VERSION.read(asked.get("ip_version", 4))
+    value = asked.get("opt_value")
+    if value is not None:
+        dhcp_options.encode(name, TEXT.read(value), version)
+    return {"opt_name": name, "opt_value": value, "ip_version": version}
 
 
 def _must_be(allowed: object, why: str) -> Kind:
@@ -373,6 +374,7 @@ async def _create_port(call: Call, values: Values) -> Port:
         raise NoSuch("Network", values["network_id"])
     secure_new(call, values)
     require_policy(call, values)
+    values["dhcp_options"] = dhcp_options.merged((), values.get("dhcp_options", ()))
     port = call.cloud.ports.create(Port(**values), wishes)
     await call.cloud.filters.follow()
     return port
@@ -382,6 +384,8 @@ async def _update_port(call: Call, port: Port, values: Values) -> Port:
     wishes = _split_port(values)
     secure_changed(call, port, values)
     require_policy(call, values)
+    if "dhcp_options" in values:
+        values["dhcp_options"] = dhcp_options.merged(port.dhcp_options, values["dhcp_options"])
     changed = await call.cloud.port_changes.update(port.id, wishes, **values)
     with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
         await call.cloud.filters.follow()
@@ -486,11 +490,13 @@ PORTS = Resource[Port](
         real=(
             "ACTIVE when packets pass; fixed and MAC addresses; `admin_state_up: false` stops them; spoofed "
             "senders are dropped while port security is on",
+            "`extra_dhcp_opts`: who asks for DHCP is told them, instead of what the network would say",
         ),
         simplified=(
-            "`extra_dhcp_opts`, `binding:profile` and `binding:vnic_type` are kept, without effect; ports of "
-            "routers, DHCP and load balancers are trusted",
+            "`binding:profile` and `binding:vnic_type` are kept, without effect; ports of routers, DHCP and load "
+            "balancers are trusted",
         ),
+        refused=("`extra_dhcp_opts` of unknown names, or with values that do not fit (400)",),
     ),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 SERVER_PORT, CLIENT_PORT = 67, 68
@@ -36,6 +36,7 @@ class Lease:
     Args:
         server: the address from which DHCP is served.
         routes: besides the default one; told by option 121 together with it.
+        further: options by number, instead of what is told otherwise; 0 is the server to boot from.
     """
 
     address: IPv4Interface
@@ -46,6 +47,7 @@ class Lease:
     host_name: str = ""
     mtu: int = 1500
     routes: tuple[RouteOption, ...] = ()
+    further: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +120,16 @@ def _read_options(data: bytes) -> dict[int, bytes]:
 def _written(message: Message, lease: Lease, kind: int, *, given: bool = True) -> bytes:
     your = lease.address.ip.packed if given and kind != NAK else bytes(4)
     client = message.client.packed if kind == ACK else bytes(4)
+    boot = lease.further.get(0, bytes(4))
     header = _HEADER.pack(
-        _BOOTREPLY, _ETHERNET, 6, 0, message.transaction, 0, message.flags, client, your, bytes(4), message.relay,
+        _BOOTREPLY, _ETHERNET, 6, 0, message.transaction, 0, message.flags, client, your, boot, message.relay,
         message.hardware, b"", b"",
     )  # fmt: skip
     options = [(_TYPE, bytes([kind])), (_SERVER, lease.server.packed)]
     if kind == NAK:
         options.append((_MESSAGE, b"this address is not the port's"))
     else:
-        options += [*_times(given), *_settings(lease)]
+        options += [*_times(given), *_all_settings(lease)]
     if _CLIENT_ID in message.options:  # RFC 6842: to be given back
         options.append((_CLIENT_ID, message.options[_CLIENT_ID]))
     body = b"".join(bytes((code, len(value))) + value for code, value in options)
@@ -137,6 +140,13 @@ def _times(given: bool) -> Iterable[tuple[int, bytes]]:
     if given:
         for code, seconds in ((_LEASE_TIME, LEASE_S), (_RENEWAL, LEASE_S // 2), (_REBINDING, LEASE_S * 7 // 8)):
             yield code, seconds.to_bytes(4, "big")
+
+
+def _all_settings(lease: Lease) -> Iterable[tuple[int, bytes]]:
+    """What a port is told: what its owner says goes first, also for the default route within option 121."""
+    if chosen := lease.further.get(_ROUTER):
+        lease = replace(lease, router=IPv4Address(chosen[:4]))
+    return (dict(_settings(lease)) | {code: value for code, value in lease.further.items() if code}).items()
 
 
 def _settings(lease: Lease) -> Iterable[tuple[int, bytes]]:

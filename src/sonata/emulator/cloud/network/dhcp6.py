@@ -6,8 +6,8 @@ Leases need no memory: a port keeps its addresses while it exists. Sources: RFC 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address
 
 SERVER_PORT = 547
@@ -34,12 +34,14 @@ class Lease:
     Args:
         server_mac: MAC address of who answers; its identifier is made of it.
         addresses: those that DHCP gives out, which is none where hosts make their own.
+        further: options by number, instead of what is told otherwise.
     """
 
     server_mac: str
     addresses: tuple[IPv6Address, ...] = ()
     nameservers: tuple[IPv6Address, ...] = ()
     domain: str = ""
+    further: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def server(self) -> bytes:
@@ -111,6 +113,10 @@ def _said(message: Message, lease: Lease) -> Iterator[Option]:
         for association in _associations(message):
             yield IA_NA, _association(association, free)
             free = ()
+    yield from {**dict(_settings(lease)), **lease.further}.items()
+
+
+def _settings(lease: Lease) -> Iterator[Option]:
     if lease.nameservers:
         yield NAME_SERVERS, b"".join(server.packed for server in lease.nameservers)
     if lease.domain:

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import sonata.emulator.cloud.network.dhcp as dhcp
 import sonata.emulator.cloud.network.dhcp6 as dhcp6
+import sonata.emulator.cloud.network.dhcp_options as dhcp_options
 import sonata.emulator.cloud.network.names as names
 from sonata._lib.namespaces import inside
 from sonata.emulator.cloud.compute.power import hostname
@@ -189,6 +190,7 @@ class NetworkServices:
             addresses=tuple(address for address in given if isinstance(address, IPv6Address)),
             nameservers=nameservers([subnet for subnet, _ in served]),
             domain=names.DOMAIN,
+            further=dhcp_options.told(port.dhcp_options, 6),
         )
 
     def _advertised(self, network_id: str) -> bytes | None:
@@ -227,6 +229,7 @@ class NetworkServices:
                 host_name=self._host_name(port),
                 mtu=self._tables.networks.get(port.network_id).mtu,
                 routes=self._wiring.host_routes(subnet),
+                further=dhcp_options.told(port.dhcp_options, 4),
             )
         return None
 
