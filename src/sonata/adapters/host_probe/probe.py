@@ -56,6 +56,25 @@ _FEATURES = (
     _Feature(
         "nft netdev fwd", "service function chains", True, "apt-get install nftables; kernel option NFT_FWD_NETDEV"
     ),
+    _Feature(
+        "nft netdev hash",
+        "sharing flows out over the functions of a group",
+        False,
+        "kernel options NFT_FWD_NETDEV and NFT_HASH",
+    ),
+    _Feature(
+        "br_netfilter",
+        "security groups; without it servers with secured ports become ERROR",
+        False,
+        "modprobe br_netfilter; echo br_netfilter > /etc/modules-load.d/sonata.conf keeps it",
+    ),
+    _Feature("nft bridge", "rules of security groups", False, "kernel option NF_TABLES_BRIDGE"),
+    _Feature(
+        "nft ct zones",
+        "security groups of networks with equal addresses",
+        False,
+        "modprobe nf_conntrack; kernel options NFT_CT and NF_CONNTRACK_ZONES",
+    ),
     _Feature("nft nat", "floating addresses", True, "apt-get install nftables; kernel option NFT_MASQ"),
     _Feature("overlay", "root file systems of images", True, "modprobe overlay"),
     _Feature("tun", "delay, jitter and loss of links, in user space", True, "modprobe tun; /dev/net/tun must exist"),

@@ -34,6 +34,12 @@ _TBF_PARMS, _TBF_BURST = 1, 6
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
 _LOOPBACK = 1
 _NFT_RULES = b"table netdev probe { chain c { type filter hook ingress device lo priority 0; fwd to lo; }; }\n"
+_NFT_HASH = (
+    b"table netdev probe { chain h { type filter hook ingress device lo priority 0; "
+    b"jhash ip saddr . ip daddr mod 2 seed 0x1 0 fwd to lo; }; }\n"
+)
+_NFT_BRIDGE = b"table bridge probe { chain c { type filter hook forward priority -200; ip protocol tcp drop; }; }\n"
+_NFT_ZONES = b"table inet probe { chain c { type filter hook prerouting priority raw; ct zone set 1; }; }\n"
 _NFT_NAT = b"table ip probe { chain c { type nat hook postrouting priority 100; masquerade; }; }\n"
 
 
@@ -55,6 +61,10 @@ def _trials(folder: Path) -> Mapping[str, Callable[[], None]]:
         "netem": lambda: _new_qdisc("netem", struct.pack("=6I", 0, 1000, 0, 0, 0, 0)),
         "tun": _open_tap,
         "nft netdev fwd": lambda: _nft(_NFT_RULES),
+        "nft netdev hash": lambda: _nft(_NFT_HASH),
+        "nft bridge": lambda: _nft(_NFT_BRIDGE),
+        "nft ct zones": lambda: _nft(_NFT_ZONES),
+        "br_netfilter": _bridge_inspection,
         "nft nat": lambda: _nft(_NFT_NAT),
         "overlay": lambda: _overlay(folder),
         "pid namespaces": lambda: unshare(CLONE_NEWPID),  # last: afterwards only one more child can be started
@@ -111,6 +121,11 @@ def _nft(rules: bytes) -> None:
     answer = subprocess.run(["nft", "-f", "-"], input=rules, capture_output=True, check=False)
     if answer.returncode:
         raise OSError(0, answer.stderr.decode(errors="replace").partition("\n")[0])
+
+
+def _bridge_inspection() -> None:
+    if not os.path.exists("/proc/sys/net/bridge/bridge-nf-call-iptables"):
+        raise OSError(0, "the module is not loaded")
 
 
 def _overlay(folder: Path) -> None:
