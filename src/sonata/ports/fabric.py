@@ -507,19 +507,24 @@ class PortRate:
 
 @dataclass(frozen=True, slots=True)
 class PortShape:
-    """What a port's machine may send (`egress`) and receive; None is unlimited."""
+    """What a port's machine may send (`egress`) and receive; None is unlimited.
+
+    Args:
+        dscp: mark (RFC 2474) that all IP packets have which the machine sends; None leaves its own.
+    """
 
     egress: PortRate | None = None
     ingress: PortRate | None = None
+    dscp: int | None = None
 
 
 class Shaping(Protocol):
-    """Rates of ports, held outside of the machines."""
+    """Rates and marks of ports, held outside of the machines."""
 
     def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
         """Hold these rates at ports that stand, by their ids, while packets flow; they go with the port.
 
-        What a chain hands from port to port does not count.
+        What a chain hands from port to port does not count; it is marked.
 
         Raises:
             NotFound: a port does not stand.

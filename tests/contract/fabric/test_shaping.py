@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from ipaddress import IPv4Address
 
 import pytest
@@ -57,3 +58,31 @@ def test_a_shaped_port_goes_and_comes(world: World) -> None:
     assert passes(world, "a", "10.0.0.11")
     world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT))})
     assert passes(world, "a", "10.0.0.11")
+
+
+def marks_seen(world: World) -> set[int]:
+    """DSCP marks of the datagrams that arrive at `a`, sent by `b` with a mark of its own."""
+    with world.socket("a") as there, world.socket("b") as here:
+        there.bind(("10.0.0.10", 5000))
+        there.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        here.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 10 << 2)
+        for _ in range(3):
+            here.sendto(b"marked", ("10.0.0.10", 5000))
+        found = [there.recvmsg(100, 100)[1][0][2][0] for _ in range(3)]
+    return {mark >> 2 for mark in found}
+
+
+def test_what_a_port_sends_is_marked(world: World) -> None:
+    world.pops(1)
+    _, b = pair(world)
+    assert marks_seen(world) == {10}
+    world.fabric.shaping.set_shapes({b.id: PortShape(dscp=46)})
+    assert marks_seen(world) == {46}
+    world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT), dscp=0)})
+    assert marks_seen(world) == {0}
+    world.fabric.machines.remove_ports([b.id])
+    world.fabric.machines.add_ports([b])
+    assert marks_seen(world) == {10}
+    world.fabric.shaping.set_shapes({b.id: PortShape(dscp=46)})
+    world.fabric.shaping.set_shapes({b.id: PortShape()})
+    assert marks_seen(world) == {10}

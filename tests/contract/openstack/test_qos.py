@@ -37,6 +37,29 @@ def test_limits_reach_ports_and_change_live(site: Site, cloud: Any) -> None:
     net.delete_qos_policy(policy, ignore_missing=False)
 
 
+def test_marks_reach_ports(site: Site, cloud: Any) -> None:
+    net = cloud.network
+    policy = net.create_qos_policy(name="voice")
+    network = network_of(cloud)
+    server = boot(cloud, networks=[{"uuid": network.id}])
+    (port,) = net.ports(device_id=server.id)
+    net.update_port(port, qos_policy_id=policy.id)
+    rule = net.create_qos_dscp_marking_rule(policy, dscp_mark=46)
+    limit = net.create_qos_bandwidth_limit_rule(policy, max_kbps=1000)
+    assert site.fabric.shaping.shapes[port.id] == PortShape(egress=PortRate(1e6), dscp=46)
+    assert {one["type"] for one in net.get_qos_policy(policy.id).rules} == {"bandwidth_limit", "dscp_marking"}
+    assert [one.dscp_mark for one in net.qos_dscp_marking_rules(policy)] == [46]
+    assert net.update_qos_dscp_marking_rule(rule, policy, dscp_mark=10).dscp_mark == 10
+    with pytest.raises(exceptions.ConflictException, match="conflicts"):
+        net.create_qos_dscp_marking_rule(policy, dscp_mark=12)
+    with pytest.raises(exceptions.BadRequestException, match="dscp_mark"):
+        net.update_qos_dscp_marking_rule(rule.id, policy, dscp_mark=1)
+    assert net.get(f"/qos/policies/{policy.id}/dscp_marking_rules/{limit.id}").status_code == 404
+    assert net.get("/qos/rule-types/dscp_marking").json()["rule_type"]["type"] == "dscp_marking"
+    net.delete_qos_dscp_marking_rule(rule, policy, ignore_missing=False)
+    assert site.fabric.shaping.shapes[port.id] == PortShape(egress=PortRate(1e6))
+
+
 def test_ports_inherit_from_their_network(site: Site, cloud: Any) -> None:
     net = cloud.network
     policy = net.create_qos_policy(name="slow", is_default=True)
@@ -56,8 +79,8 @@ def test_ports_inherit_from_their_network(site: Site, cloud: Any) -> None:
 def test_what_cannot_be_enforced_is_refused(cloud: Any) -> None:
     net = cloud.network
     policy = net.create_qos_policy(name="q")
-    assert [one.type for one in net.qos_rule_types()] == ["bandwidth_limit"]
-    for kind in ("dscp_marking", "minimum_bandwidth", "packet_rate_limit"):
+    assert [one.type for one in net.qos_rule_types()] == ["bandwidth_limit", "dscp_marking"]
+    for kind in ("minimum_bandwidth", "packet_rate_limit"):
         answer = net.post(f"/qos/policies/{policy.id}/{kind}_rules", json={f"{kind}_rule": {}})
         assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (409, "QosRuleNotSupported")
     network = network_of(cloud)

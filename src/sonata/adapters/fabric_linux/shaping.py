@@ -3,7 +3,7 @@
 A shaped port's interface leaves its bridge; a veth pair takes its place there, and everything that comes in at one side
 goes out at the other by nftables' `fwd`. Each side of the pair has the bucket of one direction: shaped frames wait in
 a queue and are not lost at once, as policing would have it. The machine's own interface is not touched, so that rates
-come, change and go while packets flow.
+come, change and go while packets flow. Marks are set where a port's packets enter the PoP, before chains steer them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sonata.errors import NotFound
 from sonata.ports.fabric import PortRate, PortShape
 
 _AFTER_CHAINS = 100
+_BEFORE_CHAINS = -95
 _NO_BRIDGE = 0
 
 
@@ -30,6 +31,7 @@ class LinuxShaping:
         self._nftables = nftables
         self._joined: dict[str, tuple[Shim, int]] = {}
         self._shapes: dict[str, PortShape] = {}
+        self._marked: dict[str, tuple[str, str, int]] = {}
 
     def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
         """Hold these rates at ports that stand, by their ids, while packets flow; they go with the port."""
@@ -41,8 +43,9 @@ class LinuxShaping:
     @contextmanager
     def laid_aside(self, ports: Sequence[Port]) -> Iterator[None]:
         """Let ports be without their pairs while they are moved; they have them again, wherever they are then."""
-        shapes = {port.spec.id: self._shapes[port.spec.id] for port in ports if port.shim}
+        shapes = {port.spec.id: self._shapes[port.spec.id] for port in ports if port.spec.id in self._shapes}
         for port in ports:
+            self._unmark(port.spec.id)
             self._take_out(port)
         try:
             yield
@@ -51,7 +54,14 @@ class LinuxShaping:
                 self._shape(self._world.ports[port_id], shape)
 
     def refresh(self, pop: str) -> None:
-        """Drop the pairs of ports that are gone, and join anew those whose interface was replaced."""
+        """Drop the pairs and marks of ports that are gone, and make anew those whose interface was replaced."""
+        for port_id, (_, _, index) in tuple(self._marked.items()):
+            port = self._world.ports.get(port_id)
+            if port is None:
+                self._unmark(port_id)
+                self._shapes.pop(port_id, None)
+            elif port.cable.index_a != index:
+                self._mark(port, self._shapes[port_id].dscp)
         for port_id, (shim, index) in tuple(self._joined.items()):
             port = self._world.ports.get(port_id)
             if port is None:
@@ -63,15 +73,30 @@ class LinuxShaping:
                 self._join(port, shim)
 
     def _shape(self, port: Port, shape: PortShape) -> None:
+        self._shapes[port.spec.id] = shape
+        self._mark(port, shape.dscp)
         if not shape.egress and not shape.ingress:
             self._take_out(port)
+            if shape.dscp is None:
+                del self._shapes[port.spec.id]
             return
-        self._shapes[port.spec.id] = shape
         shim = port.shim or self._put_in(port)
         changes = [*_bucket(shim.near, shape.egress), *_bucket(shim.far, shape.ingress)]
         self._world.pop(port.spec.pop).netspace.apply(changes)
         if port.spec.id not in self._joined:
             self._join(port, shim)
+
+    def _mark(self, port: Port, dscp: int | None) -> None:
+        self._unmark(port.spec.id)
+        if dscp is not None:
+            name = port.cable.a.ifname
+            self._nftables.load(self._world.pop(port.spec.pop).netspace, _marking(name, dscp))
+            self._marked[port.spec.id] = (port.spec.pop, name, port.cable.index_a)
+
+    def _unmark(self, port_id: str) -> None:
+        pop, name, _ = self._marked.pop(port_id, ("", "", 0))
+        if pop in self._world.pops:
+            self._nftables.load(self._world.pop(pop).netspace, _no_marking(name))
 
     def _put_in(self, port: Port) -> Shim:
         """Make a pair beside a port; its filter knows it before frames pass there."""
@@ -110,7 +135,7 @@ class LinuxShaping:
         self._nftables.load(pop.netspace, _no_exchange(outside.ifname))
         pop.netspace.synchronise(bridge.ifname)
         port.shim = None
-        del self._joined[port.spec.id], self._shapes[port.spec.id]
+        del self._joined[port.spec.id]
         self._world.interfaces_changed(port.spec.pop)
 
 
@@ -118,6 +143,18 @@ def _bucket(end: tuple[int, str], rate: PortRate | None) -> list[Request]:
     if rate is None:
         return [requests.delete_qdisc(*end)]
     return [requests.rate_limit(*end, rate.rate_bps, rate.burst_bytes)]
+
+
+def _marking(interface: str, dscp: int) -> str:
+    """Every IP packet that comes in at an interface has this mark."""
+    lines = [f"{_no_marking(interface)}table netdev mark_{interface} {{", "chain packets {"]
+    lines.append(f'type filter hook ingress device "{interface}" priority {_BEFORE_CHAINS}; policy accept;')
+    lines += [f"{family} dscp set {dscp}" for family in ("ip", "ip6")]
+    return "\n".join((*lines, "}", "}", ""))
+
+
+def _no_marking(interface: str) -> str:
+    return f"table netdev mark_{interface}\ndelete table netdev mark_{interface}\n"
 
 
 def _exchange(interface: str, shim: Shim) -> str:

@@ -5,11 +5,12 @@ Source: OpenStack Networking API v2.0 reference, QoS.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import FLAG, Field, computed, integer, one_of, read_fields, schema_of
+from sonata.api.openstack.fields import FLAG, Field, Kind, computed, integer, one_of, read_fields, schema_of
 from sonata.api.openstack.listing import filtered
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.resource import Resource, Values
@@ -18,8 +19,9 @@ from sonata.api.openstack.schemas import Schema, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
-from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
+from sonata.emulator.cloud.entities.qos import BandwidthRule, MarkRule, QosPolicy, Rule
 from sonata.emulator.cloud.network.causes import QosRuleNotSupported
+from sonata.emulator.cloud.network.qos import type_of
 
 EXTENSIONS = {
     "qos": "Quality of Service",
@@ -28,9 +30,7 @@ EXTENSIONS = {
     "qos-rules-alias": "QoS rules alias",
     "qos-rule-type-details": "Details of QoS rule types",
 }
-LIMIT = "bandwidth_limit"
 NOT_HERE = {
-    "dscp_marking": "dscp_marking_rules",
     "minimum_bandwidth": "minimum_bandwidth_rules",
     "packet_rate_limit": "packet_rate_limit_rules",
     "minimum_packet_rate": "minimum_packet_rate_rules",
@@ -38,7 +38,18 @@ NOT_HERE = {
 """Rule types of Neutron's that nothing here enforces, with their collections."""
 
 _LEAST_KBPS, _MOST_KBPS = 8, 2**31 - 1
-_RULE_FIELDS = (
+MARKS = (0, *range(8, 42, 2), 44, 46, 48, 56)
+"""Those that Neutron knows."""
+
+
+def _read_mark(value: Any) -> int:
+    if isinstance(value, bool) or value not in MARKS:
+        raise ValueError(f"'{value}' is not in {list(MARKS)}.")
+    return int(value)
+
+
+_MARK_FIELDS = (Field("dscp_mark", Kind(_read_mark, schema={"enum": list(MARKS)}), access="cu", required=True),)
+_LIMIT_FIELDS = (
     Field("max_kbps", integer(_LEAST_KBPS, _MOST_KBPS), access="cu", required=True),
     Field("max_burst_kbps", integer(0, _MOST_KBPS), access="cu"),
     Field("direction", one_of("egress", "ingress"), access="cu"),
@@ -58,7 +69,7 @@ async def _delete(call: Call, policy: QosPolicy) -> None:
 
 
 def _rules_of(_cloud: Cloud, policy: QosPolicy) -> list[dict[str, Any]]:
-    return [{**_document(rule), "type": LIMIT, "qos_policy_id": policy.id} for rule in policy.rules]
+    return [{**_document(rule), "type": type_of(rule), "qos_policy_id": policy.id} for rule in policy.all_rules]
 
 
 QOS_POLICIES = Resource[QosPolicy](
@@ -79,12 +90,10 @@ QOS_POLICIES = Resource[QosPolicy](
         real=(
             "Bandwidth limits hold in both directions, at a token bucket outside of the server, and change live; ports "
             "inherit those of their network.",
+            "DSCP marks are set on all IP packets that a server sends, where they enter the PoP.",
         ),
         simplified=("What a port chain hands from port to port does not count.",),
-        refused=(
-            "Rules on DSCP marks, minimum bandwidth and packet rates (409 QosRuleNotSupported); policies of floating "
-            "IPs.",
-        ),
+        refused=("Rules on minimum bandwidth and packet rates (409 QosRuleNotSupported); policies of floating IPs.",),
     ),
 )
 
@@ -99,20 +108,10 @@ def require_policy(call: Call, values: Values) -> None:
         _seen(call, str(policy_id))
 
 
-def _rule_body(mode: str) -> Schema:
-    """The body of a creation (`c`) or a change (`u`) of a rule."""
-    return record({f"{LIMIT}_rule": schema_of(_RULE_FIELDS, mode)}, [f"{LIMIT}_rule"])
-
-
 def register(routes: Routes) -> None:
     """Add the routes of rules and rule types."""
-    rules = f"/v2.0/qos/policies/{{policy}}/{LIMIT}_rules"
-    routes.add("GET", rules, _list_rules)
-    routes.add("POST", rules, _create_rule, needs="admin", body=_rule_body("c"))
-    for one in (f"{rules}/{{rule}}", f"/v2.0/qos/alias_{LIMIT}_rules/{{rule}}"):
-        routes.add("GET", one, _show_rule)
-        routes.add("PUT", one, _update_rule, needs="admin", body=_rule_body("u"))
-        routes.add("DELETE", one, _delete_rule, needs="admin")
+    for rules in RULES:
+        rules.register(routes)
     for collection in NOT_HERE.values():
         routes.add("GET", f"/v2.0/qos/policies/{{policy}}/{collection}", _no_rules)
         routes.add("POST", f"/v2.0/qos/policies/{{policy}}/{collection}", _refuse_rule, needs="admin")
@@ -132,12 +131,14 @@ def _policy(call: Call) -> QosPolicy:
     if "policy" in call.params:
         return _seen(call, call.params["policy"])
     for policy in filter(call.sees, call.cloud.tables.qos_policies):
-        if any(rule.id == call.params["rule"] for rule in policy.rules):
+        if any(rule.id == call.params["rule"] for rule in policy.all_rules):
             return policy
     raise NoSuch("QosRule", call.params["rule"])
 
 
-def _document(rule: BandwidthRule) -> dict[str, Any]:
+def _document(rule: Rule) -> dict[str, Any]:
+    if isinstance(rule, MarkRule):
+        return {"id": rule.id, "dscp_mark": rule.dscp_mark}
     return {
         "id": rule.id,
         "max_kbps": rule.max_kbps,
@@ -146,35 +147,94 @@ def _document(rule: BandwidthRule) -> dict[str, Any]:
     }
 
 
-def _told(rule: BandwidthRule, status: int = 200) -> Reply:
-    return json_reply({f"{LIMIT}_rule": _document(rule)}, status)
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one type.
+
+    Args:
+        kind: the type.
+        entity: what a rule is.
+        fields: what can be said of one.
+        parameters: what `rule-types` tells of them.
+    """
+
+    kind: str
+    entity: type[Rule]
+    fields: tuple[Field, ...]
+    parameters: tuple[Mapping[str, Any], ...]
+
+    @property
+    def member(self) -> str:
+        """Key of one in bodies."""
+        return f"{self.kind}_rule"
+
+    def body(self, mode: str) -> Schema:
+        """The body of a creation (`c`) or a change (`u`)."""
+        return record({self.member: schema_of(self.fields, mode)}, [self.member])
+
+    def register(self, routes: Routes) -> None:
+        """Add the routes of these rules."""
+        rules = f"/v2.0/qos/policies/{{policy}}/{self.member}s"
+        routes.add("GET", rules, self.list)
+        routes.add("POST", rules, self.create, needs="admin", body=self.body("c"))
+        for one in (f"{rules}/{{rule}}", f"/v2.0/qos/alias_{self.member}s/{{rule}}"):
+            routes.add("GET", one, self.show)
+            routes.add("PUT", one, self.update, needs="admin", body=self.body("u"))
+            routes.add("DELETE", one, self.delete, needs="admin")
+
+    async def list(self, call: Call) -> Reply:
+        """GET of a policy's rules."""
+        documents = (_document(rule) for rule in _policy(call).all_rules if isinstance(rule, self.entity))
+        return json_reply({f"{self.member}s": filtered(documents, call.query)})
+
+    async def create(self, call: Call) -> Reply:
+        """POST of one."""
+        policy, body = _policy(call), await call.member(self.member)
+        rule = self.entity(**read_fields(self.fields, body, "c"))
+        return self._told(await call.cloud.qos.put_rule(policy.id, rule), 201)
+
+    async def show(self, call: Call) -> Reply:
+        """GET of one."""
+        return self._told(self._found(call))
+
+    async def update(self, call: Call) -> Reply:
+        """PUT of one."""
+        policy, rule = _policy(call), self._found(call)
+        values = read_fields(self.fields, await call.member(self.member), "u")
+        return self._told(await call.cloud.qos.put_rule(policy.id, replace(rule, **values)))
+
+    async def delete(self, call: Call) -> Reply:
+        """DELETE of one."""
+        await call.cloud.qos.remove_rule(_policy(call).id, self._found(call).id)
+        return NO_CONTENT
+
+    def _found(self, call: Call) -> Rule:
+        rule = call.cloud.qos.rule(_policy(call).id, call.params["rule"])
+        if not isinstance(rule, self.entity):
+            raise NoSuch("QosRule", call.params["rule"])
+        return rule
+
+    def _told(self, rule: Rule, status: int = 200) -> Reply:
+        return json_reply({self.member: _document(rule)}, status)
 
 
-async def _list_rules(call: Call) -> Reply:
-    documents = (_document(rule) for rule in _policy(call).rules)
-    return json_reply({f"{LIMIT}_rules": filtered(documents, call.query)})
+def _choices(name: str, values: Iterable[Any]) -> dict[str, Any]:
+    return {"parameter_name": name, "parameter_type": "choices", "parameter_values": list(values)}
 
 
-async def _create_rule(call: Call) -> Reply:
-    policy, body = _policy(call), await call.member(f"{LIMIT}_rule")
-    rule = BandwidthRule(**read_fields(_RULE_FIELDS, body, "c"))
-    return _told(await call.cloud.qos.put_rule(policy.id, rule), 201)
+def _range(name: str) -> dict[str, Any]:
+    return {"parameter_name": name, "parameter_type": "range", "parameter_values": {"start": 0, "end": _MOST_KBPS}}
 
 
-async def _show_rule(call: Call) -> Reply:
-    return _told(call.cloud.qos.rule(_policy(call).id, call.params["rule"]))
-
-
-async def _update_rule(call: Call) -> Reply:
-    policy = _policy(call)
-    rule = call.cloud.qos.rule(policy.id, call.params["rule"])
-    values = read_fields(_RULE_FIELDS, await call.member(f"{LIMIT}_rule"), "u")
-    return _told(await call.cloud.qos.put_rule(policy.id, replace(rule, **values)))
-
-
-async def _delete_rule(call: Call) -> Reply:
-    await call.cloud.qos.remove_rule(_policy(call).id, call.params["rule"])
-    return NO_CONTENT
+RULES = (
+    Rules(
+        "bandwidth_limit",
+        BandwidthRule,
+        _LIMIT_FIELDS,
+        (_range("max_kbps"), _range("max_burst_kbps"), _choices("direction", ("ingress", "egress"))),
+    ),
+    Rules("dscp_marking", MarkRule, _MARK_FIELDS, (_choices("dscp_mark", MARKS),)),
+)
 
 
 def _collection(call: Call) -> str:
@@ -193,17 +253,12 @@ async def _refuse_rule(call: Call) -> Reply:
 
 
 async def _rule_types(call: Call) -> Reply:
-    return json_reply({"rule_types": filtered([{"type": LIMIT}], call.query)})
+    return json_reply({"rule_types": filtered([{"type": rules.kind} for rules in RULES], call.query)})
 
 
 async def _rule_type(call: Call) -> Reply:
-    if call.params["type"] != LIMIT:
-        raise NoSuch("QosRuleType", call.params["type"])
-    values = {"start": 0, "end": _MOST_KBPS}
-    parameters = [
-        {"parameter_name": "max_kbps", "parameter_type": "range", "parameter_values": values},
-        {"parameter_name": "max_burst_kbps", "parameter_type": "range", "parameter_values": values},
-        {"parameter_name": "direction", "parameter_type": "choices", "parameter_values": ["ingress", "egress"]},
-    ]
-    driver = {"name": "sonata", "supported_parameters": parameters}
-    return json_reply({"rule_type": {"type": LIMIT, "drivers": [driver]}})
+    for rules in RULES:
+        if rules.kind == call.params["type"]:
+            driver = {"name": "sonata", "supported_parameters": list(rules.parameters)}
+            return json_reply({"rule_type": {"type": rules.kind, "drivers": [driver]}})
+    raise NoSuch("QosRuleType", call.params["type"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from sonata.emulator.cloud.entities.base import Entity, new_id
 
@@ -18,9 +19,31 @@ class BandwidthRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarkRule:
+    """The DSCP mark of what a port sends."""
+
+    id: str = field(default_factory=new_id)
+    dscp_mark: int
+
+    @property
+    def direction(self) -> str:
+        """Only what is sent is marked."""
+        return "egress"
+
+
+Rule: TypeAlias = BandwidthRule | MarkRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QosPolicy(Entity):
     """Rules for ports and networks; a project's default is given to its new networks."""
 
     shared: bool = False
     is_default: bool = False
     rules: tuple[BandwidthRule, ...] = ()
+    marks: tuple[MarkRule, ...] = ()
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """Rules of all types."""
+        return (*self.rules, *self.marks)

@@ -11,7 +11,7 @@ from typing import Any
 
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, Port
-from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
+from sonata.emulator.cloud.entities.qos import BandwidthRule, MarkRule, QosPolicy, Rule
 from sonata.emulator.cloud.network.causes import QoSPolicyDefaultAlreadyExists, QosPolicyInUse, QoSRulesConflict
 from sonata.emulator.cloud.site import Site
 from sonata.ports.fabric import PortRate, PortShape
@@ -56,28 +56,28 @@ class Qos:
                     raise QosPolicyInUse(f"QoS Policy {policy_id} is used by {kind} {one.id}.")
         self._policies.remove(policy_id)
 
-    def rule(self, policy_id: str, rule_id: str) -> BandwidthRule:
+    def rule(self, policy_id: str, rule_id: str) -> Rule:
         """A rule of a policy.
 
         Raises:
             NoSuch: there is none.
         """
-        for rule in self._policies.get(policy_id).rules:
+        for rule in self._policies.get(policy_id).all_rules:
             if rule.id == rule_id:
                 return rule
         raise NoSuch("QosRule", rule_id)
 
-    async def put_rule(self, policy_id: str, rule: BandwidthRule) -> BandwidthRule:
+    async def put_rule(self, policy_id: str, rule: Rule) -> Rule:
         """Add a rule, or change the one of its id; ports follow at once.
 
         Raises:
-            QoSRulesConflict: the policy has another rule for the direction.
+            QoSRulesConflict: the policy has another rule of the type for the direction.
         """
-        others = tuple(one for one in self._policies.get(policy_id).rules if one.id != rule.id)
+        others = tuple(one for one in self._policies.get(policy_id).all_rules if one.id != rule.id)
         for one in others:
-            if one.direction == rule.direction:
+            if (type(one), one.direction) == (type(rule), rule.direction):
                 raise QoSRulesConflict(
-                    f"Rule bandwidth_limit conflicts with rule {one.id} which already exists in QoS Policy {policy_id}."
+                    f"Rule {type_of(rule)} conflicts with rule {one.id} which already exists in QoS Policy {policy_id}."
                 )
         await self._set_rules(policy_id, (*others, rule))
         return rule
@@ -85,7 +85,8 @@ class Qos:
     async def remove_rule(self, policy_id: str, rule_id: str) -> None:
         """Take a rule from a policy; ports follow at once."""
         gone = self.rule(policy_id, rule_id)
-        await self._set_rules(policy_id, tuple(one for one in self._policies.get(policy_id).rules if one != gone))
+        known = self._policies.get(policy_id).all_rules
+        await self._set_rules(policy_id, tuple(one for one in known if one != gone))
 
     def default_of(self, project_id: str) -> str:
         """Id of a project's default policy, empty when it has none."""
@@ -103,8 +104,10 @@ class Qos:
                 await self._site.plane.run(lambda fabric: fabric.shaping.set_shapes(changed))
             self._told = {key: shape for key, shape in plugged.items() if shape != _OPEN}
 
-    async def _set_rules(self, policy_id: str, rules: tuple[BandwidthRule, ...]) -> None:
-        self._policies.change(policy_id, rules=rules)
+    async def _set_rules(self, policy_id: str, rules: tuple[Rule, ...]) -> None:
+        limits = tuple(rule for rule in rules if isinstance(rule, BandwidthRule))
+        marks = tuple(rule for rule in rules if isinstance(rule, MarkRule))
+        self._policies.change(policy_id, rules=limits, marks=marks)
         await self.follow()
 
     def _shape(self, port: Port) -> PortShape:
@@ -115,7 +118,8 @@ class Qos:
         if policy is None:
             return _OPEN
         rates = {rule.direction: _rate(rule) for rule in policy.rules}
-        return PortShape(egress=rates.get("egress"), ingress=rates.get("ingress"))
+        mark = next((rule.dscp_mark for rule in policy.marks), None)
+        return PortShape(egress=rates.get("egress"), ingress=rates.get("ingress"), dscp=mark)
 
     def _refuse_second_default(self, policy: QosPolicy) -> None:
         known = self.default_of(policy.project_id)
@@ -123,6 +127,11 @@ class Qos:
             raise QoSPolicyDefaultAlreadyExists(
                 f"A default QoS policy exists for project {policy.project_id}: {known}."
             )
+
+
+def type_of(rule: Rule) -> str:
+    """What Neutron calls a rule's type."""
+    return "bandwidth_limit" if isinstance(rule, BandwidthRule) else "dscp_marking"
 
 
 def _rate(rule: BandwidthRule) -> PortRate:
