@@ -11,7 +11,9 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import CIDR, OBJECT, TEXT, TEXTS, Field, Kind, computed, constant, integer, or_none
 from sonata.api.openstack.resource import Resource, Values
 from sonata.api.openstack.schemas import NOTHING, SWITCH, choice, maybe, record
+from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.network.sharing import pool_of
 
 PORT_NUMBER = or_none(integer(0, 65535))
 
@@ -95,6 +97,9 @@ PORT_PAIRS = Resource[PortPair](
 
 async def _create_group(call: Call, values: Values) -> PortPairGroup:
     values.pop("tap_enabled", None)
+    pool = call.cloud.tables.pools.peek(pool_of(values.get("parameters", {})))
+    if pool and not call.sees(pool):
+        raise NoSuch("Pool", pool.id)
     return await call.cloud.chaining.create_group(PortPairGroup(**values))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
 from sonata.emulator.cloud.network.places import Places
+from sonata.emulator.cloud.network.sharing import pool_of, shared_place, weight_of
 from sonata.emulator.cloud.site import Site
 from sonata.errors import InvalidInput
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
@@ -37,6 +37,14 @@ class Steering:
         """Bring the chains through these ports up to date, since ports were plugged, unplugged or bound."""
         changed = set(port_ids)
         await self.follow(chain for chain in self._tables.port_chains if changed & self._ports_of(chain))
+
+    async def pools_changed(self, pool_ids: Iterable[str]) -> None:
+        """Bring the chains whose groups follow these pools up to date, since members came, went, or changed."""
+        changed = set(pool_ids)
+        for chain in tuple(self._tables.port_chains):
+            groups = map(self._tables.port_pair_groups.get, chain.groups)
+            if changed & {pool_of(group.parameters) for group in groups}:
+                await self.follow([chain])
 
     def check(self, chain: PortChain, expected: Mapping[str, str] = NOWHERE) -> None:
         """Refuse a chain that the data plane could not steer: it lies in one PoP.
@@ -114,11 +122,8 @@ class Steering:
     def _place(self, group: PortPairGroup) -> Hop | None:
         """The functions of a group that run, as one place of a chain; None when none does."""
         pairs = [self._tables.port_pairs.get(pair_id) for pair_id in group.port_pairs]
-        hops = [self._hop(pair) for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
-        if not hops:
-            return None
-        first, *others = hops
-        return replace(first, alternatives=tuple(others), hash_by=hash_fields(group.parameters))
+        running = [pair for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
+        return shared_place(self._tables, group, [(pair, self._hop(pair)) for pair in running])
 
     def _is_plugged(self, port_id: str) -> bool:
         """Whether packets come in at a port."""
@@ -146,46 +151,6 @@ class Steering:
         ends = {port_id for pair in self._pairs_of(chain) for port_id in (pair.ingress, pair.egress)}
         classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
         return ends | {found.logical_source_port for found in classifiers if found.logical_source_port}
-
-
-HASHED = {
-    "ip_src": "ip_src",
-    "ip_dst": "ip_dst",
-    "tcp_src": "sport",
-    "udp_src": "sport",
-    "tcp_dst": "dport",
-    "udp_dst": "dport",
-}
-"""What the data plane calls the fields of `lb_fields`."""
-HEAVIEST = 255
-
-
-def hash_fields(parameters: Mapping[str, object]) -> tuple[str, ...]:
-    """What tells flows apart in a group: its `lb_fields`, written `ip_src & ip_dst`, also as a list.
-
-    Raises:
-        InvalidInput: a field cannot be looked at.
-    """
-    asked = parameters.get("lb_fields") or []
-    texts = [asked] if isinstance(asked, str) else asked
-    if not isinstance(texts, list | tuple):
-        raise InvalidInput(f"lb_fields '{asked}' is not a list of fields")
-    names = [name.strip() for text in texts for name in str(text).split("&")]
-    if unknown := [name for name in names if name not in HASHED]:
-        raise InvalidInput(f"lb_fields: '{unknown[0]}' cannot be hashed here: use some of {', '.join(HASHED)}")
-    return tuple(dict.fromkeys(HASHED[name] for name in names))
-
-
-def weight_of(parameters: Mapping[str, object]) -> int:
-    """A function's share of the flows in its group: its `weight`, 1 when it has none.
-
-    Raises:
-        InvalidInput: it is no whole number from 1 to 255.
-    """
-    asked = parameters.get("weight", 1)
-    if not str(asked).isdigit() or not 1 <= int(str(asked)) <= HEAVIEST:
-        raise InvalidInput(f"weight '{asked}' of a port pair is not a whole number from 1 to {HEAVIEST}")
-    return int(str(asked))
 
 
 def classifier_spec(classifier: FlowClassifier) -> Classifier:
