@@ -46,6 +46,7 @@ class Changes:
         self._plugs = Plugs(site, ports, floating_ips)
         self.drivers: dict[str, Driver] = {}
         self.listener: Listening = _nobody
+        self._new: set[str] = set()
         self._work = Background(lambda balancer_id, _error: self._settle(balancer_id, Provisioning.ERROR))
         self._poll: asyncio.Task[None] | None = None
 
@@ -70,6 +71,8 @@ class Changes:
             Immutable: another change is going on.
             Unsupported: the provider cannot do it; the tables are as before.
         """
+        if balancer_id in self._new:
+            return apply()
         self.require_mutable(balancer_id)
         with _as_before_on_failure(self._tables):
             result = apply()
@@ -77,6 +80,21 @@ class Changes:
             self._tables.load_balancers.change(balancer_id, provisioning_status=Provisioning.PENDING_UPDATE)
         self.spawn(balancer_id)
         return result
+
+    @contextmanager
+    def beginning(self, balancer_id: str) -> Iterator[None]:
+        """Add a load balancer with its parts: inside, changes of it reach the tables alone, all of them or none.
+
+        Raises:
+            Unsupported: the provider cannot do it.
+        """
+        self._new.add(balancer_id)
+        try:
+            with _as_before_on_failure(self._tables):
+                yield
+                self.check(balancer_id)
+        finally:
+            self._new.discard(balancer_id)
 
     def check(self, balancer_id: str) -> None:
         """Refuse what the provider cannot do."""
@@ -91,7 +109,7 @@ class Changes:
             also: further provisioning statuses that are good enough.
         """
         balancer = self._tables.load_balancers.get(balancer_id)
-        if balancer.provisioning_status not in (Provisioning.ACTIVE, *also):
+        if balancer_id not in self._new and balancer.provisioning_status not in (Provisioning.ACTIVE, *also):
             raise Immutable("Load Balancer", balancer_id)
 
     def spawn(self, balancer_id: str) -> None:
@@ -134,7 +152,7 @@ class Changes:
         report = await self.driver(tree.balancer.provider).read(balancer_id)
         if balancer_id in self._tables.load_balancers:
             self._note(Tree(self._tables, balancer_id), report)
-            await self._tell([pool.id for pool in Tree(self._tables, balancer_id, whole=True).pools()])
+            await _tell(self.listener, [pool.id for pool in Tree(self._tables, balancer_id, whole=True).pools()])
         return report
 
     async def close(self) -> None:
@@ -167,14 +185,7 @@ class Changes:
         for table, part in tuple(Tree(self._tables, balancer.id, whole=True).parts()):
             table.remove(part.id)
         await self._plugs.release(balancer)
-        await self._tell(pools)
-
-    async def _tell(self, pool_ids: Iterable[str]) -> None:
-        """Tell who follows these pools; trouble of theirs is not the load balancer's."""
-        try:
-            await self.listener(pool_ids)
-        except SonataError as error:
-            logger.warning("what follows a pool does not", extra={"cause": str(error)})
+        await _tell(self.listener, pools)
 
     def _settle(self, balancer_id: str, status: str) -> None:
         """What was pending is done or has failed; what was to be deleted is gone when it is done."""
@@ -234,6 +245,14 @@ def flavor_data(tables: Tables, flavor_id: str | None) -> Mapping[str, object]:
     profile = tables.lb_flavor_profiles.get(tables.lb_flavors.get(flavor_id).flavor_profile_id)
     data = json.loads(profile.flavor_data)
     return data if isinstance(data, dict) else {}
+
+
+async def _tell(listener: Listening, pool_ids: Iterable[str]) -> None:
+    """Tell who follows these pools; trouble of theirs is not the load balancer's."""
+    try:
+        await listener(pool_ids)
+    except SonataError as error:
+        logger.warning("what follows a pool does not", extra={"cause": str(error)})
 
 
 async def _nobody(_pool_ids: Iterable[str]) -> None:
