@@ -377,9 +377,11 @@ class Hop:
     """A service function: packets go in at `ingress` and come back at `egress` (may be the same port).
 
     Args:
-        weight: its share of the flows, relative to its alternatives'.
-        alternatives: functions that share the flows with it; each flow stays with one of them, in both directions.
+        weight: its share of the new flows, relative to its alternatives'; 0 gives it none.
+        alternatives: functions that share the flows with it; each flow takes the same one in both directions.
         hash_by: what tells flows apart: of `ip_src`, `ip_dst`, `sport`, `dport`; empty for all of them.
+        sticky: a name of letters and digits under which flows are remembered: each stays with its function when
+            others come and go, and with one of weight 0; empty where a hash alone decides.
     """
 
     ingress: HopPort
@@ -387,6 +389,7 @@ class Hop:
     weight: int = 1
     alternatives: tuple[Hop, ...] = ()
     hash_by: tuple[str, ...] = ()
+    sticky: str = ""
 
     @property
     def all(self) -> tuple[Hop, ...]:

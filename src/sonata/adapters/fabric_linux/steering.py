@@ -39,7 +39,8 @@ class LinuxSteering:
             self.remove_chain(chain.id)
             standing = None
         number = standing.number if standing else self._world.new_index()
-        rules = chain_rules.render(number, chain, self._surroundings(chain.pop))
+        around = self._surroundings(chain.pop)
+        rules = chain_rules.render(number, chain, around, standing.rules if standing else "")
         self._nftables.load(self._world.pop(chain.pop).netspace, rules)
         self._chains[chain.id] = _Chain(number, chain, rules)
 
@@ -57,7 +58,7 @@ class LinuxSteering:
         around = self._surroundings(pop)
         for chain in chains:
             # Always loaded: an interface that was replaced has taken its rules along, under the same name or not.
-            chain.rules = chain_rules.render(chain.number, chain.spec, around)
+            chain.rules = chain_rules.render(chain.number, chain.spec, around, chain.rules)
         self._nftables.load(self._world.pop(pop).netspace, "".join(chain.rules for chain in chains))
         logger.debug("chains follow the interfaces", extra={"pop": pop, "chains": len(chains)})
 

@@ -144,6 +144,7 @@ class Cloud:
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
+        self.load_balancing.changes.listener = self._steering.pools_changed
         self.volume_types = VolumeTypes(self.tables)
         self.volumes = Volumes(self.site, self.images, self.volume_types)
         self.attachments = Attachments(self.site, self.volumes, self.wiring.machine_id)
