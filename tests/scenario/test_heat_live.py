@@ -69,7 +69,7 @@ resources:
       image: host
       flavor: {get_param: flavor}
       networks: [{port: {get_resource: port}}]
-      user_data_format: RAW
+      user_data_format: SOFTWARE_CONFIG
       user_data:
         str_replace:
           params: {SIGNAL: {get_attr: [handle, curl_cli]}}
@@ -82,6 +82,24 @@ resources:
   attached:
     type: OS::Cinder::VolumeAttachment
     properties: {instance_uuid: {get_resource: web}, volume_id: {get_resource: disk}}
+  script:
+    type: OS::Heat::SoftwareConfig
+    properties:
+      group: script
+      inputs: [{name: word}]
+      outputs: [{name: found}]
+      config: |
+        #!/bin/sh
+        echo "$deploy_action $word"
+        cat /tmp/www/index.html > $heat_outputs_path.found
+        [ "$word" != bad ]
+  deployed:
+    type: OS::Heat::SoftwareDeployment
+    depends_on: ready
+    properties:
+      config: {get_resource: script}
+      server: {get_resource: web}
+      input_values: {word: {get_param: label}}
   floating:
     type: OS::Neutron::FloatingIP
     depends_on: inside
@@ -107,6 +125,8 @@ resources:
     properties:
       {auto_scaling_group_id: {get_resource: scaled}, adjustment_type: change_in_capacity, scaling_adjustment: 1}
 outputs:
+  said: {value: {get_attr: [deployed, deploy_stdout]}}
+  found: {value: {get_attr: [deployed, found]}}
   told: {value: {get_attr: [ready, data]}}
   address: {value: {get_attr: [floating, floating_ip_address]}}
   members: {value: {get_attr: [many, name]}}
@@ -187,6 +207,7 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
     assert made["status"] == "CREATE_COMPLETE", made["reason"]
     assert json.loads(made["outputs"]["told"]) == {"web": "web-one"}
     assert made["outputs"]["members"] == ["member-0"]
+    assert (made["outputs"]["said"], made["outputs"]["found"]) == ("CREATE one\n", "web-one\n")
     assert live.emu.ok("exec", "a/web-one", "--", "curl", "-s", "localhost:8080") == "web-one\n"
     (web,) = (one for one in live.cloud.compute.servers() if one.name == "web-one")
     assert made["outputs"]["address"] in [one["addr"] for one in web.addresses["inner"]]
@@ -200,6 +221,7 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
     changed = live.stack("update", SERVICE, "--parameter", "label=two", "--parameter", "members=2")
     assert changed["status"] == "UPDATE_COMPLETE", changed["reason"]
     assert {"web-two", "member-0", "member-1"} <= live.servers().keys()
+    assert changed["outputs"]["said"] == "UPDATE two\n"
     assert live.cloud.compute.get_server(web.id).name == "web-two"  # changed in place
 
     failing = SERVICE.replace("cidr: 10.9.0.0/24", "cidr: 10.9.0.0/24, name: other")
@@ -207,6 +229,9 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
     assert failed["status"] == "ROLLBACK_COMPLETE", failed["reason"]
     assert not list(live.cloud.network.subnets(name="other"))
     assert {"web-two", "member-0", "member-1"} <= live.servers().keys()
+
+    stopped = live.stack("update", SERVICE, "--existing", "--rollback", "disabled", "--parameter", "label=bad")
+    assert (stopped["status"], "non-zero status code: 1" in stopped["reason"]) == ("UPDATE_FAILED", True)
 
     gone = live.run("stack", "delete", "--yes", "--wait", "s")
     assert gone.returncode == 0, gone.stderr

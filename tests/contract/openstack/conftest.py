@@ -22,6 +22,7 @@ from tests.fakes.volumes import FakeVolumeStore
 
 from sonata.api.openstack import openstack_app
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.site import Zones
 from sonata.emulator.data_plane import DataPlane
 from sonata.model.topology import GIB, Pop
 
@@ -88,6 +89,10 @@ class SiteThread:
         asyncio.run_coroutine_threadsafe(self._open(folder), self._loop).result(10)
         return self.site
 
+    def manage(self, folder: Path, *pops: Pop) -> None:
+        """A further PoP `region` that manages others."""
+        asyncio.run_coroutine_threadsafe(self._add(folder, "region", 2, Zones(pops)), self._loop).result(10)
+
     def drop(self) -> None:
         """Close the PoPs."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
@@ -95,17 +100,20 @@ class SiteThread:
     async def _open(self, folder: Path) -> None:
         self.site.fabric, self.site.runtime, self.site.volumes = FakeFabric(), FakeRuntime(), FakeVolumeStore()
         self._plane = DataPlane(self.site.fabric)
-        store = FakeImageStore(
+        self._store = FakeImageStore(
             image("web", argv=("/bin/web",), ready_tcp_port=80), image("broken", argv=(EXITS_AT_ONCE,))
         )
         for number, name in enumerate(("access", "core")):
-            (folder / name).mkdir()
-            external = IPv4Network(f"100.64.{number}.0/24")
-            pop = Pop(name, cpus=8, memory_bytes=16 * GIB)
-            below = (self._plane, self.site.runtime, store)
-            self.site.clouds[name] = Cloud(
-                pop, *below, external, external[1], folder / name, _nobody_cares, volumes=self.site.volumes
-            )
+            await self._add(folder, name, number)
+
+    async def _add(self, folder: Path, name: str, number: int, zones: Zones | None = None) -> None:
+        (folder / name).mkdir()
+        external = IPv4Network(f"100.64.{number}.0/24")
+        pop = Pop(name, cpus=8, memory_bytes=16 * GIB)
+        below = (self._plane, self.site.runtime, self._store)
+        where = (external, external[1], folder / name)
+        cloud = Cloud(pop, *below, *where, _nobody_cares, volumes=self.site.volumes, zones=zones)
+        self.site.clouds[name] = cloud
 
     async def _close(self) -> None:
         for cloud in self.site.clouds.values():

@@ -172,6 +172,7 @@ def test_flavors_are_made_and_removed(cloud: Any) -> None:
         ({"networks": 7}, "networks"),
         ({"metadata": {"a": 1}}, "metadata"),
         ({"min_count": 3, "max_count": 2}, "min_count"),
+        ({"personality": [{"path": "/etc/motd", "contents": "aGk="}]}, "personality"),
         ({"tags": ["a/b"]}, "tag"),
         ({"availability_zone": "mars"}, "zone"),
         ({"user_data": 7}, "user_data"),

@@ -254,6 +254,10 @@ class Sweep:
                 if port.device_id == entity.id and port.device_owner == "network:router_interface":
                     path = f"/network/v2.0/routers/{entity.id}/remove_router_interface"
                     ask("PUT", path, json={"port_id": port.id})
+        if table == "qos_policies":
+            for network in self._world.cloud.tables.networks:
+                if network.qos_policy == entity.id:
+                    ask("PUT", f"/network/v2.0/networks/{network.id}", json={"network": {"qos_policy_id": None}})
         if table == "volumes":
             path = f"/volume/v3/{self._world.project}/volumes/{entity.id}/action"
             ask("POST", path, json={"os-force_delete": {}})

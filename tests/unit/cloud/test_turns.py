@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from sonata.emulator.cloud.background import Background
 from sonata.emulator.cloud.rollback import to_the_end
 from sonata.emulator.cloud.turns import Turns
 
@@ -72,3 +73,21 @@ async def test_a_failure_of_such_work_is_its_callers() -> None:
 
     with pytest.raises(ValueError, match="told"):
         await to_the_end(work())
+
+
+async def test_work_of_one_name_begins_when_what_went_before_has_ended() -> None:
+    crashed: list[str] = []
+    background, seen = Background(lambda name, _error: crashed.append(name)), []
+    free = asyncio.Event()
+
+    async def work(mark: str) -> None:
+        await free.wait()
+        seen.append(mark)
+
+    background.spawn("one", work("first"))
+    background.spawn("one", work("second"))
+    free.set()
+    await background.wait("one")
+    assert seen == ["first", "second"]
+    assert not background.busy("one")
+    assert crashed == []

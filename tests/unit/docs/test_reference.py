@@ -14,8 +14,11 @@ import pytest
 from sonata.api.emulator.app import EmulatorApi
 from sonata.api.emulator.wan import WanApi
 from sonata.api.northbound.app import northbound_app
+from sonata.api.openstack.app import Surface
+from sonata.api.openstack.compute.bodies import SERVER_ACTIONS
 from sonata.api.openstack.compute.server_actions import ACTIONS
 from sonata.api.openstack.network.routes import RESOURCES
+from sonata.api.openstack.topic import GENERAL, NOTHING_TOLD
 from sonata.formats import topology_document
 from sonata.formats.diagnostics import StrictModel, field_names
 
@@ -85,6 +88,15 @@ def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text()
     pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
     assert [name for name in pages if name not in menu] == []
+
+
+def test_every_part_of_the_openstack_apis_tells_what_is_real() -> None:
+    topics = {target.topic for routes in Surface({}, "").services.values() for *_, target in routes}
+    assert [topic.title for topic in topics - {GENERAL} if topic.truth == NOTHING_TOLD] == []
+
+
+def test_every_server_action_has_a_body() -> None:
+    assert set(ACTIONS) == set(SERVER_ACTIONS)
 
 
 def test_the_openstack_reference_is_current() -> None:

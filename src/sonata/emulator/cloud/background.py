@@ -23,8 +23,10 @@ class Background:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def spawn(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Start work under a name that is free."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        """Start work under a name; what goes on under it, perhaps with its last step, ends before."""
+        earlier = self._tasks.get(name)
+        coming = _after(earlier, work) if earlier else work
+        task = asyncio.get_running_loop().create_task(coming, name=name)
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._settle(name, done))
 
@@ -55,3 +57,12 @@ class Background:
         if not task.cancelled() and (error := task.exception()):
             logger.error("background work crashed", extra={"work": name}, exc_info=error)
             self._on_crash(name, error)
+
+
+async def _after(earlier: asyncio.Task[None], work: Coroutine[None, None, None]) -> None:
+    try:
+        await asyncio.wait([earlier])
+    except asyncio.CancelledError:
+        work.close()
+        raise
+    await work

@@ -159,6 +159,7 @@ class Cloud:
         self.stacks = Stacks(self.tables)
         self.services = NetworkServices(self.site, self.ports, self.wiring)
         self.services.on_post = self.stacks.post
+        self.stacks.run_in_server = self._run_in_server
         self.wiring.on_servers_moved = self.services.follow
         self.networks.on_release = self.services.release
         self.networks.on_subnets_changed = self.services.subnets_changed
@@ -178,6 +179,12 @@ class Cloud:
             await self.routers.apply(router)
         await self._steering.restore()
         self.load_balancing.changes.restore()
+
+    async def _run_in_server(self, server_id: str, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+        server = self.tables.servers.get(server_id)
+        if server.status != ServerStatus.ACTIVE:
+            raise Conflict(f"server {server.name} is {server.status}; only in an ACTIVE one something can be run")
+        return await self.servers.power.exec(server, argv, stdin)
 
     @property
     def usage(self) -> Usage:

@@ -9,6 +9,10 @@ class StackValidationFailed(InvalidInput):
     """A template, a parameter or a property is not valid."""
 
 
+class ResourceTypeUnavailable(StackValidationFailed):
+    """A type of resource exists, but not here."""
+
+
 class UserParameterMissing(InvalidInput):
     """A parameter has neither value nor default."""
 

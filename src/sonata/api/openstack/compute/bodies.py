@@ -30,6 +30,8 @@ from sonata.api.openstack.schemas import (
 from sonata.emulator.cloud.compute.scheduler import AFFINITY, ANTI_AFFINITY, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from sonata.emulator.cloud.quotas import names_of
 
+MOST_AT_ONCE = 256
+"""Servers of one request."""
 BASE64: Schema = {"type": "string", "format": "byte", "maxLength": 65535}
 DISK_CONFIG = choice("AUTO", "MANUAL")
 NIC = record({"uuid": ID, "port": ID, "fixed_ip": ADDRESS, "tag": ID})
@@ -62,8 +64,8 @@ SERVER_FIELDS = {
     "availability_zone": ZONE,
     "host": ID,
     "config_drive": SWITCH,
-    "min_count": number(1),
-    "max_count": number(1),
+    "min_count": number(1, MOST_AT_ONCE),
+    "max_count": number(1, MOST_AT_ONCE),
     "return_reservation_id": SWITCH,
     "block_device_mapping_v2": many(DEVICE),
     "OS-DCF:diskConfig": DISK_CONFIG,

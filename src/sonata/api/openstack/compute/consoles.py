@@ -14,6 +14,7 @@ from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.servers import find_server
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.compute.states import is_on
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -36,8 +37,18 @@ OLD_CONSOLES = {
 """Protocols of the actions that microversions before 2.6 have."""
 
 
+TOPIC = Topic(
+    "consoles",
+    Truth(
+        real=("`serial`: a shell on a terminal, by WebSocket, with a token that is good once",),
+        refused=("all other types (400): a server has no screen",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes of consoles."""
+    routes.about(TOPIC)
     routes.add("POST", "/v2.1/servers/{id}/remote-consoles", _create, body=bodies.REMOTE_CONSOLE)
     routes.add("GET", "/v2.1/os-console-auth-tokens/{token}", _show, needs="admin")
 

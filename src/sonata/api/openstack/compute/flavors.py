@@ -11,6 +11,7 @@ from sonata.api.openstack.listing import Document, filtered, ordered, page
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.routing import Routes
 from sonata.api.openstack.schemas import TEXTS, record
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.entities.compute import Flavor
 from sonata.errors import InvalidInput, NotFound
 
@@ -39,8 +40,26 @@ FLAVOR_FIELDS = (
 FLAVOR_CREATE, FLAVOR_UPDATE = (record({"flavor": schema_of(FLAVOR_FIELDS, mode)}, ["flavor"]) for mode in "cu")
 
 
+TOPIC = Topic(
+    "flavors",
+    Truth(
+        real=(
+            "processors, memory and processes are limited as the flavor says, as root or with a delegated "
+            "cgroup; `sonata emu show` tells what is not enforced",
+            "`hw:cpu_policy=dedicated`, `quota:cpu_quota`, `quota:cpu_period`, `quota:cpu_shares`; private "
+            "flavors and their projects",
+        ),
+        simplified=(
+            "`disk`, `swap`, `ephemeral` and other extra specs are kept and shown; a root file system is not limited",
+        ),
+        refused=("huge pages (`hw:mem_page_size`) find no host; all but the description is fixed once made (400)",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes of flavors."""
+    routes.about(TOPIC)
     routes.add("GET", "/v2.1/flavors", _list)
     routes.add("GET", "/v2.1/flavors/detail", _detail)
     routes.add("POST", "/v2.1/flavors", _create, body=FLAVOR_CREATE)

@@ -15,6 +15,7 @@ from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import Document, page
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.compute.power import MIB
 from sonata.emulator.cloud.compute.states import VM_STATES, is_on
 from sonata.emulator.cloud.entities.compute import ActionEvent, Server, ServerAction
@@ -27,8 +28,18 @@ STANDARD_DIAGNOSTICS: Microversion = (2, 48)
 STATES = {"active": "running", "paused": "paused", "suspended": "suspended"}
 
 
+TOPIC = Topic(
+    "history, diagnostics, usage",
+    Truth(
+        real=("actions with their events, migrations, counters of the running server, use by project",),
+        simplified=("use forgets deleted servers",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes."""
+    routes.about(TOPIC)
     routes.add("GET", "/v2.1/servers/{id}/os-instance-actions", _actions)
     routes.add("GET", "/v2.1/servers/{id}/os-instance-actions/{request}", _action)
     routes.add("GET", "/v2.1/servers/{id}/diagnostics", _diagnostics, needs="admin")

@@ -16,6 +16,7 @@ from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import Document, page
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.compute.capacity import Usage
 from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService
 from sonata.errors import InvalidInput, NotFound
@@ -25,8 +26,22 @@ UUIDS, PAGED, TOTALS_GONE, FORCED, UUID_SHOWN = (2, 53), (2, 33), (2, 88), (2, 1
 STARTED = time.time()
 
 
+TOPIC = Topic(
+    "hypervisors, zones, services, aggregates",
+    Truth(
+        real=(
+            "hosts are those of the topology; a service that is disabled or forced down gets no servers; "
+            "zones by aggregates",
+        ),
+        simplified=("hosts share this machine; they cannot be added here",),
+        refused=("deleting a service (400): its host is in the topology",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes."""
+    routes.about(TOPIC)
     base = "/v2.1/os-hypervisors"
     routes.add("GET", base, _hypervisors, needs="admin")
     routes.add("GET", f"{base}/detail", _hypervisor_details, needs="admin")

@@ -13,6 +13,7 @@ from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import Document, page
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.entities.keypair import KeyPair, KeyType
 from sonata.errors import InvalidInput, NotFound
 
@@ -21,8 +22,20 @@ PAGE = 1000
 _SINCE = {"type": TYPED, "user_id": OF_USERS}
 
 
+TOPIC = Topic(
+    "keypairs",
+    Truth(
+        real=(
+            "of each user; imported (ssh, x509), or generated below microversion 2.92 and told once; "
+            "fingerprints as Nova's",
+        ),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes of key pairs."""
+    routes.about(TOPIC)
     routes.add("GET", "/v2.1/os-keypairs", _list)
     routes.add("POST", "/v2.1/os-keypairs", _create, body=bodies.KEYPAIR)
     routes.add("GET", "/v2.1/os-keypairs/{name}", _show)

@@ -13,6 +13,7 @@ from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.fields import FLAG, integer
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.quotas import DEFAULT_CLASS, UNLIMITED, names_of
 from sonata.errors import InvalidInput
 
@@ -24,8 +25,22 @@ PROXIED = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules
 LIMIT = integer(UNLIMITED, 2**31 - 1)
 
 
+TOPIC = Topic(
+    "limits and quotas",
+    Truth(
+        real=(
+            "shown, set, reset and enforced (403); what is used is counted at the moment of asking; defaults "
+            "by `os-quota-class-sets/default`",
+        ),
+        simplified=("defaults of servers, cores and memory are -1: the capacity of the PoP bounds them",),
+        refused=("quotas of projects that do not exist (400); there are none of single users",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes."""
+    routes.about(TOPIC)
     routes.add("GET", "/v2.1/limits", _limits)
     routes.add("GET", "/v2.1/os-quota-sets/{project}", _show)
     routes.add("GET", "/v2.1/os-quota-sets/{project}/defaults", _defaults)

@@ -20,6 +20,7 @@ from sonata.api.openstack.call import NEWEST, OLDEST, Call
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import GENERAL
 
 
 def compute_routes() -> Routes:
@@ -38,6 +39,7 @@ def compute_routes() -> Routes:
     compute_hosts.register(routes)
     compute_volume_attachments.register(routes)
     compute_quotas.register(routes)
+    routes.about(GENERAL)
     routes.add("GET", "/v2.1/extensions", _extensions)
     return routes
 

@@ -27,6 +27,7 @@ from sonata.api.openstack.compute.servers import (
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.compute.rebuilding import Rebuild
 from sonata.emulator.cloud.compute.states import require
 from sonata.emulator.cloud.entities.compute import Server
@@ -54,8 +55,26 @@ class Doing:
     until: Microversion = field(default=(9, 9))
 
 
+TOPIC = Topic(
+    "server actions",
+    Truth(
+        real=(
+            "start, stop, reboot, pause and suspend (frozen processes, silent ports), rebuild, rescue (the "
+            "own disk is in `/mnt`), shelve, lock",
+            "resize and migrate change the kernel's limits while the server runs where it can; both sizes "
+            "are claimed until confirmed or reverted",
+            "createImage keeps what the server wrote as a layer on its image; changePassword where the image "
+            "has `chpasswd`",
+        ),
+        simplified=("all hosts of a PoP are this machine: a migration moves claims, not memory",),
+        refused=("actions that are not listed here (400); what the state forbids (409)",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the route of actions."""
+    routes.about(TOPIC)
     routes.add("POST", "/v2.1/servers/{id}/action", _action, body=bodies.SERVER_ACTION)
 
 

@@ -13,6 +13,7 @@ from sonata.api.openstack.compute.servers import read_name
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.compute.scheduler import AFFINITY, ANTI_AFFINITY, SOFT_AFFINITY, SOFT_ANTI_AFFINITY
 from sonata.emulator.cloud.entities.hosts import ServerGroup
 from sonata.errors import InvalidInput, NotFound
@@ -22,8 +23,19 @@ HARD_POLICIES = (ANTI_AFFINITY, AFFINITY)
 ALL_POLICIES = (*HARD_POLICIES, SOFT_ANTI_AFFINITY, SOFT_AFFINITY)
 
 
+TOPIC = Topic(
+    "server groups",
+    Truth(
+        real=(
+            "the scheduler keeps to affinity and anti-affinity, prefers the soft ones, and to `max_server_per_host`",
+        ),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes."""
+    routes.about(TOPIC)
     routes.add("GET", "/v2.1/os-server-groups", _list)
     routes.add("POST", "/v2.1/os-server-groups", _create, body=bodies.SERVER_GROUP)
     routes.add("GET", "/v2.1/os-server-groups/{id}", _show)

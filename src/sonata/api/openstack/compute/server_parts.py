@@ -9,15 +9,24 @@ from sonata.api.openstack.listing import Document
 from sonata.api.openstack.network.resources import UP, shown_addresses
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.network import Port, SecurityGroup
 from sonata.emulator.cloud.entities.security import INGRESS, SecurityGroupRule
 from sonata.emulator.cloud.network.protocols import ANYWHERE
 from sonata.errors import InvalidInput, NotFound
 
+TOPIC = Topic(
+    "metadata, tags, interfaces",
+    Truth(
+        real=("interfaces are attached and detached while the server runs; security groups are those of its ports",),
+    ),
+)
+
 
 def register(routes: Routes) -> None:
     """Add the routes below a server."""
+    routes.about(TOPIC)
     routes.add("GET", "/v2.1/servers/{id}/metadata", _metadata)
     routes.add("POST", "/v2.1/servers/{id}/metadata", _add_metadata, body=bodies.METADATA)
     routes.add("PUT", "/v2.1/servers/{id}/metadata", _replace_metadata, body=bodies.METADATA)

@@ -28,6 +28,7 @@ from sonata.api.openstack.fields import ADDRESS, timestamp
 from sonata.api.openstack.listing import Document, Query, ordered, page, tags_match
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Handler, Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.compute.disks import DiskWish
 from sonata.emulator.cloud.compute.nics import NicWish
@@ -38,12 +39,33 @@ from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import InvalidInput, NotFound
 
 PAGE = 1000
-MOST_AT_ONCE = 256
 LONGEST_USER_DATA = 65535
+
+
+TOPIC = Topic(
+    "servers",
+    Truth(
+        real=(
+            "a server is processes of its own on a root file system of its own; ACTIVE when its program runs "
+            "and, where its image says so, listens",
+            "several at once; networks, ports, fixed addresses, security groups, hints, zones, tags, "
+            "metadata; `No valid host was found` names the filter that left none",
+            "`user_data` and `key_name` are followed at the first boot, by cloud-init where the image has "
+            "it; config drives are a folder",
+            "boot from volume, image or snapshot, and further volumes",
+        ),
+        simplified=(
+            "no `adminPass` is made up, and asking for one is refused (400): use `changePassword`",
+            "after a crash of the emulator servers are SHUTOFF and disks begin at their images again",
+        ),
+        refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
+    ),
+)
 
 
 def register(routes: Routes) -> None:
     """Add the routes of servers."""
+    routes.about(TOPIC)
     lists = ServerLists()
     routes.add("GET", "/v2.1/servers", _summaries(lists))
     routes.add("GET", "/v2.1/servers/detail", _details(lists))
@@ -247,8 +269,8 @@ def _counts(body: Document) -> tuple[int, int]:
 
 def _whole(name: str, value: Any) -> int:
     text = str(value)
-    if isinstance(value, bool) or not text.isdigit() or not 1 <= int(text) <= MOST_AT_ONCE:
-        raise InvalidInput(f"Invalid input for field {name}: {value} is not in 1..{MOST_AT_ONCE}")
+    if isinstance(value, bool) or not text.isdigit() or not 1 <= int(text) <= bodies.MOST_AT_ONCE:
+        raise InvalidInput(f"Invalid input for field {name}: {value} is not in 1..{bodies.MOST_AT_ONCE}")
     return int(text)
 
 

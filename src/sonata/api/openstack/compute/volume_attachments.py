@@ -9,6 +9,7 @@ from sonata.api.openstack.compute.servers import find_server
 from sonata.api.openstack.listing import Document, page
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.compute.disks import DiskWish
 from sonata.emulator.cloud.entities.volume import Attachment
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -17,8 +18,18 @@ TAGGABLE, TAG_SHOWN, TERMINATION_SHOWN, UPDATABLE, ID_GONE = (2, 49), (2, 70), (
 BASE = "/v2.1/servers/{id}/os-volume_attachments"
 
 
+TOPIC = Topic(
+    "volume attachments",
+    Truth(
+        real=("a volume appears in the running server as the folder `/mnt/vdb` at once, and after each reboot",),
+        refused=("detaching a root volume (400), or one in which a process works (409); swapping volumes (409)",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes of a server's volumes."""
+    routes.about(TOPIC)
     routes.add("GET", BASE, _list)
     routes.add("POST", BASE, _attach, body=bodies.VOLUME_ATTACH)
     routes.add("GET", f"{BASE}/{{volume}}", _show)

@@ -16,6 +16,7 @@ from sonata.api.openstack.identity.documents import DOMAIN, NO_EXPIRY, listed, p
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.entities.identity import ApplicationCredential, Project, User
 from sonata.emulator.cloud.identity import DOMAIN_ID, DOMAIN_NAME, passwords
 from sonata.emulator.cloud.identity.assignments import SYSTEM
@@ -37,6 +38,23 @@ class _Proof:
     credential: ApplicationCredential | None = None
 
 
+TOPIC = Topic(
+    "tokens",
+    Truth(
+        real=(
+            "by password, token or application credential, several at once too; for a project, the domain, "
+            "the system, or nothing yet",
+            "good for 4 hours and for one PoP; they outlive the death of the keeper, and each use finds out "
+            "anew what they may do",
+            "a revoked token, a changed password, a role taken away or a disabled user or project takes effect at once",
+        ),
+        refused=(
+            "other ways to authenticate (401); trusts, federation, OAuth and EC2 credentials are not there (404)",
+        ),
+    ),
+)
+
+
 class TokenDesk:
     """Issues, shows and revokes tokens, and changes passwords."""
 
@@ -51,6 +69,7 @@ class TokenDesk:
 
     def register(self, routes: Routes) -> None:
         """Add the routes."""
+        routes.about(TOPIC)
         routes.add("POST", "/v3/auth/tokens", self.issue, public=True, body=bodies.AUTH)
         routes.add("GET", "/v3/auth/tokens", self.show, needs="any")
         routes.add("DELETE", "/v3/auth/tokens", self.revoke, needs="any")

@@ -16,14 +16,25 @@ from sonata.api.openstack.identity.people import require_self_or_admin
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.identity.credentials import CredentialWish
 from sonata.errors import InvalidInput, NotFound, Unsupported
 
 BASE = "/v3/users/{id}/application_credentials"
 
 
+TOPIC = Topic(
+    "application credentials",
+    Truth(
+        real=("with roles, expiry and `unrestricted`; the secret is shown once",),
+        refused=("access rules (501)",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes."""
+    routes.about(TOPIC)
     routes.add("GET", BASE, _list, needs="any")
     routes.add("POST", BASE, _create, needs="any", body=bodies.CREDENTIAL)
     routes.add("GET", f"{BASE}/{{credential}}", _show, needs="any")

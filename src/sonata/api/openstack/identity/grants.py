@@ -14,6 +14,7 @@ from sonata.api.openstack.identity.documents import DOMAIN, listed, role_documen
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.entities.identity import ActorKind, TargetKind
 from sonata.emulator.cloud.identity import DOMAIN_ID
 from sonata.emulator.cloud.identity.assignments import SYSTEM, Grant
@@ -29,8 +30,19 @@ TARGETS: Mapping[TargetKind, str] = {
 ACTORS: tuple[ActorKind, ...] = ("user", "group")
 
 
+TOPIC = Topic(
+    "grants of roles",
+    Truth(
+        real=("to users and groups, in projects, the domain and the system; `effective` and `include_names` in lists",),
+        simplified=("role inferences are the three that there are: admin, member, reader",),
+        refused=("inherited grants (404)",),
+    ),
+)
+
+
 def register(routes: Routes) -> None:
     """Add the routes."""
+    routes.about(TOPIC)
     for target_kind, base in TARGETS.items():
         for actor_kind in ACTORS:
             desk = _GrantDesk(actor_kind, target_kind)

@@ -23,6 +23,7 @@ from sonata.api.openstack.identity.documents import (
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.identity import Group, Project, Role, User
 from sonata.emulator.cloud.identity import DOMAIN_ID, passwords
@@ -49,6 +50,7 @@ class Kind(Generic[E]):
         known: attributes of a body besides name and description, and what reads them.
         extensible: whether unknown attributes are kept, as Keystone does for projects and users.
         longest: characters of a name.
+        truth: what the reference tells.
         may_show: whether the caller may see one without being an administrator.
     """
 
@@ -62,6 +64,7 @@ class Kind(Generic[E]):
     extensible: bool = False
     longest: int = LONGEST_TEXT
     may_show: Callable[[Call, E], bool]
+    truth: Truth
 
     @property
     def collection(self) -> str:
@@ -78,6 +81,7 @@ class People(Generic[E]):
     def register(self, routes: Routes) -> None:
         """Add the kind's routes."""
         base, kind = f"/v3/{self._kind.collection}", self._kind.member
+        routes.about(Topic(self._kind.collection, self._kind.truth))
         routes.add("GET", base, self.list, needs="admin")
         routes.add("POST", base, self.create, needs="admin", body=bodies.person(kind, new=True))
         routes.add("GET", f"{base}/{{id}}", self.show, needs="any")
@@ -231,6 +235,13 @@ PROJECTS = Kind[Project](
     extensible=True,
     longest=LONGEST_PROJECT_NAME,
     may_show=_is_own_project,
+    truth=Truth(
+        real=("what a project may not see answers 404, and lists leave it out",),
+        simplified=("deleting a project leaves what other services have of it to administrators, as Keystone does",),
+        refused=(
+            "nested projects and projects that act as domains (501); changing or deleting those of the bootstrap (403)",
+        ),
+    ),
 )
 
 
@@ -272,6 +283,10 @@ USERS = Kind[User](
     },
     extensible=True,
     may_show=lambda call, user: user.id == call.token.user.id,
+    truth=Truth(
+        real=("own passwords, kept as argon2id; whoever is disabled gets in no more, at once",),
+        refused=("options of users (400); changing or deleting `admin` (403)",),
+    ),
 )
 
 
@@ -299,6 +314,9 @@ GROUPS = Kind[Group](
     delete=_delete_group,
     known={},
     may_show=lambda call, group: call.token.user.id in group.members,
+    truth=Truth(
+        real=("members have the roles that the group is granted",),
+    ),
 )
 
 
@@ -323,7 +341,19 @@ ROLES = Kind[Role](
     delete=_delete_role,
     known={"options": _options},
     may_show=lambda _call, _role: False,
+    truth=Truth(
+        real=(
+            "`reader` may read, `member` may change what its project has, `admin` may all; each brings those before it",
+        ),
+        simplified=("roles of other names are made and granted, and allow nothing by themselves",),
+        refused=(
+            "roles of domains, inherited assignments (404); changing or deleting the roles of the bootstrap (403)",
+        ),
+    ),
 )
+
+
+PROJECTS_AND_GROUPS = Truth(real=("who joins or leaves a group has, or loses, its roles at the next call",))
 
 
 def register(routes: Routes) -> None:
@@ -332,6 +362,7 @@ def register(routes: Routes) -> None:
     People(USERS).register(routes)
     People(GROUPS).register(routes)
     People(ROLES).register(routes)
+    routes.about(Topic("who is in which group and project", PROJECTS_AND_GROUPS))
     routes.add("GET", "/v3/users/{id}/projects", _projects_of_user, needs="any")
     routes.add("GET", "/v3/users/{id}/groups", _groups_of_user, needs="any")
     routes.add("GET", "/v3/groups/{id}/users", _members, needs="admin")

@@ -17,6 +17,7 @@ from sonata.api.openstack.identity.auth import TokenDesk, domain_document
 from sonata.api.openstack.identity.documents import linked, listing
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Handler, Routes
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.errors import NotFound, Unsupported
 
 REGION = "RegionOne"
@@ -35,16 +36,29 @@ INTERFACES = ("public", "internal", "admin")
 Documents = list[dict[str, Any]]
 
 
+FIXED = Topic(
+    "services, endpoints, domains, regions",
+    Truth(
+        real=("they are those that answer, with the address as the client reached it",),
+        refused=(
+            "making, changing or deleting one (501): there is one domain, `Default`, and one region, `RegionOne`",
+        ),
+    ),
+)
+
+
 def identity_routes(admin_password: str) -> Routes:
     """All routes of the service."""
     routes = Routes()
     routes.add("GET", "/", _versions, public=True)
     routes.add("GET", "/v3", _version, public=True)
     TokenDesk(admin_password, catalog).register(routes)
+    routes.about(FIXED)
     routes.add("GET", "/v3/auth/catalog", _catalog, needs="any")
     identity_people.register(routes)
     identity_grants.register(routes)
     identity_credentials.register(routes)
+    routes.about(FIXED)
     _register_fixed(routes, "services", _services)
     _register_fixed(routes, "endpoints", _endpoints)
     _register_fixed(routes, "domains", lambda _call: [domain_document()])

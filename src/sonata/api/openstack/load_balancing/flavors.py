@@ -80,6 +80,9 @@ PROFILES = Resource[FlavorProfile](
     create=_create_profile,
     update=_update_profile,
     delete=_delete_profile,
+    truth=Truth(
+        real=("what a provider can be told; unknown settings are refused (400)",),
+    ),
 )
 
 

@@ -402,6 +402,12 @@ MEMBERS = Resource[Member](
     create=_create_member,
     update=_update_member,
     delete=_delete_member,
+    truth=Truth(
+        real=(
+            "weights, backup, monitor address and port; a leg of the load balancer in the member's subnet; "
+            "batch update",
+        ),
+    ),
 )
 
 
@@ -630,6 +636,10 @@ RULES = Resource[L7Rule](
     create=_create_rule,
     update=_update_rule,
     delete=_delete_rule,
+    truth=Truth(
+        real=("host, path, file type, header, cookie; inverted or not",),
+        refused=("rules on TLS certificates",),
+    ),
 )
 
 RESOURCES: tuple[Resource[Any], ...] = (BALANCERS, LISTENERS, POOLS, MEMBERS, HEALTH_MONITORS, POLICIES, RULES)

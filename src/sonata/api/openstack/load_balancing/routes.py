@@ -19,7 +19,7 @@ from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.resource import Service
 from sonata.api.openstack.routing import Routes
 from sonata.api.openstack.schemas import many, record
-from sonata.api.openstack.topic import Topic
+from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.load_balancing import Listener, LoadBalancer
 from sonata.emulator.cloud.load_balancing.tree import Tree
@@ -50,7 +50,18 @@ def load_balancing_routes() -> Routes:
 
 
 def _add_actions(routes: Routes, base: str) -> None:
-    routes.about(Topic("status, statistics, failover"))
+    routes.about(
+        Topic(
+            "status, statistics, failover",
+            Truth(
+                real=(
+                    "from HAProxy's statistics socket or the kernel's counters, at most a second old; failover "
+                    "builds the appliance anew",
+                ),
+                simplified=("one appliance, not a pair; an amphora has its load balancer's id",),
+            ),
+        )
+    )
     for path in ("status", "statuses"):
         routes.add("GET", f"{base}/loadbalancers/{{id}}/{path}", _statuses)
     routes.add("GET", f"{base}/loadbalancers/{{id}}/stats", _statistics)
@@ -60,7 +71,15 @@ def _add_actions(routes: Routes, base: str) -> None:
 
 
 def _add_providers(routes: Routes, base: str) -> None:
-    routes.about(Topic("providers, availability zones"))
+    routes.about(
+        Topic(
+            "providers, availability zones",
+            Truth(
+                real=("`haproxy` (the default) and `nftables`, with what each can be told by a flavor",),
+                simplified=("one availability zone, `nova`; profiles of zones are an empty list",),
+            ),
+        )
+    )
     routes.add("GET", f"{base}/providers", _providers)
     routes.add("GET", f"{base}/providers/{{name}}/flavor_capabilities", _flavor_capabilities, needs="admin")
     routes.add("GET", f"{base}/providers/{{name}}/availability_zone_capabilities", _zone_capabilities, needs="admin")

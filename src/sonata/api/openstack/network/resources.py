@@ -31,6 +31,7 @@ from sonata.api.openstack.network.qos import require_policy
 from sonata.api.openstack.network.security import PORT_FIELDS, secure_changed, secure_new
 from sonata.api.openstack.resource import Resource, Values
 from sonata.api.openstack.schemas import ID, choice, many, maybe, record
+from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import (
@@ -222,6 +223,21 @@ NETWORKS = Resource[Network](
     create=_create_network,
     update=_update_network,
     delete=_delete_network,
+    truth=Truth(
+        real=(
+            "a bridge of its own; projects with the same addresses stay apart; MTU (576 to 1500), state and "
+            "sharing reach running servers",
+            "a network with DHCP serves addresses, names and metadata to its ports",
+        ),
+        simplified=(
+            "segmentation ids are given out and shown; one external network of IPv4, named `external`, is "
+            "there from the beginning",
+        ),
+        refused=(
+            "further external networks, `provider:physical_network`, several segments, VLAN transparency "
+            "(400); trunks are not there (404)",
+        ),
+    ),
 )
 
 
@@ -327,6 +343,17 @@ SUBNETS = Resource[Subnet](
     create=_create_subnet,
     update=_update_subnet,
     delete=_delete_subnet,
+    truth=Truth(
+        real=(
+            "several of both versions of IP on one network; pools, gateway, host routes, DNS servers; "
+            "changes reach running servers",
+            "`slaac` and `dhcpv6-stateless` give each port its EUI-64 address",
+        ),
+        simplified=(
+            "machines get IPv6 addresses and routes from the data plane, not from router advertisements or DHCPv6",
+        ),
+        refused=("segments, prefix delegation (400)",),
+    ),
 )
 
 
@@ -458,6 +485,16 @@ PORTS = Resource[Port](
     create=_create_port,
     update=_update_port,
     delete=_delete_port,
+    truth=Truth(
+        real=(
+            "ACTIVE when packets pass; fixed and MAC addresses; `admin_state_up: false` stops them; spoofed "
+            "senders are dropped while port security is on",
+        ),
+        simplified=(
+            "`extra_dhcp_opts`, `binding:profile` and `binding:vnic_type` are kept, without effect; ports of "
+            "routers, DHCP and load balancers are trusted",
+        ),
+    ),
 )
 
 

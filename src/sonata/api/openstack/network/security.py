@@ -165,6 +165,12 @@ SECURITY_GROUP_RULES = Resource[SecurityGroupRule](
     ),
     create=_create_rule,
     delete=_delete_rule,
+    truth=Truth(
+        real=(
+            "all of IPv4 and IPv6 by protocol, ports or ICMP type, and remote prefix, group or address "
+            "group; groups follow their members",
+        ),
+    ),
 )
 
 
@@ -214,6 +220,9 @@ ADDRESS_GROUPS = Resource[AddressGroup](
     create=_create_addresses,
     update=_update_addresses,
     delete=_delete_addresses,
+    truth=Truth(
+        real=("the remote side of rules; a change reaches running servers",),
+    ),
 )
 RESOURCES: tuple[Resource[Any], ...] = (SECURITY_GROUPS, SECURITY_GROUP_RULES, ADDRESS_GROUPS)
 

@@ -11,6 +11,7 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import CIDR, OBJECT, TEXT, TEXTS, Field, Kind, computed, constant, integer, or_none
 from sonata.api.openstack.resource import Resource, Values
 from sonata.api.openstack.schemas import NOTHING, SWITCH, choice, maybe, record
+from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 
 PORT_NUMBER = or_none(integer(0, 65535))
@@ -87,6 +88,10 @@ PORT_PAIRS = Resource[PortPair](
     create=_create_pair,
     update=_update_pair,
     delete=_delete_pair,
+    truth=Truth(
+        real=("a function between two ports of one server, or the same port twice",),
+        refused=("deleting a pair that a group uses (409)",),
+    ),
 )
 
 
@@ -125,6 +130,13 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
     create=_create_group,
     update=_update_group,
     delete=_delete_group,
+    truth=Truth(
+        real=(
+            "flows are shared out over the pairs that run, by `weight` and `lb_fields`; each stays with its "
+            "function, both ways",
+        ),
+        refused=("tap groups (400)",),
+    ),
 )
 
 
@@ -168,6 +180,10 @@ FLOW_CLASSIFIERS = Resource[FlowClassifier](
     create=_create_classifier,
     update=_update_classifier,
     delete=_delete_classifier,
+    truth=Truth(
+        real=("tcp, udp, icmp; IPv4 and IPv6 prefixes, ranges of ports, the source port",),
+        refused=("`logical_destination_port`, layer 7 parameters (400)",),
+    ),
 )
 
 
@@ -206,4 +222,15 @@ PORT_CHAINS = Resource[PortChain](
     create=_create_chain,
     update=_update_chain,
     delete=_delete_chain,
+    truth=Truth(
+        real=(
+            "matching packets visit the functions in order, and back where it is `symmetric`; removing it "
+            "restores the ordinary way",
+        ),
+        simplified=(
+            "what is steered does not pass security groups; `correlation` is taken and changes nothing: "
+            "packets are handed on as they are",
+        ),
+        refused=("service graphs are not there (404)",),
+    ),
 )

@@ -11,9 +11,11 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
-from sonata.emulator.cloud.entities.orchestration import SoftwareConfig
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, StackResource
 from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
 from sonata.errors import InvalidInput, Unsupported
+
+DEPLOYMENT = "OS::Heat::SoftwareDeployment"
 
 
 def _document(config: SoftwareConfig, *, full: bool) -> dict[str, Any]:
@@ -77,14 +79,45 @@ async def delete_config(call: Call) -> Reply:
     return NO_CONTENT
 
 
+def _deployment(row: StackResource) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "server_id": row.properties.get("server"),
+        "config_id": row.properties.get("config"),
+        "action": row.action,
+        "status": row.status,
+        "status_reason": row.status_reason,
+        "input_values": dict(row.properties.get("input_values") or {}),
+        "output_values": dict(row.data.get("told") or {}),
+        "creation_time": timestamp(row.created_at),
+        "updated_time": timestamp(row.updated_at),
+        "stack_user_project_id": row.project_id,
+    }
+
+
+def _deployments(call: Call) -> list[StackResource]:
+    rows = call.cloud.tables.stack_resources
+    return [row for row in rows if row.project_id == call.project_id and row.kind == DEPLOYMENT and not row.obsolete]
+
+
 async def list_deployments(call: Call) -> Reply:
-    """GET of the deployments: there are none."""
-    return json_reply({"software_deployments": []})
+    """GET of the deployments that stacks have made."""
+    asked = call.first("server_id")
+    found = [row for row in _deployments(call) if not asked or row.properties.get("server") == asked]
+    return json_reply({"software_deployments": [_deployment(row) for row in found]})
+
+
+async def show_deployment(call: Call) -> Reply:
+    """GET of a deployment."""
+    for row in _deployments(call):
+        if row.id == call.params["deployment"]:
+            return json_reply({"software_deployment": _deployment(row)})
+    raise EntityNotFound("Deployment", call.params["deployment"])
 
 
 async def refuse_deployment(call: Call) -> Reply:
-    """No agent polls for deployments in the servers."""
+    """Only stacks deploy: what is made by itself waits for an agent in the server, and there is none."""
     raise Unsupported(
-        "software deployments are not offered: no agent in the servers polls for them",
-        hint="put the configuration into user_data",
+        "software deployments are made by stacks only: no agent in the servers polls for others",
+        hint="make a stack with a resource OS::Heat::SoftwareDeployment",
     )

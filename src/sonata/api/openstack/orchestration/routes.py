@@ -27,17 +27,20 @@ TOPIC = Topic(
             "create, update (in place or by replacement as each property needs), rollback, delete, check, preview, "
             "adopt, abandon; "
             "every resource is made through the APIs of this cloud with the authority of the stack's owner",
-            "nested templates, resource groups and chains, scaling groups with policies, wait conditions and signals",
+            "nested templates, resource groups and chains, scaling groups with policies, changes in batches, wait "
+            "conditions and signals, which servers send to the metadata address",
+            "software deployments of scripts: run in the server at creation and when their inputs change",
             "operations run along the dependency graph in parallel, have a timeout, and fail when the keeper dies",
         ),
         simplified=(
             "`user_data_format` `HEAT_CFNTOOLS` hands user data over as it is; servers have no cfn tools",
             "deleted stacks are forgotten at once",
+            "`deletion_policy: Snapshot` of a volume makes an image, since there are no backups",
             "types of services that a cloud lacks are listed; making them fails with the service's own answer",
         ),
         refused=(
             "CloudFormation templates (400), `template_url`, hooks, event sinks (501)",
-            "snapshots of stacks and software deployments (501)",
+            "snapshots of stacks, and software deployments that no stack makes (501)",
             *(f"`{name}` (400): {reason}" for name, reason in REFUSED.items() if name != "OS::Heat::SoftwareComponent"),
         ),
     ),
@@ -143,6 +146,7 @@ def _add_others(routes: Routes) -> None:
     _add(routes, "DELETE", "/software_configs/{config}", configs.delete_config)
     _add(routes, "GET", "/software_deployments", configs.list_deployments)
     _add(routes, "POST", "/software_deployments", configs.refuse_deployment)
+    _add(routes, "GET", "/software_deployments/{deployment}", configs.show_deployment)
     _add(routes, "GET", "/build_info", _build_info)
     routes.add("GET", f"{BASE}/services", _in_project(_services), needs="admin")
 

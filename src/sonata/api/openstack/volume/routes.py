@@ -54,10 +54,50 @@ def volume_routes() -> Routes:
         (VOLUMES, volumes.register),
         (VOLUMES, actions.register),
         (SNAPSHOTS, snapshots.register),
-        (Topic("types"), types.register),
-        (Topic("transfers"), transfers.register),
-        (Topic("attachments"), attachments.register),
-        (Topic("limits, quotas, services"), site.register),
+        (
+            Topic(
+                "types",
+                Truth(
+                    real=("private types and their projects",),
+                    simplified=("extra specs are kept; volumes of all types are in one place",),
+                    refused=("encryption (501)",),
+                ),
+            ),
+            types.register,
+        ),
+        (
+            Topic(
+                "transfers",
+                Truth(
+                    real=("a volume goes to another project with its `auth_key`, which is shown once",),
+                ),
+            ),
+            transfers.register,
+        ),
+        (
+            Topic(
+                "attachments",
+                Truth(
+                    real=("what the Compute API attached",),
+                    refused=("connecting by hand, with a connector (501): there is no export to other hosts",),
+                ),
+            ),
+            attachments.register,
+        ),
+        (
+            Topic(
+                "limits, quotas, services",
+                Truth(
+                    real=("quotas are enforced (413); capacity is that of the disk that the volumes are on",),
+                    simplified=(
+                        "one service of each kind; groups, backups, clusters and QoS specs are empty lists; quotas by "
+                        "type are shown as -1",
+                    ),
+                    refused=("backups (404), groups (400)",),
+                ),
+            ),
+            site.register,
+        ),
     ):
         routes.about(topic)
         part(paths)

@@ -42,6 +42,8 @@ class Spreading:
 
     async def follow(self, network_ids: Iterable[str]) -> None:
         """Let networks stand where ports of them are or are expected, as one network, and nowhere else."""
+        if not self._site.zones.pops:
+            return
         async with self._turn:
             for network_id in network_ids:
                 await self._follow(network_id)

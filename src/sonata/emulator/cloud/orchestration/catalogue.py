@@ -14,16 +14,15 @@ from sonata.emulator.cloud.orchestration.kinds.network import network_kinds
 from sonata.emulator.cloud.orchestration.kinds.plain import plain_kinds
 from sonata.emulator.cloud.orchestration.kinds.scaling import scaling_kinds
 from sonata.emulator.cloud.orchestration.kinds.signals import signal_kinds
+from sonata.emulator.cloud.orchestration.kinds.software import software_kinds
 from sonata.emulator.cloud.orchestration.kinds.storage import balancing_kinds, storage_kinds
-from sonata.formats.hot.errors import StackValidationFailed
+from sonata.formats.hot.errors import ResourceTypeUnavailable, StackValidationFailed
 
-_NO_AGENT = "no agent in the servers polls for deployments; put the configuration into user_data"
+_NO_AGENT = "servers have no agent that applies configurations; deploy a script (OS::Heat::SoftwareDeployment)"
 REFUSED: Mapping[str, str] = {
     "OS::Glance::WebImage": "the cloud has no way to the outside; upload the image",
-    "OS::Heat::SoftwareDeployment": _NO_AGENT,
     "OS::Heat::StructuredDeployment": _NO_AGENT,
     "OS::Heat::SoftwareComponent": _NO_AGENT,
-    "OS::Heat::SoftwareDeploymentGroup": _NO_AGENT,
     "OS::Heat::StructuredDeploymentGroup": _NO_AGENT,
     "OS::Heat::AccessPolicy": "stacks have no users of their own whose access could be narrowed",
 }
@@ -40,6 +39,7 @@ def kinds() -> Mapping[str, Kind]:
         balancing_kinds(),
         plain_kinds(),
         signal_kinds(),
+        software_kinds(),
         nested_kinds(),
         scaling_kinds(),
     )
@@ -57,5 +57,8 @@ def kind_named(name: str, files: Mapping[str, Any]) -> Kind:
     if name in files:
         return template_kind(name, files[name])
     if name in REFUSED:
-        raise StackValidationFailed(f"The Resource Type ({name}) is not offered: {REFUSED[name]}")
+        raise ResourceTypeUnavailable(
+            f"HEAT-E99001 Service {name.split('::')[1].lower()} is not available for resource type {name}, reason: "
+            f"{REFUSED[name]}"
+        )
     raise StackValidationFailed(f"The Resource Type ({name}) could not be found.")

@@ -1,20 +1,21 @@
-"""What is true of stacks after their cloud lost its power: what was going on has failed."""
+"""What is true of stacks after their cloud lost its power: what was going on has failed, and the events say so."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from sonata.emulator.cloud.entities.orchestration import State
+from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.tables import Tables
 
 
 def interrupt(tables: Tables) -> None:
     """Let operations that were going on have failed; the next update or deletion goes on from there."""
-    for stack in tables.stacks:
-        if stack.status == State.IN_PROGRESS:
-            reason = f"Engine went down during stack {stack.action}"
-            tables.stacks.restore(replace(stack, status=State.FAILED, status_reason=reason, previous=None))
+    journal = Journal(tables)
     for row in tables.stack_resources:
         if row.status == State.IN_PROGRESS:
-            reason = f"Engine went down during resource {row.action}"
-            tables.stack_resources.restore(replace(row, status=State.FAILED, status_reason=reason))
+            journal.resource(row.id, row.action, State.FAILED, f"Engine went down during resource {row.action}")
+    for stack in tables.stacks:
+        if stack.status == State.IN_PROGRESS:
+            tables.stacks.restore(replace(stack, previous=None))
+            journal.stack(stack.id, stack.action, State.FAILED, f"Engine went down during stack {stack.action}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from sonata.emulator.cloud.orchestration.signalling import addressee, details_in
 from sonata.emulator.cloud.orchestration.validation import validate
 from sonata.emulator.cloud.orchestration.views import Views
 from sonata.emulator.cloud.tables import Tables
-from sonata.errors import Conflict, InvalidInput, NotFound, SonataError
+from sonata.errors import Conflict, InvalidInput, NotFound, SonataError, Unsupported
 from sonata.formats.hot.errors import StackValidationFailed
 
 LONGEST_NAME = 255
@@ -43,6 +43,13 @@ class ActionNotComplete(Conflict):
     """A stack is not in the state that an action needs."""
 
 
+RunInServer = Callable[[str, Sequence[str], bytes], Awaitable[tuple[int, bytes, bytes]]]
+
+
+async def _no_servers(_server_id: str, _argv: Sequence[str], _stdin: bytes) -> tuple[int, bytes, bytes]:
+    raise Unsupported("nothing can be run in servers here")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackRequest:
     """A stack to be made."""
@@ -65,6 +72,7 @@ class Stacks:
         self.views = Views(tables, _Nested(self))
         self._journal = Journal(tables)
         self.operations = Operations(tables, self.views, self._journal)
+        self.run_in_server: RunInServer = _no_servers
 
     def attach(self, authority: Authority) -> None:
         """Let stacks act through the APIs of the cloud; idempotent."""
@@ -306,6 +314,10 @@ class _Nested:
     async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[Any, ...] = ()) -> Any:
         """An attribute of a resource; None when that is not there."""
         return await self._stacks.views.attribute_of(stack_id, resource, name, path)
+
+    async def run_in_server(self, server_id: str, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+        """Run a command in a server that is on; status, output, errors."""
+        return await self._stacks.run_in_server(server_id, argv, stdin)
 
     def reference_of(self, stack_id: str, resource: str) -> Any:
         """What `get_resource` of a resource is; None when that is not there."""

@@ -133,7 +133,11 @@ def _attribute_findings(blueprint: Blueprint) -> Iterator[str]:
             kind = kind_named(blueprint.kind_of(blueprint.resources[resource]), blueprint.files)
         except InvalidInput:
             continue
-        is_open = kind.open_ended or (isinstance(kind, StackKind) and not isinstance(kind, TemplateKind))
+        is_open = (
+            kind.open_ended
+            or kind.any_attribute
+            or (isinstance(kind, StackKind) and not isinstance(kind, TemplateKind))
+        )
         if not is_open and attribute != "show" and attribute not in kind.schema.attributes:
             yield f"The Referenced Attribute ({resource} {attribute}) is incorrect."
 

@@ -144,7 +144,8 @@ class Views:
             InvalidTemplateReference: one of `more` is none of its attributes.
         """
         kind = self.kind(stack, row)
-        if wrong := [name for name in more if name not in kind.schema.attributes and name != "show"]:
+        known = (*kind.schema.attributes, "show", *(more if kind.any_attribute else ()))
+        if wrong := [name for name in more if name not in known]:
             raise InvalidTemplateReference(f"The Referenced Attribute ({row.name} {wrong[0]}) is incorrect.")
         found: dict[str, Any] = {}
         for name in (*kind.schema.attributes, *more):

@@ -9,7 +9,7 @@ from sonata.emulator.cloud.background import Background
 from sonata.emulator.cloud.entities.volume import Snapshot, VolumeStatus
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.volume.sources import require_status
-from sonata.errors import Conflict, InvalidInput, SonataError
+from sonata.errors import InvalidInput, SonataError
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -35,10 +35,6 @@ class Snapshots:
         elif name in self._tables.snapshots:
             self._tables.snapshots.change(name, status=VolumeStatus.ERROR)
 
-    def _background_free(self, name: str) -> None:
-        if self._background.busy(name):
-            raise Conflict(f"something is going on with {name} already; try again when its status has settled")
-
     def require_room(self, project_id: str, name: str, gigabytes: int) -> None:
         """Refuse what a quota does not permit."""
         adding = {"gigabytes": gigabytes, **({name: 1} if name else {})}
@@ -59,7 +55,6 @@ class Snapshots:
         require_status(volume, allowed, "create a snapshot")
         self.require_room(volume.project_id, "snapshots", volume.size_gib)
         self._tables.snapshots.add(snapshot)
-        self._background_free(snapshot.id)
         self._background.spawn(snapshot.id, self._take(snapshot.id, volume.id, volume.size_gib))
         return snapshot
 

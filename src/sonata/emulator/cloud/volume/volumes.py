@@ -216,5 +216,4 @@ class Volumes(Snapshots):
                 self._table.change(volume_id, status=status, fault=error.message)
 
     def _spawn(self, volume_id: str, work: Coroutine[None, None, None]) -> None:
-        self._background_free(volume_id)
         self._background.spawn(volume_id, work)

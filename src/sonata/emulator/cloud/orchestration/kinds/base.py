@@ -39,6 +39,8 @@ class Kind:
 
     signalled: ClassVar[bool] = False
     """Whether it takes signals."""
+    any_attribute: ClassVar[bool] = False
+    """Whether it has more attributes than its schema says."""
     saved: ClassVar[bool] = False
     """Whether its contents can be kept when it is deleted."""
 

@@ -1,0 +1,94 @@
+"""Availability zones in other PoPs, and live migration to them, judged by openstacksdk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openstack import exceptions
+from tests.contract.openstack.conftest import Site, SiteThread
+from tests.contract.openstack.test_compute import FAST, boot, network_of
+from tests.contract.openstack.test_server_life import act, migrations
+
+from sonata.model.topology import GIB, Host, Pop
+
+HOSTS = (Host("edge-1", 4, 4 * GIB, 40 * GIB), Host("edge-2", 4, 4 * GIB, 40 * GIB))
+
+
+@pytest.fixture
+def region(site: Site, surface: SiteThread, tmp_path: Path) -> Iterator[Any]:
+    """A site `region` that manages a PoP `edge` with two hosts."""
+    surface.manage(tmp_path, Pop("edge", hosts=HOSTS, managed_by="region"))
+    connection = site.connect("region")
+    yield connection
+    connection.close()
+
+
+def settled(cloud: Any, server: Any) -> Any:
+    return cloud.compute.wait_for_server(cloud.compute.get_server(server.id), status="ACTIVE", interval=FAST, wait=10)
+
+
+def test_zones_hosts_and_services(region: Any) -> None:
+    zones = {zone.name: set(zone.hosts) for zone in region.compute.availability_zones(details=True)}
+    assert zones == {"nova": {"region"}, "edge": {"edge-1", "edge-2"}}
+    assert [one.name for one in region.compute.hypervisors()] == ["region", "edge-1", "edge-2"]
+    assert {one.host: one.availability_zone for one in region.compute.services()}["edge-2"] == "edge"
+    statistics = region.compute.get("/os-hypervisors/statistics").json()["hypervisor_statistics"]
+    assert (statistics["count"], statistics["vcpus"]) == (3, 16)
+
+
+def test_servers_name_their_zone_and_host(region: Any, site: Site) -> None:
+    networks = [{"uuid": network_of(region).id}]
+    found = {
+        zone: boot(region, networks=networks, availability_zone=zone)
+        for zone in (None, "edge", "edge:edge-2", "region")
+    }
+    assert [found[zone].compute_host for zone in found] == ["region", "edge-1", "edge-2", "region"]
+    assert [found[zone].availability_zone for zone in found] == ["nova", "edge", "edge", "nova"]
+    (port,) = region.network.ports(device_id=found["edge"].id)
+    assert port.binding_host_id == "edge-1"
+    assert {spec.pop for spec in site.fabric.machines.of(f"region-{found['edge'].id}")} == {"edge"}
+    with pytest.raises(exceptions.BadRequestException, match="there is `nova`, `edge`"):
+        boot(region, networks=networks, availability_zone="mars")
+
+
+def test_a_server_migrates_live_between_zones(region: Any, site: Site) -> None:
+    server = boot(region, image="web", networks=[{"uuid": network_of(region).id}])
+    region.compute.live_migrate_server(server, host="edge-1", block_migration="auto")
+    moved = settled(region, server)
+    assert (moved.compute_host, moved.availability_zone, moved.launched_at) == ("edge-1", "edge", server.launched_at)
+    assert len(site.runtime.started) == 1  # it was never switched off
+    (migration,) = migrations(region)
+    assert (migration["status"], migration["source_compute"], migration["dest_compute"]) == (
+        "completed",
+        "region",
+        "edge-1",
+    )
+    (action, *_) = region.compute.server_actions(server)
+    told = region.compute.get(f"/servers/{server.id}/os-instance-actions/{action.request_id}", microversion="2.84")
+    (event,) = told.json()["instanceAction"]["events"]
+    assert event["traceback"] is None
+    assert "stood still for" in event["details"]
+
+
+@pytest.mark.parametrize(
+    ("version", "wrong"),
+    [
+        ("2.96", {"host": None}),
+        ("2.96", {"host": None, "block_migration": "perhaps"}),
+        ("2.24", {"host": None, "block_migration": "auto", "disk_over_commit": False}),
+        ("2.24", {"host": None, "block_migration": False}),
+        ("2.29", {"host": "edge-1", "block_migration": "auto", "force": True}),
+        ("2.68", {"host": "edge-1", "block_migration": "auto", "force": True}),
+        ("2.30", {"host": None, "block_migration": "auto", "force": True}),
+        ("2.30", {"host": "edge-1", "block_migration": "auto", "force": "hard"}),
+        ("2.96", {"host": "nowhere", "block_migration": "auto"}),
+        ("2.96", {"host": "region", "block_migration": "auto"}),
+    ],
+)
+def test_what_nova_refuses_is_refused(region: Any, version: str, wrong: dict[str, Any]) -> None:
+    server = boot(region, networks=[{"uuid": network_of(region).id}])
+    assert act(region, server, version, os_migrateLive=wrong).status_code == 400
+    assert migrations(region) == []
