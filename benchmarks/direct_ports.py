@@ -1,7 +1,7 @@
 """Ports of the vNIC types `normal` and `direct` of one network: round trips of UDP, and what TCP carries.
 
-Two machines of each kind are in one PoP; the kinds are measured in turns in one run. Run as
-`python -m benchmarks.direct_ports`.
+Normal ports are measured with security groups (`secured`) and without. Two machines of each kind are in one PoP; the
+kinds are measured in turns in one run. Run as `python -m benchmarks.direct_ports`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import statistics
 import sys
 import threading
 import time
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network
 
 from sonata._lib import namespaces
 from sonata.adapters.fabric_linux import LinuxFabric
-from sonata.ports.fabric import NetworkSpec, PopSpec, PortSpec
+from sonata.ports.fabric import AllowedSource, FilterRule, NetworkSpec, PopSpec, PortFilter, PortSpec
 
+KINDS = ("secured", "normal", "direct")
 ROUNDS = 5
 SECONDS = 1.0
 PORT = 5201
@@ -25,14 +26,20 @@ BLOCK = bytes(1 << 17)
 
 
 def build(fabric: LinuxFabric) -> None:
-    """Machines `normal1`, `normal2`, `direct1` and `direct2` on one network."""
+    """Two machines of each kind on one network, `.1` and `.2` of its own part."""
     fabric.underlay.add_pops([PopSpec("pop", IPv4Interface("100.64.0.1/24"))])
     fabric.networks.add_networks([NetworkSpec("net", "pop")])
-    for number, name in enumerate(("normal1", "normal2", "direct1", "direct2"), 1):
-        fabric.machines.add_machines([name])
-        address = (IPv4Interface(f"10.0.0.{number}/24"),)
-        port = PortSpec(name, "pop", "net", name, "eth0", f"02:00:00:00:00:0{number}", address, direct=number > 2)
-        fabric.machines.add_ports([port])
+    for part, kind in enumerate(KINDS):
+        for number in (1, 2):
+            name, mac = f"{kind}{number}", f"02:00:00:00:0{part}:0{number}"
+            address = IPv4Interface(f"10.0.{part}.{number}/16")
+            fabric.machines.add_machines([name])
+            port = PortSpec(name, "pop", "net", name, "eth0", mac, (address,), direct=kind == "direct")
+            fabric.machines.add_ports([port])
+            if kind == "secured":
+                source = AllowedSource(mac, IPv4Network(f"{address.ip}/32"))
+                rules = FilterRule("egress"), FilterRule("ingress")
+                fabric.filtering.set_filters("pop", [PortFilter(name, (source,), rules)], {})
 
 
 def made_inside(fabric: LinuxFabric, machine: str, kind: int) -> socket.socket:
@@ -101,12 +108,13 @@ def bits_per_second(fabric: LinuxFabric, kind: str, address: str) -> float:
 def main() -> None:
     """Print medians over all rounds as JSON."""
     fabric = LinuxFabric()
-    trips: dict[str, list[float]] = {"normal": [], "direct": []}
-    rates: dict[str, list[float]] = {"normal": [], "direct": []}
+    trips: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
     try:
         build(fabric)
         for _ in range(ROUNDS):
-            for kind, address in (("normal", "10.0.0.2"), ("direct", "10.0.0.4")):
+            for part, kind in enumerate(KINDS):
+                address = f"10.0.{part}.2"
                 trips[kind].append(round_trip_us(fabric, kind, address))
                 rates[kind].append(bits_per_second(fabric, kind, address))
     finally:
