@@ -13,7 +13,7 @@ from sonata.emulator.cloud.network.branching import check_branching, companions,
 from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.network.sharing import pool_of, shared_place, weight_of
 from sonata.emulator.cloud.site import Site
-from sonata.errors import InvalidInput
+from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 NOWHERE: Mapping[str, str] = {}
@@ -57,7 +57,9 @@ class Steering:
 
         Raises:
             ChainAcrossZones: its ports are in several PoPs, or what it classifies does not pass where they are.
+            Conflict: one of them is direct.
         """
+        self._refuse_direct(chain)
         together = (chain, *(self._tables.port_chains.get(one) for one in companions(self._tables, chain.id)))
         pops = {self._pop_of(port_id, expected) for one in together for port_id in self._ports_of(one)} - {""}
         if len(pops) > 1:
@@ -73,11 +75,19 @@ class Steering:
                 f"are in {pops.pop()}: its flow classifiers need a logical_source_port there."
             )
 
+    def _refuse_direct(self, chain: PortChain) -> None:
+        for port in map(self._tables.ports.get, sorted(self._ports_of(chain))):
+            if port.is_direct:
+                raise Conflict(
+                    f"Port chain {chain.id} would lead through port {port.id}, but nothing can be steered at ports of "
+                    f"the vNIC type {port.vnic_type}."
+                )
+
     def check_ports(self, expected: Mapping[str, str]) -> None:
         """Refuse to have ports in these PoPs when a chain that they are in forbids it.
 
         Raises:
-            ChainAcrossZones: see `check`.
+            ChainAcrossZones, Conflict: see `check`.
         """
         for chain in self._tables.port_chains:
             if not self._ports_of(chain).isdisjoint(expected):
