@@ -57,7 +57,7 @@ class LinkStatus:
     """What a link really does now.
 
     Args:
-        mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`.
+        mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`, or `macvlan` for a direct port.
         up: whether packets may pass.
         overruns: packets that a wire had to drop since its queue was full, both directions.
         dropped: packets lost on purpose, both directions.
@@ -128,6 +128,9 @@ class PortSpec:
         impairment: of the access link; anything else than clean makes the port's link visible under the port's id.
         routes: further routes of the machine over this interface.
         up: whether packets may pass.
+        direct: whether it goes around the network's bridge to the other direct ports of the network in its PoP: faster,
+            but nothing is filtered, shaped, impaired or steered there, and it cannot be moved. While it is down or
+            held, its machine sees it down.
     """
 
     id: str
@@ -143,6 +146,7 @@ class PortSpec:
     gateway6: IPv6Address | None = None
     routes: tuple[Route, ...] = ()
     up: bool = True
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,7 @@ class Machines(Protocol):
         Raises:
             NotFound: a port does not stand, or its network not in the other PoP.
             Conflict: anything else than PoP and network of a port is to change.
+            Unsupported: a port is direct.
         """
 
     def remove_ports(self, ids: Sequence[str]) -> None:
@@ -377,9 +382,11 @@ class Hop:
     """A service function: packets go in at `ingress` and come back at `egress` (may be the same port).
 
     Args:
-        weight: its share of the flows, relative to its alternatives'.
-        alternatives: functions that share the flows with it; each flow stays with one of them, in both directions.
+        weight: its share of the new flows, relative to its alternatives'; 0 gives it none.
+        alternatives: functions that share the flows with it; each flow takes the same one in both directions.
         hash_by: what tells flows apart: of `ip_src`, `ip_dst`, `sport`, `dport`; empty for all of them.
+        sticky: a name of letters and digits under which flows are remembered: each stays with its function when
+            others come and go, and with one of weight 0; empty where a hash alone decides.
     """
 
     ingress: HopPort
@@ -387,6 +394,7 @@ class Hop:
     weight: int = 1
     alternatives: tuple[Hop, ...] = ()
     hash_by: tuple[str, ...] = ()
+    sticky: str = ""
 
     @property
     def all(self) -> tuple[Hop, ...]:

@@ -9,6 +9,8 @@ A chain that others branch off into takes packets where these leave the others' 
 looks at packets before them, since at the edge both may want what returns.
 
 A function whose port is gone is a hole in the chain: its packets are dropped rather than let past it.
+
+Where flows are to stay with their function, the rules lead to those of `sticky_rules`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import sonata.adapters.fabric_linux.sticky_rules as sticky_rules
 from sonata._lib.ip import Prefix
+from sonata.adapters.fabric_linux.sticky_rules import SEED, Picker
 from sonata.errors import Unsupported
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
@@ -25,8 +29,6 @@ _TUNNEL_TRAFFIC = "udp dport 4789 ip daddr & 255.192.0.255 == 100.64.0.1 accept"
 _DROP = "drop"
 _DEEPEST = 90
 """Guards, which drop forged frames, come before all chains."""
-_SEED = "0x50a7a"
-"""The same everywhere, so that each place of a chain tells flows apart alike."""
 _NAMES = ("ip_src", "sport", "dport", "ip_dst")
 _FIELDS = ("ip saddr", "th sport", "th dport", "ip daddr")
 """What tells flows apart, in an order that reads the same for returning packets when it is turned round."""
@@ -54,15 +56,24 @@ def table_name(number: int) -> str:
     return f"chain_{number}"
 
 
-def render(number: int, chain: ChainSpec, around: Surroundings) -> str:
-    """The table of a chain, as one transaction that replaces what stands of it."""
+def render(number: int, chain: ChainSpec, around: Surroundings, standing: str = "") -> str:
+    """The table of a chain, as one transaction that replaces what stands of it.
+
+    Args:
+        number: of the chain, in its PoP.
+        chain: where packets are to go.
+        around: what the chain meets.
+        standing: the rules that it replaces; flows that these remember stay remembered.
+    """
     by_interface: dict[str, list[str]] = {}
     passing = [_DISCOVERY] if any(classifier.ip_version == 6 for classifier in chain.classifiers) else []
     for interface, rule in _rules(chain, around):
         rules = by_interface.setdefault(interface, [*passing, *([_TUNNEL_TRAFFIC] if interface in around.edge else [])])
         if rule not in rules:
             rules.append(rule)
-    lines = [remove(number), f"table netdev {table_name(number)} {{"]
+    pickers = tuple(dict.fromkeys(_pickers(chain, around)))
+    before = sticky_rules.emptied(table_name(number), standing) if pickers and standing else remove(number)
+    lines = [before, f"table netdev {table_name(number)} {{", *sticky_rules.render(pickers)]
     for position, (interface, rules) in enumerate(sorted(by_interface.items())):
         lines.append(f"chain c{position} {{")
         lines.append(f'type filter hook ingress device "{interface}" priority {-_depth(chain)}; policy accept;')
@@ -186,6 +197,11 @@ def _hand_back(classifier: Classifier, place: Hop, around: Surroundings) -> list
 
 
 def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, backward: bool) -> list[str]:
+    if place.sticky:
+        return [
+            f"{matching} goto {sticky_rules.chain_name(place.sticky, fields, backward=backward)}"
+            for matching, fields in _hashes(classifier, place.hash_by, backward=backward)
+        ]
     if len(actions) == 1:
         return [f"{match(classifier)} {actions[0]}"]
     total = sum(hop.weight for hop in place.all)
@@ -193,11 +209,24 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
     for matching, fields in _hashes(classifier, place.hash_by, backward=backward):
         first = 0
         for hop, action in zip(place.all, actions, strict=True):
+            if not hop.weight:
+                continue
             last = first + hop.weight - 1
             share = f"{first}-{last}" if last > first else f"{first}"
-            rules.append(f"{matching} jhash {' . '.join(fields)} mod {total} seed {_SEED} {share} {action}")
+            rules.append(f"{matching} jhash {' . '.join(fields)} mod {total} seed {SEED} {share} {action}")
             first = last + 1
     return rules
+
+
+def _pickers(chain: ChainSpec, around: Surroundings) -> Iterator[Picker]:
+    """What remembers flows, for each sticky place of a chain and each way through it."""
+    for place in chain.hops:
+        for classifier in chain.classifiers if place.sticky else ():
+            for backward in (False, True):
+                sides = [(hop, hop.egress if backward else hop.ingress) for hop in place.all]
+                functions = tuple((hop.ingress.mac, hop.weight, _hand_to(side, around)) for hop, side in sides)
+                for _matching, fields in _hashes(classifier, place.hash_by, backward=backward):
+                    yield Picker(place.sticky, tuple(fields), functions, backward)
 
 
 def _hashes(classifier: Classifier, hash_by: Sequence[str], *, backward: bool) -> Iterator[tuple[str, list[str]]]:

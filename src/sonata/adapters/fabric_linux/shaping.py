@@ -73,6 +73,8 @@ class LinuxShaping:
                 self._join(port, shim)
 
     def _shape(self, port: Port, shape: PortShape) -> None:
+        if shape != PortShape():
+            port.require_bridged("shaped")
         self._shapes[port.spec.id] = shape
         self._mark(port, shape.dscp)
         if not shape.egress and not shape.ingress:

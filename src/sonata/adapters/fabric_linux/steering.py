@@ -39,7 +39,8 @@ class LinuxSteering:
             self.remove_chain(chain.id)
             standing = None
         number = standing.number if standing else self._world.new_index()
-        rules = chain_rules.render(number, chain, self._surroundings(chain.pop))
+        around = self._surroundings(chain.pop)
+        rules = chain_rules.render(number, chain, around, standing.rules if standing else "")
         self._nftables.load(self._world.pop(chain.pop).netspace, rules)
         self._chains[chain.id] = _Chain(number, chain, rules)
 
@@ -57,7 +58,7 @@ class LinuxSteering:
         around = self._surroundings(pop)
         for chain in chains:
             # Always loaded: an interface that was replaced has taken its rules along, under the same name or not.
-            chain.rules = chain_rules.render(chain.number, chain.spec, around)
+            chain.rules = chain_rules.render(chain.number, chain.spec, around, chain.rules)
         self._nftables.load(self._world.pop(pop).netspace, "".join(chain.rules for chain in chains))
         logger.debug("chains follow the interfaces", extra={"pop": pop, "chains": len(chains)})
 
@@ -78,9 +79,11 @@ class LinuxSteering:
             standing = self._world.ports.get(port)
             if standing is None or standing.spec.pop != chain.pop:
                 raise NotFound(f"chain `{chain.id}` names port `{port}`, which is not in PoP `{chain.pop}`")
+            standing.require_bridged("steered from or to")
 
     def _surroundings(self, pop: str) -> chain_rules.Surroundings:
-        ports = {name: port for name, port in self._world.ports.items() if port.spec.pop == pop}
+        known = self._world.ports.items()
+        ports = {name: port for name, port in known if port.spec.pop == pop and not port.spec.direct}
         links = [link.cable.a.ifname for link in self._world.links.values() if pop in (link.spec.a, link.spec.b)]
         access = [port.cable.a.ifname for port in ports.values() if port.spec.network == EXTERNAL]
         return chain_rules.Surroundings(

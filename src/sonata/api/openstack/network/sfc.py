@@ -23,10 +23,11 @@ from sonata.api.openstack.fields import (
     or_none,
 )
 from sonata.api.openstack.resource import Resource, Values
-from sonata.api.openstack.schemas import NOTHING, SWITCH, choice, maybe, record
+from sonata.api.openstack.schemas import ID, NOTHING, SWITCH, choice, maybe, record
 from sonata.api.openstack.topic import Truth
+from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
-from sonata.emulator.cloud.network.steering import HASHED, HEAVIEST
+from sonata.emulator.cloud.network.sharing import HASHED, HEAVIEST, KNOWN, pool_of
 
 PORT_NUMBER = or_none(integer(0, 65535))
 NO_MAPPING = {"type": "object", "additionalProperties": record({})}
@@ -96,7 +97,7 @@ def _show_function_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _read_group_parameters(value: Any) -> dict[str, Any]:
     """`port_pair_group_parameters`: how flows are shared out."""
     parameters = OBJECT.read(value)
-    _refuse_unknown(parameters, "lb_fields", "ppg_n_tuple_mapping")
+    _refuse_unknown(parameters, *KNOWN, "ppg_n_tuple_mapping")
     mapping = OBJECT.read(parameters.get("ppg_n_tuple_mapping"))
     if any(mapping.values()):
         raise ValueError("ppg_n_tuple_mapping cannot be followed here: classifiers match the same at each function.")
@@ -159,6 +160,9 @@ PORT_PAIRS = Resource[PortPair](
 
 async def _create_group(call: Call, values: Values) -> PortPairGroup:
     values.pop("tap_enabled", None)
+    pool = call.cloud.tables.pools.peek(pool_of(values.get("parameters", {})))
+    if pool and not call.sees(pool):
+        raise NoSuch("Pool", pool.id)
     return await call.cloud.chaining.create_group(PortPairGroup(**values))
 
 
@@ -177,7 +181,16 @@ def _group_number(tables: Any, group: PortPairGroup) -> int:
 GROUP_PARAMETERS = Kind(
     _read_group_parameters,
     _show_group_parameters,
-    maybe(record({"lb_fields": {"type": "array", "items": choice(*HASHED)}, "ppg_n_tuple_mapping": NO_MAPPING})),
+    maybe(
+        record(
+            {
+                "lb_fields": {"type": "array", "items": choice(*HASHED)},
+                "sticky": SWITCH,
+                "lb_pool_id": ID,
+                "ppg_n_tuple_mapping": NO_MAPPING,
+            }
+        )
+    ),
 )
 PORT_PAIR_GROUPS = Resource[PortPairGroup](
     member="port_pair_group",
@@ -196,8 +209,10 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
     delete=_delete_group,
     truth=Truth(
         real=(
-            "flows are shared out over the pairs that run, by `weight` and `lb_fields`; each stays with its "
-            "function, both ways",
+            "flows are shared out over the pairs that run, by `weight` and `lb_fields`; both directions of each "
+            "meet the same function",
+            "`sticky` keeps flows where they are when pairs come and go; `lb_pool_id` has the members of a pool of "
+            "Octavia tell which functions serve",
         ),
         refused=("tap groups, `ppg_n_tuple_mapping`, shares by MAC addresses (400)",),
     ),

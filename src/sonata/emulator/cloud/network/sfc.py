@@ -13,7 +13,8 @@ from typing import Any
 
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.network.causes import ServiceGraphPortChainInUse
-from sonata.emulator.cloud.network.steering import Steering, classifier_spec, hash_fields, weight_of
+from sonata.emulator.cloud.network.sharing import check_parameters, pool_of, weight_of
+from sonata.emulator.cloud.network.steering import Steering, classifier_spec
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput
@@ -57,9 +58,12 @@ class Chaining:
         """Create a port pair group.
 
         Raises:
-            InvalidInput: its `lb_fields` cannot be looked at.
+            InvalidInput: a parameter of it means nothing here.
+            NotFound: there is no such pool to follow.
         """
-        hash_fields(group.parameters)
+        check_parameters(group.parameters)
+        if pool_id := pool_of(group.parameters):
+            self._tables.pools.get(pool_id)
         self._check_pairs(group.port_pairs, but="")
         self._quotas.require(group.project_id, "port_pair_group")
         return self._tables.port_pair_groups.add(group)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
-from sonata.emulator.cloud.network.causes import PortPairEgressNoHost
+from sonata.emulator.cloud.network.branching import check_branching, companions, sources_of, with_branches
 from sonata.emulator.cloud.network.places import Places
+from sonata.emulator.cloud.network.sharing import pool_of, shared_place, weight_of
 from sonata.emulator.cloud.site import Site
-from sonata.errors import InvalidInput
+from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 NOWHERE: Mapping[str, str] = {}
@@ -31,13 +32,21 @@ class Steering:
     async def follow(self, chains: Iterable[PortChain]) -> None:
         """Make the data plane steer these chains as they are in the table now; those gone from it are undone."""
         async with self._turn:
-            for chain_id in self._with_branches([chain.id for chain in chains]):
+            for chain_id in with_branches(self._tables, [chain.id for chain in chains]):
                 await self._steer(chain_id)
 
     async def ports_changed(self, port_ids: Iterable[str]) -> None:
         """Bring the chains through these ports up to date, since ports were plugged, unplugged or bound."""
         changed = set(port_ids)
         await self.follow(chain for chain in self._tables.port_chains if changed & self._ports_of(chain))
+
+    async def pools_changed(self, pool_ids: Iterable[str]) -> None:
+        """Bring the chains whose groups follow these pools up to date, since members came, went, or changed."""
+        changed = set(pool_ids)
+        for chain in tuple(self._tables.port_chains):
+            groups = map(self._tables.port_pair_groups.get, chain.groups)
+            if changed & {pool_of(group.parameters) for group in groups}:
+                await self.follow([chain])
 
     def check(self, chain: PortChain, expected: Mapping[str, str] = NOWHERE) -> None:
         """Refuse a chain that the data plane could not steer: it lies in one PoP.
@@ -48,8 +57,10 @@ class Steering:
 
         Raises:
             ChainAcrossZones: its ports are in several PoPs, or what it classifies does not pass where they are.
+            Conflict: one of them is direct.
         """
-        together = (chain, *(self._tables.port_chains.get(one) for one in self._companions(chain.id)))
+        self._refuse_direct(chain)
+        together = (chain, *(self._tables.port_chains.get(one) for one in companions(self._tables, chain.id)))
         pops = {self._pop_of(port_id, expected) for one in together for port_id in self._ports_of(one)} - {""}
         if len(pops) > 1:
             raise ChainAcrossZones(
@@ -57,18 +68,26 @@ class Steering:
                 "lies in one of them, with those of its service graph."
             )
         classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
-        self._check_branching(chain)
+        check_branching(self._tables, chain)
         if pops - {self._site.pop.name} and not all(one.logical_source_port for one in classifiers):
             raise ChainAcrossZones(
                 f"Port chain {chain.id} would take packets at the edge of PoP {self._site.pop.name}, while its ports "
                 f"are in {pops.pop()}: its flow classifiers need a logical_source_port there."
             )
 
+    def _refuse_direct(self, chain: PortChain) -> None:
+        for port in map(self._tables.ports.get, sorted(self._ports_of(chain))):
+            if port.is_direct:
+                raise Conflict(
+                    f"Port chain {chain.id} would lead through port {port.id}, but nothing can be steered at ports of "
+                    f"the vNIC type {port.vnic_type}."
+                )
+
     def check_ports(self, expected: Mapping[str, str]) -> None:
         """Refuse to have ports in these PoPs when a chain that they are in forbids it.
 
         Raises:
-            ChainAcrossZones: see `check`.
+            ChainAcrossZones, Conflict: see `check`.
         """
         for chain in self._tables.port_chains:
             if not self._ports_of(chain).isdisjoint(expected):
@@ -99,7 +118,7 @@ class Steering:
 
     def _spec(self, chain: PortChain) -> ChainSpec | None:
         """What the data plane is to do, None while a source or a function of the chain does not run."""
-        before = [self._tables.port_chains.get(one) for one in self._sources_of(chain.id)]
+        before = [self._tables.port_chains.get(one) for one in sources_of(self._tables, chain.id)]
         after = tuple(spec for one in before if (spec := self._spec(one)))
         if before and not after:
             return None
@@ -121,50 +140,11 @@ class Steering:
             after=after,
         )
 
-    def _sources_of(self, chain_id: str) -> list[str]:
-        """The chains that branch off into a chain."""
-        return [source for graph in self._tables.service_graphs for source in graph.sources_of(chain_id)]
-
-    def _with_branches(self, chain_ids: Sequence[str]) -> list[str]:
-        """Chains, and all that can be reached from them, each once and after those that lead to it first."""
-        found = dict.fromkeys(chain_ids)
-        waiting = list(found)
-        while waiting:
-            here = waiting.pop(0)
-            branches = [one for graph in self._tables.service_graphs for one in graph.port_chains.get(here, ())]
-            waiting += [one for one in branches if one not in found]
-            found.update(dict.fromkeys(branches))
-        return list(found)
-
-    def _companions(self, chain_id: str) -> frozenset[str]:
-        """The other chains of a chain's service graph."""
-        graphs = [graph.chains for graph in self._tables.service_graphs if chain_id in graph.chains]
-        return frozenset().union(*graphs) - {chain_id}
-
-    def _check_branching(self, chain: PortChain) -> None:
-        """Refuse a chain that branches where its packets do not come back to this cloud.
-
-        Raises:
-            PortPairEgressNoHost: its last function is not here.
-        """
-        if not chain.groups or not any(graph.port_chains.get(chain.id) for graph in self._tables.service_graphs):
-            return
-        last = self._tables.port_pair_groups.get(chain.groups[-1])
-        for pair in map(self._tables.port_pairs.get, last.port_pairs):
-            if not self._tables.ports.get(pair.egress).device_id:
-                raise PortPairEgressNoHost(
-                    f"Port Pair egress port {pair.egress} does not belong to a host: port chain {chain.id} branches "
-                    "where its packets leave that port."
-                )
-
     def _place(self, group: PortPairGroup) -> Hop | None:
         """The functions of a group that run, as one place of a chain; None when none does."""
         pairs = [self._tables.port_pairs.get(pair_id) for pair_id in group.port_pairs]
-        hops = [self._hop(pair) for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
-        if not hops:
-            return None
-        first, *others = hops
-        return replace(first, alternatives=tuple(others), hash_by=hash_fields(group.parameters))
+        running = [pair for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
+        return shared_place(self._tables, group, [(pair, self._hop(pair)) for pair in running])
 
     def _is_plugged(self, port_id: str) -> bool:
         """Whether packets come in at a port."""
@@ -192,46 +172,6 @@ class Steering:
         ends = {port_id for pair in self._pairs_of(chain) for port_id in (pair.ingress, pair.egress)}
         classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
         return ends | {found.logical_source_port for found in classifiers if found.logical_source_port}
-
-
-HASHED = {
-    "ip_src": "ip_src",
-    "ip_dst": "ip_dst",
-    "tcp_src": "sport",
-    "udp_src": "sport",
-    "tcp_dst": "dport",
-    "udp_dst": "dport",
-}
-"""What the data plane calls the fields of `lb_fields`."""
-HEAVIEST = 255
-
-
-def hash_fields(parameters: Mapping[str, object]) -> tuple[str, ...]:
-    """What tells flows apart in a group: its `lb_fields`, written `ip_src & ip_dst`, also as a list.
-
-    Raises:
-        InvalidInput: a field cannot be looked at.
-    """
-    asked = parameters.get("lb_fields") or []
-    texts = [asked] if isinstance(asked, str) else asked
-    if not isinstance(texts, list | tuple):
-        raise InvalidInput(f"lb_fields '{asked}' is not a list of fields")
-    names = [name.strip() for text in texts for name in str(text).split("&")]
-    if unknown := [name for name in names if name not in HASHED]:
-        raise InvalidInput(f"lb_fields: '{unknown[0]}' cannot be hashed here: use some of {', '.join(HASHED)}")
-    return tuple(dict.fromkeys(HASHED[name] for name in names))
-
-
-def weight_of(parameters: Mapping[str, object]) -> int:
-    """A function's share of the flows in its group: its `weight`, 1 when it has none.
-
-    Raises:
-        InvalidInput: it is no whole number from 1 to 255.
-    """
-    asked = parameters.get("weight", 1)
-    if not str(asked).isdigit() or not 1 <= int(str(asked)) <= HEAVIEST:
-        raise InvalidInput(f"weight '{asked}' of a port pair is not a whole number from 1 to {HEAVIEST}")
-    return int(str(asked))
 
 
 def classifier_spec(classifier: FlowClassifier) -> Classifier:
