@@ -154,7 +154,8 @@ class Live:
         """The stack `s` after it was made or changed."""
         template = self.emu.home / "stack.yaml"
         template.write_text(text)
-        self.run("stack", verb, "--wait", "-t", str(template), *more, "s")
+        done = self.run("stack", verb, "--wait", "-t", str(template), *more, "s")
+        assert verb != "create" or "ERROR" not in done.stderr, done.stderr
         return self.show()
 
     def show(self) -> dict[str, Any]:
@@ -233,6 +234,116 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
     stopped = live.stack("update", SERVICE, "--existing", "--rollback", "disabled", "--parameter", "label=bad")
     assert (stopped["status"], "non-zero status code: 1" in stopped["reason"]) == ("UPDATE_FAILED", True)
 
+    gone = live.run("stack", "delete", "--yes", "--wait", "s")
+    assert gone.returncode == 0, gone.stderr
+    assert live.left() == before
+
+
+BALANCED = """
+heat_template_version: 2021-04-16
+parameters: {weight: {type: number, default: 1}, kbps: {type: number, default: 20000}}
+resources:
+  net: {type: OS::Neutron::Net, properties: {name: inner}}
+  subnet: {type: OS::Neutron::Subnet, properties: {network: {get_resource: net}, cidr: 10.9.0.0/24}}
+  group:
+    type: OS::Neutron::SecurityGroup
+    properties: {rules: [{protocol: tcp, port_range_min: 8080, port_range_max: 8080}]}
+  qos: {type: OS::Neutron::QoSPolicy, properties: {name: slow}}
+  limit:
+    type: OS::Neutron::QoSBandwidthLimitRule
+    properties: {policy: {get_resource: qos}, max_kbps: {get_param: kbps}, max_burst_kbps: 16000}
+  port:
+    type: OS::Neutron::Port
+    properties:
+      network: {get_resource: net}
+      security_groups: [{get_resource: group}]
+      fixed_ips: [{subnet: {get_resource: subnet}}]
+      qos_policy: {get_resource: qos}
+  handle: {type: OS::Heat::WaitConditionHandle}
+  ready: {type: OS::Heat::WaitCondition, properties: {handle: {get_resource: handle}, timeout: 60}}
+  web:
+    type: OS::Nova::Server
+    properties:
+      name: web
+      image: host
+      flavor: tiny
+      networks: [{port: {get_resource: port}}]
+      user_data_format: RAW
+      user_data:
+        str_replace:
+          params: {SIGNAL: {get_attr: [handle, curl_cli]}}
+          template: |
+            #!/bin/sh
+            mkdir /tmp/www && cd /tmp/www && hostname > index.html
+            (setsid python3 -m http.server 8080 > /dev/null 2>&1 &)
+            SIGNAL --data-binary '{"status": "SUCCESS"}'
+  client:
+    type: OS::Nova::Server
+    properties: {name: client, image: host, flavor: tiny, networks: [{network: {get_resource: net}}]}
+    depends_on: subnet
+  lb: {type: OS::Octavia::LoadBalancer, properties: {vip_subnet: {get_resource: subnet}}}
+  listener:
+    type: OS::Octavia::Listener
+    properties: {loadbalancer: {get_resource: lb}, protocol: HTTP, protocol_port: 80}
+  pool:
+    type: OS::Octavia::Pool
+    properties: {listener: {get_resource: listener}, lb_algorithm: ROUND_ROBIN, protocol: HTTP}
+  monitor:
+    type: OS::Octavia::HealthMonitor
+    properties: {pool: {get_resource: pool}, type: HTTP, delay: 1, timeout: 1, max_retries: 2, url_path: /}
+  member:
+    type: OS::Octavia::PoolMember
+    properties:
+      pool: {get_resource: pool}
+      address: {get_attr: [web, first_address]}
+      protocol_port: 8080
+      weight: {get_param: weight}
+      subnet: {get_resource: subnet}
+  ingress: {type: OS::Neutron::Port, depends_on: subnet, properties: {network: {get_resource: net}}}
+  egress: {type: OS::Neutron::Port, depends_on: subnet, properties: {network: {get_resource: net}}}
+  vnf:
+    type: OS::Nova::Server
+    properties:
+      {image: host, flavor: tiny, networks: [{port: {get_resource: ingress}}, {port: {get_resource: egress}}]}
+  pair:
+    type: OS::Neutron::PortPair
+    properties: {ingress: {get_resource: ingress}, egress: {get_resource: egress}}
+  pairs: {type: OS::Neutron::PortPairGroup, properties: {port_pairs: [{get_resource: pair}]}}
+  classifier:
+    type: OS::Neutron::FlowClassifier
+    properties:
+      logical_source_port: {get_resource: port}
+      ethertype: IPv4
+      protocol: tcp
+      destination_port_range_min: 5000
+      destination_port_range_max: 5000
+      source_ip_prefix: 10.9.0.0/24
+  chain:
+    type: OS::Neutron::PortChain
+    depends_on: vnf
+    properties: {port_pair_groups: [{get_resource: pairs}], flow_classifiers: [{get_resource: classifier}]}
+outputs:
+  vip: {value: {get_attr: [lb, vip_address]}}
+"""
+
+
+@pytest.mark.slow
+def test_balancers_chains_and_limits_are_made_changed_and_taken_down(live: Live) -> None:
+    before = live.left()
+    made = live.stack("create", BALANCED)
+    assert made["status"] == "CREATE_COMPLETE", made["reason"]
+    ask = ("exec", "a/client", "--", "curl", "-s", "-m", "5", f"http://{made['outputs']['vip']}")
+    assert eventually(lambda: live.emu.run(*ask).stdout == "web\n")
+    assert {kind: len(found) for kind, found in live.left().items() if kind in ("balancers", "policies", "chains")} == {
+        "balancers": 1,
+        "policies": 1,
+        "chains": 1,
+    }
+    changed = live.stack("update", BALANCED, "--existing", "--parameter", "weight=2", "--parameter", "kbps=30000")
+    assert changed["status"] == "UPDATE_COMPLETE", changed["reason"]
+    (pool,) = live.cloud.load_balancer.pools()
+    assert [member.weight for member in live.cloud.load_balancer.members(pool)] == [2]
+    assert eventually(lambda: live.emu.run(*ask).stdout == "web\n")
     gone = live.run("stack", "delete", "--yes", "--wait", "s")
     assert gone.returncode == 0, gone.stderr
     assert live.left() == before

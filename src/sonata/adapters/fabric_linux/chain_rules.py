@@ -5,6 +5,9 @@ enter the PoP's side of an interface: of the edge, or of a function's port. A pa
 function's MAC address and goes straight out of the interface behind which that function is; one for a function in
 another PoP is left to the bridge, which knows the tunnel. Everything else passes untouched.
 
+A chain that others branch off into takes packets where these leave the others' last functions, and there alone. It
+looks at packets before them, since at the edge both may want what returns.
+
 A function whose port is gone is a hole in the chain: its packets are dropped rather than let past it.
 
 Where flows are to stay with their function, the rules lead to those of `sticky_rules`.
@@ -24,6 +27,8 @@ from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 _TUNNEL_TRAFFIC = "udp dport 4789 ip daddr & 255.192.0.255 == 100.64.0.1 accept"
 _DROP = "drop"
+_DEEPEST = 90
+"""Guards, which drop forged frames, come before all chains."""
 _NAMES = ("ip_src", "sport", "dport", "ip_dst")
 _FIELDS = ("ip saddr", "th sport", "th dport", "ip daddr")
 """What tells flows apart, in an order that reads the same for returning packets when it is turned round."""
@@ -71,7 +76,7 @@ def render(number: int, chain: ChainSpec, around: Surroundings, standing: str = 
     lines = [before, f"table netdev {table_name(number)} {{", *sticky_rules.render(pickers)]
     for position, (interface, rules) in enumerate(sorted(by_interface.items())):
         lines.append(f"chain c{position} {{")
-        lines.append(f'type filter hook ingress device "{interface}" priority 0; policy accept;')
+        lines.append(f'type filter hook ingress device "{interface}" priority {-_depth(chain)}; policy accept;')
         lines += [*rules, "}"]
     return "\n".join((*lines, "}", ""))
 
@@ -83,13 +88,16 @@ def remove(number: int) -> str:
 
 def _rules(chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
     """Pairs of interface and rule, most particular first."""
-    hops = chain.hops
-    for classifier in chain.classifiers:
-        yield from _entry(classifier, hops[0], around)
+    hops, classifiers = chain.hops, _classifiers(chain)
+    for before in chain.after:
+        yield from _junction(before, chain, around)
+    for classifier in classifiers:
+        if not chain.after:
+            yield from _entry(classifier, hops[0], around)
         if chain.symmetric:
             yield from _return_entry(classifier, hops[-1], around)
     for here, there in pairwise(hops):
-        for classifier in chain.classifiers:
+        for classifier in classifiers:
             # A function with one port shows packets of both directions there: both sides have to be told apart.
             if chain.symmetric:
                 backward = _mirror(_within(classifier, exact=_has_one_port(there)))
@@ -98,6 +106,51 @@ def _rules(chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
             forward = _within(classifier, exact=chain.symmetric and _has_one_port(here))
             ways = [(forward, rule) for rule in _hand_on(forward, there, around)]
             yield from _at_ports([hop.egress for hop in here.all], ways, around)
+
+
+def _depth(chain: ChainSpec) -> int:
+    """How many chains lead to a chain, one after the other."""
+    return min(_DEEPEST, max((1 + _depth(before) for before in chain.after), default=0))
+
+
+def _classifiers(chain: ChainSpec) -> list[Classifier]:
+    """What a chain takes: of what leaves the chains before it, if there are any, what it matches itself."""
+    if not chain.after:
+        return list(chain.classifiers)
+    return [found for before in chain.after for found in _branching(_classifiers(before), chain)]
+
+
+def _branching(leaving: Sequence[Classifier], chain: ChainSpec) -> list[Classifier]:
+    """What enters a chain of the packets that leave another one."""
+    pairs = [(one, own) for one in leaving for own in chain.classifiers]
+    return [found for one, own in pairs if (found := one.common(own))]
+
+
+def _junction(before: ChainSpec, chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
+    """From the last functions of one chain to the first ones of another, and back where both are symmetric."""
+    here, there = before.hops[-1], chain.hops[0]
+    leaving = _classifiers(before)
+    if chain.symmetric and before.symmetric:
+        _check_junction(here)
+        exact = _has_one_port(there) or len(chain.after) > 1
+        for classifier in _branching(leaving, chain):
+            for origin in _origins(classifier, around) if exact else [classifier]:
+                backward = _mirror(_within(origin, exact=exact))
+                ways = [(backward, rule) for rule in _hand_back(backward, here, around)]
+                yield from _at_ports([hop.ingress for hop in there.all], ways, around)
+    known = [_within(classifier, exact=before.symmetric and _has_one_port(here)) for classifier in leaving]
+    for forward in _branching(known, chain):
+        ways = [(forward, rule) for rule in _hand_on(forward, there, around)]
+        yield from _at_ports([hop.egress for hop in here.all], ways, around)
+
+
+def _check_junction(last: Hop) -> None:
+    """Each chain remembers the flows of its own places."""
+    if last.sticky:
+        raise Unsupported(
+            "a chain cannot lead packets back into another chain's last functions, which keep their flows",
+            hint="take `sticky` and `lb_pool_id` from that group, or put a group without them behind it",
+        )
 
 
 def _has_one_port(place: Hop) -> bool:
@@ -159,9 +212,9 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
             f"{matching} goto {sticky_rules.chain_name(place.sticky, fields, backward=backward)}"
             for matching, fields in _hashes(classifier, place.hash_by, backward=backward)
         ]
-    if len(actions) == 1:
-        return [f"{match(classifier)} {actions[0]}"]
     total = sum(hop.weight for hop in place.all)
+    if len(actions) == 1 or not total:
+        return [f"{match(classifier)} {actions[0] if total else _DROP}"]
     rules = []
     for matching, fields in _hashes(classifier, place.hash_by, backward=backward):
         first = 0
@@ -178,7 +231,7 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
 def _pickers(chain: ChainSpec, around: Surroundings) -> Iterator[Picker]:
     """What remembers flows, for each sticky place of a chain and each way through it."""
     for place in chain.hops:
-        for classifier in chain.classifiers if place.sticky else ():
+        for classifier in _classifiers(chain) if place.sticky else ():
             for backward in (False, True):
                 sides = [(hop, hop.egress if backward else hop.ingress) for hop in place.all]
                 functions = tuple((hop.ingress.mac, hop.weight, _hand_to(side, around)) for hop, side in sides)

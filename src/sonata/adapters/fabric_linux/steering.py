@@ -71,7 +71,8 @@ class LinuxSteering:
         self._world.pop(chain.pop)
         if not chain.hops or not chain.classifiers:
             raise InvalidInput(f"chain `{chain.id}` needs at least one hop and one classifier")
-        hops = [hop for place in chain.hops for hop in place.all]
+        places = [*chain.hops, *(before.hops[-1] for before in chain.after)]
+        hops = [hop for place in places for hop in place.all]
         named = {port.port_id for hop in hops for port in (hop.ingress, hop.egress)}
         named |= {classifier.source_port_id for classifier in chain.classifiers}
         for port in sorted(named - {""}):

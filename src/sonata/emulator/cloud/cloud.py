@@ -46,6 +46,7 @@ from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.rbac import Rbac
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
+from sonata.emulator.cloud.network.service_graphs import ServiceGraphs
 from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.spreading import Spreading
@@ -135,6 +136,7 @@ class Cloud:
         self.port_changes = PortChanges(self.site, self.ports, standing, self.routers, self.floating_ips)
         self._steering = Steering(self.site, places)
         self.chaining = Chaining(self.site, self._steering)
+        self.service_graphs = ServiceGraphs(self.site, self._steering)
         self.images = Images(self.site)
         self.image_members = ImageMembers(self.tables)
         footing = Footing(places, self._spreading, self.filters)
