@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from sonata._lib.ip import Prefix
-from sonata.errors import AdapterError, Conflict, NotFound
+from sonata.errors import AdapterError, Conflict, NotFound, Unsupported
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import (
     EXTERNAL,
@@ -148,6 +148,7 @@ class FakeMachines:
             if port.id not in self.ports:
                 raise NotFound(f"no port `{port.id}`")
             self._networks.require(port.pop, port.network)
+            _require_bridged(self, [port.id], "moved while it stands")
             if replace(self.ports[port.id], pop=port.pop, network=port.network) != port:
                 raise Conflict(f"port `{port.id}` stands otherwise")
         if self.fail_next:
@@ -183,6 +184,7 @@ class FakeSteering:
             for end in (hop.ingress, hop.egress):
                 if end.port_id and end.port_id not in self._machines.ports:
                     raise AdapterError(f"no port `{end.port_id}`")
+                _require_bridged(self._machines, [end.port_id], "steered from or to")
         self.chains[chain.id] = chain
 
     def remove_chain(self, chain_id: str) -> None:
@@ -198,6 +200,7 @@ class FakeFiltering:
         self.members: dict[str, tuple[Prefix, ...]] = {}
 
     def set_filters(self, pop: str, filters: Sequence[PortFilter], members: Mapping[str, Sequence[Prefix]]) -> None:
+        _require_bridged(self._machines, (one.port_id for one in filters), "filtered")
         self.by_pop.setdefault(pop, {}).update({one.port_id: one for one in filters})
         self.members.update({name: tuple(known) for name, known in members.items()})
 
@@ -228,7 +231,16 @@ class FakeShaping:
         for port_id in shapes:
             if port_id not in self._machines.ports:
                 raise AdapterError(f"no port `{port_id}`")
+        _require_bridged(
+            self._machines, (port_id for port_id, shape in shapes.items() if shape != PortShape()), "shaped"
+        )
         self.shapes.update(shapes)
+
+
+def _require_bridged(machines: FakeMachines, port_ids: Iterable[str], what: str) -> None:
+    for port_id in port_ids:
+        if port_id in machines.ports and machines.ports[port_id].direct:
+            raise Unsupported(f"port `{port_id}` is direct: it cannot be {what}")
 
 
 class FakeFabric:

@@ -31,7 +31,7 @@ from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
-from sonata.adapters.runtime_oci import OciRuntime, hide_hybrid_cgroup, remove_cgroups
+from sonata.adapters.runtime_oci import OciRuntime, disk_refusal, hide_hybrid_cgroup, remove_cgroups
 from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
@@ -86,6 +86,7 @@ async def _keep(config: KeeperConfig) -> bool:
         folder=Path(config.run),
         journal=FileJournal(Path(config.saved)),
         volumes=LocalVolumes(Path(config.saved) / "volumes"),
+        disks=_disk_folder(config),
     )
     is_over = False
     try:
@@ -96,6 +97,15 @@ async def _keep(config: KeeperConfig) -> bool:
     finally:
         await emulation.close(keep=not is_over)
     return is_over
+
+
+def _disk_folder(config: KeeperConfig) -> Path:
+    """Where servers' disks outlive us; in memory where the host's file system takes no overlay."""
+    kept = Path(config.saved) / "disks"
+    if why := disk_refusal(kept):
+        logger.warning("servers' disks are in memory, and begin at their images after a crash: %s", why)
+        return Path(config.run) / "disks"
+    return kept
 
 
 async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:

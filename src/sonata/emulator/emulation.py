@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -59,6 +60,7 @@ class Emulation:
         folder: scratch folder for console logs.
         journal: where the clouds and connections are written down, and come back from.
         volumes: where the volumes of all clouds are kept; without it there are none.
+        disks: where servers' disks are kept, by PoP; without it they are in `folder`.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Emulation:
         folder: Path,
         journal: Journal,
         volumes: VolumeStore | None = None,
+        disks: Path | None = None,
     ) -> None:
         self.topology = topology
         self._plane = plane
@@ -77,6 +80,7 @@ class Emulation:
         self._images = images
         self._folder = folder
         self._volumes = volumes
+        self._disks = disks or folder / "disks"
         self.links = Links(topology, plane)
         self.endpoints = Endpoints(topology, self.links, plane, runtime, folder)
         self.clouds: dict[str, Cloud] = {}
@@ -202,6 +206,7 @@ class Emulation:
             if self._volumes:
                 for row in (*tables.volumes, *tables.snapshots):
                     await asyncio.to_thread(self._volumes.remove, row.id)
+            await asyncio.to_thread(shutil.rmtree, self._disks / pop, ignore_errors=True)
             await self._memory.forget([document_of(pop)])
         for pop, cloud in self.clouds.items():
             self._memory.keep_tables(pop, cloud.tables)
@@ -257,6 +262,7 @@ class Emulation:
             on_stations_changed=stations_changed,
             saved=saved,
             volumes=self._volumes,
+            disks=self._disks / pop.name,
             zones=Zones(self.topology.managed(pop.name), self._vnis),
         )
 

@@ -57,7 +57,7 @@ class LinkStatus:
     """What a link really does now.
 
     Args:
-        mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`.
+        mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`, or `macvlan` for a direct port.
         up: whether packets may pass.
         overruns: packets that a wire had to drop since its queue was full, both directions.
         dropped: packets lost on purpose, both directions.
@@ -128,6 +128,9 @@ class PortSpec:
         impairment: of the access link; anything else than clean makes the port's link visible under the port's id.
         routes: further routes of the machine over this interface.
         up: whether packets may pass.
+        direct: whether it goes around the network's bridge to the other direct ports of the network in its PoP: faster,
+            but nothing is filtered, shaped, impaired or steered there, and it cannot be moved. While it is down or
+            held, its machine sees it down.
     """
 
     id: str
@@ -143,6 +146,7 @@ class PortSpec:
     gateway6: IPv6Address | None = None
     routes: tuple[Route, ...] = ()
     up: bool = True
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,7 @@ class Machines(Protocol):
         Raises:
             NotFound: a port does not stand, or its network not in the other PoP.
             Conflict: anything else than PoP and network of a port is to change.
+            Unsupported: a port is direct.
         """
 
     def remove_ports(self, ids: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -92,6 +92,10 @@ class SiteThread:
     def manage(self, folder: Path, *pops: Pop) -> None:
         """A further PoP `region` that manages others."""
         asyncio.run_coroutine_threadsafe(self._add(folder, "region", 2, Zones(pops)), self._loop).result(10)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something in the loop of the server."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     def drop(self) -> None:
         """Close the PoPs."""

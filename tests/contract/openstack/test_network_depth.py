@@ -298,3 +298,48 @@ def test_stock_commands_pass(site: Site) -> None:
         if done.returncode:
             failed[line] = done.stderr[-300:]
     assert failed == {}
+
+
+def test_direct_ports_go_around_the_filters(site: Site, cloud: Any) -> None:
+    net, network = cloud.network, network_of(cloud)
+    port = net.create_port(network_id=network.id, binding_vnic_type="direct")
+    assert (port.binding_vif_type, bool(port.security_group_ids)) == ("unbound", True)
+    server = boot(cloud, networks=[{"port": port.id}])
+    assert server.status == "ACTIVE"
+    port = net.get_port(port.id)
+    assert (port.status, port.binding_vif_type, port.binding_vif_details["port_filter"]) == ("ACTIVE", "hw_veb", False)
+    assert site.fabric.machines.ports[port.id].direct
+    assert port.id not in site.fabric.filtering.filters
+    with pytest.raises(exceptions.ConflictException, match="vNIC type"):
+        net.update_port(port, binding_vnic_type="normal")
+    tap = net.create_port(network_id=network.id, binding_vnic_type="macvtap")
+    cloud.compute.create_server_interface(server, port_id=tap.id)
+    assert net.get_port(tap.id).binding_vif_type == "hw_veb"
+    cloud.compute.pause_server(server)
+    cloud.compute.wait_for_server(cloud.compute.get_server(server.id), status="PAUSED")
+    assert {port.id, tap.id} <= site.fabric.machines.held
+
+
+def test_nothing_limits_or_steers_direct_ports(site: Site, cloud: Any) -> None:
+    net, network = cloud.network, network_of(cloud)
+    policy = net.create_qos_policy(name="slow")
+    rule = net.create_qos_bandwidth_limit_rule(policy, max_kbps=1000)
+    port = net.create_port(network_id=network.id, binding_vnic_type="direct")
+    empty = net.create_qos_policy(name="empty")
+    net.update_port(port, qos_policy_id=empty.id)
+    pair = net.create_sfc_port_pair(ingress=port.id, egress=port.id)
+    group = net.create_sfc_port_pair_group(port_pairs=[pair.id])
+    classifier = net.create_sfc_flow_classifier(protocol="tcp")
+    for refused in (
+        lambda: net.update_port(port, qos_policy_id=policy.id),
+        lambda: net.create_port(network_id=network.id, binding_vnic_type="direct", qos_policy_id=policy.id),
+        lambda: net.create_qos_bandwidth_limit_rule(empty, max_kbps=10),
+        lambda: net.create_sfc_port_chain(port_pair_groups=[group.id], flow_classifiers=[classifier.id]),
+    ):
+        with pytest.raises(exceptions.ConflictException, match="vNIC type"):
+            refused()
+    net.update_port(port, qos_policy_id=None)
+    with pytest.raises(exceptions.ConflictException, match="vNIC type"):
+        net.update_network(network, qos_policy_id=policy.id)
+    assert rule.max_kbps == 1000
+    assert not site.fabric.shaping.shapes

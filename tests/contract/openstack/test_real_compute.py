@@ -31,6 +31,11 @@ servers:
     image: host
     flavor: tiny
     command: [sh, -c, "i=0; while :; do i=$((i+1)); echo $i > /root/count; sleep 0.02; done"]
+  glutton:
+    pop: edge
+    image: host
+    flavor: tiny
+    command: [sh, -c, "until [ -e /root/go ]; do sleep 0.05; done; exec tail /dev/zero"]
 """
 
 
@@ -110,6 +115,20 @@ def test_processes_survive_suspension_resize_and_live_migration(emulation: Emula
     assert count(emulation) > stood > 0  # one and the same process: a new one would begin at 1
     used = edge.compute.get_server_diagnostics(counter)
     assert used.cpu_details[0]["time"] > 0
+
+
+def test_a_server_out_of_memory_is_off_and_says_so(emulation: Emulation, edge: Any) -> None:
+    glutton = edge.compute.find_server("glutton")
+    if (
+        "memory"
+        in emulation.sonata("show", "--name", "openstack-contract", "-o", "json").stdout.partition("unenforced")[2]
+    ):
+        pytest.skip("this host lets nobody limit memory")
+    emulation.exec("edge/glutton", "touch", "/root/go")
+    ended = until(edge, glutton, "SHUTOFF")
+    assert ended.power_state == 4
+    assert ended.fault["message"] == "its program ended with exit status 137 (out of memory: limit is 64 MiB)"
+    assert emulation.exec("edge/glutton", "true").returncode != 0
 
 
 @pytest.mark.slow

@@ -115,6 +115,28 @@ def test_an_image_is_made_of_a_server(cloud: Any) -> None:
     assert "/images/" in old.headers["location"]
 
 
+def test_backups_rotate_by_type(cloud: Any) -> None:
+    server = boot(cloud, image="web")
+
+    def back_up(name: str, kind: str, rotation: int) -> None:
+        asked = {"name": name, "backup_type": kind, "rotation": rotation}
+        assert act(cloud, server, createBackup=asked).status_code == 202
+        while cloud.compute.get_server(server.id).task_state:
+            pass
+
+    for name in ("monday", "tuesday", "wednesday"):
+        back_up(name, "daily", 2)
+    back_up("first", "weekly", 1)
+    cloud.compute.create_server_image(server, "shot", wait=True, timeout=10)
+    found = {one.name: one.properties.get("backup_type") for one in cloud.image.images(visibility="private")}
+    assert found == {"tuesday": "daily", "wednesday": "daily", "first": "weekly", "shot": None}
+    back_up("none", "daily", 0)
+    assert {one.name for one in cloud.image.images(visibility="private")} == {"first", "shot"}
+    for wrong in ({"rotation": -1}, {"rotation": "x"}, {"backup_type": 7}, {"further": 1}):
+        asked = {"name": "n", "backup_type": "daily", "rotation": 1, **wrong}
+        assert act(cloud, server, createBackup=asked).status_code == 400
+
+
 def test_state_password_and_what_is_refused(cloud: Any) -> None:
     server = boot(cloud, image="web")
     assert act(cloud, server, changePassword={"adminPass": "secret"}).status_code == 202

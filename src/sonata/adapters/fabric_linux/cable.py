@@ -1,5 +1,7 @@
 """Cables: two interfaces joined by a veth pair or by the wire process, with the impairment that was declared.
 
+A cable into a card has one end only, an interface that shares the card with others; it carries no impairment.
+
 A rate alone is a token bucket at both ends of a veth pair. Delay and jitter are netem's where the kernel has it, else
 the wire's. Loss is always the wire's: netem would lose whole 64 kB segments, since segmentation comes after it.
 """
@@ -51,12 +53,17 @@ class End:
 
 @dataclass(slots=True, eq=False)
 class Cable:
-    """A cable, laid or to be laid; the fields after `b` say what it does now."""
+    """A cable, laid or to be laid; the fields after `card` say what it does now.
+
+    Args:
+        card: index of the interface on which its far end is; `a` is that interface then, and not touched. 0 for none.
+    """
 
     name: str
     a: End
     b: End
     impairment: Impairment
+    card: int = 0
     mechanism: str = ""
     index_a: int = 0
     index_b: int = 0
@@ -67,9 +74,10 @@ class Cable:
         """Whether the wire process carries it."""
         return self.mechanism.startswith("wire")
 
-    def ends(self) -> tuple[tuple[End, int], tuple[End, int]]:
-        """Both ends with their interface indexes."""
-        return (self.a, self.index_a), (self.b, self.index_b)
+    def ends(self) -> tuple[tuple[End, int], ...]:
+        """Both ends with their interface indexes, the one to be switched first; the far one alone at a card."""
+        both = (self.a, self.index_a), (self.b, self.index_b)
+        return both[1:] if self.card else both
 
 
 def mechanism_of(impairment: Impairment, *, has_netem: bool) -> str:
@@ -106,7 +114,7 @@ class Cables:
         for cable in cables:
             check(cable.name, cable.impairment)
             cable.index_a, cable.index_b = self._new_index(), self._new_index()
-            cable.mechanism = self._mechanism(cable.impairment)
+            cable.mechanism = self._mechanism(cable, cable.impairment)
         try:
             self._make(cables)
             _enable_ipv6(cables)
@@ -129,7 +137,7 @@ class Cables:
         """
         check(cable.name, impairment)
         replaced = False
-        mechanism = self._mechanism(impairment)
+        mechanism = self._mechanism(cable, impairment)
         if mechanism.partition("+")[0] != cable.mechanism.partition("+")[0]:
             self._replace(cable, impairment)
             replaced = True
@@ -176,8 +184,7 @@ class Cables:
     def hold(self, cables: Iterable[Cable], *, held: bool) -> None:
         """Take the carrier from cables, or give it back to those that are up."""
         known = list(cables)
-        ends = [(cable.a, cable.index_a, cable.up and not held) for cable in known]
-        apply_each((end.netspace, requests.set_up(index, end.ifname, up=up)) for end, index, up in ends)
+        apply_each(chain.from_iterable(_switch(cable, up=cable.up and not held) for cable in known))
         if not held:
             _synchronise(known)
 
@@ -201,7 +208,10 @@ class Cables:
         overruns = _interface_overruns(wired)
         return [_status(cable, statistics.get(cable.name, _NO_STATISTICS), overruns) for cable in known]
 
-    def _mechanism(self, impairment: Impairment) -> str:
+    def _mechanism(self, cable: Cable, impairment: Impairment) -> str:
+        if cable.card:
+            _require_clean(cable, impairment)
+            return "macvlan"
         if self._netem is None and impairment.needs_wire:
             self._netem = has_netem()
         return mechanism_of(impairment, has_netem=bool(self._netem))
@@ -262,6 +272,14 @@ def check(name: str, impairment: Impairment) -> None:
             raise InvalidInput(f"{what} of link `{name}` is out of range", hint=f"it may be {allowed}")
 
 
+def _require_clean(cable: Cable, impairment: Impairment) -> None:
+    if not impairment.is_clean:
+        raise Unsupported(
+            f"port `{cable.name}` is direct: no delay, loss or rate can be held there",
+            hint="impair a link between PoPs, or make it a port of the vNIC type `normal`",
+        )
+
+
 def has_netem() -> bool:
     """Whether the kernel has the network emulator, found out by using it in a namespace that is dropped again."""
     (scratch,) = create(["netem probe"], MACHINE_SETTINGS)
@@ -279,6 +297,9 @@ def has_netem() -> bool:
 
 def _pair(cable: Cable) -> Request:
     a, b = cable.a, cable.b
+    if cable.card:
+        inside = (cable.index_b, b.ifname, b.netspace.descriptor)
+        return requests.macvlan(*inside, lower=cable.card, mtu=b.mtu, mac=b.mac)
     return requests.veth(
         *(cable.index_a, a.ifname, cable.index_b, b.ifname, b.netspace.descriptor),
         mtu=a.mtu,
@@ -322,8 +343,18 @@ def _enable_ipv6(cables: Iterable[Cable]) -> None:
 
 
 def _states(cable: Cable) -> Iterator[tuple[Netspace, Request]]:
-    for end, index in reversed(cable.ends()):
+    for end, index in reversed(cable.ends()[1:]):
         yield end.netspace, requests.set_up(index, end.ifname, up=cable.up or not end.switched)
+    yield from _switch(cable, up=cable.up)
+
+
+def _switch(cable: Cable, *, up: bool) -> Iterator[tuple[Netspace, Request]]:
+    """Bring the end up or down that switches a cable; a machine's loses its IPv6 addresses when it goes down."""
+    end, index = cable.ends()[0]
+    yield end.netspace, requests.set_up(index, end.ifname, up=up)
+    if up and cable.card:
+        for value in end.addresses:
+            yield end.netspace, requests.address(index, end.ifname, value)
 
 
 def _synchronise(cables: Sequence[Cable]) -> None:

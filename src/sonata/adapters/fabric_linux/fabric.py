@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sonata._lib import namespaces
 from sonata.adapters.fabric_linux.cable import Cables
+from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.filtering import LinuxFiltering
 from sonata.adapters.fabric_linux.machines import LinuxMachines
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
@@ -30,10 +31,10 @@ class LinuxFabric:
         self._world = World()
         self._wire = WireClient()
         nftables = Nftables()
-        cables = Cables(self._world.new_index, self._wire)
+        cables, cards = Cables(self._world.new_index, self._wire), Cards(self._world)
         self._routers = Routers(self._world, cables, nftables)
-        self._machines = LinuxMachines(self._world, cables)
-        self._networks = LinuxNetworks(self._world, cables, self._routers, nftables)
+        self._machines = LinuxMachines(self._world, cables, cards)
+        self._networks = LinuxNetworks(self._world, cables, cards, self._routers, nftables)
         self._steering = LinuxSteering(self._world, nftables)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._shaping = LinuxShaping(self._world, nftables)

@@ -46,12 +46,13 @@ class LinuxFiltering:
 
     def set_filters(self, pop: str, filters: Sequence[PortFilter], members: Mapping[str, Sequence[Prefix]]) -> None:
         """Filter ports of a PoP from now on, also those that are plugged in later; others stay as they are."""
+        ports = [port for one in filters if (port := self._plugged(pop, one.port_id))]
+        _require_bridged(ports)
         site = self._site(pop)
         rules = [filter_rules.members(self._set_number(site, name), known) for name, known in members.items()]
         named = {rule.members for one in filters for rule in one.rules} - {""} - site.sets.keys()
         rules += [filter_rules.members(self._set_number(site, name), ()) for name in sorted(named)]
         site.filters.update({one.port_id: one for one in filters})
-        ports = [port for one in filters if (port := self._plugged(pop, one.port_id))]
         self._load(pop, site, ports, rules)
         self._guard(pop, site, ports)
         self._drop_unused(pop, site)
@@ -66,6 +67,7 @@ class LinuxFiltering:
         for pop in {port.spec.pop for port in ports} & self._sites.keys():
             filters = self._sites[pop].filters
             here = [port for port in ports if port.spec.pop == pop and port.spec.id in filters]
+            _require_bridged(here)
             self._load(pop, self._sites[pop], here, [])
 
     @contextmanager
@@ -207,6 +209,11 @@ class LinuxFiltering:
         numbers = {bridges[name].ifname: zone for name, zone in site.inspected.items() if zone and name in bridges}
         rules = filter_rules.zones(numbers, routed=EXTERNAL in site.inspected)
         self._nftables.load(self._world.pop(pop).netspace, rules)
+
+
+def _require_bridged(ports: Iterable[Port]) -> None:
+    for port in ports:
+        port.require_bridged("filtered")
 
 
 def _require_inspection(netspace: Netspace) -> None:

@@ -11,6 +11,7 @@ import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.ip import Address, Prefix
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
+from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.world import Machine, Port, World
 from sonata.errors import Conflict, NotFound
@@ -23,9 +24,10 @@ _ANYWHERE: Mapping[int, Prefix] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("
 class LinuxMachines:
     """Implements `ports.fabric.Machines`."""
 
-    def __init__(self, world: World, cables: Cables) -> None:
+    def __init__(self, world: World, cables: Cables, cards: Cards) -> None:
         self._world = world
         self._cables = cables
+        self._cards = cards
 
     def add_machines(self, names: Sequence[str]) -> None:
         """Create namespaces with loopback up and IPv6 off."""
@@ -69,8 +71,8 @@ class LinuxMachines:
             self._cables.readdress(port.cable, spec.addresses)
             if spec.up != port.cable.up:
                 self._cables.change(port.cable, port.cable.impairment, up=spec.up)
-            # The kernel drops routes along with the addresses that they need.
-            if spec.addresses != before.addresses:
+            # The kernel drops routes along with the addresses that they need, and with a direct port that goes down.
+            if spec.addresses != before.addresses or (spec.direct and spec.up != before.up):
                 self._forget_routing(spec)
         self._route(spec.machine for spec in ports)
         for spec in ports:
@@ -88,6 +90,7 @@ class LinuxMachines:
         self._cables.cut([port.cable for port in doomed])
         for port in doomed:
             del self._world.machine(port.spec.machine).ports[port.spec.id]
+        self._cards.drop_unused((port.spec.pop, port.spec.network) for port in doomed)
         self._route(port.spec.machine for port in doomed)
         self._interfaces_changed(doomed)
 
@@ -97,6 +100,12 @@ class LinuxMachines:
         for port in ports:
             port.held = held
         self._cables.hold((port.cable for port in ports), held=held)
+        direct = [port.spec for port in ports if port.spec.direct]
+        for spec in direct:
+            self._forget_routing(spec)
+        self._route(spec.machine for spec in direct)
+        for spec in direct:
+            self._announce(spec)
 
     def move_ports(self, ports: Sequence[PortSpec]) -> None:
         """Plug standing interfaces into networks of other PoPs; see the port."""
@@ -156,13 +165,13 @@ class LinuxMachines:
         machine = self._world.machine(spec.machine)
         if spec.ifname in {port.spec.ifname for port in machine.ports.values()}:
             raise Conflict(f"machine `{spec.machine}` has an interface `{spec.ifname}` already")
-        switch = End(
-            self._world.pop(spec.pop).netspace,
-            f"p{self._world.new_index()}",
-            spec.mtu,
-            master=(bridge.index, bridge.ifname),
-        )
+        pop = self._world.pop(spec.pop).netspace
         inside = End(machine.netspace, spec.ifname, spec.mtu, spec.mac, addresses=spec.addresses, switched=False)
+        if spec.direct:
+            index, ifname = self._cards.insert(spec.pop, spec.network).inner
+            return Cable(spec.id, End(pop, ifname, spec.mtu), inside, spec.impairment, card=index)
+        master = (bridge.index, bridge.ifname)
+        switch = End(pop, f"p{self._world.new_index()}", spec.mtu, master=master)
         return Cable(spec.id, switch, inside, spec.impairment)
 
     def _route(self, machines: Iterable[str]) -> None:
@@ -178,8 +187,10 @@ class LinuxMachines:
     def _announce(self, spec: PortSpec) -> None:
         pop = self._world.pop(spec.pop)
         bridge = self._world.bridge(spec.pop, spec.network)
+        # A card takes what seems to come from one of its ports for told to the others already: the port says it itself.
+        netspace = self._world.machine(spec.machine).netspace if spec.direct else pop.netspace
         for value in spec.addresses:
-            pop.netspace.announce(bridge.ifname, spec.mac, value.ip)
+            netspace.announce(spec.ifname if spec.direct else bridge.ifname, spec.mac, value.ip)
         if spec.network == EXTERNAL:
             own = [value.ip for value in spec.addresses if isinstance(value.ip, IPv4Address)]
             near = [requests.neighbour(bridge.index, address, spec.mac) for address in own]
@@ -196,7 +207,7 @@ def _number(spec: PortSpec) -> int:
 
 def _routing(machine: Machine) -> dict[bytes, str]:
     """Routes and rules that a machine's ports ask for; routes before the rules that lead to them."""
-    ports = sorted(machine.ports.values(), key=lambda port: _number(port.spec))
+    ports = sorted((port for port in machine.ports.values() if port.is_routed), key=lambda port: _number(port.spec))
     routing: dict[bytes, str] = {}
     for version in (4, 6):
         routed = [(port, gateway) for port in ports if (gateway := _gateway(port.spec, version))]
@@ -255,6 +266,8 @@ def _movable(world: World, spec: PortSpec) -> Port:
     port = _standing(world, spec.id)
     if replace(port.spec, pop=spec.pop, network=spec.network) != spec:
         raise Conflict(f"port `{spec.id}` of machine `{port.spec.machine}` stands otherwise")
+    if port.spec != spec:
+        port.require_bridged("moved while it stands")
     world.bridge(spec.pop, spec.network)
     return port
 
@@ -282,7 +295,7 @@ def _changes(old: Mapping[bytes, str], new: Mapping[bytes, str]) -> Iterable[Req
 def _counting_end(port: Port) -> tuple[Netspace, int, bool]:
     """Where to count: beside the bridge, mirrored, so that one dump serves a PoP; a wire loses on the way."""
     cable = port.cable
-    if cable.is_wired:
+    if cable.is_wired or cable.card:
         return cable.b.netspace, cable.index_b, False
     return cable.a.netspace, cable.index_a, True
 

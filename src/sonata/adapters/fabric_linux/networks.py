@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cables
+from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
@@ -49,9 +50,10 @@ class _Span:
 class LinuxNetworks:
     """Implements `ports.fabric.Networks`."""
 
-    def __init__(self, world: World, cables: Cables, routers: Routers, nftables: Nftables) -> None:
+    def __init__(self, world: World, cables: Cables, cards: Cards, routers: Routers, nftables: Nftables) -> None:
         self._world = world
         self._cables = cables
+        self._cards = cards
         self._routers = routers
         self._nftables = nftables
         world.on_pops_added.append(self._guard)
@@ -89,6 +91,7 @@ class LinuxNetworks:
     def _resize(self, bridge: Bridge) -> None:
         """Give a bridge, its ports and the routers' legs another MTU; the ports first, since the bridge follows."""
         spec = bridge.spec
+        self._cards.resize(bridge)
         for port in self._world.ports.values():
             if (port.spec.pop, port.spec.network) == (spec.pop, spec.id):
                 self._cables.resize(port.cable, spec.mtu)

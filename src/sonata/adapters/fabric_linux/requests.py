@@ -50,6 +50,7 @@ _IFF_UP = 1
 _RTM_GETSTATS = 94
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
+_IFLA_LINK, _IFLA_MACVLAN_MODE, _MACVLAN_BRIDGE = 5, 1, 4
 _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 27, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_MCAST_SNOOPING = 1, 5, 23
@@ -119,6 +120,16 @@ def veth(
     )
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
     return _new_link(index, name, "veth", data, (u32(_IFLA_MTU, mtu), *_mac(mac)))
+
+
+def macvlan(index: int, name: str, netns: int, *, lower: int, mtu: int, mac: str) -> Request:
+    """An interface of its own MAC address on another one, made in place, in the namespace of descriptor `netns`.
+
+    It exchanges frames with others on the same one (`lower`) directly.
+    """
+    data = nested(_IFLA_INFO_DATA, u32(_IFLA_MACVLAN_MODE, _MACVLAN_BRIDGE))
+    own = (u32(_IFLA_LINK, lower), u32(_IFLA_NET_NS_FD, netns), u32(_IFLA_MTU, mtu), *_mac(mac))
+    return _new_link(index, name, "macvlan", data, own)
 
 
 def vxlan(index: int, name: str, *, vni: int, local: IPv4Address, mtu: int, master: int) -> Request:

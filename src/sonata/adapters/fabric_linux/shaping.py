@@ -66,6 +66,7 @@ class LinuxShaping:
         if not shape.egress and not shape.ingress:
             self._take_out(port)
             return
+        port.require_bridged("shaped")
         self._shapes[port.spec.id] = shape
         shim = port.shim or self._put_in(port)
         changes = [*_bucket(shim.near, shape.egress), *_bucket(shim.far, shape.ingress)]

@@ -79,9 +79,11 @@ class LinuxSteering:
             standing = self._world.ports.get(port)
             if standing is None or standing.spec.pop != chain.pop:
                 raise NotFound(f"chain `{chain.id}` names port `{port}`, which is not in PoP `{chain.pop}`")
+            standing.require_bridged("steered from or to")
 
     def _surroundings(self, pop: str) -> chain_rules.Surroundings:
-        ports = {name: port for name, port in self._world.ports.items() if port.spec.pop == pop}
+        known = self._world.ports.items()
+        ports = {name: port for name, port in known if port.spec.pop == pop and not port.spec.direct}
         links = [link.cable.a.ifname for link in self._world.links.values() if pop in (link.spec.a, link.spec.b)]
         access = [port.cable.a.ifname for port in ports.values() if port.spec.network == EXTERNAL]
         return chain_rules.Surroundings(

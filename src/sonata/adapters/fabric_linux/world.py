@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from sonata.adapters.fabric_linux.cable import Cable
 from sonata.adapters.fabric_linux.netspace import Netspace
-from sonata.errors import NotFound
+from sonata.errors import NotFound, Unsupported
 from sonata.ports.fabric import LinkSpec, NetworkSpec, PopSpec, PortSpec
 
 EXTERNAL_IFNAME = "ext"
@@ -26,9 +26,22 @@ class Bridge:
     spec: NetworkSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Where direct ports of a network are plugged in: a veth pair beside its bridge.
+
+    Args:
+        outer: index and name of the side that is the bridge's port.
+        inner: index and name of the side on which the ports are.
+    """
+
+    outer: tuple[int, str]
+    inner: tuple[int, str]
+
+
 @dataclass(slots=True)
 class Pop:
-    """A PoP that stands, with its bridges by network id and its routes to other PoPs.
+    """A PoP that stands, with its bridges and cards by network id and its routes to other PoPs.
 
     Args:
         guarded: whether forged tunnel packets are refused at its external network.
@@ -37,6 +50,7 @@ class Pop:
     spec: PopSpec
     netspace: Netspace
     bridges: dict[str, Bridge] = field(default_factory=dict)
+    cards: dict[str, Card] = field(default_factory=dict)
     routes: dict[IPv4Network, IPv4Address] = field(default_factory=dict)
     guarded: bool = False
 
@@ -80,6 +94,23 @@ class Port:
     def bridged_names(self) -> tuple[str, ...]:
         """The names under which the bridge knows it: one, but for the moment in which a shim comes or goes."""
         return (self.cable.a.ifname, self.shim.far[1]) if self.shim else (self.cable.a.ifname,)
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether routes may lead over it: the kernel takes none over an interface that is down."""
+        return not self.spec.direct or (self.cable.up and not self.held)
+
+    def require_bridged(self, what: str) -> None:
+        """Refuse what is done beside the bridge.
+
+        Raises:
+            Unsupported: its frames do not pass there.
+        """
+        if self.spec.direct:
+            raise Unsupported(
+                f"port `{self.spec.id}` is direct: it cannot be {what}, as its packets go around the bridge",
+                hint="make it a port of the vNIC type `normal`",
+            )
 
 
 @dataclass(slots=True)

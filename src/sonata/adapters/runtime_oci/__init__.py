@@ -1,11 +1,13 @@
 """Machines run by an OCI engine (crun, else runc), driven directly."""
 
 from sonata.adapters.runtime_oci.cgroups import hide_hybrid_cgroup, leftover_cgroups, remove_cgroups
+from sonata.adapters.runtime_oci.mounts import disk_refusal
 from sonata.adapters.runtime_oci.python_root import python_argv, python_binds, python_env
 from sonata.adapters.runtime_oci.runtime import OciRuntime
 
 __all__ = [
     "OciRuntime",
+    "disk_refusal",
     "hide_hybrid_cgroup",
     "leftover_cgroups",
     "python_argv",

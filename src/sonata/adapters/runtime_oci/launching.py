@@ -25,6 +25,7 @@ from sonata.ports.runtime import MachineExit, MachineSpec, OnExit, RootFs
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 0.02
+_KILLED = 128 + signal.SIGKILL
 _CANNOT_EXECUTE = re.compile(
     r"executable file|exec format|no such file|not found|permission denied|not a directory", re.I
 )
@@ -181,9 +182,9 @@ class Launcher:
 
     def _describe_exit(self, machine: Machine, status: int | None) -> MachineExit:
         name = machine.spec.id
-        if self._cgroups.was_out_of_memory(name):
+        if status in (None, _KILLED) and self._cgroups.was_out_of_memory(name):
             limit = (machine.spec.limits.memory_bytes or 0) // 1024**2
-            return MachineExit(name, 137 if status is None else status, f"out of memory: limit is {limit} MiB")
+            return MachineExit(name, _KILLED, f"out of memory: limit is {limit} MiB")
         if status is None:
             return MachineExit(name, -1, "ended, another process took its exit status")
         if status > 128 and status - 128 in signal.valid_signals():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 from pathlib import Path
 
 from sonata.errors import AdapterError
@@ -59,6 +60,22 @@ def mount_overlay(layers: tuple[Path, ...], upper: Path, work: Path, target: Pat
             call="mount(2)",
             answer=str(error),
         ) from error
+
+
+def disk_refusal(folder: Path) -> str:
+    """Why disks of machines cannot be in a folder, which is made; empty when they can. Found out by trying."""
+    trial = folder / ".trial"
+    parts = [trial / name for name in ("lower", "upper", "work", "root")]
+    try:
+        for part in parts:
+            part.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mount_overlay((parts[0],), *parts[1:])
+        unmount(parts[-1])
+    except (OSError, AdapterError) as error:
+        return str(error)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+    return ""
 
 
 def in_user_namespace() -> bool:

@@ -17,6 +17,7 @@ from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
 from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE, Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
+from sonata.emulator.cloud.compute.leftovers import drop_disks, sweep_disks
 from sonata.emulator.cloud.compute.live_migration import LiveMigration
 from sonata.emulator.cloud.compute.moving import Moving
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
@@ -89,6 +90,7 @@ class Cloud:
         saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
         volumes: where volumes are kept; without it there are none.
         zones: the PoPs that it has as availability zones besides its own.
+        disks: private folder for servers' disks, which `close` keeps when told so; None for a part of `folder`.
     """
 
     def __init__(
@@ -104,13 +106,13 @@ class Cloud:
         saved: Tables | None = None,
         volumes: VolumeStore | None = None,
         zones: Zones | None = None,
+        disks: Path | None = None,
     ) -> None:
         self.pop = pop
         tables = self.tables = Tables() if saved is None else _woken(saved, pop, external, external_gateway)
         self._tell, changed, zones = on_stations_changed, self._stations_changed, zones or Zones()
-        self.site = Site(
-            pop, plane, runtime, images, external, external_gateway, folder, changed, tables, volumes, zones
-        )
+        below, around = (plane, runtime, images), (external, external_gateway)
+        self.site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, disk_folder=disks)
         self.quotas = self.site.quotas
         addresses = Addresses()
         self.identity = Identity(self.tables)
@@ -176,6 +178,7 @@ class Cloud:
         """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
         self.images.restore()
         await self.images.sweep()
+        await sweep_disks(self.site)
         self.volumes.restore()
         await self.networks.restore()
         for router in self.tables.routers:
@@ -287,6 +290,7 @@ class Cloud:
         if not keep:
             await self.images.discard()
             await self.volumes.discard()
+            await drop_disks(self.site)
 
     async def _default_network(self) -> Network:
         """The network `default` with its router, made at first use."""

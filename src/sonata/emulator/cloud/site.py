@@ -50,6 +50,7 @@ class Site:
         volume_store: where volumes are kept; None for a site without block storage.
         server_turns: whoever changes what a server has or does waits for its turn there.
         zones: its further PoPs.
+        disk_folder: where servers' disks are kept, also beyond the cloud's life; None for a part of `folder`.
     """
 
     pop: Pop
@@ -64,6 +65,7 @@ class Site:
     volume_store: VolumeStore | None = None
     zones: Zones = field(default_factory=Zones)
     server_turns: Turns = field(default_factory=Turns)
+    disk_folder: Path | None = None
 
     @property
     def pops(self) -> tuple[Pop, ...]:
@@ -81,6 +83,11 @@ class Site:
     def id_of(self, network: Network, pop: str) -> str:
         """A network's name in the data plane of a PoP; the external network of this site is no other one's."""
         return network.fabric_id if pop == self.pop.name else network.id
+
+    @property
+    def disks(self) -> Path:
+        """The folder of servers' disks: what they have written to their root file systems, by their ids."""
+        return self.disk_folder or self.folder / "disks"
 
     @property
     def volumes(self) -> VolumeStore:

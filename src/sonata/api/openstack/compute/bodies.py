@@ -109,6 +109,10 @@ SERVER_ACTIONS: dict[str, Schema] = {
     "confirmResize": NOTHING,
     "revertResize": NOTHING,
     "createImage": record({"name": NAME, "metadata": TEXTS}, ["name"]),
+    "createBackup": record(
+        {"name": NAME, "backup_type": WORDS, "rotation": number(0), "metadata": TEXTS},
+        ["name", "backup_type", "rotation"],
+    ),
     "changePassword": record({"adminPass": WORDS}, ["adminPass"]),
     "migrate": maybe(HOST),
     "os-migrateLive": record(

@@ -6,7 +6,7 @@ Source: OpenStack Compute API reference, servers - run an action.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ TOPIC = Topic(
             "own disk is in `/mnt`), shelve, lock",
             "resize and migrate change the kernel's limits while the server runs where it can; both sizes "
             "are claimed until confirmed or reverted",
-            "createImage keeps what the server wrote as a layer on its image; changePassword where the image "
-            "has `chpasswd`",
+            "createImage keeps what the server wrote as a layer on its image; createBackup so, and deletes the oldest "
+            "backups of its type beyond `rotation`; changePassword where the image has `chpasswd`",
         ),
         simplified=("all hosts of a PoP are this machine: a migration moves claims, not memory",),
         refused=("actions that are not listed here (400); what the state forbids (409)",),
@@ -236,17 +236,36 @@ async def _confirm(call: Call, server: Server, _arguments: Any) -> Reply:
 
 async def _create_image(call: Call, server: Server, arguments: Any) -> Reply:
     asked = _object(arguments, "createImage", "name", "metadata")
+    image = _image_of(call, server, asked, {"image_type": "snapshot"})
+    return _image_told(call, await call.cloud.rebuilding.snapshot(server.id, image))
+
+
+async def _create_backup(call: Call, server: Server, arguments: Any) -> Reply:
+    asked = _object(arguments, "createBackup", "name", "backup_type", "rotation", "metadata")
+    kind, rotation = _text(asked, "backup_type"), str(asked.get("rotation"))
+    if not rotation.isdigit():
+        raise InvalidInput(f"Invalid input for field/attribute rotation: {asked.get('rotation')!r} is no count")
+    if not server.image_id:
+        raise InvalidInput("Backup is not supported for volume-backed instances.")
+    image = _image_of(call, server, asked, {"image_type": "backup", "backup_type": kind})
+    return _image_told(call, await call.cloud.rebuilding.back_up(server.id, image, int(rotation)))
+
+
+def _image_of(call: Call, server: Server, asked: Document, kind: Mapping[str, str]) -> GlanceImage:
+    """An image that is to be made of a server."""
     metadata = read_texts("metadata", asked.get("metadata") or {})
     call.cloud.quotas.require(call.project_id, "metadata_items", len(metadata))
-    own = {"image_type": "snapshot", "instance_uuid": server.id, "base_image_ref": server.image_id}
-    image = GlanceImage(
+    own = {**kind, "instance_uuid": server.id, "base_image_ref": server.image_id}
+    return GlanceImage(
         name=read_name(asked),
         project_id=call.project_id,
         status="queued",
         visibility="private",
         properties={**metadata, **own, "user_id": call.token.user.id},
     )
-    image = await call.cloud.rebuilding.snapshot(server.id, image)
+
+
+def _image_told(call: Call, image: GlanceImage) -> Reply:
     if call.microversion >= IMAGE_TOLD:
         return json_reply({"image_id": image.id}, 202)
     return Reply(status=202, headers={"location": call.url("image", f"/images/{image.id}")})
@@ -375,6 +394,7 @@ ACTIONS: dict[str, Doing] = {
     "confirmResize": Doing(_confirm),
     "revertResize": Doing(_simple(lambda call, one: call.cloud.moving.revert(one))),
     "createImage": Doing(_create_image),
+    "createBackup": Doing(_create_backup),
     "changePassword": Doing(_change_password),
     "migrate": Doing(_migrate, admin=True),
     "os-migrateLive": Doing(_migrate_live, admin=True),

@@ -56,7 +56,7 @@ TOPIC = Topic(
         ),
         simplified=(
             "no `adminPass` is made up, and asking for one is refused (400): use `changePassword`",
-            "after a crash of the emulator servers are SHUTOFF and disks begin at their images again",
+            "after a crash of the emulator servers are SHUTOFF, with what their disks held; console logs begin anew",
         ),
         refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
     ),

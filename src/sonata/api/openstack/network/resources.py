@@ -6,6 +6,7 @@ Source: OpenStack Networking API v2.0 reference.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from sonata.api.openstack.call import Call
@@ -155,6 +156,7 @@ async def _update_network(call: Call, network: Network, values: Values) -> Netwo
         call.require_admin("update_network:shared")
         call.cloud.rbac.share("network", network, shared=values.pop("shared"))
     require_policy(call, values)
+    call.cloud.qos.check_network(replace(network, qos_policy=values.get("qos_policy", network.qos_policy)))
     changed = await call.cloud.networks.update(network.id, **values)
     await call.cloud.qos.follow()
     return changed
@@ -373,7 +375,9 @@ async def _create_port(call: Call, values: Values) -> Port:
         raise NoSuch("Network", values["network_id"])
     secure_new(call, values)
     require_policy(call, values)
-    port = call.cloud.ports.create(Port(**values), wishes)
+    wanted = Port(**values)
+    call.cloud.qos.check(wanted)
+    port = call.cloud.ports.create(wanted, wishes)
     await call.cloud.filters.follow()
     return port
 
@@ -382,6 +386,8 @@ async def _update_port(call: Call, port: Port, values: Values) -> Port:
     wishes = _split_port(values)
     secure_changed(call, port, values)
     require_policy(call, values)
+    kept = {name: values[name] for name in ("qos_policy", "vnic_type") if name in values}
+    call.cloud.qos.check(replace(port, **kept))
     changed = await call.cloud.port_changes.update(port.id, wishes, **values)
     with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
         await call.cloud.filters.follow()
@@ -404,11 +410,11 @@ def _host_of(cloud: Cloud, port: Port) -> str:
 
 
 def _vif_type(_cloud: Cloud, port: Port) -> str:
-    return "bridge" if port.device_id else "unbound"
+    return ("hw_veb" if port.is_direct else "bridge") if port.device_id else "unbound"
 
 
 def _vif_details(_cloud: Cloud, port: Port) -> dict[str, Any]:
-    return {"port_filter": True, "connectivity": "l2"} if port.device_id else {}
+    return {"port_filter": not port.is_direct, "connectivity": "l2"} if port.device_id else {}
 
 
 def _port_status(cloud: Cloud, port: Port) -> str:

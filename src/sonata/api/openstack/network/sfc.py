@@ -23,11 +23,11 @@ from sonata.api.openstack.fields import (
     or_none,
 )
 from sonata.api.openstack.resource import Resource, Values
-from sonata.api.openstack.schemas import NOTHING, SWITCH, choice, maybe, record
+from sonata.api.openstack.schemas import ID, NOTHING, SWITCH, choice, maybe, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
-from sonata.emulator.cloud.network.sharing import HASHED, HEAVIEST, pool_of
+from sonata.emulator.cloud.network.sharing import HASHED, HEAVIEST, KNOWN, pool_of
 
 PORT_NUMBER = or_none(integer(0, 65535))
 NO_MAPPING = {"type": "object", "additionalProperties": record({})}
@@ -97,9 +97,7 @@ def _show_function_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _read_group_parameters(value: Any) -> dict[str, Any]:
     """`port_pair_group_parameters`: how flows are shared out."""
     parameters = OBJECT.read(value)
-    _refuse_unknown(parameters, "lb_fields", "lb_pool_id", "ppg_n_tuple_mapping", "sticky")
-    if not isinstance(parameters.get("sticky", False), bool):
-        raise ValueError(f"sticky '{parameters['sticky']}' is neither true nor false")
+    _refuse_unknown(parameters, *KNOWN, "ppg_n_tuple_mapping")
     mapping = OBJECT.read(parameters.get("ppg_n_tuple_mapping"))
     if any(mapping.values()):
         raise ValueError("ppg_n_tuple_mapping cannot be followed here: classifiers match the same at each function.")
@@ -187,9 +185,9 @@ GROUP_PARAMETERS = Kind(
         record(
             {
                 "lb_fields": {"type": "array", "items": choice(*HASHED)},
-                "lb_pool_id": dict(TEXT.schema),
-                "ppg_n_tuple_mapping": NO_MAPPING,
                 "sticky": SWITCH,
+                "lb_pool_id": ID,
+                "ppg_n_tuple_mapping": NO_MAPPING,
             }
         )
     ),

@@ -110,6 +110,7 @@ EVENTS = {
     "create": "compute__do_build_and_run_instance",
     "delete": "compute_terminate_instance",
     "createImage": "compute_snapshot_instance",
+    "createBackup": "compute_backup_instance",
     "resize": "compute_prep_resize",
     "migrate": "compute_prep_resize",
     "confirmResize": "compute_confirm_resize",

@@ -144,7 +144,7 @@ class Power:
 
     def disk(self, server_id: str) -> Path:
         """The folder of a server's disk: what it has written to its root file system."""
-        return self._site.folder / "disks" / server_id
+        return self._site.disks / server_id
 
     async def wipe(self, server_id: str) -> None:
         """Drop a server's disk; the next start begins with its image alone. Idempotent."""

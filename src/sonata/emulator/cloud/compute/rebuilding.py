@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,19 @@ class Rebuilding:
         self._operations.begin(server_id, "createImage", "image_snapshot", lambda one: self._photograph(one, image.id))
         return image
 
+    async def back_up(self, server_id: str, image: GlanceImage, rotation: int) -> GlanceImage:
+        """Announce an image like `snapshot`; when it is there, only the last `rotation` ones of its kind stay."""
+        require(self._table.get(server_id), "createBackup")
+        image = await self._images.create(image)
+
+        async def rotate() -> None:
+            await self._images.rotate_backups(image, rotation)
+
+        self._operations.begin(
+            server_id, "createBackup", "image_backup", lambda one: self._photograph(one, image.id, rotate)
+        )
+        return image
+
     async def change_password(self, server_id: str, password: str) -> None:
         """Set root's password in a running server.
 
@@ -133,7 +146,9 @@ class Rebuilding:
         self._table.change(server_id, task_state="spawning")
         await self._servers.switch_on(server_id)
 
-    async def _photograph(self, server_id: str, image_id: str) -> None:
+    async def _photograph(
+        self, server_id: str, image_id: str, and_then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """Copy the disk while nobody writes to it."""
         server = self._table.get(server_id)
         freezes = is_on(server) and server.status == ServerStatus.ACTIVE
@@ -142,6 +157,8 @@ class Rebuilding:
         try:
             self._table.change(server_id, task_state="image_uploading")
             await self._images.snapshot(image_id, server.image_id, self._power.disk(server_id))
+            if and_then:
+                await and_then()
         finally:
             if freezes:
                 await self._power.thaw(server)

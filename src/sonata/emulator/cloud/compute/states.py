@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "shelveOffload": {ServerStatus.SHELVED},
     "unshelve": {ServerStatus.SHELVED, ServerStatus.SHELVED_OFFLOADED},
     "createImage": _WITH_DISK,
+    "createBackup": _WITH_DISK,
     "changePassword": _ON,
     "attach_interface": {ServerStatus.ACTIVE, ServerStatus.SHUTOFF, ServerStatus.PAUSED},
     "detach_interface": {ServerStatus.ACTIVE, ServerStatus.SHUTOFF, ServerStatus.PAUSED},

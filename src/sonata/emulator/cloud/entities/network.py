@@ -116,6 +116,10 @@ APPLIANCE_OWNERS = frozenset((DHCP_OWNER, LOAD_BALANCER_OWNER))
 """Owners of ports that are plugged into helper machines of the site."""
 
 
+DIRECT = frozenset(("direct", "macvtap"))
+"""vNIC types that get a function of their own of the network's card."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port(Entity):
     """A port of a network. Without `device_id` it is plugged nowhere in this PoP.
@@ -154,6 +158,11 @@ class Port(Entity):
     def first_address(self) -> Address | None:
         """Its first address, None when it has none."""
         return self.fixed_ips[0].address if self.fixed_ips else None
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether its server has it as a function of the network's card, around bridge and filters."""
+        return self.vnic_type in DIRECT
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from sonata.ports.images import UPLOAD_PREFIX
 
 logger = logging.getLogger(__name__)
 
+BACKUP_KIND = ("image_type", "instance_uuid", "backup_type")
+"""Properties that backups of one kind have in common."""
+
 
 class Images(Uploads):
     """The images of one cloud."""
@@ -99,6 +102,15 @@ class Images(Uploads):
             return
         self._uploads.remove(image_id)
         await self._forget(image)
+
+    async def rotate_backups(self, like: GlanceImage, most: int) -> None:
+        """Keep the newest backups of a server of one kind (`daily`, ...), delete the others but for protected ones."""
+        kind = [like.properties[name] for name in BACKUP_KIND]
+        found = [one for one in self._uploads if [one.properties.get(name) for name in BACKUP_KIND] == kind]
+        found = sorted((one for one in found if one.status == "active"), key=lambda one: one.created_at, reverse=True)
+        for one in found[most:]:
+            if not one.protected:
+                await self.delete(one.id)
 
     async def sweep(self) -> None:
         """Forget deleted images that no server needs any more."""

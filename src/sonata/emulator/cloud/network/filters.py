@@ -105,9 +105,11 @@ def _names_in(filters: Iterable[PortFilter]) -> set[str]:
 
 
 def is_secured(port: Port) -> bool:
-    """Whether what passes a port is filtered: Neutron trusts its own ports, and the site its helper machines."""
+    """Whether what passes a port is filtered: Neutron trusts its own ports, and the site its helper machines; nothing
+    is filtered at direct ports.
+    """
     trusted = port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS
-    return port.port_security and not trusted
+    return port.port_security and not trusted and not port.is_direct
 
 
 def _sources(port: Port) -> Iterator[AllowedSource]:

@@ -53,7 +53,7 @@ class Ports:
 
         Raises:
             PortBound: the MAC address is to change while it is plugged in.
-            PortInUse: so with its device.
+            PortInUse: so with its device or vNIC type.
         """
         port = self._tables.ports.get(port_id)
         new_mac = changes.get("mac", port.mac) != port.mac
@@ -67,6 +67,11 @@ class Ports:
             raise PortBound(
                 f"Unable to complete operation on port {port_id}, port is already bound, port type: bridge, old_mac "
                 f"{port.mac}, new_mac {changes['mac']}."
+            )
+        if port.plugged and changes.get("vnic_type", port.vnic_type) != port.vnic_type:
+            raise PortInUse(
+                f"Unable to complete operation on port {port_id}: its vNIC type cannot change while it is in use by "
+                f"device {port.device_id}."
             )
         if new_mac:
             self._check_mac(port.network_id, changes["mac"])

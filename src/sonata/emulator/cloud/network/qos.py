@@ -10,9 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from sonata.emulator.cloud.causes import NoSuch
-from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, Port
+from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, Network, Port
 from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
-from sonata.emulator.cloud.network.causes import QoSPolicyDefaultAlreadyExists, QosPolicyInUse, QoSRulesConflict
+from sonata.emulator.cloud.network.causes import (
+    QoSPolicyDefaultAlreadyExists,
+    QosPolicyInUse,
+    QosRuleNotSupported,
+    QoSRulesConflict,
+)
 from sonata.emulator.cloud.site import Site
 from sonata.ports.fabric import PortRate, PortShape
 
@@ -103,19 +108,49 @@ class Qos:
                 await self._site.plane.run(lambda fabric: fabric.shaping.set_shapes(changed))
             self._told = {key: shape for key, shape in plugged.items() if shape != _OPEN}
 
+    def check(self, port: Port) -> None:
+        """Refuse a port whose policy nothing could enforce.
+
+        Raises:
+            QosRuleNotSupported: it is direct, and its policy, or its network's, limits its bandwidth.
+        """
+        self._require_enforceable(port, self._policy_of(port))
+
+    def check_network(self, network: Network) -> None:
+        """Refuse a network whose policy nothing could enforce at its ports; see `check`."""
+        policy = self._policies.peek(network.qos_policy)
+        for port in self._tables.ports:
+            if port.network_id == network.id and not port.qos_policy:
+                self._require_enforceable(port, policy)
+
+    def _require_enforceable(self, port: Port, policy: QosPolicy | None) -> None:
+        if port.is_direct and policy and policy.rules:
+            raise QosRuleNotSupported(
+                f"Rule bandwidth_limit is not supported by port {port.id}: its vNIC type is {port.vnic_type}."
+            )
+
     async def _set_rules(self, policy_id: str, rules: tuple[BandwidthRule, ...]) -> None:
+        changed = replace(self._policies.get(policy_id), rules=rules)
+        for port in self._tables.ports:
+            if self._policy_id(port) == policy_id:
+                self._require_enforceable(port, changed)
         self._policies.change(policy_id, rules=rules)
         await self.follow()
 
     def _shape(self, port: Port) -> PortShape:
         if port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS:
             return _OPEN
-        policy_id = port.qos_policy or self._tables.networks.get(port.network_id).qos_policy
-        policy = self._policies.peek(policy_id)
+        policy = self._policy_of(port)
         if policy is None:
             return _OPEN
         rates = {rule.direction: _rate(rule) for rule in policy.rules}
         return PortShape(egress=rates.get("egress"), ingress=rates.get("ingress"))
+
+    def _policy_of(self, port: Port) -> QosPolicy | None:
+        return self._policies.peek(self._policy_id(port))
+
+    def _policy_id(self, port: Port) -> str:
+        return port.qos_policy or self._tables.networks.get(port.network_id).qos_policy
 
     def _refuse_second_default(self, policy: QosPolicy) -> None:
         known = self.default_of(policy.project_id)

@@ -44,6 +44,7 @@ class Standing:
             gateway6=next((gateway for gateway in gateways if isinstance(gateway, IPv6Address)), None),
             routes=tuple(dict.fromkeys(_host_routes(port, subnets))),
             up=port.admin_state_up,
+            direct=port.is_direct,
         )
         return self.dress(port, spec)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
-from sonata.emulator.cloud.network.causes import PortPairEgressNoHost
+from sonata.emulator.cloud.network.branching import check_branching, companions, sources_of, with_branches
 from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.network.sharing import pool_of, shared_place, weight_of
 from sonata.emulator.cloud.site import Site
-from sonata.emulator.cloud.tables import Tables
-from sonata.errors import InvalidInput
+from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 NOWHERE: Mapping[str, str] = {}
@@ -33,7 +32,7 @@ class Steering:
     async def follow(self, chains: Iterable[PortChain]) -> None:
         """Make the data plane steer these chains as they are in the table now; those gone from it are undone."""
         async with self._turn:
-            for chain_id in self._with_branches([chain.id for chain in chains]):
+            for chain_id in with_branches(self._tables, [chain.id for chain in chains]):
                 await self._steer(chain_id)
 
     async def ports_changed(self, port_ids: Iterable[str]) -> None:
@@ -58,8 +57,10 @@ class Steering:
 
         Raises:
             ChainAcrossZones: its ports are in several PoPs, or what it classifies does not pass where they are.
+            Conflict: one of them is direct.
         """
-        together = (chain, *(self._tables.port_chains.get(one) for one in self._companions(chain.id)))
+        self._refuse_direct(chain)
+        together = (chain, *(self._tables.port_chains.get(one) for one in companions(self._tables, chain.id)))
         pops = {self._pop_of(port_id, expected) for one in together for port_id in self._ports_of(one)} - {""}
         if len(pops) > 1:
             raise ChainAcrossZones(
@@ -67,18 +68,26 @@ class Steering:
                 "lies in one of them, with those of its service graph."
             )
         classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
-        self._check_branching(chain)
+        check_branching(self._tables, chain)
         if pops - {self._site.pop.name} and not all(one.logical_source_port for one in classifiers):
             raise ChainAcrossZones(
                 f"Port chain {chain.id} would take packets at the edge of PoP {self._site.pop.name}, while its ports "
                 f"are in {pops.pop()}: its flow classifiers need a logical_source_port there."
             )
 
+    def _refuse_direct(self, chain: PortChain) -> None:
+        for port in map(self._tables.ports.get, sorted(self._ports_of(chain))):
+            if port.is_direct:
+                raise Conflict(
+                    f"Port chain {chain.id} would lead through port {port.id}, but nothing can be steered at ports of "
+                    f"the vNIC type {port.vnic_type}."
+                )
+
     def check_ports(self, expected: Mapping[str, str]) -> None:
         """Refuse to have ports in these PoPs when a chain that they are in forbids it.
 
         Raises:
-            ChainAcrossZones: see `check`.
+            ChainAcrossZones, Conflict: see `check`.
         """
         for chain in self._tables.port_chains:
             if not self._ports_of(chain).isdisjoint(expected):
@@ -109,7 +118,7 @@ class Steering:
 
     def _spec(self, chain: PortChain) -> ChainSpec | None:
         """What the data plane is to do, None while a source or a function of the chain does not run."""
-        before = [self._tables.port_chains.get(one) for one in self._sources_of(chain.id)]
+        before = [self._tables.port_chains.get(one) for one in sources_of(self._tables, chain.id)]
         after = tuple(spec for one in before if (spec := self._spec(one)))
         if before and not after:
             return None
@@ -119,12 +128,7 @@ class Steering:
         sources = [one.source_port_id for one in classifiers if one.source_port_id]
         places = [self._place(self._tables.port_pair_groups.get(group_id)) for group_id in chain.groups]
         hops = tuple(place for place in places if place)
-        if (
-            not classifiers
-            or not hops
-            or len(hops) < len(places)
-            or not all(_is_plugged(self._tables, one) for one in sources)
-        ):
+        if not classifiers or not hops or len(hops) < len(places) or not all(map(self._is_plugged, sources)):
             return None
         own = self._site.pop.name
         return ChainSpec(
@@ -136,47 +140,16 @@ class Steering:
             after=after,
         )
 
-    def _sources_of(self, chain_id: str) -> list[str]:
-        """The chains that branch off into a chain."""
-        return [source for graph in self._tables.service_graphs for source in graph.sources_of(chain_id)]
-
-    def _with_branches(self, chain_ids: Sequence[str]) -> list[str]:
-        """Chains, and all that can be reached from them, each once and after those that lead to it first."""
-        found = dict.fromkeys(chain_ids)
-        waiting = list(found)
-        while waiting:
-            here = waiting.pop(0)
-            branches = [one for graph in self._tables.service_graphs for one in graph.port_chains.get(here, ())]
-            waiting += [one for one in branches if one not in found]
-            found.update(dict.fromkeys(branches))
-        return list(found)
-
-    def _companions(self, chain_id: str) -> frozenset[str]:
-        """The other chains of a chain's service graph."""
-        graphs = [graph.chains for graph in self._tables.service_graphs if chain_id in graph.chains]
-        return frozenset().union(*graphs) - {chain_id}
-
-    def _check_branching(self, chain: PortChain) -> None:
-        """Refuse a chain that branches where its packets do not come back to this cloud.
-
-        Raises:
-            PortPairEgressNoHost: its last function is not here.
-        """
-        if not chain.groups or not any(graph.port_chains.get(chain.id) for graph in self._tables.service_graphs):
-            return
-        last = self._tables.port_pair_groups.get(chain.groups[-1])
-        for pair in map(self._tables.port_pairs.get, last.port_pairs):
-            if not self._tables.ports.get(pair.egress).device_id:
-                raise PortPairEgressNoHost(
-                    f"Port Pair egress port {pair.egress} does not belong to a host: port chain {chain.id} branches "
-                    "where its packets leave that port."
-                )
-
     def _place(self, group: PortPairGroup) -> Hop | None:
         """The functions of a group that run, as one place of a chain; None when none does."""
         pairs = [self._tables.port_pairs.get(pair_id) for pair_id in group.port_pairs]
         running = [pair for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
         return shared_place(self._tables, group, [(pair, self._hop(pair)) for pair in running])
+
+    def _is_plugged(self, port_id: str) -> bool:
+        """Whether packets come in at a port."""
+        port = self._tables.ports.peek(port_id)
+        return port is not None and port.plugged
 
     def _passes(self, port_id: str) -> bool:
         """Whether packets pass at a port, or it stands for one in another PoP."""
@@ -199,12 +172,6 @@ class Steering:
         ends = {port_id for pair in self._pairs_of(chain) for port_id in (pair.ingress, pair.egress)}
         classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
         return ends | {found.logical_source_port for found in classifiers if found.logical_source_port}
-
-
-def _is_plugged(tables: Tables, port_id: str) -> bool:
-    """Whether packets come in at a port."""
-    port = tables.ports.peek(port_id)
-    return port is not None and port.plugged
 
 
 def classifier_spec(classifier: FlowClassifier) -> Classifier:
