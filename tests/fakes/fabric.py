@@ -180,7 +180,7 @@ class FakeSteering:
         self.chains: dict[str, ChainSpec] = {}
 
     def set_chain(self, chain: ChainSpec) -> None:
-        for hop in chain.hops:
+        for hop in (*chain.hops, *(before.hops[-1] for before in chain.after)):
             for end in (hop.ingress, hop.egress):
                 if end.port_id and end.port_id not in self._machines.ports:
                     raise AdapterError(f"no port `{end.port_id}`")

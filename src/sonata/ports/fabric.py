@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Literal, Protocol
 
@@ -328,6 +328,45 @@ class Classifier:
     source_port_id: str = ""
     ip_version: Literal[4, 6] = 4
 
+    def common(self, other: Classifier) -> Classifier | None:
+        """What both match, None when no packet does; the packets enter where they do for this one."""
+        if self.ip_version != other.ip_version or (
+            self.protocol and other.protocol and self.protocol != other.protocol
+        ):
+            return None
+        try:
+            return replace(
+                self,
+                protocol=self.protocol or other.protocol,
+                source=_narrower(self.source, other.source),
+                destination=_narrower(self.destination, other.destination),
+                source_ports=_shared(self.source_ports, other.source_ports),
+                destination_ports=_shared(self.destination_ports, other.destination_ports),
+            )
+        except _Apart:
+            return None
+
+
+class _Apart(Exception):
+    """Two conditions exclude one another."""
+
+
+def _narrower(one: Prefix | None, other: Prefix | None) -> Prefix | None:
+    if one is None or other is None:
+        return one or other
+    if not one.overlaps(other):
+        raise _Apart
+    return max(one, other, key=lambda prefix: prefix.prefixlen)
+
+
+def _shared(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int] | None:
+    if one is None or other is None:
+        return one or other
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    if low > high:
+        raise _Apart
+    return low, high
+
 
 @dataclass(frozen=True, slots=True)
 class HopPort:
@@ -343,9 +382,11 @@ class Hop:
     """A service function: packets go in at `ingress` and come back at `egress` (may be the same port).
 
     Args:
-        weight: its share of the flows, relative to its alternatives'.
-        alternatives: functions that share the flows with it; each flow stays with one of them, in both directions.
+        weight: its share of the new flows, relative to its alternatives'; 0 gives it none.
+        alternatives: functions that share the flows with it; each flow takes the same one in both directions.
         hash_by: what tells flows apart: of `ip_src`, `ip_dst`, `sport`, `dport`; empty for all of them.
+        sticky: a name of letters and digits under which flows are remembered: each stays with its function when
+            others come and go, and with one of weight 0; empty where a hash alone decides.
     """
 
     ingress: HopPort
@@ -353,6 +394,7 @@ class Hop:
     weight: int = 1
     alternatives: tuple[Hop, ...] = ()
     hash_by: tuple[str, ...] = ()
+    sticky: str = ""
 
     @property
     def all(self) -> tuple[Hop, ...]:
@@ -369,6 +411,9 @@ class ChainSpec:
             packets are handed to it by its MAC address, and it is neither classified for nor steered from.
         symmetric: return packets are steered too: between hops in reverse order, and at the PoP's edge back into
             the last hop when they come from the classifier's destination to its source.
+        after: chains of the same PoP that branch off into this one: packets that leave their last functions here and
+            match a classifier enter it, and no others do, wherever the classifiers take packets otherwise. Where
+            chains want the same return packets, the one furthest from the start has them.
 
     Forward packets enter the first local hop by the full classifier; from then on the destination side of the
     classifier alone is matched at each hop's egress port, so that functions may change the source. Return packets
@@ -380,6 +425,7 @@ class ChainSpec:
     classifiers: tuple[Classifier, ...]
     hops: tuple[Hop, ...]
     symmetric: bool = True
+    after: tuple[ChainSpec, ...] = ()
 
 
 class Steering(Protocol):

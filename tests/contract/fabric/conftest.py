@@ -154,10 +154,12 @@ class World:
     def reaches(self, machine: str, target: IPv4Address | str) -> bool:
         return self.ping(machine, target, count=1).received == 1
 
-    def socket(self, machine: str, kind: int = socket.SOCK_DGRAM) -> socket.socket:
+    def socket(
+        self, machine: str, kind: int = socket.SOCK_DGRAM, family: int = socket.AF_INET, protocol: int = 0
+    ) -> socket.socket:
         """A socket of ours inside of a machine."""
         with open(self.fabric.machines.netns_path(machine), "rb") as inside, namespaces.inside(inside.fileno()):
-            made = socket.socket(socket.AF_INET, kind)
+            made = socket.socket(family, kind, protocol)
         made.settimeout(5)
         return made
 

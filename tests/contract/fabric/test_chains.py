@@ -360,3 +360,56 @@ def test_flows_are_shared_out_and_each_stays_with_its_function_both_ways(site: W
     through = site.received(*names)
     assert site.ping("user", ORIGIN).received == 3
     assert site.received(*names) == through
+
+
+def branching_site(site: World) -> dict[str, ChainSpec]:
+    """Everything between user and origin through `fw`; from there pings through `dpi` and streams through `cache`."""
+    fw, dpi = two_functions(site)
+    networks_with_a_fourth = [(name, f"10.{name[1:]}.0.0/24") for name in ("n1", "n2", "n3", "n4")]
+    site.fabric.networks.add_networks([NetworkSpec("n4", "p0")])
+    site.fabric.networks.set_router(router_spec(0, networks_with_a_fourth))
+    cache = function(site, "cache", 0, "n2", "n4", 13)
+    both_ways = Classifier(source=IPv4Network(USER), destination=IPv4Network(ORIGIN))
+    first = chain_in_one_pop([fw], id="first", classifiers=(both_ways,))
+    pings = chain_in_one_pop([dpi], id="pings", classifiers=(Classifier(protocol="icmp"),), after=(first,))
+    streams = chain_in_one_pop([cache], id="streams", classifiers=(Classifier(protocol="tcp"),), after=(first,))
+    return {chain.id: chain for chain in (first, pings, streams)}
+
+
+CACHE = ["cache-eth0", "cache-eth1"]
+
+
+def test_a_chain_branches_into_others_and_back(site: World) -> None:
+    for chain in branching_site(site).values():
+        site.fabric.steering.set_chain(chain)
+    site.ping("user", ORIGIN)
+    connect(site, "user", 80)
+    grown = growth(site, FORWARD + BACKWARD + CACHE, lambda: site.ping("user", ORIGIN, PINGS))
+    assert all(grown[name] >= PINGS for name in FORWARD + BACKWARD), grown
+    assert max(grown[name] for name in CACHE) <= 2, grown
+    grown = growth(site, FORWARD + BACKWARD + CACHE, lambda: connect(site, "user", 81))
+    assert all(grown[name] >= 3 for name in ("fw-eth0", "fw-eth1", *CACHE)), grown
+    assert max(grown["dpi-eth0"], grown["dpi-eth1"]) <= 2, grown
+
+
+def test_only_what_leaves_the_chain_before_enters_a_branch(site: World) -> None:
+    for chain in branching_site(site).values():
+        site.fabric.steering.set_chain(chain)
+    site.host("other", 0, 11)
+    site.ping("other", ORIGIN)
+    grown = growth(site, FORWARD + BACKWARD, lambda: site.ping("other", ORIGIN, PINGS))
+    assert max(grown.values()) <= 2, grown
+
+
+def test_a_branch_is_undone_exactly(site: World) -> None:
+    chains = branching_site(site)
+    site.fabric.steering.set_chain(chains["first"])
+    rules = nft(site, "p0")
+    site.fabric.steering.set_chain(chains["pings"])
+    assert nft(site, "p0") != rules
+    site.fabric.steering.remove_chain("pings")
+    assert nft(site, "p0") == rules
+    site.ping("user", ORIGIN)
+    grown = growth(site, FORWARD, lambda: site.ping("user", ORIGIN, PINGS))
+    assert grown["fw-eth0"] >= PINGS, grown
+    assert grown["dpi-eth0"] <= 2, grown

@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -350,3 +351,98 @@ def test_filters_that_go_leave_nothing(world: World) -> None:
     world.fabric.machines.add_ports([b])
     world.fabric.filtering.set_filters("p0", [filter_of(b, from_group)], friends)
     assert passes(world, "a", "10.0.0.11")
+
+
+ICMPV6, ECHO = 58, (128, -1)
+OUT6, PING6_IN = FilterRule("egress", 6), FilterRule("ingress", 6, ICMPV6, ECHO)
+
+
+def pair6(world: World) -> tuple[PortSpec, PortSpec]:
+    """Machines `a` and `b` with IPv6 addresses alone on one network; nothing is filtered yet."""
+    world.pops(1)
+    tenant(world, 0, "blue")
+    ports = []
+    for name, host in (("a", 10), ("b", 11)):
+        port = replace(world.port(name, 0, "blue", "10.0.0.9/24"), addresses=(IPv6Interface(f"fd00:1::{host}/64"),))
+        world.machine(name, port)
+        ports.append(port)
+    return ports[0], ports[1]
+
+
+def secure6(world: World, port: PortSpec, *rules: FilterRule) -> None:
+    sources = tuple(AllowedSource(port.mac, IPv6Network(value.ip)) for value in port.addresses)
+    world.fabric.filtering.set_filters(port.pop, [PortFilter(port.id, sources, rules)], {})
+
+
+def tcp6_connects(world: World, number: int) -> bool:
+    """Whether `a` reaches a port of `b`, and bytes come back."""
+    with (
+        world.socket("b", socket.SOCK_STREAM, socket.AF_INET6) as listener,
+        world.socket("a", socket.SOCK_STREAM, socket.AF_INET6) as here,
+    ):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("::", number))
+        listener.listen()
+        here.settimeout(0.25)
+        try:
+            here.connect(("fd00:1::11", number))
+        except OSError:
+            return False
+        there, _ = listener.accept()
+        there.sendall(b"six")
+        told = here.recv(3) == b"six"
+        close(there)
+        return told
+
+
+def test_ipv6_is_filtered_by_its_own_rules(world: World) -> None:
+    a, b = pair6(world)
+    assert passes(world, "a", "fd00:1::11")
+    secure6(world, a, OUT6)
+    secure6(world, b, OUT6, PING_IN, FilterRule("ingress", protocol=TCP))  # rules for IPv4 say nothing here
+    assert not passes(world, "a", "fd00:1::11")
+    assert not tcp6_connects(world, 80)
+    # Neighbours are found whatever the rules are.
+    assert b.mac in world.run("a", "ip", "-6", "neighbour", "show", "fd00:1::11").stdout
+    secure6(world, b, OUT6, PING6_IN, FilterRule("ingress", 6, TCP, (80, 80), IPv6Network("fd00:1::10/128")))
+    assert passes(world, "a", "fd00:1::11")
+    assert not passes(world, "b", "fd00:1::10")
+    assert tcp6_connects(world, 80)
+    assert not tcp6_connects(world, 81)
+    secure6(world, b, OUT6, FilterRule("ingress", 6, TCP, (80, 80), IPv6Network("fd00:1::99/128")))
+    assert not tcp6_connects(world, 80)
+
+
+def test_ipv6_senders_are_who_they_say(world: World) -> None:
+    a, _ = pair6(world)
+    secure6(world, a, OUT6)
+    world.run("a", "ip", "address", "add", "fd00:1::66/64", "dev", "eth0", "nodad")
+    own, forged = (("ping", "-n", "-c1", "-W0.25", "-I", one, "fd00:1::11") for one in ("fd00:1::10", "fd00:1::66"))
+    assert world.run("a", *own).returncode == 0
+    assert world.run("a", *forged).returncode != 0
+    secure6(world, replace(a, addresses=(*a.addresses, IPv6Interface("fd00:1::66/64"))), OUT6)
+    assert world.run("a", *forged).returncode == 0
+
+
+def test_nobody_plays_ipv6_router(world: World) -> None:
+    a, _ = pair6(world)
+    with (
+        world.socket("a", socket.SOCK_RAW, socket.AF_INET6, socket.IPPROTO_ICMPV6) as router,
+        world.socket("b", socket.SOCK_RAW, socket.AF_INET6, socket.IPPROTO_ICMPV6) as host,
+    ):
+        router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        router.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        host.settimeout(0.25)
+
+        def advertised() -> bool:
+            router.sendto(bytes((134, 0)) + bytes(14), ("ff02::1", 0))
+            try:
+                while host.recv(100)[0] != 134:
+                    pass
+            except TimeoutError:
+                return False
+            return True
+
+        assert advertised()
+        secure6(world, a, OUT6)
+        assert not advertised()

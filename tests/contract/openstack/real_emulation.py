@@ -6,11 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import openstack
 import pytest
+
+from sonata.sdk.emulation_records import load
+from sonata.sdk.emulator_client import EmulatorClient
 
 FAST = 0.02
 NAME = "openstack-contract"
@@ -41,8 +46,14 @@ class Emulation:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
 
     def exec(self, machine: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in an endpoint or server."""
-        return self.sonata("exec", "--name", NAME, machine, "--", *command)
+        """Run a command in an endpoint or server, as `sonata emu exec` does."""
+        status, out, err = self._client.exec(machine, command)
+        return subprocess.CompletedProcess(command, status, out.decode(), err.decode())
+
+    @cached_property
+    def _client(self) -> EmulatorClient:
+        with patch.dict(os.environ, self._env):
+            return EmulatorClient.of(load(NAME))
 
     def pings(self, machine: str, address: str) -> bool:
         """Whether an address answers."""

@@ -46,8 +46,23 @@ def test_a_wrong_name_is_told_by_the_command_itself(site: Site) -> None:
 def test_chains_are_listed_where_the_plugin_is_installed(site: Site) -> None:
     cloud = site.connect()
     cloud.network.create_sfc_flow_classifier(name="web", protocol="tcp")
-    cloud.network.create_sfc_port_chain(name="chain", port_pair_groups=[])
+    network = cloud.network.create_network(name="inner")
+    cloud.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/24")
+    for name in ("left", "right"):
+        cloud.network.create_port(name=name, network_id=network.id, port_security_enabled=False)
     cloud.close()
     openstack = StockClient(site.openrc())
-    assert [chain["Name"] for chain in openstack.json("sfc port chain list")] == ["chain"]
+    openstack.ok("server create --image host --flavor tiny --port left --port right --wait vnf")
+    for name in ("left", "right"):
+        openstack.ok(f"sfc port pair create --ingress {name} --egress {name} {name}")
+        openstack.ok(f"sfc port pair group create --port-pair {name} {name}")
+    openstack.ok("sfc port chain create --port-pair-group left --chain-parameters correlation=mpls chain")
+    openstack.ok("sfc port chain create --port-pair-group right branch")
+    assert [chain["Name"] for chain in openstack.json("sfc port chain list")] == ["chain", "branch"]
     assert [found["Name"] for found in openstack.json("sfc flow classifier list")] == ["web"]
+    openstack.ok("sfc service graph create --branching-point chain:branch tree")
+    (listed,) = openstack.json("sfc service graph list")
+    assert (listed["Name"], len(listed["Branching Points"])) == ("tree", 1)
+    openstack.ok("sfc service graph set --description d tree")
+    openstack.ok("sfc service graph delete tree")
+    assert openstack.json("sfc service graph list") == []

@@ -417,10 +417,12 @@ def chain_of(vim: Connector, network: Document) -> Mapping[str, Document]:
     flows = {"ethertype": "IPv4", "protocol": "tcp", "source_ip_prefix": "192.168.7.0/24"}
     ports = {"destination_port_range_min": 80, "destination_port_range_max": 80}
     classifier = make("flow_classifier", **flows, **ports, logical_source_port=source["id"])
-    parameters = {"correlation": "nsh"}
+    parameters = {"correlation": None}
     pair = make("port_pair", ingress=ingress["id"], egress=egress["id"], service_function_parameters=parameters)
     group = make("port_pair_group", port_pairs=[pair])
-    make("port_chain", port_pair_groups=[group], flow_classifiers=[classifier], chain_parameters={"symmetric": False})
+    make(
+        "port_chain", port_pair_groups=[group], flow_classifiers=[classifier], chain_parameters={"correlation": "mpls"}
+    )
     return made
 
 

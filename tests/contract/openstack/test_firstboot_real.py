@@ -249,3 +249,36 @@ def test_a_generated_key_opens_a_server_at_its_floating_address(emulation: Emula
         assert told.stdout.strip() == "one", told.stderr + access.compute.get_server_console_output(server)["output"]
     finally:
         access.compute.delete_keypair("generated")
+
+
+SOLICIT = """
+import socket, struct, sys
+link = socket.if_nametoindex("eth0")
+mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
+raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+raw.settimeout(5)
+raw.sendto(bytes((133, 0, 0, 0, 0, 0, 0, 0)), ("ff02::2", 0, 0, link))
+while (told := raw.recv(1500))[0] != 134:
+    pass
+print(told[5], socket.inet_ntop(socket.AF_INET6, told[told.index(bytes((3, 4, 64))) + 16 :][:16]))
+ask = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+ask.bind(("::", 546))
+ask.settimeout(5)
+identifier = struct.pack("!HHHH", 1, 10, 3, 1) + mac
+ask.sendto(bytes((1, 7, 7, 7)) + identifier + struct.pack("!HH", 3, 12) + bytes(12), ("ff02::1:2", 547, 0, link))
+offer = ask.recv(1500)
+at = offer.index(struct.pack("!HH", 5, 24))
+print(offer[0], socket.inet_ntop(socket.AF_INET6, offer[at + 4 : at + 20]))
+"""
+
+
+def test_ipv6_hosts_are_told_how_they_get_their_addresses(emulation: Emulation, access: Any) -> None:
+    network = network_of(access)
+    modes = {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+    subnet = access.network.create_subnet(network_id=network.id, ip_version=6, cidr="fd00:7::/64", **modes)
+    server = boot(access, "one", networks=[{"uuid": network.id}])
+    port = next(access.network.ports(device_id=server.id))
+    own = next(fixed["ip_address"] for fixed in port.fixed_ips if fixed["subnet_id"] == subnet.id)
+    told = emulation.exec("access/one", "python3", "-c", SOLICIT)
+    assert told.stdout.splitlines() == ["128 fd00:7::", f"2 {own}"], told.stderr

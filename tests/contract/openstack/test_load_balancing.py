@@ -181,6 +181,76 @@ def test_policies_keep_their_order(lbaas: Any, cloud: Any, driver: FakeDriver) -
     assert [p.position for p in lbaas.l7_policies()] == [1, 2]
 
 
+def whole(cloud: Any, **changes: Any) -> dict[str, Any]:
+    """A load balancer with two pools, two members, a monitor, a listener, a policy and a rule."""
+    monitor = {"type": "HTTP", "delay": 5, "timeout": 2, "max_retries": 2}
+    members = [{"address": f"10.1.0.{number}", "protocol_port": 80} for number in (100, 101)]
+    common = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    policy = {
+        "action": "REDIRECT_TO_POOL",
+        "redirect_pool": {"name": "spare", **common},
+        "rules": [{"type": "PATH", "compare_type": "STARTS_WITH", "value": "/a"}],
+    }
+    listener = {"name": "l", "protocol": "HTTP", "protocol_port": 80, "l7policies": [policy]}
+    return {
+        "name": "whole",
+        "vip_subnet_id": cloud.subnet,
+        "pools": [{"name": "p", **common, "members": members, "healthmonitor": monitor}],
+        "listeners": [{**listener, "default_pool": {"name": "p"}}],
+        **changes,
+    }
+
+
+def create_whole(cloud: Any, body: dict[str, Any]) -> Any:
+    """The answer to one request for all of it."""
+    return cloud.session.post("/v2/lbaas/loadbalancers", json={"loadbalancer": body}, **SERVICE)
+
+
+def test_a_load_balancer_is_made_with_all_its_parts(lbaas: Any, cloud: Any, driver: FakeDriver) -> None:
+    answer = create_whole(cloud, whole(cloud))
+    assert answer.status_code == 201, answer.text
+    told = answer.json()["loadbalancer"]
+    assert told["provisioning_status"] == "PENDING_CREATE"
+    (listener,) = told["listeners"]
+    assert [pool["name"] for pool in told["pools"]] == ["p", "spare"]
+    assert len(listener["default_pool"]["members"]) == 2
+    assert listener["default_pool"]["healthmonitor"]["type"] == "HTTP"
+    assert listener["l7policies"][0]["rules"][0]["value"] == "/a"
+    settled(lbaas, told["id"])
+    assert driver.deployments == 1
+    (frontend,) = driver.plans[told["id"]].frontends
+    assert frontend.policies[0].target == told["pools"][1]["id"]
+    states = {one.provisioning_status for kind in (lbaas.listeners, lbaas.pools, lbaas.l7_policies) for one in kind()}
+    assert states == {"ACTIVE"}
+    shown = cloud.session.get(f"/v2/lbaas/loadbalancers/{told['id']}", **SERVICE).json()["loadbalancer"]
+    assert shown["listeners"] == [{"id": listener["id"]}]
+
+
+@pytest.mark.parametrize(
+    ("limit", "changes", "status", "words"),
+    [
+        ({}, {"listeners": [{"protocol": "HTTP", "protocol_port": 0}]}, 400, "protocol_port"),
+        ({}, {"listeners": [{"protocol": "UDP", "protocol_port": 5}]}, 501, "does not support"),
+        ({}, {"pools": [{"protocol": "HTTP", "lb_algorithm": "SOURCE_IP"}]}, 400, "names"),
+        ({}, {"pools": []}, 400, "Missing details for Pool object: p"),
+        ({}, {"listeners": ["one"]}, 400, "listeners"),
+        ({"members": 1}, {}, 403, "Quota has been met for resources: member"),
+        ({"listeners": 0}, {}, 403, "Quota has been met for resources: listener"),
+    ],
+)
+def test_of_a_load_balancer_with_a_wrong_part_nothing_is_left(
+    lbaas: Any, cloud: Any, driver: FakeDriver, limit: Any, changes: Any, status: int, words: str
+) -> None:
+    if limit:
+        lbaas.update_quota(cloud.current_project_id, **limit)
+    answer = create_whole(cloud, whole(cloud, **changes))
+    assert (answer.status_code, words in answer.json()["faultstring"]) == (status, True), answer.text
+    left = [*lbaas.load_balancers(), *lbaas.listeners(), *lbaas.pools(), *lbaas.health_monitors()]
+    assert left == []
+    assert not list(cloud.network.ports(device_owner="Octavia"))
+    assert driver.plans == {}
+
+
 REFUSED = [
     ("listeners", {"protocol": "HTTP", "protocol_port": 80}, 409, "already using protocol HTTP"),
     ("listeners", {"protocol": "TCP", "protocol_port": 80}, 409, "already using"),

@@ -2,150 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
-from tests.contract.openstack.real_emulation import Emulation, sweep
-from tests.contract.openstack.test_compute import boot, network_of
-from tests.contract.openstack.test_network import subnet_of
-from tests.contract.openstack.test_real import pytestmark, routed
+from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, provider, world
+from tests.contract.openstack.test_real import pytestmark
 
-__all__ = ["pytestmark"]  # marks of a real emulation
-
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
-SERVER = Path(__file__).with_name("member_server.py").read_text()
-ASK = """
-import socket, sys, urllib.request, urllib.error
-class Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *arguments): return None
-opener = urllib.request.build_opener(Stay)
-def ask(url):
-    if url.startswith("udp:"):
-        near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); near.settimeout(2)
-        near.sendto(b"x", (url.split(":")[1], int(url.split(":")[2])))
-        return near.recv(99).decode()
-    address, _, cookie = url.partition("#")
-    try:
-        answer = opener.open(urllib.request.Request(address, headers={"Cookie": cookie} if cookie else {}), timeout=3)
-    except urllib.error.HTTPError as error:
-        return f"{error.code} {error.headers.get('Location', '')}".strip()
-    return answer.read().decode().strip()
-for url in sys.argv[1:]:
-    try: print(ask(url))
-    except OSError as error: print(type(error).__name__)
-"""
-
-
-@dataclass
-class World:
-    """Two members, a client beside them, users outside."""
-
-    emulation: Emulation
-    cloud: Any
-    subnet: str
-    addresses: dict[str, str]
-
-    @property
-    def lbaas(self) -> Any:
-        """The load balancer proxy."""
-        return self.cloud.load_balancer
-
-    def ask(self, machine: str, *urls: str) -> list[str]:
-        """What the answers are."""
-        return self.emulation.exec(machine, "python3", "-c", ASK, *urls).stdout.split("\n")[:-1]
-
-    def serve(self, name: str) -> None:
-        """Start a member's server: HTTP on 8080, echo over UDP on 5353."""
-        start = f"setsid python3 -c \"$1\" {name} >/dev/null 2>&1 & until grep -q ':1F90 ' /proc/net/tcp; do :; done"
-        self.emulation.exec(f"access/{name}", "sh", "-c", start, "sh", SERVER)
-
-    def silence(self, name: str) -> None:
-        """End a member's server."""
-        self.emulation.exec(f"access/{name}", "sh", "-c", "kill $(pgrep -f ThreadingHTTPServer)")
-
-    def settled(self, balancer: Any) -> Any:
-        """A load balancer after its change."""
-        eventually(lambda: not self.lbaas.get_load_balancer(balancer).provisioning_status.startswith("PENDING"))
-        found = self.lbaas.get_load_balancer(balancer)
-        assert found.provisioning_status == "ACTIVE"
-        return found
-
-    def balancer(self, provider: str) -> Any:
-        """An empty load balancer."""
-        return self.settled(self.lbaas.create_load_balancer(vip_subnet_id=self.subnet, provider=provider))
-
-    def listen(self, balancer: Any, protocol: str, port: int, member_port: int, **pool: Any) -> tuple[Any, Any]:
-        """A listener whose pool has both members."""
-        listener = self.lbaas.create_listener(protocol=protocol, protocol_port=port, load_balancer_id=balancer.id)
-        self.settled(balancer)
-        asked = {"lb_algorithm": "ROUND_ROBIN", "protocol": protocol, **pool}
-        made = self.lbaas.create_pool(listener_id=listener.id, **asked)
-        self.settled(balancer)
-        members = [
-            {"name": name, "address": self.addresses[name], "protocol_port": member_port} for name in ("one", "two")
-        ]
-        service = {"service_type": "load-balancer"}
-        url = f"/v2/lbaas/pools/{made.id}/members"
-        self.cloud.session.put(url, json={"members": members}, endpoint_filter=service)
-        self.settled(balancer)
-        return listener, made
-
-    def watch(self, balancer: Any, pool: Any, kind: str) -> None:
-        """A quick health monitor; all members are ONLINE at return."""
-        times = {"delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
-        self.lbaas.create_health_monitor(pool_id=pool.id, type=kind, **times)
-        self.settled(balancer)
-        eventually(lambda: self.statuses(pool) == {"one": "ONLINE", "two": "ONLINE"})
-
-    def statuses(self, pool: Any) -> dict[str, str]:
-        """Operating statuses of members by name."""
-        return {member.name: member.operating_status for member in self.lbaas.members(pool)}
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@pytest.fixture(scope="module")
-def world(emulation: Emulation) -> Iterator[World]:
-    """A network with two members and a client, and a way in from outside."""
-    cloud = emulation.connect("access")
-    network = network_of(cloud)
-    routed(cloud, network)
-    addresses = {}
-    for name in ("one", "two", "client"):
-        server = boot(cloud, name, networks=[{"uuid": network.id}])
-        addresses[name] = server.addresses["inner"][0]["addr"]
-    (port,) = cloud.network.ports(device_id=server.id)
-    let_in = {"direction": "ingress", "ethertype": "IPv4", "remote_ip_prefix": "10.1.0.0/24"}
-    rule = cloud.network.create_security_group_rule(security_group_id=port.security_group_ids[0], **let_in)
-    found = World(emulation, cloud, subnet_of(cloud, network), addresses)
-    found.serve("one")
-    found.serve("two")
-    yield found
-    for balancer in cloud.load_balancer.load_balancers(provisioning_status="ACTIVE"):
-        cloud.load_balancer.delete_load_balancer(balancer, cascade=True)
-    eventually(lambda: not list(cloud.load_balancer.load_balancers()))
-    cloud.network.delete_security_group_rule(rule)
-    sweep(cloud)
-    cloud.close()
-
-
-@pytest.fixture(params=["haproxy", "nftables"])
-def provider(request: pytest.FixtureRequest) -> str:
-    """Each provider."""
-    if request.param == "haproxy" and HAPROXY is None:
-        pytest.skip("haproxy is not installed")
-    return str(request.param)
+__all__ = ["provider", "pytestmark", "world"]  # fixtures, and marks of a real emulation
 
 
 def test_requests_are_spread(world: World, provider: str) -> None:
@@ -239,7 +100,7 @@ def test_requests_are_judged_by_policies(world: World) -> None:
     assert world.ask("access/client", *asked)[:2] == ["403", "302 http://elsewhere.example/"]
     world.lbaas.update_listener(listener, insert_headers={"X-Forwarded-For": "true"})
     world.settled(balancer)
-    assert world.ask("access/client", f"{base}/forwarded") == [world.addresses["client"]]
+    assert world.ask("access/client", f"{base}/header/X-Forwarded-For") == [world.addresses["client"]]
     world.lbaas.delete_load_balancer(balancer, cascade=True)
 
 

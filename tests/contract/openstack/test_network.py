@@ -234,6 +234,14 @@ def test_extensions_agents_zones_quotas(cloud: Any) -> None:
     assert cloud.network.get_quota(project, details=True).ports["used"] == 0
 
 
+BAD = (400, "HTTPBadRequest")
+
+
+def sfc(kind: str, **wish: Any) -> tuple[str, dict[str, Any]]:
+    """Path and body of a creation."""
+    return f"/sfc/{kind}s", {kind: wish}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "kind"),
     [
@@ -257,6 +265,18 @@ def test_extensions_agents_zones_quotas(cloud: Any) -> None:
         ("/floatingips", {"floatingip": {"floating_network_id": "nope"}}, 404, "NetworkNotFound"),
         ("/sfc/port_pairs", {"port_pair": {"ingress": "nope", "egress": "nope"}}, 404, "PortNotFound"),
         ("/sfc/flow_classifiers", {"flow_classifier": {"ethertype": "IPX"}}, 400, "HTTPBadRequest"),
+        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"correlation": "mpls"}), *BAD),
+        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"correlation": "nsh"}), *BAD),
+        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"colour": "red"}), *BAD),
+        (*sfc("port_pair_group", port_pair_group_parameters={"lb_fields": ["eth_src"]}), *BAD),
+        (
+            *sfc("port_pair_group", port_pair_group_parameters={"ppg_n_tuple_mapping": {"egress_n_tuple": {"a": 1}}}),
+            *BAD,
+        ),
+        (*sfc("port_chain", port_pair_groups=[], chain_parameters={"correlation": "nsh"}), *BAD),
+        (*sfc("port_chain", port_pair_groups=[], chain_parameters={"symmetric": "often"}), *BAD),
+        (*sfc("flow_classifier", logical_destination_port="p"), *BAD),
+        (*sfc("flow_classifier", l7_parameters={"url": "/"}), *BAD),
         ("/nothing", {}, 404, "HTTPNotFound"),
     ],
 )
@@ -286,3 +306,32 @@ def test_a_deleted_server_frees_its_network(cloud: Any) -> None:
     cloud.compute.delete_server(server)
     cloud.compute.wait_for_delete(server, interval=FAST, wait=10)
     cloud.network.delete_network(network, ignore_missing=False)
+
+
+def test_service_graphs(cloud: Any, site: Site) -> None:
+    network, net = network_of(cloud), cloud.network
+    chains = []
+    for name, protocol in (("first", None), ("web", "tcp"), ("names", "udp")):
+        server = boot(cloud, name=name, networks=[{"uuid": network.id}])
+        port = next(iter(cloud.compute.server_interfaces(server))).port_id
+        pair = net.create_sfc_port_pair(ingress=port, egress=port)
+        group = net.create_sfc_port_pair_group(port_pairs=[pair.id])
+        classifier = net.create_sfc_flow_classifier(protocol=protocol, destination_ip_prefix="10.9.0.0/24")
+        wanted = {"port_pair_groups": [group.id], "flow_classifiers": [classifier.id]}
+        chains.append(net.create_sfc_port_chain(name=name, **wanted).id)
+    first, web, names = chains
+    graph = net.create_sfc_service_graph(name="tree", port_chains={first: [web, names]})
+    assert graph.port_chains == {first: [web, names]}
+    assert [one.id for one in site.fabric.steering.chains[web].after] == [first]
+    assert net.find_sfc_service_graph("tree").id == graph.id
+    with pytest.raises(exceptions.ConflictException, match=f"Port Chain {web} in use"):
+        net.delete_sfc_port_chain(web, ignore_missing=False)
+    assert net.update_sfc_service_graph(graph, description="d").description == "d"
+    looped = net.post("/sfc/service_graphs", json={"service_graph": {"port_chains": {first: [first]}}})
+    assert looped.status_code == 409
+    net.delete_sfc_service_graph(graph, ignore_missing=False)
+    assert site.fabric.steering.chains[web].after == ()
+    looped = net.post("/sfc/service_graphs", json={"service_graph": {"port_chains": {first: [first]}}})
+    assert (looped.status_code, looped.json()["NeutronError"]["type"]) == (400, "ServiceGraphLoopDetected")
+    unknown = net.post("/sfc/service_graphs", json={"service_graph": {"port_chains": {first: ["nope"]}}})
+    assert unknown.status_code == 404

@@ -34,6 +34,7 @@ DELETIONS = (
     ("load_balancers", "/load-balancer/v2/lbaas/loadbalancers/{id}?cascade=true"),
     ("lb_flavors", "/load-balancer/v2/lbaas/flavors/{id}"),
     ("lb_flavor_profiles", "/load-balancer/v2/lbaas/flavorprofiles/{id}"),
+    ("service_graphs", "/network/v2.0/sfc/service_graphs/{id}"),
     ("port_chains", "/network/v2.0/sfc/port_chains/{id}"),
     ("flow_classifiers", "/network/v2.0/sfc/flow_classifiers/{id}"),
     ("port_pair_groups", "/network/v2.0/sfc/port_pair_groups/{id}"),
@@ -157,7 +158,9 @@ class World:
         classifier = {"protocol": "tcp", "ethertype": "IPv4", "source_ip_prefix": "192.0.2.0/24"}
         found = self.make(f"{sfc}/flow_classifiers", {"flow_classifier": classifier})["id"]
         chain = {"port_pair_groups": [group], "flow_classifiers": [found]}
-        self.make(f"{sfc}/port_chains", {"port_chain": chain})
+        first = self.make(f"{sfc}/port_chains", {"port_chain": chain})["id"]
+        second = self.make(f"{sfc}/port_chains", {"port_chain": {"port_pair_groups": [group]}})["id"]
+        self.make(f"{sfc}/service_graphs", {"service_graph": {"port_chains": {first: [second]}}})
 
     def _balancer(self) -> None:
         lbaas = "/load-balancer/v2/lbaas"

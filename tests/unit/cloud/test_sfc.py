@@ -11,8 +11,9 @@ from sonata.emulator.cloud.causes import PortInUse
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.load_balancing import Member, Pool
 from sonata.emulator.cloud.entities.network import Network, Port
-from sonata.errors import Conflict, InvalidInput
+from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.ports.fabric import Classifier, Hop, HopPort
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +155,12 @@ async def test_pairs_groups_and_classifiers_must_make_sense(world: World) -> Non
     await chaining.create_group(PortPairGroup(port_pairs=(one.id, two.id)))
     with pytest.raises(InvalidInput, match="cannot be hashed"):
         await chaining.create_group(PortPairGroup(parameters={"lb_fields": ["eth_src"]}))
+    with pytest.raises(InvalidInput, match="means nothing here"):
+        await chaining.create_group(PortPairGroup(parameters={"ppg_n_tuple_mapping": {"ingress_n_tuple": {}}}))
+    with pytest.raises(InvalidInput, match="neither true nor false"):
+        await chaining.create_group(PortPairGroup(parameters={"sticky": "often"}))
+    with pytest.raises(NotFound, match="nowhere"):
+        await chaining.create_group(PortPairGroup(parameters={"lb_pool_id": "nowhere"}))
     with pytest.raises(InvalidInput, match="weight"):
         await chaining.create_pair(PortPair(ingress=in2.id, egress=in2.id, parameters={"weight": 0}))
     with pytest.raises(InvalidInput, match="ethertype"):
@@ -183,6 +190,40 @@ async def test_flows_go_to_the_functions_of_a_group_that_run(world: World) -> No
     assert [hop.ingress.port_id for hop in place.all] == [pairs[1].ingress]
     await world.delete(servers[1])
     assert world.fabric.steering.chains == {}
+
+
+async def test_a_group_follows_the_members_of_a_pool(world: World) -> None:
+    """Weights and health are the members'; while none serves, nothing new gets past."""
+    network, _ = await world.network()
+    chaining, tables = world.cloud.chaining, world.cloud.tables
+    pool = tables.pools.add(Pool(load_balancer_id="lb", protocol="TCP", lb_algorithm="ROUND_ROBIN"))
+    pairs, members = [], []
+    for name in ("one", "two"):
+        _, ingress, egress = await function(world, network, name)
+        pairs.append(await chaining.create_pair(PortPair(ingress=ingress.id, egress=egress.id)))
+        made = Member(pool_id=pool.id, address=ingress.fixed_ips[0].address, protocol_port=22, weight=3)
+        members.append(tables.members.add(made))
+    ids = tuple(pair.id for pair in pairs)
+    group = await chaining.create_group(PortPairGroup(port_pairs=ids, parameters={"lb_pool_id": pool.id}))
+    classifier = await chaining.create_classifier(FlowClassifier())
+    chain = await chaining.create_chain(PortChain(groups=(group.id,), classifiers=(classifier.id,)))
+
+    async def shares(**changes: object) -> dict[str, int]:
+        """Weights by ingress, after changes of the first member."""
+        tables.members.change(members[0].id, **changes)
+        await world.cloud.load_balancing.changes.listener([pool.id])
+        (place,) = world.fabric.steering.chains[chain.id].hops
+        assert place.sticky == group.id.replace("-", "")
+        return {hop.ingress.port_id: hop.weight for hop in place.all}
+
+    first, second = (pair.ingress for pair in pairs)
+    assert await shares() == {first: 3, second: 3}
+    assert await shares(weight=0, operating_status="DRAINING") == {first: 0, second: 3}
+    assert await shares(weight=1, operating_status="ERROR") == {second: 3}
+    assert await shares(operating_status="ONLINE") == {first: 1, second: 3}
+    assert await shares(admin_state_up=False) == {second: 3}
+    tables.members.remove(members[1].id)
+    assert await shares() == {first: 0, second: 0}
 
 
 async def test_chains_are_numbered(world: World) -> None:

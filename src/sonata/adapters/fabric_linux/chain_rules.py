@@ -5,7 +5,12 @@ enter the PoP's side of an interface: of the edge, or of a function's port. A pa
 function's MAC address and goes straight out of the interface behind which that function is; one for a function in
 another PoP is left to the bridge, which knows the tunnel. Everything else passes untouched.
 
+A chain that others branch off into takes packets where these leave the others' last functions, and there alone. It
+looks at packets before them, since at the edge both may want what returns.
+
 A function whose port is gone is a hole in the chain: its packets are dropped rather than let past it.
+
+Where flows are to stay with their function, the rules lead to those of `sticky_rules`.
 """
 
 from __future__ import annotations
@@ -14,14 +19,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import sonata.adapters.fabric_linux.sticky_rules as sticky_rules
 from sonata._lib.ip import Prefix
+from sonata.adapters.fabric_linux.sticky_rules import SEED, Picker
 from sonata.errors import Unsupported
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 _TUNNEL_TRAFFIC = "udp dport 4789 ip daddr & 255.192.0.255 == 100.64.0.1 accept"
 _DROP = "drop"
-_SEED = "0x50a7a"
-"""The same everywhere, so that each place of a chain tells flows apart alike."""
+_DEEPEST = 90
+"""Guards, which drop forged frames, come before all chains."""
 _NAMES = ("ip_src", "sport", "dport", "ip_dst")
 _FIELDS = ("ip saddr", "th sport", "th dport", "ip daddr")
 """What tells flows apart, in an order that reads the same for returning packets when it is turned round."""
@@ -49,18 +56,27 @@ def table_name(number: int) -> str:
     return f"chain_{number}"
 
 
-def render(number: int, chain: ChainSpec, around: Surroundings) -> str:
-    """The table of a chain, as one transaction that replaces what stands of it."""
+def render(number: int, chain: ChainSpec, around: Surroundings, standing: str = "") -> str:
+    """The table of a chain, as one transaction that replaces what stands of it.
+
+    Args:
+        number: of the chain, in its PoP.
+        chain: where packets are to go.
+        around: what the chain meets.
+        standing: the rules that it replaces; flows that these remember stay remembered.
+    """
     by_interface: dict[str, list[str]] = {}
     passing = [_DISCOVERY] if any(classifier.ip_version == 6 for classifier in chain.classifiers) else []
     for interface, rule in _rules(chain, around):
         rules = by_interface.setdefault(interface, [*passing, *([_TUNNEL_TRAFFIC] if interface in around.edge else [])])
         if rule not in rules:
             rules.append(rule)
-    lines = [remove(number), f"table netdev {table_name(number)} {{"]
+    pickers = tuple(dict.fromkeys(_pickers(chain, around)))
+    before = sticky_rules.emptied(table_name(number), standing) if pickers and standing else remove(number)
+    lines = [before, f"table netdev {table_name(number)} {{", *sticky_rules.render(pickers)]
     for position, (interface, rules) in enumerate(sorted(by_interface.items())):
         lines.append(f"chain c{position} {{")
-        lines.append(f'type filter hook ingress device "{interface}" priority 0; policy accept;')
+        lines.append(f'type filter hook ingress device "{interface}" priority {-_depth(chain)}; policy accept;')
         lines += [*rules, "}"]
     return "\n".join((*lines, "}", ""))
 
@@ -72,13 +88,16 @@ def remove(number: int) -> str:
 
 def _rules(chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
     """Pairs of interface and rule, most particular first."""
-    hops = chain.hops
-    for classifier in chain.classifiers:
-        yield from _entry(classifier, hops[0], around)
+    hops, classifiers = chain.hops, _classifiers(chain)
+    for before in chain.after:
+        yield from _junction(before, chain, around)
+    for classifier in classifiers:
+        if not chain.after:
+            yield from _entry(classifier, hops[0], around)
         if chain.symmetric:
             yield from _return_entry(classifier, hops[-1], around)
     for here, there in pairwise(hops):
-        for classifier in chain.classifiers:
+        for classifier in classifiers:
             # A function with one port shows packets of both directions there: both sides have to be told apart.
             if chain.symmetric:
                 backward = _mirror(_within(classifier, exact=_has_one_port(there)))
@@ -87,6 +106,41 @@ def _rules(chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
             forward = _within(classifier, exact=chain.symmetric and _has_one_port(here))
             ways = [(forward, rule) for rule in _hand_on(forward, there, around)]
             yield from _at_ports([hop.egress for hop in here.all], ways, around)
+
+
+def _depth(chain: ChainSpec) -> int:
+    """How many chains lead to a chain, one after the other."""
+    return min(_DEEPEST, max((1 + _depth(before) for before in chain.after), default=0))
+
+
+def _classifiers(chain: ChainSpec) -> list[Classifier]:
+    """What a chain takes: of what leaves the chains before it, if there are any, what it matches itself."""
+    if not chain.after:
+        return list(chain.classifiers)
+    return [found for before in chain.after for found in _branching(_classifiers(before), chain)]
+
+
+def _branching(leaving: Sequence[Classifier], chain: ChainSpec) -> list[Classifier]:
+    """What enters a chain of the packets that leave another one."""
+    pairs = [(one, own) for one in leaving for own in chain.classifiers]
+    return [found for one, own in pairs if (found := one.common(own))]
+
+
+def _junction(before: ChainSpec, chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
+    """From the last functions of one chain to the first ones of another, and back where both are symmetric."""
+    here, there = before.hops[-1], chain.hops[0]
+    leaving = _classifiers(before)
+    if chain.symmetric and before.symmetric:
+        exact = _has_one_port(there) or len(chain.after) > 1
+        for classifier in _branching(leaving, chain):
+            for origin in _origins(classifier, around) if exact else [classifier]:
+                backward = _mirror(_within(origin, exact=exact))
+                ways = [(backward, rule) for rule in _hand_back(backward, here, around)]
+                yield from _at_ports([hop.ingress for hop in there.all], ways, around)
+    known = [_within(classifier, exact=before.symmetric and _has_one_port(here)) for classifier in leaving]
+    for forward in _branching(known, chain):
+        ways = [(forward, rule) for rule in _hand_on(forward, there, around)]
+        yield from _at_ports([hop.egress for hop in here.all], ways, around)
 
 
 def _has_one_port(place: Hop) -> bool:
@@ -143,6 +197,11 @@ def _hand_back(classifier: Classifier, place: Hop, around: Surroundings) -> list
 
 
 def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, backward: bool) -> list[str]:
+    if place.sticky:
+        return [
+            f"{matching} goto {sticky_rules.chain_name(place.sticky, fields, backward=backward)}"
+            for matching, fields in _hashes(classifier, place.hash_by, backward=backward)
+        ]
     if len(actions) == 1:
         return [f"{match(classifier)} {actions[0]}"]
     total = sum(hop.weight for hop in place.all)
@@ -150,11 +209,24 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
     for matching, fields in _hashes(classifier, place.hash_by, backward=backward):
         first = 0
         for hop, action in zip(place.all, actions, strict=True):
+            if not hop.weight:
+                continue
             last = first + hop.weight - 1
             share = f"{first}-{last}" if last > first else f"{first}"
-            rules.append(f"{matching} jhash {' . '.join(fields)} mod {total} seed {_SEED} {share} {action}")
+            rules.append(f"{matching} jhash {' . '.join(fields)} mod {total} seed {SEED} {share} {action}")
             first = last + 1
     return rules
+
+
+def _pickers(chain: ChainSpec, around: Surroundings) -> Iterator[Picker]:
+    """What remembers flows, for each sticky place of a chain and each way through it."""
+    for place in chain.hops:
+        for classifier in chain.classifiers if place.sticky else ():
+            for backward in (False, True):
+                sides = [(hop, hop.egress if backward else hop.ingress) for hop in place.all]
+                functions = tuple((hop.ingress.mac, hop.weight, _hand_to(side, around)) for hop, side in sides)
+                for _matching, fields in _hashes(classifier, place.hash_by, backward=backward):
+                    yield Picker(place.sticky, tuple(fields), functions, backward)
 
 
 def _hashes(classifier: Classifier, hash_by: Sequence[str], *, backward: bool) -> Iterator[tuple[str, list[str]]]:

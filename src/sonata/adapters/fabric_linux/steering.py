@@ -39,7 +39,8 @@ class LinuxSteering:
             self.remove_chain(chain.id)
             standing = None
         number = standing.number if standing else self._world.new_index()
-        rules = chain_rules.render(number, chain, self._surroundings(chain.pop))
+        around = self._surroundings(chain.pop)
+        rules = chain_rules.render(number, chain, around, standing.rules if standing else "")
         self._nftables.load(self._world.pop(chain.pop).netspace, rules)
         self._chains[chain.id] = _Chain(number, chain, rules)
 
@@ -57,7 +58,7 @@ class LinuxSteering:
         around = self._surroundings(pop)
         for chain in chains:
             # Always loaded: an interface that was replaced has taken its rules along, under the same name or not.
-            chain.rules = chain_rules.render(chain.number, chain.spec, around)
+            chain.rules = chain_rules.render(chain.number, chain.spec, around, chain.rules)
         self._nftables.load(self._world.pop(pop).netspace, "".join(chain.rules for chain in chains))
         logger.debug("chains follow the interfaces", extra={"pop": pop, "chains": len(chains)})
 
@@ -70,7 +71,8 @@ class LinuxSteering:
         self._world.pop(chain.pop)
         if not chain.hops or not chain.classifiers:
             raise InvalidInput(f"chain `{chain.id}` needs at least one hop and one classifier")
-        hops = [hop for place in chain.hops for hop in place.all]
+        places = [*chain.hops, *(before.hops[-1] for before in chain.after)]
+        hops = [hop for place in places for hop in place.all]
         named = {port.port_id for hop in hops for port in (hop.ingress, hop.egress)}
         named |= {classifier.source_port_id for classifier in chain.classifiers}
         for port in sorted(named - {""}):

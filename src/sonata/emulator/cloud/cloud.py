@@ -47,6 +47,7 @@ from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.rbac import Rbac
 from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
+from sonata.emulator.cloud.network.service_graphs import ServiceGraphs
 from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
 from sonata.emulator.cloud.network.spreading import Spreading
@@ -137,6 +138,7 @@ class Cloud:
         self.port_changes = PortChanges(self.site, self.ports, standing, self.routers, self.floating_ips)
         self._steering = Steering(self.site, places)
         self.chaining = Chaining(self.site, self._steering)
+        self.service_graphs = ServiceGraphs(self.site, self._steering)
         self.images = Images(self.site)
         self.image_members = ImageMembers(self.tables)
         footing = Footing(places, self._spreading, self.filters)
@@ -144,6 +146,7 @@ class Cloud:
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
+        self.load_balancing.changes.listener = self._steering.pools_changed
         self.volume_types = VolumeTypes(self.tables)
         self.volumes = Volumes(self.site, self.images, self.volume_types)
         self.attachments = Attachments(self.site, self.volumes, self.wiring.machine_id)

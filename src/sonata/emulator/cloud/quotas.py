@@ -80,6 +80,7 @@ QUOTAS: dict[str, Quota] = {
     "port_pair_group": Quota("network", UNLIMITED, _rows("port_pair_groups")),
     "flow_classifier": Quota("network", UNLIMITED, _rows("flow_classifiers")),
     "port_chain": Quota("network", UNLIMITED, _rows("port_chains")),
+    "service_graph": Quota("network", UNLIMITED, _rows("service_graphs")),
     "volumes": Quota("volume", 1000, _rows("volumes")),
     "snapshots": Quota("volume", 1000, _rows("snapshots")),
     "gigabytes": Quota("volume", 10000, _total("volumes", lambda volume: int(volume.size_gib))),

@@ -77,6 +77,7 @@ def _check(tables: Tables) -> None:
     _require(tables.port_pairs, (pair for group in tables.port_pair_groups for pair in group.port_pairs))
     _require(tables.port_pair_groups, (group for chain in tables.port_chains for group in chain.groups))
     _require(tables.flow_classifiers, (one for chain in tables.port_chains for one in chain.classifiers))
+    _require(tables.port_chains, (one for graph in tables.service_graphs for one in graph.chains))
     _require(tables.ports, (nic.port_id for server in tables.servers for nic in server.nics))
     _check_load_balancing(tables)
 

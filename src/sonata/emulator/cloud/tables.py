@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.base import Entity
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 from sonata.emulator.cloud.entities.compute import Flavor, Server, ServerAction
 from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService, Migration, ServerGroup
 from sonata.emulator.cloud.entities.identity import (
@@ -183,6 +183,7 @@ class Tables:
     port_pair_groups: Table[PortPairGroup] = field(default_factory=lambda: Table("PortPairGroup"))
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
     port_chains: Table[PortChain] = field(default_factory=lambda: Table("PortChain"))
+    service_graphs: Table[ServiceGraph] = field(default_factory=lambda: Table("ServiceGraph"))
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))

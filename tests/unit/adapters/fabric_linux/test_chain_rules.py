@@ -125,3 +125,28 @@ def test_one_port_tells_directions_by_both_sides() -> None:
 def test_a_table_is_replaced_and_removed_by_its_name() -> None:
     assert render(7, spec(), AROUND).startswith(remove(7))
     assert remove(7) == "table netdev chain_7\ndelete table netdev chain_7"
+
+
+def test_flows_that_stay_are_looked_up_before_they_are_hashed() -> None:
+    place = replace(hop("a"), sticky="g1", weight=2, alternatives=(replace(hop("b"), weight=0),))
+    text = render(7, spec(place), AROUND)
+    assert "map flows_g1_4p {\ntypeof ip saddr . th sport . th dport . ip daddr : ether daddr" in text
+    assert "ip protocol tcp th dport 80 meta l4proto { tcp, udp } goto to_g1_4p" in text
+    to, back = (text.partition(f"chain {way}_g1_4p {{")[2].partition("}\nchain")[0] for way in ("to", "back"))
+    for part, key in ((to, "ip saddr . th sport"), (back, "ip daddr . th dport")):
+        assert part.index(f"ether daddr set {key}") < part.index("jhash")
+        assert "mod 2 seed 0x50a7a map { 0-1 : 02:00:00:00:00:a0 }" in part  # the draining one gets nothing new
+        assert "02:00:00:00:00:b0 : goto" in part
+    assert "flows_g1_4p" in render(7, spec(place, classifiers=(Classifier(),)), AROUND)
+    assert "typeof ip6 saddr . ip6 daddr : ether daddr" in render(
+        7, spec(place, classifiers=(Classifier("icmp", ip_version=6),)), AROUND
+    )
+
+
+def test_what_is_remembered_outlives_a_change() -> None:
+    place = replace(hop("a"), sticky="g1")
+    before = render(7, spec(place), AROUND)
+    after = render(7, spec(replace(place, alternatives=(hop("b"),))), AROUND, before)
+    assert "delete table" not in after
+    assert "flush table netdev chain_7\nadd chain netdev chain_7 to_g1_4p_0\ndelete chain" in after
+    assert render(7, spec(), AROUND, before).startswith(remove(7))

@@ -6,7 +6,8 @@ Source: OpenStack Load Balancer API v2 reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sonata.api.openstack.call import Call
@@ -88,7 +89,9 @@ def ids(entities: Any) -> list[dict[str, str]]:
 # load balancers
 
 
-async def _create_balancer(call: Call, values: Values) -> LoadBalancer:
+@contextmanager
+def creating_balancer(call: Call, values: Values) -> Iterator[LoadBalancer]:
+    """A new load balancer, to which parts are added inside: all is made, or nothing."""
     values = kept(values)
     wish = VipWish(
         values.pop("vip_network_id", None) or "",
@@ -103,7 +106,8 @@ async def _create_balancer(call: Call, values: Values) -> LoadBalancer:
         flavor = call.cloud.tables.lb_flavors.peek(flavor_id)
         if flavor is None or not flavor.enabled:
             raise Invalid(f"Flavor {flavor_id} does not exist or is not enabled.")
-    return call.cloud.load_balancing.balancers.create(values.pop("project_id"), wish, values)
+    with call.cloud.load_balancing.balancers.creating(values.pop("project_id"), wish, values) as balancer:
+        yield balancer
 
 
 def _check_vip(call: Call, wish: VipWish) -> None:
@@ -149,14 +153,12 @@ BALANCERS = Resource[LoadBalancer](
         unused("vip_sg_ids", [], "clients are limited by a listener's allowed_cidrs"),
         unused("additional_vips", [], "a load balancer has one VIP"),
         constant("vip_vnic_type", "normal"),
-        computed("listeners", lambda cloud, one: ids(_of_balancer(cloud.tables.listeners, one.id))),
-        computed("pools", lambda cloud, one: ids(_of_balancer(cloud.tables.pools, one.id))),
     ),
-    create=_create_balancer,
     update=_update_balancer,
     delete=_delete_balancer,
     truth=Truth(
         real=(
+            "made alone, or in one request with listeners, pools, members and all else: everything or nothing",
             "each has a VIP port and an appliance of its own; floating IPs lead to it; packets are balanced",
             "`provisioning_status` is PENDING until the provider has done it, and changes meanwhile answer 409",
             "`operating_status` and statistics come from the provider; failover builds the appliance anew",
@@ -164,10 +166,6 @@ BALANCERS = Resource[LoadBalancer](
         refused=("QoS policies and security groups of VIPs, additional VIPs (400)",),
     ),
 )
-
-
-def _of_balancer(table: Any, balancer_id: str) -> list[Any]:
-    return [one for one in table if one.load_balancer_id == balancer_id]
 
 
 # listeners
@@ -642,4 +640,4 @@ RULES = Resource[L7Rule](
     ),
 )
 
-RESOURCES: tuple[Resource[Any], ...] = (BALANCERS, LISTENERS, POOLS, MEMBERS, HEALTH_MONITORS, POLICIES, RULES)
+PARTS: tuple[Resource[Any], ...] = (LISTENERS, POOLS, MEMBERS, HEALTH_MONITORS, POLICIES, RULES)

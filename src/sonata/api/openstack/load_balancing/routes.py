@@ -13,8 +13,9 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import read_fields, schema_of
 from sonata.api.openstack.listing import filtered
 from sonata.api.openstack.load_balancing.flavors import FLAVORS, PROFILES, known_zones
-from sonata.api.openstack.load_balancing.resources import MEMBERS, RESOURCES, member_of, seen
+from sonata.api.openstack.load_balancing.resources import MEMBERS, PARTS, member_of, seen
 from sonata.api.openstack.load_balancing.statuses import status_tree
+from sonata.api.openstack.load_balancing.trees import TreeService
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
 from sonata.api.openstack.resource import Service
 from sonata.api.openstack.routing import Routes
@@ -38,7 +39,8 @@ def load_balancing_routes() -> Routes:
     for prefix in PREFIXES:
         routes.add("GET", prefix, _versions, public=True)
         base = f"{prefix}/lbaas"
-        for resource in (*RESOURCES, PROFILES, FLAVORS):
+        TreeService(base).register(routes)
+        for resource in (*PARTS, PROFILES, FLAVORS):
             Service(replace(resource, base=base)).register(routes)
         _add_actions(routes, base)
         quotas.register(routes, base)

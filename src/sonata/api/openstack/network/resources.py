@@ -348,9 +348,12 @@ SUBNETS = Resource[Subnet](
             "several of both versions of IP on one network; pools, gateway, host routes, DNS servers; "
             "changes reach running servers",
             "`slaac` and `dhcpv6-stateless` give each port its EUI-64 address",
+            "`ipv6_ra_mode` is what hosts that solicit are told, `ipv6_address_mode` what DHCPv6 gives them: "
+            "addresses, or name servers alone",
         ),
         simplified=(
-            "machines get IPv6 addresses and routes from the data plane, not from router advertisements or DHCPv6",
+            "machines have IPv6 addresses and routes from the data plane; router advertisements answer solicitations "
+            "alone, come from the port `network:dhcp` and name no default router",
         ),
         refused=("segments, prefix delegation (400)",),
     ),

@@ -17,7 +17,7 @@ from sonata.api.openstack.network.resources import (
     PORTS,
     SUBNETS,
 )
-from sonata.api.openstack.network.sfc import FLOW_CLASSIFIERS, PORT_CHAINS, PORT_PAIR_GROUPS, PORT_PAIRS
+from sonata.api.openstack.network.sfc import FLOW_CLASSIFIERS, PORT_CHAINS, PORT_PAIR_GROUPS, PORT_PAIRS, SERVICE_GRAPHS
 from sonata.api.openstack.network.sharing import ADDRESS_SCOPES, RBAC_POLICIES, SUBNET_POOLS
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service
@@ -75,6 +75,7 @@ EXTENSIONS: Mapping[str, str] = {
     "router_availability_zone": "Router Availability Zone",
     **network_qos.EXTENSIONS,
     **network_security.EXTENSIONS,
+    "service_graph": "Service Graph",
     "sfc": "Service Function Chaining",
     "sorting": "Sorting support",
     "standard-attr-description": "standard-attr-description",
@@ -100,6 +101,7 @@ RESOURCES: tuple[Resource[Any], ...] = (
     PORT_PAIR_GROUPS,
     FLOW_CLASSIFIERS,
     PORT_CHAINS,
+    SERVICE_GRAPHS,
 )
 
 LEG = record({"subnet_id": ID, "port_id": ID})

@@ -5,16 +5,32 @@ Source: Networking API v2.0 reference, service function chaining (networking-sfc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import CIDR, OBJECT, TEXT, TEXTS, Field, Kind, computed, constant, integer, or_none
+from sonata.api.openstack.fields import (
+    CIDR,
+    FLAG,
+    OBJECT,
+    TEXT,
+    TEXTS,
+    Field,
+    Kind,
+    computed,
+    constant,
+    integer,
+    or_none,
+)
 from sonata.api.openstack.resource import Resource, Values
-from sonata.api.openstack.schemas import NOTHING, SWITCH, choice, maybe, record
+from sonata.api.openstack.schemas import ID, NOTHING, SWITCH, choice, maybe, record
 from sonata.api.openstack.topic import Truth
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.causes import NoSuch
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
+from sonata.emulator.cloud.network.sharing import HASHED, HEAVIEST, KNOWN, pool_of
 
 PORT_NUMBER = or_none(integer(0, 65535))
+NO_MAPPING = {"type": "object", "additionalProperties": record({})}
 
 
 def _read_protocol(value: Any) -> str | None:
@@ -53,11 +69,49 @@ def _read_no_destination(value: Any) -> None:
 def _read_chain_parameters(value: Any) -> bool:
     """`chain_parameters`; the answer is whether the chain is symmetric."""
     parameters = OBJECT.read(value)
-    if unknown := sorted(set(parameters) - {"symmetric", "correlation"}):
-        raise ValueError(f"unknown chain parameter '{unknown[0]}'")
-    if parameters.get("correlation") not in (None, "mpls", "nsh"):
-        raise ValueError(f"correlation '{parameters['correlation']}' is not in ['mpls', 'nsh']")
-    return bool(parameters.get("symmetric", False))
+    _refuse_unknown(parameters, "symmetric", "correlation")
+    if parameters.get("correlation", "mpls") != "mpls":
+        raise ValueError(
+            f"correlation '{parameters['correlation']}' is not in ['mpls']: no packet is encapsulated here, and a "
+            "chain whose functions have no correlation needs none."
+        )
+    return FLAG.read(parameters.get("symmetric", False))  # type: ignore[no-any-return]
+
+
+def _read_function_parameters(value: Any) -> dict[str, Any]:
+    """`service_function_parameters`: what a function is like."""
+    parameters = OBJECT.read(value)
+    _refuse_unknown(parameters, "correlation", "weight")
+    if parameters.get("correlation") is not None:
+        raise ValueError(
+            f"correlation '{parameters['correlation']}' is not in [None]: functions get plain packets here, without "
+            "MPLS labels or NSH."
+        )
+    return dict(parameters)
+
+
+def _show_function_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {"correlation": None, "weight": 1, **parameters}
+
+
+def _read_group_parameters(value: Any) -> dict[str, Any]:
+    """`port_pair_group_parameters`: how flows are shared out."""
+    parameters = OBJECT.read(value)
+    _refuse_unknown(parameters, *KNOWN, "ppg_n_tuple_mapping")
+    mapping = OBJECT.read(parameters.get("ppg_n_tuple_mapping"))
+    if any(mapping.values()):
+        raise ValueError("ppg_n_tuple_mapping cannot be followed here: classifiers match the same at each function.")
+    return {name: found for name, found in parameters.items() if name != "ppg_n_tuple_mapping"}
+
+
+def _show_group_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    mapping: dict[str, Any] = {"ingress_n_tuple": {}, "egress_n_tuple": {}}
+    return {"lb_fields": [], "ppg_n_tuple_mapping": mapping, **parameters}
+
+
+def _refuse_unknown(parameters: Mapping[str, Any], *known: str) -> None:
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ValueError(f"unknown parameter '{unknown[0]}': known are {', '.join(known)}.")
 
 
 # port pairs
@@ -75,6 +129,11 @@ async def _delete_pair(call: Call, pair: PortPair) -> None:
     await call.cloud.chaining.delete_pair(pair.id)
 
 
+FUNCTION_PARAMETERS = Kind(
+    _read_function_parameters,
+    _show_function_parameters,
+    maybe(record({"correlation": NOTHING, "weight": {"type": "integer", "minimum": 1, "maximum": HEAVIEST}})),
+)
 PORT_PAIRS = Resource[PortPair](
     member="port_pair",
     collection="port_pairs",
@@ -83,14 +142,15 @@ PORT_PAIRS = Resource[PortPair](
     fields=(
         Field("ingress", TEXT, access="c", required=True),
         Field("egress", TEXT, access="c", required=True),
-        Field("service_function_parameters", OBJECT, attr="parameters", access="c"),
+        Field("service_function_parameters", FUNCTION_PARAMETERS, attr="parameters", access="c"),
     ),
     create=_create_pair,
     update=_update_pair,
     delete=_delete_pair,
     truth=Truth(
         real=("a function between two ports of one server, or the same port twice",),
-        refused=("deleting a pair that a group uses (409)",),
+        simplified=("functions get plain packets, never MPLS labels or NSH",),
+        refused=("deleting a pair that a group uses (409)", "a `correlation` of MPLS or NSH (400)"),
     ),
 )
 
@@ -100,6 +160,9 @@ PORT_PAIRS = Resource[PortPair](
 
 async def _create_group(call: Call, values: Values) -> PortPairGroup:
     values.pop("tap_enabled", None)
+    pool = call.cloud.tables.pools.peek(pool_of(values.get("parameters", {})))
+    if pool and not call.sees(pool):
+        raise NoSuch("Pool", pool.id)
     return await call.cloud.chaining.create_group(PortPairGroup(**values))
 
 
@@ -115,6 +178,20 @@ def _group_number(tables: Any, group: PortPairGroup) -> int:
     return next(number for number, other in enumerate(tables, start=1) if other.id == group.id)
 
 
+GROUP_PARAMETERS = Kind(
+    _read_group_parameters,
+    _show_group_parameters,
+    maybe(
+        record(
+            {
+                "lb_fields": {"type": "array", "items": choice(*HASHED)},
+                "sticky": SWITCH,
+                "lb_pool_id": ID,
+                "ppg_n_tuple_mapping": NO_MAPPING,
+            }
+        )
+    ),
+)
 PORT_PAIR_GROUPS = Resource[PortPairGroup](
     member="port_pair_group",
     collection="port_pair_groups",
@@ -122,7 +199,7 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
     table=lambda tables: tables.port_pair_groups,
     fields=(
         Field("port_pairs", TEXTS, access="cu"),
-        Field("port_pair_group_parameters", OBJECT, attr="parameters", access="c"),
+        Field("port_pair_group_parameters", GROUP_PARAMETERS, attr="parameters", access="c"),
         computed("group_id", lambda cloud, group: _group_number(cloud.tables.port_pair_groups, group)),
         constant("is_tap_enabled", False),
         Field("tap_enabled", Kind(_read_no_tap, schema=SWITCH), access="c", computed=lambda *_: False),
@@ -132,10 +209,12 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
     delete=_delete_group,
     truth=Truth(
         real=(
-            "flows are shared out over the pairs that run, by `weight` and `lb_fields`; each stays with its "
-            "function, both ways",
+            "flows are shared out over the pairs that run, by `weight` and `lb_fields`; both directions of each "
+            "meet the same function",
+            "`sticky` keeps flows where they are when pairs come and go; `lb_pool_id` has the members of a pool of "
+            "Octavia tell which functions serve",
         ),
-        refused=("tap groups (400)",),
+        refused=("tap groups, `ppg_n_tuple_mapping`, shares by MAC addresses (400)",),
     ),
 )
 
@@ -212,7 +291,7 @@ PORT_CHAINS = Resource[PortChain](
         Field("flow_classifiers", TEXTS, attr="classifiers", access="cu"),
         Field(
             "chain_parameters",
-            Kind(_read_chain_parameters, schema=record({"symmetric": SWITCH, "correlation": choice("mpls", "nsh")})),
+            Kind(_read_chain_parameters, schema=record({"symmetric": SWITCH, "correlation": choice("mpls")})),
             attr="symmetric",
             access="c",
             computed=lambda _cloud, chain: {"correlation": "mpls", "symmetric": chain.symmetric},
@@ -228,9 +307,64 @@ PORT_CHAINS = Resource[PortChain](
             "restores the ordinary way",
         ),
         simplified=(
-            "what is steered does not pass security groups; `correlation` is taken and changes nothing: "
-            "packets are handed on as they are",
+            "what is steered does not pass security groups",
+            "the `correlation` that stock clients send, `mpls`, is how the switches of networking-sfc mark packets "
+            "between themselves; here one switch sees the whole chain and marks nothing",
         ),
-        refused=("service graphs are not there (404)",),
+        refused=(
+            "the `correlation` `nsh` (400)",
+            "changes of groups and classifiers, and deletion, while a service graph has the chain (409)",
+        ),
     ),
+)
+
+
+# service graphs
+
+
+def _read_branches(value: Any) -> dict[str, tuple[str, ...]]:
+    branches = OBJECT.read(value)
+    if empty := next((source for source, destinations in branches.items() if not destinations), None):
+        raise ValueError(f"chain '{empty}' leads to no other chain.")
+    return {TEXT.read(source): TEXTS.read(destinations) for source, destinations in branches.items()}
+
+
+def _show_branches(branches: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    return {source: list(destinations) for source, destinations in branches.items()}
+
+
+async def _create_graph(call: Call, values: Values) -> ServiceGraph:
+    return await call.cloud.service_graphs.create(ServiceGraph(**values))
+
+
+async def _update_graph(call: Call, graph: ServiceGraph, values: Values) -> ServiceGraph:
+    return await call.cloud.service_graphs.update(graph.id, **values)
+
+
+async def _delete_graph(call: Call, graph: ServiceGraph) -> None:
+    await call.cloud.service_graphs.delete(graph.id)
+
+
+BRANCHES = Kind(_read_branches, _show_branches, {"type": "object", "additionalProperties": TEXTS.schema})
+SERVICE_GRAPHS = Resource[ServiceGraph](
+    member="service_graph",
+    collection="service_graphs",
+    path="/sfc/service_graphs",
+    table=lambda tables: tables.service_graphs,
+    truth=Truth(
+        real=("packets that leave the last function of a chain and match a classifier of another one enter that",),
+        simplified=(
+            "functions need no correlation: packets are looked at again where they branch; the logical_source_port "
+            "of a destination chain's classifiers means nothing there",
+        ),
+        refused=(
+            "branching after a function that belongs to no server (400 PortPairEgressNoHost)",
+            "destination chains of one branching point whose classifiers differ in their logical ports alone "
+            "(400 ServiceGraphFlowClassifierInConflict)",
+        ),
+    ),
+    fields=(Field("port_chains", BRANCHES, access="c", required=True),),
+    create=_create_graph,
+    update=_update_graph,
+    delete=_delete_graph,
 )

@@ -50,3 +50,19 @@ class PortChain(Entity):
     classifiers: tuple[str, ...] = ()
     chain_id: int = 0
     symmetric: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceGraph(Entity):
+    """Port chains that branch: what leaves the last function of one may enter another one that it leads to."""
+
+    port_chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def chains(self) -> frozenset[str]:
+        """All chains in it."""
+        return frozenset(self.port_chains).union(*self.port_chains.values())
+
+    def sources_of(self, chain_id: str) -> list[str]:
+        """The chains that lead to a chain."""
+        return [source for source, destinations in self.port_chains.items() if chain_id in destinations]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -41,8 +42,11 @@ class LoadBalancers:
         self._ports = ports
         self._changes = changes
 
-    def create(self, project_id: str, wish: VipWish, values: Mapping[str, Any]) -> LoadBalancer:
-        """Make a load balancer; it is PENDING_CREATE at return, its address is known.
+    @contextmanager
+    def creating(self, project_id: str, wish: VipWish, values: Mapping[str, Any]) -> Iterator[LoadBalancer]:
+        """Make a load balancer with the parts that are added inside, or nothing at all; its address is known at once.
+
+        Afterwards it is PENDING_CREATE, and carried out.
 
         Raises:
             Invalid: there is no such network, subnet or port, or the provider or flavor does not exist.
@@ -54,7 +58,7 @@ class LoadBalancers:
         port = self._vip_port(balancer_id, project_id, wish)
         made = not wish.port_id
         fixed = port.fixed_ips[0]
-        with undone_on_failure(lambda: self._release(port, made=made)):
+        with undone_on_failure(lambda: self._release(port, made=made)), self._changes.beginning(balancer_id):
             balancer = LoadBalancer(
                 id=balancer_id,
                 vip_address=fixed.address,
@@ -65,11 +69,8 @@ class LoadBalancers:
                 project_id=project_id,
                 **{**values, "provider": provider},
             )
-            self._tables.load_balancers.add(balancer)
-            with undone_on_failure(lambda: self._tables.load_balancers.remove(balancer_id)):
-                self._changes.check(balancer_id)
+            yield self._tables.load_balancers.add(balancer)
         self._changes.spawn(balancer_id)
-        return balancer
 
     def update(self, balancer_id: str, **values: Any) -> LoadBalancer:
         """Change name, description, admin_state_up, tags."""

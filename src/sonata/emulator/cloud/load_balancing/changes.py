@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Part)
+Listening = Callable[[Iterable[str]], Awaitable[None]]
 POLL_S = 1.0
 PENDING = frozenset((Provisioning.PENDING_CREATE, Provisioning.PENDING_UPDATE, Provisioning.PENDING_DELETE))
 
@@ -36,13 +37,16 @@ PENDING = frozenset((Provisioning.PENDING_CREATE, Provisioning.PENDING_UPDATE, P
 class Changes:
     """Brings load balancers to their providers, and what these tell back to the tables.
 
-    `drivers` are the providers by name; they may need this object, so they come after it.
+    `drivers` are the providers by name; they may need this object, so they come after it. `listener` is awaited with
+    the ids of a load balancer's pools after each look at them.
     """
 
     def __init__(self, site: Site, ports: Ports, floating_ips: FloatingIps) -> None:
         self._tables = site.tables
         self._plugs = Plugs(site, ports, floating_ips)
         self.drivers: dict[str, Driver] = {}
+        self.listener: Listening = _nobody
+        self._new: set[str] = set()
         self._work = Background(lambda balancer_id, _error: self._settle(balancer_id, Provisioning.ERROR))
         self._poll: asyncio.Task[None] | None = None
 
@@ -67,13 +71,30 @@ class Changes:
             Immutable: another change is going on.
             Unsupported: the provider cannot do it; the tables are as before.
         """
+        if balancer_id in self._new:
+            return apply()
         self.require_mutable(balancer_id)
-        with self._as_before_on_failure():
+        with _as_before_on_failure(self._tables):
             result = apply()
             self.check(balancer_id)
             self._tables.load_balancers.change(balancer_id, provisioning_status=Provisioning.PENDING_UPDATE)
         self.spawn(balancer_id)
         return result
+
+    @contextmanager
+    def beginning(self, balancer_id: str) -> Iterator[None]:
+        """Add a load balancer with its parts: inside, changes of it reach the tables alone, all of them or none.
+
+        Raises:
+            Unsupported: the provider cannot do it.
+        """
+        self._new.add(balancer_id)
+        try:
+            with _as_before_on_failure(self._tables):
+                yield
+                self.check(balancer_id)
+        finally:
+            self._new.discard(balancer_id)
 
     def check(self, balancer_id: str) -> None:
         """Refuse what the provider cannot do."""
@@ -88,7 +109,7 @@ class Changes:
             also: further provisioning statuses that are good enough.
         """
         balancer = self._tables.load_balancers.get(balancer_id)
-        if balancer.provisioning_status not in (Provisioning.ACTIVE, *also):
+        if balancer_id not in self._new and balancer.provisioning_status not in (Provisioning.ACTIVE, *also):
             raise Immutable("Load Balancer", balancer_id)
 
     def spawn(self, balancer_id: str) -> None:
@@ -131,6 +152,7 @@ class Changes:
         report = await self.driver(tree.balancer.provider).read(balancer_id)
         if balancer_id in self._tables.load_balancers:
             self._note(Tree(self._tables, balancer_id), report)
+            await _tell(self.listener, [pool.id for pool in Tree(self._tables, balancer_id, whole=True).pools()])
         return report
 
     async def close(self) -> None:
@@ -159,9 +181,11 @@ class Changes:
 
     async def _delete(self, balancer: LoadBalancer) -> None:
         await self.driver(balancer.provider).remove(balancer.id)
+        pools = [pool.id for pool in Tree(self._tables, balancer.id, whole=True).pools()]
         for table, part in tuple(Tree(self._tables, balancer.id, whole=True).parts()):
             table.remove(part.id)
         await self._plugs.release(balancer)
+        await _tell(self.listener, pools)
 
     def _settle(self, balancer_id: str, status: str) -> None:
         """What was pending is done or has failed; what was to be deleted is gone when it is done."""
@@ -198,19 +222,20 @@ class Changes:
             if part.operating_status != now[part.id] and part.id in table:
                 table.restore(_operating(table.get(part.id), now[part.id]))
 
-    @contextmanager
-    def _as_before_on_failure(self) -> Iterator[None]:
-        before = {table: tuple(table) for table in balancing_tables(self._tables)}
 
-        def restore() -> None:
-            for table, rows in before.items():
-                for row in table:
-                    table.remove(row.id)
-                for row in rows:
-                    table.add(row)
+@contextmanager
+def _as_before_on_failure(tables: Tables) -> Iterator[None]:
+    before = {table: tuple(table) for table in balancing_tables(tables)}
 
-        with undone_on_failure(restore):
-            yield
+    def restore() -> None:
+        for table, rows in before.items():
+            for row in table:
+                table.remove(row.id)
+            for row in rows:
+                table.add(row)
+
+    with undone_on_failure(restore):
+        yield
 
 
 def flavor_data(tables: Tables, flavor_id: str | None) -> Mapping[str, object]:
@@ -220,6 +245,18 @@ def flavor_data(tables: Tables, flavor_id: str | None) -> Mapping[str, object]:
     profile = tables.lb_flavor_profiles.get(tables.lb_flavors.get(flavor_id).flavor_profile_id)
     data = json.loads(profile.flavor_data)
     return data if isinstance(data, dict) else {}
+
+
+async def _tell(listener: Listening, pool_ids: Iterable[str]) -> None:
+    """Tell who follows these pools; trouble of theirs is not the load balancer's."""
+    try:
+        await listener(pool_ids)
+    except SonataError as error:
+        logger.warning("what follows a pool does not", extra={"cause": str(error)})
+
+
+async def _nobody(_pool_ids: Iterable[str]) -> None:
+    """Follow nothing."""
 
 
 def _operating(part: P, status: str) -> P:

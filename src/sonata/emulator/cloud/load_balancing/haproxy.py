@@ -83,6 +83,7 @@ class HaproxyDriver:
         running = self._appliances.is_running(plan.id)
         unchanged = running and current.exists() and current.read_text() == text
         if not unchanged:
+            folder.chmod(0o711)  # workers, who are another user, run the script
             (folder / "ping").write_text(PING_SCRIPT)
             (folder / "ping").chmod(0o755)
             (folder / ("next.cfg" if running else "haproxy.cfg")).write_text(text)

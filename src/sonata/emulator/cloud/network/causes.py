@@ -85,6 +85,30 @@ class QosRuleNotSupported(Conflict):
     """Nothing here can enforce such a rule."""
 
 
+class ServiceGraphInvalidPortChains(Conflict):
+    """A chain is in another service graph."""
+
+
+class ServiceGraphPortChainInUse(Conflict):
+    """A chain is in a service graph."""
+
+
+class ServiceGraphLoopDetected(InvalidInput):
+    """Chains of a service graph lead back to themselves."""
+
+
+class ServiceGraphFlowClassifierInConflict(InvalidInput):
+    """A packet could go into two chains where one branches."""
+
+
+class ServiceGraphPortChainInConflict(InvalidInput):
+    """A chain leads to another one twice."""
+
+
+class PortPairEgressNoHost(InvalidInput):
+    """A function's egress port belongs to no server."""
+
+
 class PortSecurityPortHasSecurityGroup(Conflict):
     """Port security is to be switched off while groups are there."""
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 
+from sonata._lib.ip import Address
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, AddressRange, Port, Subnet
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.tables import Tables
@@ -64,22 +65,23 @@ class DhcpPorts:
         port = self.find(network_id)
         own = {fixed.subnet_id: fixed.address for fixed in port.fixed_ips} if port else {}
         served = [subnet for subnet in self._tables.subnets if subnet.network_id == network_id and subnet.id != but]
-        chosen = {
-            subnet.id: own.get(subnet.id) or self._last_free(subnet)
-            for subnet in served
-            if subnet.enable_dhcp and subnet.cidr.version == 4
-        }
+        chosen = {subnet.id: own.get(subnet.id) or self._last_free(subnet) for subnet in served if _is_served(subnet)}
         return [AddressWish(subnet_id, address) for subnet_id, address in chosen.items() if address]
 
-    def _last_free(self, subnet: Subnet) -> IPv4Address | None:
+    def _last_free(self, subnet: Subnet) -> Address | None:
         used = {
             fixed.address for port in self._tables.ports for fixed in port.fixed_ips if fixed.subnet_id == subnet.id
         }
         return next((address for address in _from_the_end(subnet.pools) if address not in used), None)
 
 
-def _from_the_end(pools: Sequence[AddressRange]) -> Iterator[IPv4Address]:
+def _is_served(subnet: Subnet) -> bool:
+    """Whether there is something to tell: DHCP for IPv4; for IPv6 what its modes say, and nothing without."""
+    return subnet.enable_dhcp and (subnet.cidr.version == 4 or bool(subnet.address_mode or subnet.ra_mode))
+
+
+def _from_the_end(pools: Sequence[AddressRange]) -> Iterator[Address]:
     """Addresses of pools, the last one first; made one by one, since pools may be large."""
     for first, last in reversed(pools):
         for number in range(int(last), int(first) - 1, -1):
-            yield IPv4Address(number)
+            yield type(first)(number)

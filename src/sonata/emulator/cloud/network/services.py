@@ -14,10 +14,11 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Any, cast
 
 import sonata.emulator.cloud.network.dhcp as dhcp
+import sonata.emulator.cloud.network.dhcp6 as dhcp6
 import sonata.emulator.cloud.network.names as names
 from sonata._lib.namespaces import inside
 from sonata.emulator.cloud.compute.power import hostname
@@ -25,7 +26,9 @@ from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Nic
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, FixedIp, Port, Subnet, interface_of
 from sonata.emulator.cloud.firstboot.metadata_service import ADDRESS, SERVER_PORT, MetadataService, Posted, nobody
+from sonata.emulator.cloud.network.advertisements import BY_DHCP, STATEFUL, advertisement, nameservers
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.sockets_of_six import Advertising, SocketsOfSix, sockets_of_six
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.turns import Turns
 from sonata.errors import SonataError
@@ -43,12 +46,15 @@ class _Standing:
 
     port_id: str
     datagrams: list[asyncio.DatagramTransport] = field(default_factory=list)
+    advertising: Advertising | None = None
     servers: list[asyncio.Server] = field(default_factory=list)
 
     def close(self) -> None:
         """Close all sockets."""
         for transport in self.datagrams:
             transport.close()
+        if self.advertising:
+            self.advertising.close()
         for server in self.servers:
             server.close()
 
@@ -125,10 +131,21 @@ class NetworkServices:
 
     async def _start(self, network_id: str, port: Port) -> None:
         standing = self._standing[network_id] = _Standing(port.id)
-        netns = await self._wiring.plug_machine(self._machine(network_id), [Nic(port.id, IFNAME, owned=False)])
-        sockets = await self._site.plane.run(lambda _fabric: _open_sockets(netns))
+        netns = await self._wiring.plug_machine(
+            self._wiring.machine_id(f"services-{network_id}"), [Nic(port.id, IFNAME, owned=False)]
+        )
+        with_six = any(fixed.address.version == 6 for fixed in port.fixed_ips)
+        sockets = await self._site.plane.run(lambda _fabric: _open_sockets(netns, with_six=with_six))
+        await self._answer(network_id, standing, sockets)
+
+    async def _answer(self, network_id: str, standing: _Standing, sockets: _Sockets) -> None:
+        """Answer at all sockets from now on."""
         loop = asyncio.get_running_loop()
-        for opened, answer in ((sockets.dhcp, self._dhcp), (sockets.names, self._name)):
+        datagrams = [(sockets.dhcp, self._dhcp), (sockets.names, self._name)]
+        if sockets.six:
+            datagrams.append((sockets.six.dhcp, self._dhcp6))
+            standing.advertising = Advertising(loop, sockets.six.advertising, partial(self._advertised, network_id))
+        for opened, answer in datagrams:
             protocol = partial(_Answering, answer, network_id)
             transport, _ = await loop.create_datagram_endpoint(protocol, sock=opened)
             standing.datagrams.append(transport)
@@ -140,10 +157,7 @@ class NetworkServices:
     async def _stop(self, network_id: str) -> None:
         if standing := self._standing.pop(network_id, None):
             standing.close()
-            await self._wiring.unplug_machine(self._machine(network_id), [standing.port_id])
-
-    def _machine(self, network_id: str) -> str:
-        return self._wiring.machine_id(f"services-{network_id}")
+            await self._wiring.unplug_machine(self._wiring.machine_id(f"services-{network_id}"), [standing.port_id])
 
     # answers
 
@@ -154,14 +168,48 @@ class NetworkServices:
             return None, ""
         return dhcp.reply(message, lease), dhcp.destination(message)
 
+    def _dhcp6(self, network_id: str, packet: bytes, source: str) -> tuple[bytes | None, str]:
+        message = dhcp6.read(packet)
+        port = self._port_of(network_id, dhcp6.mac_of(message, source)) if message else None
+        lease = self._lease6_of(port) if port else None
+        if message is None or lease is None:
+            return None, ""
+        return dhcp6.reply(message, lease), source
+
+    def _lease6_of(self, port: Port) -> dhcp6.Lease | None:
+        """What DHCP for IPv6 tells a port; nothing where none of its subnets is served so."""
+        pairs = [(self._tables.subnets.get(fixed.subnet_id), fixed) for fixed in port.fixed_ips]
+        served = [(subnet, fixed) for subnet, fixed in pairs if subnet.enable_dhcp and subnet.address_mode in BY_DHCP]
+        own = self._dhcp_ports.find(port.network_id)
+        if not served or own is None:
+            return None
+        given = (fixed.address for subnet, fixed in served if subnet.address_mode == STATEFUL)
+        return dhcp6.Lease(
+            server_mac=own.mac,
+            addresses=tuple(address for address in given if isinstance(address, IPv6Address)),
+            nameservers=nameservers([subnet for subnet, _ in served]),
+            domain=names.DOMAIN,
+        )
+
+    def _advertised(self, network_id: str) -> bytes | None:
+        """What a network tells its IPv6 hosts."""
+        own = self._dhcp_ports.find(network_id)
+        subnets = [subnet for subnet in self._tables.subnets if subnet.network_id == network_id]
+        return advertisement(subnets, own.mac, self._tables.networks.get(network_id).mtu) if own else None
+
     def _name(self, network_id: str, query: bytes, source: str) -> tuple[bytes | None, str]:
         return names.answer(query, self._names(network_id)), source
 
     def _lease(self, network_id: str, mac: str) -> dhcp.Lease | None:
         """What the port of this MAC address is told; nothing when it is no port, or its subnet is not served."""
+        port = self._port_of(network_id, mac)
+        return self._lease_of(port) if port else None
+
+    def _port_of(self, network_id: str, mac: str) -> Port | None:
+        """The port of this MAC address, unless it is the services' own."""
         for port in self._tables.ports:
             if port.network_id == network_id and port.mac == mac and port.device_owner != DHCP_OWNER:
-                return self._lease_of(port)
+                return port
         return None
 
     def _lease_of(self, port: Port) -> dhcp.Lease | None:
@@ -237,7 +285,8 @@ class _Answering(asyncio.DatagramProtocol):
         """Answer one packet."""
         answer, target = self._answer(self._network_id, data, str(addr[0]))
         if answer and self._transport:
-            self._transport.sendto(answer, (target, addr[1]))
+            # Over IPv6 the address goes on: it says on which link a link-local one is.
+            self._transport.sendto(answer, (target, *addr[1:]))
 
 
 class _NameStream:
@@ -266,9 +315,10 @@ class _Sockets:
     names: socket.socket
     names_stream: socket.socket
     metadata: socket.socket
+    six: SocketsOfSix | None = None
 
 
-def _open_sockets(netns: str) -> _Sockets:
+def _open_sockets(netns: str, *, with_six: bool) -> _Sockets:
     """The sockets of a network's services in their namespace; runs in the fabric's thread."""
     namespace = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -278,6 +328,7 @@ def _open_sockets(netns: str) -> _Sockets:
                 opened.enter_context(_bound(socket.SOCK_DGRAM, "", names.SERVER_PORT)),
                 opened.enter_context(_bound(socket.SOCK_STREAM, "", names.SERVER_PORT)),
                 opened.enter_context(_bound(socket.SOCK_STREAM, str(ADDRESS), SERVER_PORT)),
+                sockets_of_six(opened, IFNAME) if with_six else None,
             )
             opened.pop_all()
             return sockets

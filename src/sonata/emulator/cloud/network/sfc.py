@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.network.steering import Steering, classifier_spec, hash_fields, weight_of
+from sonata.emulator.cloud.network.causes import ServiceGraphPortChainInUse
+from sonata.emulator.cloud.network.sharing import check_parameters, pool_of, weight_of
+from sonata.emulator.cloud.network.steering import Steering, classifier_spec
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput
@@ -56,9 +58,12 @@ class Chaining:
         """Create a port pair group.
 
         Raises:
-            InvalidInput: its `lb_fields` cannot be looked at.
+            InvalidInput: a parameter of it means nothing here.
+            NotFound: there is no such pool to follow.
         """
-        hash_fields(group.parameters)
+        check_parameters(group.parameters)
+        if pool_id := pool_of(group.parameters):
+            self._tables.pools.get(pool_id)
         self._check_pairs(group.port_pairs, but="")
         self._quotas.require(group.project_id, "port_pair_group")
         return self._tables.port_pair_groups.add(group)
@@ -116,6 +121,8 @@ class Chaining:
     async def update_chain(self, chain_id: str, **changes: Any) -> PortChain:
         """Change a chain; packets follow at once, and on failure it stays as it was."""
         before = self._tables.port_chains.get(chain_id)
+        if not changes.keys().isdisjoint(("groups", "classifiers")):
+            self._refuse_in_graph(chain_id)
         self._check_chain(replace(before, **changes))
         after = self._tables.port_chains.change(chain_id, **changes)
         with undone_on_failure(lambda: self._tables.port_chains.restore(before)):
@@ -125,8 +132,13 @@ class Chaining:
     async def delete_chain(self, chain_id: str) -> None:
         """Delete a chain: its packets go their ordinary way at return."""
         chain = self._tables.port_chains.get(chain_id)
+        self._refuse_in_graph(chain_id)
         self._tables.port_chains.remove(chain_id)
         await self._steering.follow([chain])
+
+    def _refuse_in_graph(self, chain_id: str) -> None:
+        if any(chain_id in graph.chains for graph in self._tables.service_graphs):
+            raise ServiceGraphPortChainInUse(f"Port Chain {chain_id} in use.")
 
     def _check_pairs(self, pair_ids: Iterable[str], *, but: str) -> None:
         others = [group for group in self._tables.port_pair_groups if group.id != but]

@@ -9,7 +9,9 @@ from dataclasses import replace
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
+from sonata.emulator.cloud.network.branching import check_branching, companions, sources_of, with_branches
 from sonata.emulator.cloud.network.places import Places
+from sonata.emulator.cloud.network.sharing import pool_of, shared_place, weight_of
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
@@ -30,13 +32,21 @@ class Steering:
     async def follow(self, chains: Iterable[PortChain]) -> None:
         """Make the data plane steer these chains as they are in the table now; those gone from it are undone."""
         async with self._turn:
-            for chain in tuple(chains):
-                await self._steer(chain.id)
+            for chain_id in with_branches(self._tables, [chain.id for chain in chains]):
+                await self._steer(chain_id)
 
     async def ports_changed(self, port_ids: Iterable[str]) -> None:
         """Bring the chains through these ports up to date, since ports were plugged, unplugged or bound."""
         changed = set(port_ids)
         await self.follow(chain for chain in self._tables.port_chains if changed & self._ports_of(chain))
+
+    async def pools_changed(self, pool_ids: Iterable[str]) -> None:
+        """Bring the chains whose groups follow these pools up to date, since members came, went, or changed."""
+        changed = set(pool_ids)
+        for chain in tuple(self._tables.port_chains):
+            groups = map(self._tables.port_pair_groups.get, chain.groups)
+            if changed & {pool_of(group.parameters) for group in groups}:
+                await self.follow([chain])
 
     def check(self, chain: PortChain, expected: Mapping[str, str] = NOWHERE) -> None:
         """Refuse a chain that the data plane could not steer: it lies in one PoP.
@@ -50,13 +60,15 @@ class Steering:
             Conflict: one of them is direct.
         """
         self._refuse_direct(chain)
-        pops = {self._pop_of(port_id, expected) for port_id in self._ports_of(chain)} - {""}
+        together = (chain, *(self._tables.port_chains.get(one) for one in companions(self._tables, chain.id)))
+        pops = {self._pop_of(port_id, expected) for one in together for port_id in self._ports_of(one)} - {""}
         if len(pops) > 1:
             raise ChainAcrossZones(
                 f"Port chain {chain.id} would lead through ports in several PoPs: {', '.join(sorted(pops))}. A chain "
-                "lies in one of them."
+                "lies in one of them, with those of its service graph."
             )
         classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
+        check_branching(self._tables, chain)
         if pops - {self._site.pop.name} and not all(one.logical_source_port for one in classifiers):
             raise ChainAcrossZones(
                 f"Port chain {chain.id} would take packets at the edge of PoP {self._site.pop.name}, while its ports "
@@ -106,29 +118,33 @@ class Steering:
 
     def _spec(self, chain: PortChain) -> ChainSpec | None:
         """What the data plane is to do, None while a source or a function of the chain does not run."""
-        classifiers = [self._tables.flow_classifiers.get(one) for one in chain.classifiers]
-        sources = [one.logical_source_port for one in classifiers if one.logical_source_port]
+        before = [self._tables.port_chains.get(one) for one in sources_of(self._tables, chain.id)]
+        after = tuple(spec for one in before if (spec := self._spec(one)))
+        if before and not after:
+            return None
+        classifiers = [classifier_spec(self._tables.flow_classifiers.get(one)) for one in chain.classifiers]
+        if before:
+            classifiers = [replace(one, source_port_id="") for one in classifiers]
+        sources = [one.source_port_id for one in classifiers if one.source_port_id]
         places = [self._place(self._tables.port_pair_groups.get(group_id)) for group_id in chain.groups]
         hops = tuple(place for place in places if place)
-        if not classifiers or len(hops) < len(places) or not all(map(self._is_plugged, sources)):
+        if not classifiers or not hops or len(hops) < len(places) or not all(map(self._is_plugged, sources)):
             return None
         own = self._site.pop.name
         return ChainSpec(
             id=chain.id,
             pop=next((pop for port_id in self._ports_of(chain) if (pop := self._pop_of(port_id, NOWHERE))), own),
-            classifiers=tuple(map(classifier_spec, classifiers)),
+            classifiers=tuple(classifiers),
             hops=hops,
             symmetric=chain.symmetric,
+            after=after,
         )
 
     def _place(self, group: PortPairGroup) -> Hop | None:
         """The functions of a group that run, as one place of a chain; None when none does."""
         pairs = [self._tables.port_pairs.get(pair_id) for pair_id in group.port_pairs]
-        hops = [self._hop(pair) for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
-        if not hops:
-            return None
-        first, *others = hops
-        return replace(first, alternatives=tuple(others), hash_by=hash_fields(group.parameters))
+        running = [pair for pair in pairs if self._passes(pair.ingress) and self._passes(pair.egress)]
+        return shared_place(self._tables, group, [(pair, self._hop(pair)) for pair in running])
 
     def _is_plugged(self, port_id: str) -> bool:
         """Whether packets come in at a port."""
@@ -156,46 +172,6 @@ class Steering:
         ends = {port_id for pair in self._pairs_of(chain) for port_id in (pair.ingress, pair.egress)}
         classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
         return ends | {found.logical_source_port for found in classifiers if found.logical_source_port}
-
-
-HASHED = {
-    "ip_src": "ip_src",
-    "ip_dst": "ip_dst",
-    "tcp_src": "sport",
-    "udp_src": "sport",
-    "tcp_dst": "dport",
-    "udp_dst": "dport",
-}
-"""What the data plane calls the fields of `lb_fields`."""
-HEAVIEST = 255
-
-
-def hash_fields(parameters: Mapping[str, object]) -> tuple[str, ...]:
-    """What tells flows apart in a group: its `lb_fields`, written `ip_src & ip_dst`, also as a list.
-
-    Raises:
-        InvalidInput: a field cannot be looked at.
-    """
-    asked = parameters.get("lb_fields") or []
-    texts = [asked] if isinstance(asked, str) else asked
-    if not isinstance(texts, list | tuple):
-        raise InvalidInput(f"lb_fields '{asked}' is not a list of fields")
-    names = [name.strip() for text in texts for name in str(text).split("&")]
-    if unknown := [name for name in names if name not in HASHED]:
-        raise InvalidInput(f"lb_fields: '{unknown[0]}' cannot be hashed here: use some of {', '.join(HASHED)}")
-    return tuple(dict.fromkeys(HASHED[name] for name in names))
-
-
-def weight_of(parameters: Mapping[str, object]) -> int:
-    """A function's share of the flows in its group: its `weight`, 1 when it has none.
-
-    Raises:
-        InvalidInput: it is no whole number from 1 to 255.
-    """
-    asked = parameters.get("weight", 1)
-    if not str(asked).isdigit() or not 1 <= int(str(asked)) <= HEAVIEST:
-        raise InvalidInput(f"weight '{asked}' of a port pair is not a whole number from 1 to {HEAVIEST}")
-    return int(str(asked))
 
 
 def classifier_spec(classifier: FlowClassifier) -> Classifier:
