@@ -28,7 +28,7 @@ demo: $(VENV)/.runtime system
 
 test: $(VENV)/.dev testing
 	@$(PY) -m pytest -q -m "not slow and not serial" -n 2
-	@$(PY) -m pytest -q -m "serial and not slow"
+	@$(PY) -m pytest -q -m "serial and not slow" -n 2 --dist loadfile
 
 test-full: $(VENV)/.dev testing
 	@$(PY) -m pytest -q

@@ -202,7 +202,7 @@ def test_user_data_are_followed_once_each_part_in_its_stage(emulation: Emulation
         assert line in console, line
     assert "said on the console" in inside("cat /var/log/cloud-init-output.log")
     access.compute.reboot_server(server, "HARD")
-    access.compute.wait_for_server(server, interval=FAST, wait=20)
+    access.compute.wait_for_server(access.compute.get_server(server.id), interval=FAST, wait=20)
     finished(emulation, "access/one")
     assert inside("wc -l < /root/boots; wc -l < /root/script").split() == ["2", "1"]
 

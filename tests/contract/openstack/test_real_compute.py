@@ -21,6 +21,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from sonata.errors import Conflict
+
 pytestmark = [
     pytest.mark.root,
     pytest.mark.serial,
@@ -136,7 +138,8 @@ def test_a_server_out_of_memory_is_off_and_says_so(emulation: Emulation, edge: A
     ended = until(edge, glutton, "SHUTOFF")
     assert ended.power_state == 4
     assert ended.fault["message"] == "its program ended with exit status 137 (out of memory: limit is 64 MiB)"
-    assert emulation.exec("edge/glutton", "true").returncode != 0
+    with pytest.raises(Conflict, match="SHUTOFF"):
+        emulation.exec("edge/glutton", "true")
 
 
 @pytest.mark.slow
