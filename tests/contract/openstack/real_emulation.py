@@ -52,7 +52,7 @@ class Emulation:
 
     @cached_property
     def _client(self) -> EmulatorClient:
-        with patch.dict(os.environ, self._env):
+        with patch.dict(os.environ, self.environment):
             return EmulatorClient.of(load(NAME))
 
     def pings(self, machine: str, address: str) -> bool:
