@@ -131,6 +131,22 @@ def exec_(
     return status
 
 
+@app.command(epilog="Example: sonata emu console core/cache")
+def console(
+    machine: Annotated[str, typer.Argument(metavar="NAME", help="An endpoint, or POP/SERVER.")],
+    name: Name = None,
+) -> None:
+    """Open a shell in an endpoint or server on this terminal; Ctrl-] leaves it."""
+    from sonata.cli.console import RemoteTerminal, join, window  # what it needs takes time to import
+
+    rows, columns = window()
+    terminal = RemoteTerminal.of(find(name), machine, rows=rows, columns=columns)
+    if sys.stdin.isatty():
+        output.say(f"connected to {machine}; Ctrl-] leaves")
+    if join(terminal):
+        output.say(f"left {machine}")
+
+
 @app.command(epilog='Example: eval "$(sonata emu openrc core)" && openstack server list')
 def openrc(
     pop: Annotated[str, typer.Argument(metavar="POP", help="A site.")],

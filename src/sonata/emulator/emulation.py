@@ -14,6 +14,7 @@ from typing import Literal
 
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
+from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.site import Zones
 from sonata.emulator.cloud.tables import Tables
@@ -29,7 +30,7 @@ from sonata.model.topology import Pop, ServerSeed, Topology
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.journal import Journal
-from sonata.ports.runtime import Runtime
+from sonata.ports.runtime import Runtime, Terminal
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -149,6 +150,18 @@ class Emulation:
             return await self.endpoints.exec(endpoint, argv, stdin)
         cloud, server = self._server(name)
         return await cloud.exec(server, argv, stdin)
+
+    async def terminal(self, name: str, *, rows: int, columns: int) -> Terminal:
+        """A shell on a terminal in an endpoint or a server (`POP/SERVER`); the caller closes it.
+
+        Raises:
+            NotFound: there is no such machine.
+            Conflict: the server is off.
+        """
+        if endpoint := self.endpoints.find(name):
+            return await self.endpoints.terminal(endpoint, SHELL, rows=rows, columns=columns)
+        cloud, server = self._server(name)
+        return await cloud.consoles.shell(server, SHELL, rows=rows, columns=columns)
 
     async def counters(self, name: str) -> Mapping[str, PortCounters]:
         """Counters of the ports of an endpoint or server, by port id.

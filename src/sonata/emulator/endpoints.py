@@ -18,7 +18,7 @@ from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
-from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime
+from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Terminal
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +123,13 @@ class Endpoints:
             if not state.running:
                 await self._start_machine(state)
         return await self._runtime.exec(state.machine, argv, stdin=stdin)
+
+    async def terminal(self, state: EndpointState, argv: Sequence[str], *, rows: int, columns: int) -> Terminal:
+        """A program on a terminal in an endpoint; starts the machine of an idle one first."""
+        async with state.turn:
+            if not state.running:
+                await self._start_machine(state)
+        return await self._runtime.terminal(state.machine, argv, rows=rows, columns=columns)
 
     def console(self, state: EndpointState) -> Path:
         """File with what the endpoint's program printed."""

@@ -71,6 +71,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class HugePages:
+    """Huge pages that a machine has for itself in `/dev/hugepages`: their size, and all of them, in bytes."""
+
+    page_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attached:
     """A further root file system that a machine sees below a folder."""
 
@@ -99,6 +107,7 @@ class MachineSpec:
         network_admin: whether it may configure its own network (VNFs may, managers may not).
         uid: user id to run as inside.
         resolver: content of its /etc/resolv.conf.
+        huge_pages: taken from the host as long as it runs; it does not start when there are not enough.
     """
 
     id: str
@@ -115,6 +124,7 @@ class MachineSpec:
     uid: int = 0
     cwd: str = "/"
     resolver: str = ""
+    huge_pages: HugePages | None = None
 
 
 @dataclass(frozen=True, slots=True)

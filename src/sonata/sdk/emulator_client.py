@@ -65,7 +65,7 @@ class EmulatorClient:
         with self._http.stream("GET", f"/links/{quote(name, safe='')}/capture", params=params) as response:
             if response.is_error:
                 response.read()
-                raise _as_error(response)
+                raise as_error(response)
             yield from response.iter_raw()
 
     def endpoints(self) -> Rows:
@@ -110,11 +110,11 @@ class EmulatorClient:
                 f"the emulator does not answer: {error}", call=f"{method} {path}", hint="see `sonata emu ls`"
             ) from error
         if response.is_error:
-            raise _as_error(response)
+            raise as_error(response)
         return response
 
 
-def _as_error(response: httpx.Response) -> errors.SonataError:
+def as_error(response: httpx.Response) -> errors.SonataError:
     """The problem document of an answer, as an exception of the class that the emulator raised."""
     try:
         problem = response.json()

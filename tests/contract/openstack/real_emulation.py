@@ -38,12 +38,12 @@ class Emulation:
     """A running emulation, reached by its command line alone."""
 
     def __init__(self, home: Path) -> None:
-        self._env = {**os.environ, "SONATA_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+        self.environment = {**os.environ, "SONATA_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
 
     def sonata(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `sonata emu ...`."""
         command = [sys.executable, "-c", "from sonata.cli.main import main; main()", "emu", *arguments]
-        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
 
     def exec(self, machine: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in an endpoint or server, as `sonata emu exec` does."""

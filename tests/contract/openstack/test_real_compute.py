@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -193,3 +201,55 @@ def test_a_console_is_a_shell_for_whoever_has_the_token_first(edge: Any) -> None
             pass
     with pytest.raises(InvalidStatus), connect(url(), additional_headers={"Origin": "http://elsewhere.example"}):
         pass
+
+
+def console(emulation: Emulation, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    """`sonata emu console edge/counter` with these ends."""
+    command = [sys.executable, "-c", "from sonata.cli.main import main; main()", "emu", "console", "edge/counter"]
+    return subprocess.Popen(
+        [*command, "--name", "openstack-contract"],
+        env=emulation.environment,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_the_console_command_takes_what_is_piped_into_it(emulation: Emulation) -> None:
+    shell = console(emulation, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    out, _ = shell.communicate(b"cat > /root/note\nfirst\nsecond\n", timeout=30)
+    assert shell.returncode == 0, out
+    assert emulation.exec("edge/counter", "cat", "/root/note").stdout == "first\nsecond\n"
+    nobody = emulation.sonata("console", "edge/nobody", "--name", "openstack-contract")
+    assert (nobody.returncode != 0, "nobody" in nobody.stderr) == (True, True)
+
+
+def test_the_console_command_joins_terminals(emulation: Emulation) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+    before = termios.tcgetattr(theirs)
+    shell = console(emulation, stdin=theirs, stdout=theirs)
+    try:
+        os.write(ours, b"stty size\n")
+        assert b"33 77" in until_printed(ours, b"33 77")
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0))
+        shell.send_signal(signal.SIGWINCH)
+        os.write(ours, b"sleep 0.3; stty size\n")
+        assert b"44 88" in until_printed(ours, b"44 88")
+        os.write(ours, b"\x1d")
+        assert shell.wait(20) == 0
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def until_printed(terminal: int, wanted: bytes) -> bytes:
+    """What a terminal prints up to these words, within 20 s."""
+    seen, deadline = b"", time.monotonic() + 20
+    while wanted not in seen and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 4096)
+    return seen

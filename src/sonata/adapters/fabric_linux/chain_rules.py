@@ -131,6 +131,7 @@ def _junction(before: ChainSpec, chain: ChainSpec, around: Surroundings) -> Iter
     here, there = before.hops[-1], chain.hops[0]
     leaving = _classifiers(before)
     if chain.symmetric and before.symmetric:
+        _check_junction(here)
         exact = _has_one_port(there) or len(chain.after) > 1
         for classifier in _branching(leaving, chain):
             for origin in _origins(classifier, around) if exact else [classifier]:
@@ -141,6 +142,15 @@ def _junction(before: ChainSpec, chain: ChainSpec, around: Surroundings) -> Iter
     for forward in _branching(known, chain):
         ways = [(forward, rule) for rule in _hand_on(forward, there, around)]
         yield from _at_ports([hop.egress for hop in here.all], ways, around)
+
+
+def _check_junction(last: Hop) -> None:
+    """Each chain remembers the flows of its own places."""
+    if last.sticky:
+        raise Unsupported(
+            "a chain cannot lead packets back into another chain's last functions, which keep their flows",
+            hint="take `sticky` and `lb_pool_id` from that group, or put a group without them behind it",
+        )
 
 
 def _has_one_port(place: Hop) -> bool:
@@ -202,9 +212,9 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
             f"{matching} goto {sticky_rules.chain_name(place.sticky, fields, backward=backward)}"
             for matching, fields in _hashes(classifier, place.hash_by, backward=backward)
         ]
-    if len(actions) == 1:
-        return [f"{match(classifier)} {actions[0]}"]
     total = sum(hop.weight for hop in place.all)
+    if len(actions) == 1 or not total:
+        return [f"{match(classifier)} {actions[0] if total else _DROP}"]
     rules = []
     for matching, fields in _hashes(classifier, place.hash_by, backward=backward):
         first = 0
@@ -221,7 +231,7 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
 def _pickers(chain: ChainSpec, around: Surroundings) -> Iterator[Picker]:
     """What remembers flows, for each sticky place of a chain and each way through it."""
     for place in chain.hops:
-        for classifier in chain.classifiers if place.sticky else ():
+        for classifier in _classifiers(chain) if place.sticky else ():
             for backward in (False, True):
                 sides = [(hop, hop.egress if backward else hop.ingress) for hop in place.all]
                 functions = tuple((hop.ingress.mac, hop.weight, _hand_to(side, around)) for hop, side in sides)

@@ -142,6 +142,10 @@ def _system_mounts(spec: MachineSpec) -> list[dict[str, Any]]:
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty),
         _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=64m"),  # noqa: S108  # nosec B108
     ]
+    if pages := spec.huge_pages:
+        # min_size takes the pages at once: the mount fails where there are not enough.
+        sizes = (f"pagesize={pages.page_bytes}", f"size={pages.total_bytes}", f"min_size={pages.total_bytes}")
+        mounts.append(_mount("/dev/hugepages", "hugetlbfs", "hugetlbfs", "nosuid", "nodev", "mode=1777", *sizes))
     if spec.network_admin:  # for /sys/class/net
         mounts.append(_mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"))
     return mounts

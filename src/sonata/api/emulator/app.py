@@ -13,13 +13,15 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from sonata.api.emulator.errors import problem, unknown_path
 from sonata.api.emulator.json import JsonResponse, body_of
 from sonata.api.emulator.wan import WanApi
+from sonata.api.terminal_socket import WindowSize, serve_terminal, size_of
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
 from sonata.emulator.emulation import Emulation
 from sonata.errors import InvalidInput, SonataError, Unauthorised
@@ -52,11 +54,13 @@ class EmulatorApi:
 
     Args:
         describe_openstack: writes the description of what the PoPs answer as OpenStack.
+        token: opens consoles.
     """
 
-    def __init__(self, emulation: Emulation, describe_openstack: Describe) -> None:
+    def __init__(self, emulation: Emulation, describe_openstack: Describe, token: str) -> None:
         self._emulation = emulation
         self._describe_openstack = describe_openstack
+        self._token = token
 
     def routes(self, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
         """Routes, each behind the guard."""
@@ -69,6 +73,7 @@ class EmulatorApi:
             Route("/endpoints", guard(self.endpoints)),
             Route("/machines", guard(self.machines)),
             Route("/machines/{name:path}/counters", guard(self.counters)),
+            WebSocketRoute("/machines/{name:path}/console", self.console),
             Route("/exec", guard(self.exec), methods=["POST"]),
             Route("/openstack/openapi.json", guard(self.openstack_description)),
         ]
@@ -144,6 +149,18 @@ class EmulatorApi:
         """Counters of a machine's ports, by port id."""
         return JsonResponse(await self._emulation.counters(request.path_params["name"]))
 
+    async def console(self, socket: WebSocket) -> None:
+        """A shell on a terminal in a machine; a refusal is a problem document, as anywhere."""
+        try:
+            _require_token(socket, self._token)
+            size = _window_of(socket)
+            name = socket.path_params["name"]
+            terminal = await self._emulation.terminal(name, rows=size.rows, columns=size.columns)
+        except SonataError as error:
+            await socket.send_denial_response(await problem(socket, error))
+            return
+        await serve_terminal(socket, terminal)
+
     async def exec(self, request: Request) -> Response:
         """Run a command and answer with its exit status and output, base64."""
         command = await body_of(request, Command)
@@ -159,7 +176,7 @@ class EmulatorApi:
 
 def emulator_app(emulation: Emulation, *, token: str, wan_token: str, describe_openstack: Describe) -> Starlette:
     """The ASGI application; mount it under `/emulator/v1`."""
-    own = EmulatorApi(emulation, describe_openstack)
+    own = EmulatorApi(emulation, describe_openstack, token)
     routes = own.routes(_guard(token)) + WanApi(emulation.wan).routes(_guard(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
 
@@ -169,17 +186,28 @@ def _guard(*tokens: str) -> Callable[[Handler], Handler]:
 
     def guard(handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-            if not sum(hmac.compare_digest(given, token.encode()) for token in tokens):
-                raise Unauthorised(
-                    "the token is missing, wrong, or does not open this part",
-                    hint="`token` and `wan_token` are in `state.json` in the folder of the emulation",
-                )
+            _require_token(request, *tokens)
             return await handler(request)
 
         return guarded
 
     return guard
+
+
+def _require_token(asker: HTTPConnection, *tokens: str) -> None:
+    given = asker.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+    if not sum(hmac.compare_digest(given, token.encode()) for token in tokens):
+        raise Unauthorised(
+            "the token is missing, wrong, or does not open this part",
+            hint="`token` and `wan_token` are in `state.json` in the folder of the emulation",
+        )
+
+
+def _window_of(socket: WebSocket) -> WindowSize:
+    try:
+        return size_of(socket)
+    except ValueError as error:
+        raise InvalidInput(f"`rows` and `columns` make no window: {error}") from error
 
 
 def _seconds(text: str | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from sonata import errors
@@ -33,7 +33,7 @@ async def unknown_path(request: Request, error: Exception) -> Response:
     )
 
 
-async def problem(request: Request, error: Exception) -> Response:
+async def problem(request: HTTPConnection, error: Exception) -> Response:
     """The answer to a request that failed with one of our errors."""
     if not isinstance(error, errors.SonataError):
         raise error

@@ -150,3 +150,16 @@ def test_what_is_remembered_outlives_a_change() -> None:
     assert "delete table" not in after
     assert "flush table netdev chain_7\nadd chain netdev chain_7 to_g1_4p_0\ndelete chain" in after
     assert render(7, spec(), AROUND, before).startswith(remove(7))
+
+
+def test_a_chain_leads_nothing_back_into_functions_that_another_one_remembers() -> None:
+    first = spec(replace(hop("a"), sticky="g1"))
+    with pytest.raises(Unsupported, match="another chain's last functions"):
+        render(8, spec(hop("b"), after=(first,)), AROUND)
+    assert "goto to_g1_4p" in render(8, spec(replace(hop("b"), sticky="g1"), after=(spec(hop("a")),)), AROUND)
+
+
+def test_nothing_new_gets_past_while_no_function_takes_any() -> None:
+    place = replace(hop("a"), weight=0)
+    assert "fwd" not in render(7, spec(place, symmetric=False), AROUND)
+    assert "drop" in render(7, spec(place, symmetric=False), AROUND)

@@ -52,7 +52,10 @@ TOPIC = Topic(
         simplified=(
             "`disk`, `swap`, `ephemeral` and other extra specs are kept and shown; a root file system is not limited",
         ),
-        refused=("huge pages (`hw:mem_page_size`) find no host; all but the description is fixed once made (400)",),
+        refused=(
+            "huge pages (`hw:mem_page_size`) find no host unless this machine has reserved as many",
+            "all but the description is fixed once made (400)",
+        ),
     ),
 )
 

@@ -13,15 +13,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sonata._lib.huge_pages import free_huge_pages
 from sonata.emulator.cloud.compute.disks import Disks, Mounts
 from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
 from sonata.emulator.cloud.compute.flavors import core_limit
+from sonata.emulator.cloud.compute.pages import taken_for, wants_huge
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
-from sonata.errors import Conflict, NotFound, PermanentError, StepTimeout
+from sonata.errors import AdapterError, Conflict, NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
 from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Terminal, Usage
 
@@ -56,6 +58,7 @@ class Power:
         self._netns: dict[str, str] = {}
         self._idle_starts: dict[str, asyncio.Task[int]] = {}
         self._dress: dict[str, Dress] = {}
+        self._paged: set[str] = set()
         self.dressing: Dressing = undressed
 
     async def on(self, server: Server) -> None:
@@ -68,6 +71,7 @@ class Power:
         image = self._booted(server)
         self._exits.pop(server.id, None)
         self._dress[server.id] = await self.dressing(server, image)
+        (self._paged.add if wants_huge(server.flavor) else self._paged.discard)(server.id)
         self._starting.add(server.id)
         try:
             self._netns[server.id] = await self._wiring.plug(server)
@@ -92,6 +96,7 @@ class Power:
             await asyncio.wait([pending])
         await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
         self._dress.pop(server.id, None)
+        self._paged.discard(server.id)
         await self._wiring.unplug(server)
         await self._disks.shut_all(server)
 
@@ -124,8 +129,10 @@ class Power:
         """Bring the limits of a server that is on in line with its flavor.
 
         Raises:
-            AdapterError: the kernel refused.
+            AdapterError: the kernel refused, or the server has huge pages, or is to get some: that takes a restart.
         """
+        if server.id in self._paged or wants_huge(server.flavor):
+            raise AdapterError(f"server `{server.name}` has to be started anew, since huge pages come at the start")
         with suppress(NotFound):
             await self._site.runtime.set_limits(self._wiring.machine_id(server.id), limits_of(server))
 
@@ -206,6 +213,7 @@ class Power:
             limits=limits_of(server),
             resolver=self._wiring.resolver(server),
             binds=mounts.binds,
+            huge_pages=taken_for(server.flavor, free_huge_pages()),
         )
         return dressed(spec, self._dress.get(server.id, PLAIN))
 

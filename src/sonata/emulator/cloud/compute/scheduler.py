@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sonata._lib.huge_pages import free_huge_pages
 from sonata.emulator.cloud.compute.hosts import Hosts
 from sonata.emulator.cloud.compute.operations import NoValidHost
+from sonata.emulator.cloud.compute.pages import huge_pages_for, wants_huge
 from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.entities.hosts import ServerGroup
 from sonata.emulator.cloud.tables import Tables
@@ -123,8 +125,7 @@ class Scheduler:
         return all(any(value == one.get(key) for one in metadata) for key, value in wanted.items())
 
     def _has_pages(self, request: Request, _host: Host) -> bool:
-        # Huge pages would have to be mapped into machines; small ones are what everybody gets.
-        return request.flavor.extra_specs.get("hw:mem_page_size", "any") in ("any", "small", "4", "4KB")
+        return not wants_huge(request.flavor) or huge_pages_for(request.flavor, free_huge_pages()) is not None
 
     def _is_same(self, request: Request, host: Host) -> bool:
         return self._holds_any(request, "same_host", host, otherwise=True)
