@@ -18,6 +18,7 @@ from sonata.model.topology import CLEAN, Impairment
 from sonata.ports.fabric import EXTERNAL, ChainSpec, Classifier, Hop, HopPort, LinkSpec, NetworkSpec, PortSpec
 
 from .conftest import World, external, over, router_spec, span_of
+from .test_filtering import EVERYTHING_OUT, PING_IN, pair, passes, secure
 
 PINGS = 5
 USER, ORIGIN = external(0, 10).ip, external(1, 10).ip
@@ -413,3 +414,20 @@ def test_a_branch_is_undone_exactly(site: World) -> None:
     grown = growth(site, FORWARD, lambda: site.ping("user", ORIGIN, PINGS))
     assert grown["fw-eth0"] >= PINGS, grown
     assert grown["dpi-eth0"] <= 2, grown
+
+
+def test_who_receives_what_was_steered_is_still_filtered(world: World) -> None:
+    world.pops(1)
+    a, b = pair(world)
+    between = world.port("between", 0, "blue", "10.0.0.12/24")
+    world.machine("between", between)
+    world.run("between", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    pings = Classifier(protocol="icmp", destination=IPv4Network("10.0.0.11/32"), source_port_id=a.id)
+    world.fabric.steering.set_chain(ChainSpec("c", "p0", (pings,), (Hop(local(between), local(between)),), False))
+    assert passes(world, "a", "10.0.0.11")
+    before = world.received("between-eth0")["between-eth0"]
+    secure(world, b, EVERYTHING_OUT)
+    assert not passes(world, "a", "10.0.0.11")
+    secure(world, b, EVERYTHING_OUT, PING_IN)
+    assert passes(world, "a", "10.0.0.11")
+    assert world.received("between-eth0")["between-eth0"] >= before + 2

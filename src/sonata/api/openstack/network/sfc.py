@@ -307,7 +307,8 @@ PORT_CHAINS = Resource[PortChain](
             "restores the ordinary way",
         ),
         simplified=(
-            "what is steered does not pass security groups",
+            "the security groups of who receives in the end hold; what is steered passes by those of its sender, whose "
+            "addresses are checked, and those of functions",
             "the `correlation` that stock clients send, `mpls`, is how the switches of networking-sfc mark packets "
             "between themselves; here one switch sees the whole chain and marks nothing",
         ),
