@@ -1,136 +1,168 @@
-"""`GET /servers/detail` with 100 servers, and the API's delay beside 200 running ones: over HTTP by a raw client.
+"""`GET /servers/detail` with 100 servers and the API's delay beside 200 running ones, over HTTP, from another process.
 
-An emulation of one PoP in a home of its own. Each request is written to one connection and its answer read to the end.
-`unchanged` polls a cloud in which nothing happens; in `changing` a server's metadata changes before each request.
-`python -m benchmarks servers_detail` prints JSON; times in milliseconds. Needs root.
+An emulation in a home of its own; its servers run, each with an address in a network. The load generator
+(`benchmarks/http_load.py`) is a process of its own with kept-alive connections. `per_second` is with four of them at
+once and `per_cpu_second` counts by the CPU time that the emulation used meanwhile, all of it: on a machine that is
+busy with something else too, it is what one core of the emulation would do. `p50_ms` and `p99_ms` are with one
+connection. Each figure is the median of the rounds. In `changing`, a server's metadata changes before each 10th
+request. `pops_64` polls 64 PoPs of one emulation in turn, a server in each. `python -m benchmarks servers_detail`
+prints JSON. Needs root.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-NAME = "bench-servers-detail"
-TOPOLOGY = """
-apiVersion: sonata/v1
-kind: Topology
-name: bench-servers-detail
-pops:
-  pop: {cpus: 1000, memory: 1000GiB}
-"""
-LISTED, RUNNING = 100, 200
-REQUESTS = int(os.environ.get("ROUNDS", "300"))
+import httpx
+
+from benchmarks.http_load import Found, Load, in_another_process
+from benchmarks.service import home_in
+from sonata._lib.paths import data_home
+from sonata.model.topology import GIB, Pop, Topology
+from sonata.sdk import emulations
+from sonata.sdk.emulations import Emulation
+
+LISTED, RUNNING, POPS = 100, 200, 64
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+REQUESTS, AT_ONCE = 3000, 4
+BUILD_S = 120.0
 
 
-class Client:
-    """One connection to one PoP."""
+class Site:
+    """One PoP of an emulation, and a user who is logged in there."""
 
-    def __init__(self, settings: dict[str, str]) -> None:
-        url = urlsplit(settings["OS_AUTH_URL"])
-        self._connection = http.client.HTTPConnection(url.hostname or "", url.port)
-        self._headers = {"Content-Type": "application/json", "X-OpenStack-Nova-API-Version": "2.96"}
-        user = {"name": settings["OS_USERNAME"], "password": settings["OS_PASSWORD"], "domain": {"id": "default"}}
-        scope = {"project": {"name": settings["OS_PROJECT_NAME"], "domain": {"id": "default"}}}
+    def __init__(self, emulation: Emulation, pop: str) -> None:
+        record = emulation.record
+        self._host, self._base, self.pid = urlsplit(record.url).netloc, f"/{pop}", record.process.pid
+        self._http = httpx.Client(base_url=f"{record.url}/{pop}", timeout=60)
+        user = {"name": "admin", "password": record.admin_password, "domain": {"id": "default"}}
+        scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
         identity = {"methods": ["password"], "password": {"user": user}}
-        body = {"auth": {"identity": identity, "scope": scope}}
-        self.request("POST", "/pop/identity/v3/auth/tokens", body)
-        self._headers["X-Auth-Token"] = self._token
+        answer = self._http.post("/identity/v3/auth/tokens", json={"auth": {"identity": identity, "scope": scope}})
+        self._headers = {
+            "X-Auth-Token": answer.raise_for_status().headers["x-subject-token"],
+            "X-OpenStack-Nova-API-Version": "2.96",
+        }
+        self._http.headers.update(self._headers)
 
-    def ask(self, path: str, body: Any = None) -> Any:
-        """The answer of the Compute API; a body makes it a POST."""
-        return json.loads(self.request("POST" if body else "GET", f"/pop/compute/v2.1{path}", body) or b"null")
+    def get(self, path: str) -> Any:
+        """The decoded answer to a request."""
+        return self._http.get(path).raise_for_status().json()
 
-    def raw(self, path: str) -> bytes:
-        """The undecoded answer of the Compute API."""
-        return self.request("GET", f"/pop/compute/v2.1{path}")
+    def post(self, path: str, body: object) -> Any:
+        """The decoded answer to a request with a body."""
+        return self._http.post(path, json=body).raise_for_status().json()
 
-    def request(self, method: str, path: str, body: Any = None) -> bytes:
-        """The answer to any request."""
-        text = None if body is None else json.dumps(body)
-        self._connection.request(method, path, text, self._headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
-        if answer.status >= 300:
-            raise RuntimeError(f"{method} {path}: {answer.status} {content[:200]!r}")
-        self._token = answer.headers.get("X-Subject-Token", "")
-        return content
+    def request(self, path: str, body: object = None) -> str:
+        """A request to the Compute API as it goes over the wire."""
+        content = "" if body is None else json.dumps(body)
+        headers = {"Host": self._host, **self._headers, "Accept": "application/json", "User-Agent": "benchmark"}
+        if content:
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"{'POST' if content else 'GET'} {self._base}/compute/v2.1{path} HTTP/1.1\r\n{head}\r\n{content}"
 
+    def load(self, *requests: str, **more: Any) -> Load:
+        """A load of these requests."""
+        host, _, port = self._host.partition(":")
+        return Load(host, int(port), self.pid, requests, REQUESTS, **more)
 
-def _sonata(home: Path, *arguments: str) -> str:
-    command = [sys.executable, "-c", "from sonata.cli.main import main; main()", "emu", *arguments]
-    environment = {**os.environ, "SONATA_HOME": str(home)}
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    def network(self) -> str:
+        """A new network with a subnet."""
+        network = self.post("/network/v2.0/networks", {"network": {"name": "inner"}})["network"]["id"]
+        subnet = {"network_id": network, "cidr": "10.0.0.0/16", "ip_version": 4}
+        self.post("/network/v2.0/subnets", {"subnet": subnet})
+        return str(network)
 
+    def boot(self, wanted: int, network: str) -> None:
+        """Start servers and wait until they run."""
+        image = next(one["id"] for one in self.get("/image/v2/images")["images"] if one["name"] == "host")
+        server = {"name": "s", "imageRef": image, "flavorRef": "1", "networks": [{"uuid": network}]}
+        self.post("/compute/v2.1/servers", {"server": {**server, "min_count": wanted, "max_count": wanted}})
+        deadline = time.monotonic() + BUILD_S
+        while pending := [one["status"] for one in self.servers() if one["status"] != "ACTIVE"]:
+            if "ERROR" in pending or time.monotonic() > deadline:
+                raise RuntimeError(f"{len(pending)} of {wanted} servers do not run: {sorted(set(pending))}")
+            time.sleep(0.2)
 
-def _timed(work: Callable[[], object], before: Callable[[], object] = lambda: None) -> dict[str, float]:
-    taken = []
-    for _ in range(REQUESTS):
-        before()
-        begun = time.perf_counter()
-        work()
-        taken.append((time.perf_counter() - begun) * 1e3)
-    taken.sort()
-    median = statistics.median(taken)
-    return {
-        "p50_ms": round(median, 3),
-        "p99_ms": round(taken[int(0.99 * len(taken))], 3),
-        "per_second": round(1e3 / median),
-        "requests": len(taken),
-    }
-
-
-def _boot(client: Client, wanted: int) -> None:
-    image = "host"
-    found = json.loads(client.request("GET", "/pop/image/v2/images"))["images"]
-    image_id = next(one["id"] for one in found if one["name"] == image)
-    server = {"name": "s", "imageRef": image_id, "flavorRef": "1", "networks": "none"}
-    client.ask("/servers", {"server": {**server, "min_count": wanted, "max_count": wanted}})
-    while any(one["status"] == "BUILD" for one in client.ask("/servers/detail")["servers"]):
-        time.sleep(0.2)
+    def servers(self) -> list[Any]:
+        """The documents of all servers."""
+        return list(self.get("/compute/v2.1/servers/detail")["servers"])
 
 
 def run() -> dict[str, Any]:
     """Measure and return what was found."""
     if os.geteuid():
         return {"skipped": "needs root"}
-    with tempfile.TemporaryDirectory(prefix="sonata-bench-") as scratch:
-        home, topology = Path(scratch) / "home", Path(scratch) / "topology.yaml"
-        topology.write_text(TOPOLOGY)
-        try:
-            _sonata(home, "up", str(topology), "--name", NAME, "--listen", "127.0.0.1:0", "--detach")
-            lines = _sonata(home, "openrc", "pop", "--name", NAME).splitlines()
-            return _measure(Client(dict(line.removeprefix("export ").split("=", 1) for line in lines)))
-        finally:
-            _sonata(home, "down", "--name", NAME)
+    images = data_home() / "images"
+    with tempfile.TemporaryDirectory(prefix="sonata-bench-") as scratch, home_in(Path(scratch)):
+        with _emulation(["pop"], images) as emulation:
+            found = _one_pop(Site(emulation, "pop"))
+        with _emulation([f"pop{number}" for number in range(POPS)], images) as emulation:
+            found[f"pops_{POPS}"] = _many_pops([Site(emulation, pop) for pop in emulation.record.topology.pops])
+    return {"load_generator": "another process", "servers": LISTED, "load": os.getloadavg(), **found}
 
 
-def _measure(client: Client) -> dict[str, Any]:
-    _boot(client, LISTED)
-    server = client.ask("/servers")["servers"][0]["id"]
-    numbers = iter(range(10**6))
+def _emulation(pops: Sequence[str], images: Path) -> Emulation:
+    sites = {name: Pop(name, cpus=1000, memory_bytes=1000 * GIB) for name in pops}
+    return emulations.start(
+        Topology("bench", sites), name=f"bench-{os.getpid()}", listen=("127.0.0.1", 0), images=images
+    )
 
-    def change() -> None:
-        client.ask(f"/servers/{server}/metadata", {"metadata": {"n": str(next(numbers))}})
 
-    found: dict[str, Any] = {
-        "unchanged": _timed(lambda: client.raw("/servers/detail")),
-        "changing": _timed(lambda: client.raw("/servers/detail"), change),
+def _one_pop(site: Site) -> dict[str, Any]:
+    network = site.network()
+    site.boot(LISTED, network)
+    server = site.servers()[0]["id"]
+    detail, change = site.request("/servers/detail"), site.request(f"/servers/{server}/metadata", _metadata("new"))
+    found = {
+        "unchanged": _measured(site.load(detail)),
+        "changing": _measured(site.load(detail, change=change, change_every=10)),
     }
-    _boot(client, RUNNING - LISTED)
-    found["show_beside_200"] = _timed(lambda: client.raw(f"/servers/{server}"), change)
-    return {"servers": LISTED, "load": os.getloadavg(), **found}
+    site.boot(RUNNING - LISTED, network)
+    found[f"show_beside_{RUNNING}"] = _measured(site.load(site.request(f"/servers/{server}")))
+    found[f"list_beside_{RUNNING}"] = _measured(site.load(site.request("/servers")))
+    return found
+
+
+def _many_pops(sites: Sequence[Site]) -> dict[str, Any]:
+    for site in sites:
+        site.boot(1, site.network())
+    return _measured(sites[0].load(*(site.request("/servers/detail") for site in sites)))
+
+
+def _metadata(value: str) -> Mapping[str, Any]:
+    return {"metadata": {"state": value}}
+
+
+def _measured(load: Load) -> dict[str, float]:
+    """Medians over the rounds: throughput with several connections, delay with one."""
+    many = [in_another_process(replace(load, connections=AT_ONCE)) for _ in range(ROUNDS)]
+    one = [in_another_process(load) for _ in range(ROUNDS)]
+    return {
+        "per_second": round(statistics.median(each.requests / each.taken_s for each in many)),
+        "per_cpu_second": round(statistics.median(each.requests / each.server_cpu_s for each in many)),
+        "p50_ms": _quantile(one, 0.5),
+        "p99_ms": _quantile(one, 0.99),
+        "bytes": many[0].bytes_read // many[0].requests,
+        "requests": ROUNDS * load.count,
+    }
+
+
+def _quantile(rounds: Sequence[Found], share: float) -> float:
+    return round(statistics.median(each.delays_ms[int(share * len(each.delays_ms))] for each in rounds), 3)
 
 
 if __name__ == "__main__":
     json.dump(run(), sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    print()

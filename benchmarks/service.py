@@ -41,14 +41,15 @@ def run() -> dict[str, Any]:
         return {"skipped": "needs root"}
     images = data_home() / "images"
     real = all((images / "images" / f"{name}.json").exists() for name in IMAGES)
-    with tempfile.TemporaryDirectory(prefix="sonata-bench-") as scratch, _home(Path(scratch)):
+    with tempfile.TemporaryDirectory(prefix="sonata-bench-") as scratch, home_in(Path(scratch)):
         project = example_folder() if real else _with_host_images(example_folder(), Path(scratch) / "cdn")
         found = _measure(project, Path(scratch), images)
     return {"images": "built" if real else "host files stand in", "load": os.getloadavg(), **found}
 
 
 @contextmanager
-def _home(folder: Path) -> Iterator[None]:
+def home_in(folder: Path) -> Iterator[None]:
+    """Use a home of its own for the time of the block."""
     before = os.environ.get("SONATA_HOME")
     os.environ["SONATA_HOME"] = str(folder / "home")
     try:

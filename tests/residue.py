@@ -46,10 +46,11 @@ class Footprint:
         left += [
             f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.home) in line
         ]
+        left += [f"loop device {file}" for file in _loop_files() if str(self.home) in file]
         now = Host.now()
         left += [f"interface {name}" for name in now.interfaces - self.host.interfaces]
         left += [f"namespace {name}" for name in now.namespaces - self.host.namespaces]
-        left += [f"file {path}" for path in _files(self.home / "state")]
+        left += [f"file {path}" for folder in ("state", "share/images/data") for path in _files(self.home / folder)]
         return left
 
 
@@ -64,6 +65,11 @@ def _cgroups(prefix: str) -> list[Path]:
     return [path for path in Path("/sys/fs/cgroup").glob("*/*") if path.name == prefix] + [
         path for path in Path("/sys/fs/cgroup").glob("*") if path.name == prefix
     ]
+
+
+def _loop_files() -> list[str]:
+    """The files behind the loop devices of the machine."""
+    return [path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
 
 
 def _entries(folder: Path) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from sonata._lib.ip import Prefix
-from sonata.errors import AdapterError
+from sonata.errors import AdapterError, Conflict, NotFound
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import (
     EXTERNAL,
@@ -78,6 +79,8 @@ class FakeNetworks:
             self.networks.pop(key, None)
 
     def set_span(self, span: SpanSpec) -> None:
+        for pop, network in span.members.items():
+            self.require(pop, network)
         self.spans[span.id] = span
 
     def remove_span(self, span_id: str) -> None:
@@ -94,7 +97,7 @@ class FakeNetworks:
 
     def require(self, pop: str, network: str) -> None:
         if network != EXTERNAL and (pop, network) not in self.networks:
-            raise AdapterError(f"no network `{network}` in `{pop}`")
+            raise NotFound(f"no network `{network}` in `{pop}`")
 
     def _fail_if_told(self) -> None:
         if self.fail_next:
@@ -140,6 +143,18 @@ class FakeMachines:
                 raise AdapterError(f"no port `{port.id}`")
             self.ports[port.id] = port
 
+    def move_ports(self, ports: Sequence[PortSpec]) -> None:
+        for port in ports:
+            if port.id not in self.ports:
+                raise NotFound(f"no port `{port.id}`")
+            self._networks.require(port.pop, port.network)
+            if replace(self.ports[port.id], pop=port.pop, network=port.network) != port:
+                raise Conflict(f"port `{port.id}` stands otherwise")
+        if self.fail_next:
+            message, self.fail_next = self.fail_next, ""
+            raise AdapterError(message)
+        self.ports.update({port.id: port for port in ports})
+
     def remove_ports(self, ids: Sequence[str]) -> None:
         for port_id in ids:
             self.ports.pop(port_id, None)
@@ -179,20 +194,27 @@ class FakeFiltering:
 
     def __init__(self, machines: FakeMachines) -> None:
         self._machines = machines
-        self.filters: dict[str, PortFilter] = {}
+        self.by_pop: dict[str, dict[str, PortFilter]] = {}
         self.members: dict[str, tuple[Prefix, ...]] = {}
 
     def set_filters(self, pop: str, filters: Sequence[PortFilter], members: Mapping[str, Sequence[Prefix]]) -> None:
-        self.filters.update({one.port_id: one for one in filters})
+        self.by_pop.setdefault(pop, {}).update({one.port_id: one for one in filters})
         self.members.update({name: tuple(known) for name, known in members.items()})
 
     def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
         for port_id in ids:
-            self.filters.pop(port_id, None)
+            self.by_pop.get(pop, {}).pop(port_id, None)
+
+    @property
+    def filters(self) -> dict[str, PortFilter]:
+        """All filters, of whatever PoP."""
+        return {port_id: one for known in self.by_pop.values() for port_id, one in known.items()}
 
     def standing(self) -> dict[str, PortFilter]:
-        """Filters of the ports that are plugged in."""
-        return {port_id: one for port_id, one in self.filters.items() if port_id in self._machines.ports}
+        """Filters that ports which are plugged in have where they are."""
+        ports = self._machines.ports.items()
+        found = {port_id: self.by_pop.get(port.pop, {}).get(port_id) for port_id, port in ports}
+        return {port_id: one for port_id, one in found.items() if one}
 
 
 class FakeShaping:

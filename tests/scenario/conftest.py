@@ -15,11 +15,22 @@ from tests.scenario.emu_command import Emu
 @pytest.fixture
 def emu(tmp_path: Path) -> Iterator[Emu]:
     """The command `sonata emu` with a home of its own; whatever it started ends with the test."""
+    yield from running(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_emu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emu]:
+    """The same for all tests of a module."""
+    yield from running(tmp_path_factory.mktemp("emu"))
+
+
+def running(home: Path) -> Iterator[Emu]:
+    """The command `sonata emu`, until the test is over."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     if not (shutil.which("crun") or shutil.which("runc")):
         pytest.skip("needs crun or runc")
-    command = Emu(tmp_path)
+    command = Emu(home)
     try:
         yield command
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -99,9 +100,18 @@ class Emu:
         state = self.home / "state" / "emulations" / self.name / "state.json"
         return msgspec.json.decode(state.read_bytes(), type=EmulationRecord)
 
+    def log(self) -> str:
+        """What the keeper of the line has noted."""
+        return (self.home / "state" / "emulations" / self.name / "keeper.log").read_text()
+
     def footprint(self) -> Footprint:
         """What the line consists of now."""
         return Footprint.of(self.record(), self._host, self.home)
+
+    @property
+    def foregrounds(self) -> tuple[subprocess.Popen[str], ...]:
+        """The processes that were started in the foreground."""
+        return tuple(self._foreground)
 
     def close(self) -> None:
         """End whatever a failed test has left."""
@@ -121,3 +131,20 @@ def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
         if text in line:
             return
     raise AssertionError(f"ended without `{text}`: {''.join(told)}")
+
+
+def kill(emu: Emu) -> None:
+    """Kill the keeper by the process that is recorded, and see it end."""
+    keeper = os.pidfd_open(emu.record().process.pid)
+    signal.pidfd_send_signal(keeper, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(keeper, select.POLLIN)
+    try:
+        assert poll.poll(30_000)
+    finally:
+        os.close(keeper)
+
+
+def settle() -> None:
+    """Wait as long as changes may stay unwritten, generously."""
+    select.select([], [], [], 0.5)

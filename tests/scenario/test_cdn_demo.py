@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openstack
-import psutil
 import pytest
 
-from sonata._lib.paths import data_home
-from sonata.adapters.images_local import LocalImages
 from sonata.sdk import emulation_records
-from sonata.sdk.cdn_demo.demo import CHAIN, PROOF, Stage, image_recipes
+from sonata.sdk.cdn_demo.demo import CHAIN, EXAMPLE, PROOF, Stage
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.platform_client import PlatformClient
 from tests.residue import Host
+from tests.scenario.demonstrations import image_store, our_processes, own_home, sonata
 
 DELAY_MS = 20.0
 pytestmark = [
@@ -34,40 +30,12 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def images() -> Path:
-    """The user's own image store, with the demonstration's images in it."""
-    folder = data_home() / "images"
-    store = LocalImages(folder)
-    for recipe in image_recipes():
-        store.build(recipe, lambda message: None)
-    return folder
+    return image_store(EXAMPLE)
 
 
 @pytest.fixture
 def home(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own that shares the image store."""
-    (tmp_path / "share").mkdir()
-    (tmp_path / "share" / "images").symlink_to(images)
-    monkeypatch.setenv("SONATA_HOME", str(tmp_path))
-    return tmp_path
-
-
-def sonata(*arguments: str) -> str:
-    command = [sys.executable, "-m", "sonata", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def our_processes(home: Path) -> list[int]:
-    """Processes that were started with this home."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("SONATA_HOME") == str(home) and process.pid != os.getpid():
-                found.append(process.pid)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+    return own_home(tmp_path, images, monkeypatch)
 
 
 def test_both_placements_serve_content_through_the_chain_and_leave_nothing(home: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -13,43 +10,16 @@ import httpx
 import pytest
 
 from sonata.sdk.emulation_records import EmulationRecord
-from tests.scenario.clouds import let_in, site
-from tests.scenario.emu_command import ORIGIN, Emu, wait_for_line
+from tests.scenario.clouds import FAST, boot, let_in, network_of, route, site
+from tests.scenario.emu_command import ORIGIN, Emu, kill, settle, wait_for_line
 from tests.scenario.test_emu_wan import through_proxy
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
-
-FAST = 0.05
-
-
-def kill(emu: Emu) -> None:
-    """Kill the keeper by the process that is recorded, and see it end."""
-    keeper = os.pidfd_open(emu.record().process.pid)
-    signal.pidfd_send_signal(keeper, signal.SIGKILL)
-    poll = select.poll()
-    poll.register(keeper, select.POLLIN)
-    try:
-        assert poll.poll(30_000)
-    finally:
-        os.close(keeper)
-
-
-def settle() -> None:
-    """Wait as long as changes may stay unwritten, generously."""
-    select.select([], [], [], 0.5)
 
 
 def wan(record: EmulationRecord) -> httpx.Client:
     headers = {"Authorization": f"Bearer {record.wan_token}"}
     return httpx.Client(base_url=f"{record.url}/emulator/v1", headers=headers, trust_env=False)
-
-
-def boot(cloud: Any, name: str, network_id: str) -> Any:
-    image, flavor = cloud.image.find_image("host"), cloud.compute.find_flavor("tiny")
-    server = cloud.compute.create_server(
-        name=name, image_id=image.id, flavor_id=flavor.id, networks=[{"uuid": network_id}]
-    )
-    return cloud.compute.wait_for_server(server, interval=FAST, wait=30)
 
 
 def power_on(cloud: Any, *names: str) -> None:
@@ -58,21 +28,6 @@ def power_on(cloud: Any, *names: str) -> None:
         cloud.compute.start_server(cloud.compute.find_server(name))
     for name in names:
         cloud.compute.wait_for_server(cloud.compute.find_server(name), interval=FAST, wait=30)
-
-
-def network_of(cloud: Any, cidr: str, first: str, last: str) -> Any:
-    network = cloud.network.create_network(name="inner")
-    pool = [{"start": first, "end": last}]
-    cloud.network.create_subnet(network_id=network.id, ip_version=4, cidr=cidr, allocation_pools=pool)
-    return network
-
-
-def route(cloud: Any, network: Any) -> Any:
-    external = cloud.network.find_network("external")
-    router = cloud.network.create_router(name="r", external_gateway_info={"network_id": external.id})
-    (subnet,) = cloud.network.subnets(network_id=network.id)
-    cloud.network.add_interface_to_router(router, subnet_id=subnet.id)
-    return router
 
 
 def chain_through(cloud: Any, server: Any) -> None:

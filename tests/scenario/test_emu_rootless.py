@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import sonata
-from tests.scenario.emu_command import ORIGIN, Emu
-from tests.scenario.test_emu_recovery import kill, settle, site
+from tests.scenario.clouds import site
+from tests.scenario.emu_command import ORIGIN, Emu, kill, settle
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 

@@ -121,8 +121,19 @@ def test_the_proxy_reaches_management_addresses_and_nothing_else(emu: Emu) -> No
 
 def through_proxy(record: EmulationRecord, address: str, port: int, password: str = "") -> tuple[int, bytes]:
     """What the proxy answered (RFC 1928), and what came from behind it."""
+    reply, proxy = dialled(record, address, port, password)
+    with proxy:
+        received = b""
+        while reply == 0 and (piece := proxy.recv(100)):
+            received += piece
+        return reply, received
+
+
+def dialled(record: EmulationRecord, address: str, port: int, password: str = "") -> tuple[int, socket.socket]:
+    """What the proxy answered, and the connection, which is the caller's."""
     host, _, proxy_port = record.proxy.rpartition(":")
-    with socket.create_connection((host, int(proxy_port)), timeout=20) as proxy:
+    proxy = socket.create_connection((host, int(proxy_port)), timeout=20)
+    try:
         proxy.sendall(b"\x05\x01\x02")
         assert proxy.recv(2) == b"\x05\x02"
         secret = (password or record.proxy_token).encode()
@@ -130,8 +141,7 @@ def through_proxy(record: EmulationRecord, address: str, port: int, password: st
         if proxy.recv(2) != b"\x01\x00":
             raise PermissionError
         proxy.sendall(b"\x05\x01\x00\x01" + IPv4Address(address).packed + struct.pack("!H", port))
-        reply = proxy.recv(10)[1]
-        received = b""
-        while reply == 0 and (piece := proxy.recv(100)):
-            received += piece
-        return reply, received
+        return proxy.recv(10)[1], proxy
+    except BaseException:
+        proxy.close()
+        raise

@@ -95,7 +95,7 @@ def show(name: Name = None, form: Form = output.Format.TABLE) -> None:
     record = find(name)
     with EmulatorClient.of(record) as client:
         status, machines = client.status(), client.machines()
-    pops = [{"pop": pop, "auth_url": _auth_url(record, pop)} for pop in record.topology.pops]
+    pops = _sites(record)
     if form is not output.Format.TABLE:
         head = {"name": record.name, "url": record.url, "pid": record.process.pid, "proxy": record.proxy}
         output.document({**head, **status, "pops": pops, "machines": machines}, form)
@@ -103,7 +103,7 @@ def show(name: Name = None, form: Form = output.Format.TABLE) -> None:
     output.text(f"{record.name}: {record.url}, keeper {record.process.pid}, runtime {status['runtime']}")
     for limit, reason in status["unenforced"].items():
         output.text(f"not enforced: {limit}: {reason}")
-    output.rows(("pop", "auth_url"), pops)
+    output.rows(("pop", "auth_url", *(("zones",) if any(site["zones"] for site in pops) else ())), pops)
     output.rows(("name", "kind", "pop", "image", "status", "addresses"), machines)
 
 
@@ -142,8 +142,7 @@ def openrc(
 ) -> None:
     """Print `export OS_...` lines that let stock OpenStack clients use a site."""
     record = find(name)
-    if pop not in record.topology.pops:
-        raise NotFound(f"no PoP `{pop}`", hint=f"there are {', '.join(list(record.topology.pops)[:10])}")
+    _check_site(record.topology, pop)
     variables = {
         "OS_AUTH_URL": _auth_url(record, pop),
         "OS_IDENTITY_API_VERSION": "3",
@@ -278,6 +277,28 @@ def _state(record: EmulationRecord) -> str:
     if not record.is_running:
         return "dead"
     return "ready" if record.ready else "starting"
+
+
+def _sites(record: EmulationRecord) -> list[dict[str, Any]]:
+    """The PoPs with an OpenStack of their own, and the PoPs that each has as zones besides."""
+    return [
+        {
+            "pop": site.name,
+            "auth_url": _auth_url(record, site.name),
+            "zones": [pop.name for pop in record.topology.managed(site.name)],
+        }
+        for site in record.topology.sites
+    ]
+
+
+def _check_site(topology: Topology, pop: str) -> None:
+    if pop not in topology.pops:
+        raise NotFound(f"no PoP `{pop}`", hint=f"there are {', '.join(list(topology.pops)[:10])}")
+    if manager := topology.pops[pop].managed_by:
+        raise NotFound(
+            f"PoP `{pop}` has no OpenStack of its own: it is the availability zone `{pop}` of `{manager}`",
+            hint=f"use `sonata emu openrc {manager}`",
+        )
 
 
 def _auth_url(record: EmulationRecord, pop: str) -> str:

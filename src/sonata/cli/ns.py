@@ -11,6 +11,7 @@ import typer
 from sonata.cli import exit_codes, output
 from sonata.cli.connection import Data, Form, client_of
 from sonata.cli.following import follow
+from sonata.errors import InvalidInput
 from sonata.sdk.platform_client import PlatformClient
 
 app = typer.Typer(add_completion=False, help="Network services.", no_args_is_help=True)
@@ -42,11 +43,15 @@ def instantiate(
     egress: Annotated[str, typer.Option(help="Endpoint that users address.")] = "",
     placement: Annotated[Placer, typer.Option(help="Who places it; auto: its manager, if it has one.")] = Placer.AUTO,
     on_manager_failure: Annotated[OnFailure, typer.Option(help="When its manager fails.")] = OnFailure.GENERIC,
+    at: Annotated[
+        list[str] | None, typer.Option(metavar="VNF=POP", help="Pin a VNF to a PoP; may be repeated.")
+    ] = None,
     wait: Wait = False,
     data: Data = None,
     form: Form = output.Format.TABLE,
 ) -> int:
     """Instantiate a service."""
+    pinned = dict(map(read_pin, at or ()))
     with client_of(data) as client:
         request = client.instantiate(
             service,
@@ -55,6 +60,7 @@ def instantiate(
             egress=egress,
             placement=placement.value,
             on_manager_failure=on_manager_failure.value,
+            pinned=pinned,
         )
         if not wait:
             output.details(request, form)
@@ -62,6 +68,18 @@ def instantiate(
         code = follow(client, request["id"])
         _print_record(client, request["instance_uuid"], form)
     return code
+
+
+def read_pin(text: str) -> tuple[str, str]:
+    """VNF and PoP of `VNF=POP`.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    vnf, _, pop = text.partition("=")
+    if not (vnf and pop):
+        raise InvalidInput(f"`--at {text}` is no pin", hint="write --at VNF=POP, as --at squid=edge")
+    return vnf, pop
 
 
 @app.command("ls", epilog="Example: sonata ns ls --status READY")

@@ -38,7 +38,8 @@ def up(
     if emulation is not None:
         with PlatformClient.connect(folder) as client:
             client.attach_emulation(emulation)
-        output.say(f"attached to emulation {emulation.name}: {', '.join(emulation.topology.pops)}")
+        sites = ", ".join(site.name for site in emulation.topology.sites)
+        output.say(f"attached to emulation {emulation.name}: {sites}")
     output.say(f"platform is ready on {platform.record.url}; data in {folder}")
     if detach:
         platform.let_go()

@@ -39,7 +39,8 @@ def add(
         if emulation:
             record = emulation_records.find(emulation)
             client.attach_emulation(record)
-            output.say(f"registered {', '.join(record.topology.pops)} and the wide area of emulation {record.name}")
+            sites = ", ".join(site.name for site in record.topology.sites)
+            output.say(f"registered {sites} and the wide area of emulation {record.name}")
             return
         if not name:
             raise InvalidInput("a VIM needs a name", hint="sonata vim add NAME, or --emulation NAME")

@@ -23,6 +23,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
 from sonata._lib.processes import lingering_zombies, reap
@@ -43,6 +44,7 @@ from sonata.sdk.emulations import LET_GO, KeeperConfig
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
+_OWN = "/emulator/v1"
 
 
 def main() -> None:
@@ -97,10 +99,10 @@ async def _keep(config: KeeperConfig) -> bool:
 
 async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
-    openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
     described = partial(openstack_description, list(config.topology.pops))
-    api = emulator_app(emulation, token=config.token, wan_token=config.wan_token, describe_openstack=described)
-    app = Starlette(routes=[Mount("/emulator/v1", api), Mount("/", openstack)])
+    own = emulator_app(emulation, token=config.token, wan_token=config.wan_token, describe_openstack=described)
+    openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
+    app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -112,6 +114,16 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         await _finished(_reap_orphans(), end)
     server.should_exit = True
     await serving
+
+
+def _surfaces(own: ASGIApp, openstack: ASGIApp) -> ASGIApp:
+    """Both HTTP surfaces on one socket; a name of a PoP is never `emulator`."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        app = own if str(scope["path"]).startswith(f"{_OWN}/") else openstack
+        await app(scope, receive, send)
+
+    return serve
 
 
 class _Server(uvicorn.Server):

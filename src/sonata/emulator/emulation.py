@@ -14,12 +14,14 @@ from typing import Literal
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.site import Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection, document_of
+from sonata.emulator.vnis import Vnis
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
 from sonata.model.topology import Pop, ServerSeed, Topology
@@ -80,6 +82,7 @@ class Emulation:
         self.clouds: dict[str, Cloud] = {}
         self.management = Management(self.links, plane)
         self._memory = Memory(journal)
+        self._vnis = Vnis()
         self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached)
 
     @property
@@ -100,7 +103,7 @@ class Emulation:
         earlier = await self._memory.recall()
         progress(f"{len(self.topology.pops)} PoPs and {len(self.topology.links)} links")
         await self.links.bring_up()
-        for pop in self.topology.pops.values():
+        for pop in self.topology.sites:
             self.clouds[pop.name] = self._open_cloud(pop, earlier.tables.get(pop.name))
         if earlier.tables:
             progress(f"what {len(earlier.tables)} PoPs had before the emulation died")
@@ -171,7 +174,7 @@ class Emulation:
             Machine(
                 f"{pop}/{server.name}",
                 "server",
-                pop,
+                cloud.site.pop_of(server.host).name,
                 cloud.image_name(server),
                 server.status,
                 _addresses_of(cloud, server),
@@ -209,7 +212,7 @@ class Emulation:
 
         async def boot(seed: ServerSeed) -> None:
             async with slots:
-                await self.clouds[seed.pop].boot_seed(seed)
+                await self.clouds[self.topology.site_of(seed.pop)].boot_seed(seed)
 
         for failure in await asyncio.gather(*map(boot, seeds), return_exceptions=True):
             if failure is not None:
@@ -221,9 +224,16 @@ class Emulation:
             known = ", ".join(f"`{state.endpoint.name}`" for state in self.endpoints) or "none"
             raise NotFound(f"no endpoint `{name}`", hint=f"endpoints: {known}; name a server as `POP/SERVER`")
         self.links.number_of(pop)
-        return self.clouds[pop], self.clouds[pop].find_server(server)
+        cloud = self.clouds[self.topology.site_of(pop)]
+        return cloud, cloud.find_server(server)
 
     def _stations(self, pop: str, network_id: str) -> tuple[str, ...]:
+        if pop not in self.clouds:
+            manager = self.topology.site_of(pop)
+            raise NotFound(
+                f"PoP `{pop}` has no networks of its own: it is an availability zone of `{manager}`",
+                hint=f"name the network as one of `{manager}`, which has it in its zones, too",
+            )
         cloud = self.clouds[pop]
         cloud.tables.networks.get(network_id)
         return cloud.stations(network_id)
@@ -247,6 +257,7 @@ class Emulation:
             on_stations_changed=stations_changed,
             saved=saved,
             volumes=self._volumes,
+            zones=Zones(self.topology.managed(pop.name), self._vnis),
         )
 
     def _check_images(self) -> None:

@@ -4,7 +4,8 @@ Structure is checked by `topology_document`, meaning by the rules below, which a
 
 Codes: TOPO-0001 to -0004 structure (see `diagnostics`), -0010 unknown PoP, -0011 link to itself, -0012 two links
 between the same PoPs, -0013 link name taken, -0014 reserved name, -0015 jitter exceeds delay, -0016 value out of range,
--0017 name taken, -0018 not connected (warning).
+-0017 name taken, -0018 not connected (warning), -0019 managed by what manages nothing, -0020 manager out of reach,
+-0021 two hosts of one name in a site, -0022 cells of a managed PoP.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 RESERVED_POPS = frozenset({"emulator", "metrics", "docs"})
 """First parts of the emulator's URLs that are not PoPs."""
+RESERVED_ZONES = frozenset({"nova", "internal"})
+"""Availability zones that a site has of its own."""
 
 MAX_DELAY_S = 10.0
 
@@ -130,6 +133,9 @@ def _known_pops(topology: Topology) -> Iterator[Finding]:
 
 
 def _pop_references(topology: Topology) -> Iterator[tuple[DocumentPath, str]]:
+    for name, pop in topology.pops.items():
+        if pop.managed_by:
+            yield ("pops", name, "managed_by"), pop.managed_by
     for index, link in enumerate(topology.links):
         yield ("links", index, "between", 0), link.a
         yield ("links", index, "between", 1), link.b
@@ -169,6 +175,10 @@ def _no_reserved_names(topology: Topology) -> Iterator[Finding]:
         if name in RESERVED_POPS:
             summary = f"`{name}` cannot name a PoP: the emulator serves other things under this path"
             yield Finding("TOPO-0014", ("pops", name), summary, f"reserved: {one_of(sorted(RESERVED_POPS))}")
+    for name, pop in topology.pops.items():
+        if pop.managed_by and name in RESERVED_ZONES:
+            summary = f"`{name}` cannot name a managed PoP: its site has an availability zone of this name"
+            yield Finding("TOPO-0014", ("pops", name), summary, f"reserved: {one_of(sorted(RESERVED_ZONES))}")
 
 
 def _names_tell_apart(topology: Topology) -> Iterator[Finding]:
@@ -215,22 +225,65 @@ def _locations_on_earth(topology: Topology) -> Iterator[Finding]:
             yield Finding("TOPO-0016", ("pops", name, "location", 1), f"longitude {longitude} is not within -180..180")
 
 
-def _connected(topology: Topology) -> Iterator[Finding]:
+def _managers_manage(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        manager = topology.pops.get(pop.managed_by)
+        if manager is pop:
+            summary = f"PoP `{name}` is said to be managed by itself"
+            yield Finding("TOPO-0019", ("pops", name, "managed_by"), summary, "leave the key out")
+        elif manager and manager.managed_by:
+            summary = f"PoP `{name}` cannot be managed by `{manager.name}`, which `{manager.managed_by}` manages"
+            yield Finding("TOPO-0019", ("pops", name, "managed_by"), summary, f"name `{manager.managed_by}`")
+
+
+def _managers_in_reach(topology: Topology) -> Iterator[Finding]:
+    neighbours = _neighbours(topology)
+    managers = {pop.managed_by for pop in topology.pops.values()} & topology.pops.keys()
+    apart = {manager: set(_unreachable(neighbours, manager)) for manager in managers}
+    for name, pop in topology.pops.items():
+        if name in apart.get(pop.managed_by, ()):
+            summary = f"no path leads from PoP `{name}` to `{pop.managed_by}`, which manages it"
+            yield Finding("TOPO-0020", ("pops", name, "managed_by"), summary, "add links between them")
+
+
+def _hosts_tell_apart(topology: Topology) -> Iterator[Finding]:
+    seen: dict[tuple[str, str], str] = {}
+    for name, pop in topology.pops.items():
+        for index, host in enumerate(pop.hypervisors):
+            other = seen.setdefault((topology.site_of(name), host.name), name)
+            if other != name or any(host.name == before.name for before in pop.hosts[:index]):
+                path: DocumentPath = ("pops", name, "hosts", index, "name") if pop.hosts else ("pops", name)
+                yield Finding("TOPO-0021", path, f"PoP `{other}` has a host `{host.name}` in the same site already")
+
+
+def _no_managed_cells(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        if pop.managed_by and pop.cells:
+            summary = f"PoP `{name}` is managed by `{pop.managed_by}` and cannot have cells of its own"
+            yield Finding("TOPO-0022", ("pops", name, "cells"), summary, f"give them to `{pop.managed_by}`")
+
+
+def _neighbours(topology: Topology) -> Mapping[str, set[str]]:
     neighbours: dict[str, set[str]] = {name: set() for name in topology.pops}
     for link in topology.links:
         if link.a in neighbours and link.b in neighbours:
             neighbours[link.a].add(link.b)
             neighbours[link.b].add(link.a)
-    apart = _unreachable(neighbours)
+    return neighbours
+
+
+def _connected(topology: Topology) -> Iterator[Finding]:
+    neighbours = _neighbours(topology)
+    apart = _unreachable(neighbours, *list(neighbours)[:1])
     if apart:
         shown = one_of(apart[:5]) + (f" and {len(apart) - 5} more" if len(apart) > 5 else "")
         summary = f"no path leads from `{next(iter(neighbours))}` to {shown}"
         yield Finding("TOPO-0018", ("links",), summary, "add links between them", is_warning=True)
 
 
-def _unreachable(neighbours: Mapping[str, set[str]]) -> list[str]:
-    """Nodes that cannot be reached from the first one, in their given order."""
-    pending = list(neighbours)[:1]
+def _unreachable(neighbours: Mapping[str, set[str]], *start: str) -> list[str]:
+    """Nodes that cannot be reached from one, in their given order."""
+    pending = list(start)
     reached = set(pending)
     while pending:
         fresh = neighbours[pending.pop()] - reached
@@ -249,6 +302,10 @@ RULES: tuple[Rule, ...] = (
     _impairments_possible,
     _capacities_positive,
     _locations_on_earth,
+    _managers_manage,
+    _managers_in_reach,
+    _hosts_tell_apart,
+    _no_managed_cells,
     _connected,
 )
 
@@ -275,6 +332,7 @@ def _to_pop(name: str, parsed: PopDocument) -> Pop:
         labels=dict(parsed.labels),
         cells=tuple(parsed.cells),
         hosts=_to_hosts(name, parsed),
+        managed_by=parsed.managed_by or "",
     )
 
 
@@ -334,6 +392,7 @@ def _dump_pop(pop: Pop) -> dict[str, Any]:
         "labels": dict(pop.labels),
         "cells": list(pop.cells),
         "hosts": [_dump_host(host) for host in pop.hosts],
+        "managed_by": pop.managed_by,
     }
     return {key: value for key, value in values.items() if value}
 

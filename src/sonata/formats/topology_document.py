@@ -57,7 +57,7 @@ class HostDocument(StrictModel):
 
 
 class PopDocument(_MayBeEmpty):
-    """A point of presence: one emulated OpenStack site."""
+    """A point of presence: one emulated OpenStack site, or a zone of another one."""
 
     location: list[float] | None = Field(None, min_length=2, max_length=2, description="Latitude, longitude in degrees")
     cpus: float = Field(16.0, description="Physical cores offered")
@@ -69,6 +69,7 @@ class PopDocument(_MayBeEmpty):
     hosts: Annotated[int, Field(ge=1, le=1024)] | list[HostDocument] = Field(
         1, description="Hypervisors: how many with equal shares of the PoP, or each by its name"
     )
+    managed_by: str | None = Field(None, description="PoP whose OpenStack has this one as an availability zone")
 
 
 class ImpairedDocument(StrictModel):

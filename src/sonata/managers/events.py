@@ -79,7 +79,7 @@ EVENTS: Mapping[str, Event] = {event.role: event for event in (PLACEMENT,)}
 
 
 def check_placement(problem: PlacementProblem, placement: Placement) -> None:
-    """Check a placement against the problem: every VNF once, in a known PoP, within its free capacity.
+    """Check a placement against the problem: every VNF once, where it is pinned to, in a known PoP with room for it.
 
     Raises:
         ManagerError: it does not hold; all reasons are told.
@@ -96,6 +96,11 @@ def _mapping_faults(problem: PlacementProblem, mapping: Mapping[str, str]) -> li
     pops = ", ".join(f"`{pop}`" for pop in sorted(problem.pops)[:10])
     faults = [f"VNF `{vnf}` is missing" for vnf in sorted(wanted - set(mapping))]
     faults += [f"VNF `{vnf}` is not part of the service" for vnf in sorted(set(mapping) - wanted)]
+    moved = sorted(vnf for vnf, pop in problem.pinned.items() if mapping.get(vnf, pop) != pop)
+    faults += [
+        f"VNF `{vnf}` is put in `{mapping[vnf]}`, the operator has pinned it to `{problem.pinned[vnf]}`"
+        for vnf in moved
+    ]
     unknown = sorted(vnf for vnf, pop in mapping.items() if pop not in problem.pops)
     faults += [f"VNF `{vnf}` is put in unknown PoP `{mapping[vnf]}` (known: {pops})" for vnf in unknown]
     return faults

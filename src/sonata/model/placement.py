@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sonata.model.descriptors import NetworkServiceDescriptor, VnfDescriptor
 from sonata.model.infrastructure import PopCapacity, WanGraph
@@ -19,6 +19,7 @@ class PlacementProblem:
         wan: PoPs, links and endpoints.
         ingress: endpoint name from which users come, empty when not given.
         egress: endpoint name that users address, empty when not given.
+        pinned: PoP by `vnf_id` where the operator has decided it already.
     """
 
     nsd: NetworkServiceDescriptor
@@ -27,6 +28,7 @@ class PlacementProblem:
     wan: WanGraph
     ingress: str = ""
     egress: str = ""
+    pinned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

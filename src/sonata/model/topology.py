@@ -54,7 +54,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Pop:
-    """A point of presence: one site with an OpenStack of its own.
+    """A point of presence: one site with an OpenStack of its own, or a zone of another one's.
 
     Args:
         location: latitude and longitude in degrees, or None.
@@ -66,6 +66,7 @@ class Pop:
         labels: free key-value pairs for placement, e.g. `tier: edge`.
         cells: radio cells or access areas that endpoints can attach to.
         hosts: its hypervisors; none stands for one of the PoP's name with all of its capacity.
+        managed_by: name of the PoP whose OpenStack has it as an availability zone; empty for one of its own.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Pop:
     labels: Mapping[str, str] = field(default_factory=dict)
     cells: tuple[str, ...] = ()
     hosts: tuple[Host, ...] = ()
+    managed_by: str = ""
 
     @property
     def hypervisors(self) -> tuple[Host, ...]:
@@ -141,3 +143,16 @@ class Topology:
     links: tuple[Link, ...] = ()
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     servers: Mapping[str, ServerSeed] = field(default_factory=dict)
+
+    @property
+    def sites(self) -> tuple[Pop, ...]:
+        """The PoPs with an OpenStack of their own."""
+        return tuple(pop for pop in self.pops.values() if not pop.managed_by)
+
+    def managed(self, site: str) -> tuple[Pop, ...]:
+        """The PoPs that the OpenStack of a site has as zones, besides its own."""
+        return tuple(pop for pop in self.pops.values() if pop.managed_by == site)
+
+    def site_of(self, pop: str) -> str:
+        """Name of the site whose OpenStack a PoP belongs to."""
+        return self.pops[pop].managed_by or pop

@@ -178,6 +178,18 @@ class Machines(Protocol):
             Conflict: it is to change otherwise: its machine, network, name, MAC address, MTU or impairment.
         """
 
+    def move_ports(self, ports: Sequence[PortSpec]) -> None:
+        """Plug standing interfaces into networks of other PoPs.
+
+        The interfaces stay in their machines, with their addresses, routes and counters, so that connections live on.
+        Filters that the other PoP has for them hold from the first packet, and those of the PoP that they leave go;
+        rates go along; held ports stay held. Spans and chains are to be told. When it fails, all are where they were.
+
+        Raises:
+            NotFound: a port does not stand, or its network not in the other PoP.
+            Conflict: anything else than PoP and network of a port is to change.
+        """
+
     def remove_ports(self, ids: Sequence[str]) -> None:
         """Unplug interfaces."""
 
@@ -429,7 +441,7 @@ class Filtering(Protocol):
 
         Args:
             pop: where the ports are.
-            filters: each replaces the one that its port has; it goes when the port is unplugged.
+            filters: each replaces the one that its port has in this PoP; it goes when the port is unplugged there.
             members: sets of addresses by name; each replaces the one of this name. Sets that are not named stay.
         """
 

@@ -99,11 +99,14 @@ class PlatformClient:
         return self._document("POST", "/wims", json={"name": name, "endpoint": endpoint, "token": token})
 
     def attach_emulation(self, record: EmulationRecord) -> None:
-        """Register all PoPs of a running emulation as VIMs and its wide area as WIM; replaces earlier registrations."""
-        for pop in record.topology.pops:
+        """Register all sites of a running emulation as VIMs and its wide area as WIM; replaces earlier registrations.
+
+        A PoP that another one manages is no VIM of its own.
+        """
+        for site in record.topology.sites:
             self.add_vim(
-                name=pop,
-                endpoint=f"{record.url}/{pop}/identity/v3",
+                name=site.name,
+                endpoint=f"{record.url}/{site.name}/identity/v3",
                 username=_USER,
                 password=record.admin_password,
                 project=_PROJECT,
@@ -121,7 +124,7 @@ class PlatformClient:
             name: of the instance.
             ingress: endpoint from which users come.
             egress: endpoint that users address.
-            params: `placement`, `on_manager_failure`, `allowed_pops`, `manager_timeout_s`.
+            params: `placement`, `on_manager_failure`, `allowed_pops`, `pinned`, `manager_timeout_s`.
         """
         body = {
             "request_type": "CREATE_SERVICE",

@@ -128,6 +128,11 @@ class World:
     def run(self, machine: str, *argv: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self._inside(machine, argv), capture_output=True, text=True, timeout=60, check=False)
 
+    def run_in_pop(self, pop: str, *argv: str) -> str:
+        """What a program prints in the namespace of a PoP."""
+        path = self.fabric._world.pop(pop).netspace.path  # nothing else shows what is left there
+        return subprocess.run(["nsenter", f"--net={path}", *argv], capture_output=True, text=True, check=True).stdout
+
     def start(self, machine: str, *argv: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(self._inside(machine, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +43,15 @@ def pair(world: World, network: str = "blue") -> tuple[PortSpec, PortSpec]:
 def passes(world: World, machine: str, target: IPv4Address | str) -> bool:
     """Whether an address answers soon; most questions here are answered by silence."""
     return world.run(machine, "ping", "-n", "-c1", "-W0.25", str(target)).returncode == 0
+
+
+def standing_rules(kind: str) -> Iterator[str]:
+    """The lines with which sets, tables, ... begin in all network namespaces that this process holds."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        if os.path.lexists(descriptor) and os.readlink(descriptor).startswith("net:["):
+            inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{descriptor.name}", "nft", "list", "ruleset"]
+            told = subprocess.run(inside, capture_output=True, text=True, check=True).stdout
+            yield from (line.strip() for line in told.splitlines() if line.strip().startswith(f"{kind} "))
 
 
 def udp_arrives(world: World, sender: str, receiver: str, address: str, number: int = 5000) -> bool:
@@ -318,3 +330,23 @@ def test_filters_survive_what_happens_to_a_port(world: World) -> None:
     secure(world, b, EVERYTHING_OUT)
     assert not passes(world, "a", "10.0.0.11")
     assert a.id != b.id
+
+
+def test_filters_that_go_leave_nothing(world: World) -> None:
+    """Sets of addresses go with the last rule that names them, and the rest with the last filter."""
+    world.pops(1)
+    a, b = pair(world)
+    before = set(standing_rules("table"))
+    from_group = FilterRule("ingress", members="friends")
+    friends = {"friends": [IPv4Network("10.0.0.10/32")]}
+    world.fabric.filtering.set_filters("p0", [filter_of(a, EVERYTHING_OUT), filter_of(b, from_group)], friends)
+    assert [one for one in standing_rules("set") if "members" in one]
+    secure(world, b, PING_IN)
+    assert not [one for one in standing_rules("set") if "members" in one]
+    assert set(standing_rules("table")) > before
+    world.fabric.filtering.remove_filters("p0", [a.id])
+    world.fabric.machines.remove_ports([b.id])
+    assert set(standing_rules("table")) == before
+    world.fabric.machines.add_ports([b])
+    world.fabric.filtering.set_filters("p0", [filter_of(b, from_group)], friends)
+    assert passes(world, "a", "10.0.0.11")

@@ -49,6 +49,11 @@ class Site:
         }
         return {**login, **changes}
 
+    def openrc(self, pop: str = "access", **changes: str) -> dict[str, str]:
+        """The variables of an openrc file."""
+        login = {f"OS_{key.upper()}": value for key, value in self.auth(pop, **changes).items()}
+        return {**login, "OS_IDENTITY_API_VERSION": "3"}
+
     def connect(self, pop: str = "access", **changes: str) -> Any:
         """A connection of openstacksdk that knows nothing of the environment."""
         return openstack.connect(load_yaml_config=False, load_envvars=False, **self.auth(pop, **changes))

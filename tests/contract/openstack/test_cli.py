@@ -1,61 +1,43 @@
-"""The stock `openstack` command against a PoP. Each costs seconds, so there are few; the SDK covers the rest."""
+"""The stock `openstack` command against a PoP."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.contract.openstack.conftest import Site
 from tests.contract.openstack.test_compute import network_of
+from tests.stock_client import StockClient, needs_client
 
 COMMAND = shutil.which("openstack", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
 SFC_PLUGIN = importlib.util.find_spec("neutronclient") is not None
-pytestmark = pytest.mark.skipif(COMMAND is None, reason="python-openstackclient is not installed")
-
-
-class Shell:
-    """Runs `openstack` with the environment of an openrc file and nothing else."""
-
-    def __init__(self, site: Site, **changes: str) -> None:
-        login = {f"OS_{key.upper()}": value for key, value in site.auth(**changes).items()}
-        self._env = {**login, "OS_IDENTITY_API_VERSION": "3", "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command, its output as text."""
-        command = [str(COMMAND), *arguments]
-        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=60, check=False)
-
-    def json(self, *arguments: str) -> Any:
-        """What a command that succeeds prints as JSON."""
-        done = self.run(*arguments, "-f", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+pytestmark = needs_client
 
 
 def test_a_server_from_login_to_deletion(site: Site) -> None:
-    shell = Shell(site)
+    openstack = StockClient(site.openrc())
     cloud = site.connect()
     network_of(cloud)
     cloud.close()
-    assert shell.json("token", "issue")["id"]
-    made = shell.json("server", "create", "--image", "host", "--flavor", "tiny", "--network", "inner", "--wait", "vnf")
+    assert openstack.json("token issue")["id"]
+    made = openstack.json("server create --image host --flavor tiny --network inner --wait vnf")
     assert (made["status"], made["addresses"]) == ("ACTIVE", {"inner": ["10.1.0.2"]})
-    (listed,) = shell.json("server", "list")
+    (listed,) = openstack.json("server list")
     assert (listed["Name"], listed["Image"], listed["Flavor"]) == ("vnf", "host", "tiny")
-    assert {network["Name"] for network in shell.json("network", "list")} == {"external", "inner"}
-    assert shell.run("server", "delete", "--wait", "vnf").returncode == 0
-    assert shell.json("server", "list") == []
+    assert {network["Name"] for network in openstack.json("network list")} == {"external", "inner"}
+    openstack.ok("server delete --wait vnf")
+    assert openstack.json("server list") == []
 
 
-def test_a_wrong_name_is_told(site: Site) -> None:
-    done = Shell(site).run("server", "show", "nothing")
+def test_a_wrong_name_is_told_by_the_command_itself(site: Site) -> None:
+    environment = {**site.openrc(), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    command = [str(COMMAND), "server", "show", "nothing"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "nothing" in done.stderr
 
@@ -66,6 +48,6 @@ def test_chains_are_listed_where_the_plugin_is_installed(site: Site) -> None:
     cloud.network.create_sfc_flow_classifier(name="web", protocol="tcp")
     cloud.network.create_sfc_port_chain(name="chain", port_pair_groups=[])
     cloud.close()
-    shell = Shell(site)
-    assert [chain["Name"] for chain in shell.json("sfc", "port", "chain", "list")] == ["chain"]
-    assert [found["Name"] for found in shell.json("sfc", "flow", "classifier", "list")] == ["web"]
+    openstack = StockClient(site.openrc())
+    assert [chain["Name"] for chain in openstack.json("sfc port chain list")] == ["chain"]
+    assert [found["Name"] for found in openstack.json("sfc flow classifier list")] == ["web"]

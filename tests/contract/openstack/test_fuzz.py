@@ -211,7 +211,7 @@ def nothing_stands(site: Site, world: World, first: dict[str, set[str]]) -> None
 
 
 def test_made_up_calls_find_no_defect(site: Site) -> None:
-    fuzz(site, 400)
+    fuzz(site, 300)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import time
@@ -12,10 +11,10 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from tests.contract.openstack.conftest import Site
-from tests.contract.openstack.test_cli import COMMAND
 from tests.contract.openstack.test_compute import network_of
 from tests.contract.openstack.test_network import subnet_of
 from tests.fakes.load_balancing import FakeDriver
+from tests.stock_client import StockClient, needs_client
 
 PLUGIN = importlib.util.find_spec("octaviaclient") is not None
 SERVICE = {"endpoint_filter": {"service_type": "load-balancer"}, "raise_exc": False}
@@ -276,18 +275,13 @@ def test_flavors_choose_a_provider_and_its_settings(lbaas: Any, cloud: Any, driv
     assert [one.loadbalancer_id for one in lbaas.amphorae()] == [balancer.id]
 
 
-@pytest.mark.skipif(COMMAND is None or not PLUGIN, reason="python-octaviaclient is not installed")
-def test_the_stock_commands_pass(site: Site, lbaas: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in site.auth().items():
-        monkeypatch.setenv(f"OS_{key.upper()}", value)
-    monkeypatch.setenv("OS_IDENTITY_API_VERSION", "3")
+@needs_client
+@pytest.mark.skipif(not PLUGIN, reason="python-octaviaclient is not installed")
+def test_the_stock_commands_pass(site: Site, lbaas: Any) -> None:
+    client = StockClient(site.openrc())
 
     def run(*arguments: str) -> str:
-        # One process for all: a new one for each would take seconds each.
-        status = importlib.import_module("openstackclient.shell").main(["loadbalancer", *arguments])
-        told = capsys.readouterr()
-        assert status == 0, (arguments, told.err)
-        return str(told.out)
+        return client.ok("loadbalancer", *arguments)
 
     made = json.loads(run("create", "--name", "lb", "--vip-network-id", "inner", "--wait", "-f", "json"))
     assert (made["provisioning_status"], made["operating_status"]) == ("ACTIVE", "ONLINE")

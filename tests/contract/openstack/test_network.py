@@ -164,6 +164,19 @@ def test_floating_ips(cloud: Any, site: Site) -> None:
     assert dict(site.fabric.networks.routers[router.id].floating) == {}
 
 
+def test_a_chain_waits_for_its_source(cloud: Any, site: Site) -> None:
+    network, net = network_of(cloud), cloud.network
+    functions = [net.create_port(network_id=network.id, port_security_enabled=False) for _ in range(2)]
+    source = net.create_port(network_id=network.id)
+    pair = net.create_sfc_port_pair(ingress=functions[0].id, egress=functions[1].id)
+    group = net.create_sfc_port_pair_group(port_pairs=[pair.id])
+    classifier = net.create_sfc_flow_classifier(protocol="tcp", logical_source_port=source.id)
+    chain = net.create_sfc_port_chain(port_pair_groups=[group.id], flow_classifiers=[classifier.id])
+    assert chain.id not in site.fabric.steering.chains
+    boot(cloud, networks=[{"port": source.id}])
+    assert site.fabric.steering.chains[chain.id].classifiers[0].source_port_id == source.id
+
+
 def test_service_function_chains(cloud: Any, site: Site) -> None:
     network = network_of(cloud)
     server = boot(cloud, networks=[{"uuid": network.id}, {"uuid": network.id}])

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 from tests.contract.openstack.conftest import Site
-from tests.contract.openstack.test_cli import COMMAND, Shell
+from tests.stock_client import StockClient, needs_client
 
 CHAIN = """
 heat_template_version: rocky
@@ -229,7 +229,9 @@ outputs:
         if (token := (shown.get("attributes") or {}).get("token")) is not None:
             break
         time.sleep(0.02)
-    url = shown["attributes"]["endpoint"]
+    for_servers = shown["attributes"]["endpoint"]
+    assert for_servers.startswith("http://169.254.169.254/orchestration/v1/")
+    url = heat.base + path + "/signal"
     assert httpx.post(url, json={"id": "a"}, headers={"X-Auth-Token": "wrong"}).status_code == 401
     for signal in ({"id": "a", "data": "x"}, {"id": "b", "data": 7}):
         assert httpx.post(url, json=signal, headers={"X-Auth-Token": token}).status_code == 200
@@ -303,66 +305,120 @@ def test_check_suspend_preview_and_adoption(heat: Heat) -> None:
     assert (adopted["stack_status"], outputs(adopted)) == ("ADOPT_COMPLETE", {"told": "one"})
 
 
+@needs_client
 @pytest.mark.skipif(
-    COMMAND is None or importlib.util.find_spec("heatclient") is None,
-    reason="python-openstackclient or python-heatclient is not installed",
+    importlib.util.find_spec("heatclient") is None,
+    reason="python-heatclient is not installed",
 )
 def test_the_stock_commands(site: Site, tmp_path: Path) -> None:
-    shell = Shell(site)
+    openstack = StockClient(site.openrc())
     template = tmp_path / "stack.yaml"
     template.write_text(VALUES)
-    made = shell.run("stack", "create", "--wait", "-t", str(template), "cli")
-    assert (made.returncode, "CREATE_COMPLETE" in made.stdout) == (0, True), made.stderr
+    assert "CREATE_COMPLETE" in openstack.ok(f"stack create --wait -t {template} cli")
     template.write_text(VALUES.replace("value: one", "value: two"))
-    updated = shell.run("stack", "update", "--wait", "-t", str(template), "cli")
-    assert (updated.returncode, "UPDATE_COMPLETE" in updated.stdout) == (0, True), updated.stderr
-    assert shell.json("stack", "output", "show", "cli", "told")["output_value"] == "two"
-    assert {one["resource_name"] for one in shell.json("stack", "resource", "list", "cli")} == {"first", "second"}
-    assert shell.json("stack", "event", "list", "cli")[0]["resource_name"] == "cli"
-    done = shell.run("stack", "delete", "--yes", "--wait", "cli")
-    assert done.returncode == 0, done.stderr
+    assert "UPDATE_COMPLETE" in openstack.ok(f"stack update --wait -t {template} cli")
+    assert openstack.json("stack output show cli told")["output_value"] == "two"
+    assert {one["resource_name"] for one in openstack.json("stack resource list cli")} == {"first", "second"}
+    assert openstack.json("stack event list cli")[0]["resource_name"] == "cli"
+    openstack.ok("stack delete --yes --wait cli")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@needs_client
 @pytest.mark.skipif(
-    COMMAND is None or importlib.util.find_spec("heatclient") is None,
-    reason="python-openstackclient or python-heatclient is not installed",
+    importlib.util.find_spec("heatclient") is None,
+    reason="python-heatclient is not installed",
 )
 def test_the_other_stock_commands(site: Site, tmp_path: Path) -> None:
-    shell = Shell(site)
+    openstack = StockClient(site.openrc())
     template, saved = tmp_path / "stack.yaml", tmp_path / "saved.json"
     template.write_text(VALUES)
-    assert shell.run("stack", "create", "--wait", "-t", str(template), "cli").returncode == 0
+    openstack.ok(f"stack create --wait -t {template} cli")
     for command in (
-        ("stack", "show", "cli"),
-        ("stack", "list", "--nested"),
-        ("stack", "template", "show", "cli"),
-        ("stack", "environment", "show", "cli"),
-        ("stack", "file", "list", "cli"),
-        ("stack", "output", "list", "cli"),
-        ("stack", "resource", "show", "cli", "first"),
-        ("stack", "resource", "metadata", "cli", "first"),
-        ("stack", "failures", "list", "cli"),
-        ("stack", "check", "--wait", "cli"),
-        ("stack", "suspend", "--wait", "cli"),
-        ("stack", "resume", "--wait", "cli"),
-        ("stack", "resource", "mark", "unhealthy", "cli", "first"),
-        ("stack", "update", "--wait", "--existing", "cli"),
-        ("stack", "update", "--dry-run", "--existing", "cli"),
-        ("orchestration", "build", "info"),
-        ("orchestration", "service", "list"),
-        ("orchestration", "resource", "type", "list"),
-        ("orchestration", "resource", "type", "show", "OS::Nova::Server"),
-        ("orchestration", "template", "validate", "-t", str(template)),
-        ("orchestration", "template", "version", "list"),
-        ("orchestration", "template", "function", "list", "heat_template_version.2018-08-31"),
-        ("software", "config", "list"),
-        ("software", "deployment", "list"),
-        ("stack", "snapshot", "list", "cli"),
-        ("stack", "abandon", "--output-file", str(saved), "cli"),
-        ("stack", "adopt", "--wait", "--adopt-file", str(saved), "cli"),
-        ("stack", "delete", "--yes", "--wait", "cli"),
+        "stack show cli",
+        "stack list --nested",
+        "stack template show cli",
+        "stack environment show cli",
+        "stack file list cli",
+        "stack output list cli",
+        "stack resource show cli first",
+        "stack resource metadata cli first",
+        "stack failures list cli",
+        "stack check --wait cli",
+        "stack suspend --wait cli",
+        "stack resume --wait cli",
+        "stack resource mark unhealthy cli first",
+        "stack update --wait --existing cli",
+        "stack update --dry-run --existing cli",
+        "orchestration build info",
+        "orchestration service list",
+        "orchestration resource type list",
+        "orchestration resource type show OS::Nova::Server",
+        f"orchestration template validate -t {template}",
+        "orchestration template version list",
+        "orchestration template function list heat_template_version.2018-08-31",
+        "software config list",
+        "software deployment list",
+        "stack snapshot list cli",
+        f"stack abandon --output-file {saved} cli",
+        f"stack adopt --wait --adopt-file {saved} cli",
+        "stack delete --yes --wait cli",
     ):
-        done = shell.run(*command)
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        openstack.ok(command)
+
+
+GROUP = """
+heat_template_version: rocky
+parameters: {value: {type: string, default: one}}
+resources:
+  group:
+    type: OS::Heat::ResourceGroup
+    update_policy: {rolling_update: {max_batch_size: 1, min_in_service: 2}, batch_create: {max_batch_size: 1}}
+    properties:
+      count: 2
+      resource_def: {type: OS::Heat::TestResource, properties: {value: {get_param: value}, wait_secs: 0}}
+outputs:
+  values: {value: {get_attr: [group, output]}}
+"""
+
+
+def test_a_group_is_made_and_changed_in_batches(heat: Heat) -> None:
+    made = heat.create("rolling", GROUP)
+    assert made["stack_status"] == "CREATE_COMPLETE", made["stack_status_reason"]
+    assert outputs(made) == {"values": ["one", "one"]}
+    changed = heat.update("rolling", GROUP, parameters={"value": "two"})
+    assert changed["stack_status"] == "UPDATE_COMPLETE", changed["stack_status_reason"]
+    assert outputs(changed) == {"values": ["two", "two"]}
+    listed = heat.call("GET", f"/stacks/rolling/{made['id']}/events?nested_depth=1").json()["events"]
+    members = [(one["resource_name"], one["resource_status"]) for one in listed if one["resource_name"].isdigit()]
+    assert [one for one in members if one[1].endswith("_COMPLETE")] == [
+        ("0", "CREATE_COMPLETE"),
+        ("1", "CREATE_COMPLETE"),
+        ("2", "CREATE_COMPLETE"),
+        ("1", "UPDATE_COMPLETE"),
+        ("0", "UPDATE_COMPLETE"),
+        ("2", "DELETE_COMPLETE"),
+    ]
+    wrong = GROUP.replace("max_batch_size: 1, min", "most: 1, min")
+    refused = heat.call("POST", "/stacks", {"stack_name": "wrong", "template": yaml.safe_load(wrong)})
+    assert (refused.status_code, "Unknown Property most" in refused.text) == (400, True)
+    assert heat.delete("rolling") == {"stack_status": "GONE"}
+
+
+def test_contents_are_kept_as_images_where_the_policy_says_snapshot(heat: Heat) -> None:
+    template = CHAIN.replace("    type: OS::Nova::Server", "    type: OS::Nova::Server\n    deletion_policy: Snapshot")
+    made = heat.create("kept", template)
+    assert made["stack_status"] == "CREATE_COMPLETE", made["stack_status_reason"]
+    before = {image.name for image in heat.cloud.image.images()}
+    assert heat.delete("kept") == {"stack_status": "GONE"}
+    (kept,) = {image.name for image in heat.cloud.image.images()} - before
+    assert kept.startswith("kept-server-")
+    assert list(heat.cloud.compute.servers()) == []
+    refused = heat.call(
+        "POST",
+        "/stacks",
+        {
+            "stack_name": "no",
+            "template": yaml.safe_load(CHAIN.replace("subnet: {", "subnet: {deletion_policy: Snapshot, ")),
+        },
+    )
+    assert (refused.status_code, "deletion policy not supported" in refused.text) == (400, True)

@@ -130,6 +130,24 @@ def test_state_password_and_what_is_refused(cloud: Any) -> None:
     cloud.compute.wait_for_delete(server, interval=FAST, wait=10)
 
 
+def test_no_password_is_made_up_and_none_is_ignored(cloud: Any) -> None:
+    server = boot(cloud, image="web")
+    image = server.image.id
+    made = {"name": "one", "imageRef": image, "flavorRef": cloud.compute.find_flavor("tiny").id, "networks": "none"}
+    answer = cloud.compute.post("/servers", json={"server": made}, microversion="2.60")
+    assert (answer.status_code, "adminPass" in answer.json()["server"]) == (202, False)
+    rebuilt = act(cloud, server, rebuild={"imageRef": image})
+    assert (rebuilt.status_code, "adminPass" in rebuilt.json()["server"]) == (202, False)
+    until(cloud, server, "ACTIVE")
+    assert act(cloud, server, rescue=None).json() == {}
+    until(cloud, server, "RESCUE")
+    asked = {"server": {**made, "adminPass": "secret"}}
+    refused = cloud.compute.post("/servers", json=asked, microversion="2.60")
+    assert (refused.status_code, "changePassword" in refused.text) == (400, True)
+    assert act(cloud, server, rebuild={"imageRef": image, "adminPass": "secret"}).status_code == 400
+    assert act(cloud, server, rescue={"adminPass": "secret"}).status_code == 400
+
+
 def test_what_was_done_is_logged(cloud: Any) -> None:
     server = boot(cloud)
     answer = act(cloud, server, **{"os-stop": None})
@@ -236,3 +254,31 @@ def test_interfaces_have_tags_and_come_in_every_fitting_state(cloud: Any) -> Non
     until(cloud, server, "SUSPENDED")
     with pytest.raises(exceptions.ConflictException, match="vm_state suspended"):
         cloud.compute.create_server_interface(server, net_id=network.id)
+
+
+def test_access_addresses_are_told(cloud: Any) -> None:
+    server = boot(cloud, access_ipv4="192.0.2.7")
+    assert cloud.compute.get_server(server.id).access_ipv4 == "192.0.2.7"
+    changed = cloud.compute.update_server(server, access_ipv4="", access_ipv6="2001:db8::1")
+    assert (changed.access_ipv4, changed.access_ipv6) == ("", "2001:db8::1")
+    refused = cloud.compute.put(f"/servers/{server.id}", json={"server": {"accessIPv6": "192.0.2.7"}})
+    assert refused.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("version", "attribute", "value"),
+    [
+        ("2.1", "os:scheduler_hints", {"group": "beside, not inside"}),
+        ("2.1", "description", "since 2.19"),
+        ("2.1", "personality", [{"path": "/etc/motd", "contents": "eA=="}]),
+        ("2.96", "hostname", "another"),
+        ("2.96", "trusted_image_certificates", ["0b5d2c72-12cc-4ba6-a8d7-3ff5cc1d8cb8"]),
+    ],
+)
+def test_what_is_not_done_is_not_ignored(cloud: Any, version: str, attribute: str, value: Any) -> None:
+    flavor, image = cloud.compute.find_flavor("tiny").id, cloud.image.find_image("host").id
+    wish = {"name": "one", "imageRef": image, "flavorRef": flavor, "networks": "none", attribute: value}
+    if version == "2.1":
+        del wish["networks"]
+    refused = cloud.compute.post("/servers", json={"server": wish}, microversion=version)
+    assert (refused.status_code, attribute in refused.text) == (400, True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 
 from sonata._lib.plain import decode, encode
 from sonata.emulator.cloud.entities.identity import Project, User
 from sonata.emulator.cloud.identity import Identity
-from sonata.emulator.cloud.identity.tokens import UNSCOPED, Scope
+from sonata.emulator.cloud.identity.assignments import Grant
+from sonata.emulator.cloud.identity.tokens import LIFETIME_S, MOST_VERDICTS, UNSCOPED, Scope
 from sonata.emulator.cloud.quotas import QUOTAS, Quotas
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
@@ -42,6 +46,62 @@ def test_a_token_is_worthless_elsewhere_and_when_a_bit_is_changed() -> None:
             here.tokens.check(wrong)
     with pytest.raises(Unauthorised):
         there.tokens.check(secret)
+
+
+def _disabled(identity: Identity, tables: Tables) -> None:
+    tables.users.change(identity.admin.id, enabled=False)
+
+
+def _signed_out(identity: Identity, tables: Tables) -> None:
+    tables.users.change(identity.admin.id, tokens_after=time.time() + 1)
+
+
+def _without_project(identity: Identity, tables: Tables) -> None:
+    tables.projects.change(identity.admin_project.id, enabled=False)
+
+
+def _without_role(identity: Identity, tables: Tables) -> None:
+    for row in tables.assignments:
+        identity.assignments.revoke(Grant(row.actor_kind, row.actor, row.target_kind, row.target, row.role))
+
+
+ENDINGS: tuple[Callable[[Identity, Tables], None], ...] = (_disabled, _signed_out, _without_project, _without_role)
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+def test_a_token_that_was_good_a_moment_ago_is_refused_once_its_ground_is_gone(
+    end: Callable[[Identity, Tables], None],
+) -> None:
+    tables = Tables()
+    identity = Identity(tables)
+    secret, _token = identity.tokens.issue(identity.admin, Scope("project", identity.admin_project.id), ("password",))
+    assert identity.tokens.check(secret) is identity.tokens.check(secret)
+    end(identity, tables)
+    with pytest.raises(Unauthorised):
+        identity.tokens.check(secret)
+
+
+def test_a_token_that_was_good_a_moment_ago_is_refused_once_revoked_or_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = Identity(Tables())
+    revoked, token = identity.tokens.issue(identity.admin, UNSCOPED, ("password",))
+    aged, _token = identity.tokens.issue(identity.admin, UNSCOPED, ("password",))
+    for secret in (revoked, aged):
+        identity.tokens.check(secret)
+    identity.tokens.revoke(token)
+    with pytest.raises(Unauthorised):
+        identity.tokens.check(revoked)
+    identity.tokens.check(aged)
+    later = time.time() + LIFETIME_S
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(Unauthorised):
+        identity.tokens.check(aged)
+
+
+def test_many_tokens_are_told_apart() -> None:
+    identity = Identity(Tables())
+    issued = dict(identity.tokens.issue(identity.admin, UNSCOPED, ("password",)) for _ in range(MOST_VERDICTS + 2))
+    for _ in range(2):
+        assert {secret: identity.tokens.check(secret) for secret in issued} == issued
 
 
 def test_tables_from_before_there_were_roles_get_them() -> None:

@@ -136,3 +136,19 @@ def test_of_two_empty_pops_the_larger_one_takes_a_tie() -> None:
     large = PopCapacity("p2", 32, 0, 65536, 0)
     placement = place(replace(problem, pops={**problem.pops, "p2": large}))
     assert dict(placement.mapping) == {"va": "p2", "vb": "p2"}
+
+
+def test_a_pinned_vnf_stays_and_the_others_follow_it() -> None:
+    problem = line_problem({"p0": 8, "p1": 8, "p2": 8, "p3": 8})
+    placement = place(replace(problem, pinned={"va": "p2"}))
+    assert dict(placement.mapping) == {"va": "p2", "vb": "p2"}
+    assert "with va where the operator wants them" in placement.reason
+
+
+@pytest.mark.parametrize(
+    ("pop", "told"), [("p1", "has no room: it needs"), ("p3", "is not on the way between the endpoints")]
+)
+def test_a_pin_that_cannot_hold_is_told(pop: str, told: str) -> None:
+    problem = line_problem({"p0": 8, "p1": 0, "p2": 8, "p3": 8})
+    with pytest.raises(QuotaExceeded, match=f"is pinned to `{pop}`, which {told}"):
+        place(replace(problem, pinned={"va": pop}))

@@ -179,6 +179,35 @@ async def test_generic_placement_on_request_does_not_ask_the_manager(tmp_path: P
         assert platform.host.asked == []
 
 
+async def test_a_manager_may_not_move_what_the_operator_pinned(tmp_path: Path) -> None:
+    managers = {"managers/place.py": lambda state: {"mapping": {"va": "core", "vb": "core", "vc": "core"}}}
+    async with TestPlatform(tmp_path, two_sites(), managers) as platform:
+        await platform.mano.catalogue.onboard(package(managers=(PLACER,)))
+        pinned = PlacementPolicy("auto", pinned={"va": "access"})
+        operation = await platform.mano.lifecycle.instantiate(
+            InstantiateRequest("chain", "web", "users", "origin", pinned)
+        )
+        await platform.end(operation)
+        placement = (await platform.mano.instances.find("web")).record.placement
+        assert placement is not None
+        assert placement.mapping["va"] == "access"
+        assert "VNF `va` is put in `core`, the operator has pinned it to `access`" in placement.rule
+        assert operation.params["request"]["policy"]["pinned"] == {"va": "access"}
+
+
+@pytest.mark.parametrize(("vnf", "pop", "told"), [("vx", "core", "no such VNF"), ("va", "moon", "no such VIM")])
+async def test_pins_of_what_is_not_there_are_refused(tmp_path: Path, vnf: str, pop: str, told: str) -> None:
+    cloud = two_sites()
+    async with TestPlatform(tmp_path, cloud) as platform:
+        await platform.mano.catalogue.onboard(package())
+        policy = PlacementPolicy(pinned={vnf: pop})
+        request = InstantiateRequest("chain", "web", "users", "origin", policy)
+        ended = await platform.end(await platform.mano.lifecycle.instantiate(request))
+        assert ended.state is OperationState.ROLLED_BACK
+        assert told in ended.error
+        assert cloud.objects == {}
+
+
 async def test_one_operation_at_a_time_and_names_are_unique_among_live_instances(tmp_path: Path) -> None:
     cloud = two_sites(delay_s=0.02)
     async with TestPlatform(tmp_path, cloud) as platform:

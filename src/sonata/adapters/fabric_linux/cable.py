@@ -155,6 +155,32 @@ class Cables:
         cable.a, cable.b = replace(cable.a, mtu=mtu), replace(cable.b, mtu=mtu)
         apply_each((end.netspace, requests.set_mtu(index, end.ifname, mtu)) for end, index in cable.ends())
 
+    def carry(self, cable: Cable, end: End, *, up: bool) -> None:
+        """Take a cable's near end out of its namespace and make it this end in another one; the far end stays.
+
+        Raises:
+            AdapterError, Unsupported: the kernel refused; the cable is as it was, but down.
+        """
+        before, index = cable.a, cable.index_a
+        before.netspace.apply([requests.move_link(index, before.ifname, end.netspace.descriptor)])
+        cable.a = end
+        try:
+            end.netspace.apply([*_end_requests(cable, end, index), requests.set_up(index, end.ifname, up=up)])
+        except (AdapterError, Unsupported):
+            end.netspace.apply([requests.move_link(index, end.ifname, before.netspace.descriptor)])
+            cable.a = before
+            before.netspace.apply(list(_end_requests(cable, before, index)))
+            raise
+        _synchronise([cable])
+
+    def hold(self, cables: Iterable[Cable], *, held: bool) -> None:
+        """Take the carrier from cables, or give it back to those that are up."""
+        known = list(cables)
+        ends = [(cable.a, cable.index_a, cable.up and not held) for cable in known]
+        apply_each((end.netspace, requests.set_up(index, end.ifname, up=up)) for end, index, up in ends)
+        if not held:
+            _synchronise(known)
+
     def cut(self, cables: Sequence[Cable]) -> None:
         """Drop cables; what is gone already is no mistake."""
         doomed: dict[Netspace, list[int]] = {}

@@ -41,6 +41,7 @@ class LinuxFabric:
             self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
         )
         self._world.before_ports.append(self._filtering.prepare)
+        self._world.around_moves += [self._shaping.laid_aside, self._filtering.laid_aside]
         self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, self._steering.refresh]
 
     @property

@@ -65,6 +65,8 @@ meta mark & {_REFUSED:#x} != 0 drop
 }}
 """
 """What filters of a PoP share, loaded before the first one."""
+WITHOUT_FOUNDATION = "table bridge security\ndelete table bridge security\n"
+"""Loaded after the last one has gone."""
 
 
 def zones(networks: Mapping[str, int], *, routed: bool) -> str:
@@ -188,6 +190,11 @@ def members(number: int, addresses: Iterable[Prefix]) -> str:
         if inside:
             lines.append(f"add element bridge security {name} {{ {', '.join(inside)} }}")
     return "\n".join((*lines, ""))
+
+
+def without_members(number: int) -> str:
+    """Take a set of addresses out again, once no rule names it."""
+    return "".join(f"delete set bridge security {set_name(number, version)}\n" for version in (4, 6))
 
 
 def guard(interface: str, sources: Sequence[AllowedSource]) -> str:

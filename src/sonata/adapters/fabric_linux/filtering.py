@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import sonata.adapters.fabric_linux.connections as connections
 import sonata.adapters.fabric_linux.filter_rules as filter_rules
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.ip import Prefix
@@ -12,7 +14,7 @@ from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import Bridge, Port, World
 from sonata.errors import Unsupported
-from sonata.ports.fabric import EXTERNAL, PortFilter
+from sonata.ports.fabric import EXTERNAL, PortFilter, PortSpec
 
 
 @dataclass(slots=True)
@@ -49,9 +51,10 @@ class LinuxFiltering:
         named = {rule.members for one in filters for rule in one.rules} - {""} - site.sets.keys()
         rules += [filter_rules.members(self._set_number(site, name), ()) for name in sorted(named)]
         site.filters.update({one.port_id: one for one in filters})
-        ports = [self._world.ports[one.port_id] for one in filters if one.port_id in self._world.ports]
+        ports = [port for one in filters if (port := self._plugged(pop, one.port_id))]
         self._load(pop, site, ports, rules)
-        self._guard(pop, ports)
+        self._guard(pop, site, ports)
+        self._drop_unused(pop, site)
 
     def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
         """Let everything pass these ports."""
@@ -62,17 +65,48 @@ class LinuxFiltering:
         """Load the rules of ports that are about to be plugged in."""
         for pop in {port.spec.pop for port in ports} & self._sites.keys():
             filters = self._sites[pop].filters
-            self._load(pop, self._sites[pop], [port for port in ports if port.spec.id in filters], [])
+            here = [port for port in ports if port.spec.pop == pop and port.spec.id in filters]
+            self._load(pop, self._sites[pop], here, [])
+
+    @contextmanager
+    def laid_aside(self, ports: Sequence[Port]) -> Iterator[None]:
+        """Carry what is known of ports over while they are moved.
+
+        Guards are made anew, here or there, since an interface that changes its PoP leaves them behind.
+        """
+        before = [(port, port.spec) for port in ports]
+        for _, spec in before:
+            if spec.pop in self._sites:
+                self._sites[spec.pop].guarded.pop(spec.id, None)
+        yield
+        for port, spec in before:
+            self._copy_connections(spec, port.spec)
+
+    def _copy_connections(self, origin: PortSpec, now: PortSpec) -> None:
+        """Let the PoP where a port is now know the connections that the one it comes from has tracked."""
+        zones = self._zone(origin), self._zone(now)
+        if zones[0] is not None and zones[1] is not None:
+            here, there = (self._world.pop(spec.pop).netspace for spec in (origin, now))
+            connections.copy(here, there, (zones[0], zones[1]), [value.ip for value in now.addresses])
+
+    def _zone(self, spec: PortSpec) -> int | None:
+        """Number of the zone in which the connections of a port's network are tracked, None where they are not."""
+        return self._sites[spec.pop].inspected.get(spec.network) if spec.pop in self._sites else None
 
     def refresh(self, pop: str) -> None:
         """Bring a PoP's filters in line with its interfaces."""
         site = self._sites.get(pop)
         if site is None:
             return
-        self._forget(pop, site, [port_id for port_id in site.standing if port_id not in self._world.ports])
+        self._forget(pop, site, [port_id for port_id in site.standing if not self._plugged(pop, port_id)])
         self._follow_names(pop, site)
         ports = [self._world.ports[port_id] for port_id in site.standing]
-        self._guard(pop, [port for port in ports if site.guarded.get(port.spec.id) != port.cable.index_a])
+        self._guard(pop, site, [port for port in ports if site.guarded.get(port.spec.id) != port.cable.index_a])
+
+    def _plugged(self, pop: str, port_id: str) -> Port | None:
+        """A port that is plugged in in a PoP."""
+        port = self._world.ports.get(port_id)
+        return port if port and port.spec.pop == pop else None
 
     def _follow_names(self, pop: str, site: _Site) -> None:
         """Rules for the names that ports have got, and none for those that they have lost."""
@@ -93,7 +127,7 @@ class LinuxFiltering:
         return self._sites[pop]
 
     def _set_number(self, site: _Site, name: str) -> int:
-        return site.sets.setdefault(name, len(site.sets) + 1)
+        return site.sets.setdefault(name, 1 + max(site.sets.values(), default=0))
 
     def _load(self, pop: str, site: _Site, ports: Iterable[Port], rules: list[str]) -> None:
         """Load rules, and those of ports; the networks of stateful ones are inspected from then on."""
@@ -106,8 +140,7 @@ class LinuxFiltering:
             self._nftables.load(self._world.pop(pop).netspace, text)
         site.standing.update(names)
 
-    def _guard(self, pop: str, ports: Sequence[Port]) -> None:
-        site = self._sites[pop]
+    def _guard(self, pop: str, site: _Site, ports: Sequence[Port]) -> None:
         text = "".join(
             filter_rules.guard(port.cable.a.ifname, site.filters[port.spec.id].sources)
             for port in ports
@@ -125,6 +158,20 @@ class LinuxFiltering:
             for known in (site.filters, site.standing, site.guarded):
                 known.pop(port_id, None)
         self._stop_inspecting(pop, site)
+        if ids:
+            self._drop_unused(pop, site)
+
+    def _drop_unused(self, pop: str, site: _Site) -> None:
+        """Drop sets that no rule names any more, and after the last filter all that filters share."""
+        if not site.filters:
+            self._nftables.load(self._world.pop(pop).netspace, filter_rules.WITHOUT_FOUNDATION)
+            del self._sites[pop]
+            return
+        named = {rule.members for one in site.filters.values() for rule in one.rules}
+        unused = [name for name in site.sets if name not in named]
+        text = "".join(filter_rules.without_members(site.sets.pop(name)) for name in unused)
+        if text:
+            self._nftables.load(self._world.pop(pop).netspace, text)
 
     def _inspect(self, pop: str, site: _Site, networks: set[str]) -> None:
         """Track the connections of networks, besides those that are tracked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
@@ -62,7 +63,7 @@ class LinuxMachines:
 
     def change_ports(self, ports: Sequence[PortSpec]) -> None:
         """Bring addresses, gateways, routes and state of standing interfaces in line; the interfaces stay."""
-        changed = [self._changeable(spec) for spec in ports]
+        changed = [_changeable(self._world, spec) for spec in ports]
         for port, spec in zip(changed, ports, strict=True):
             before, port.spec = port.spec, spec
             self._cables.readdress(port.cable, spec.addresses)
@@ -75,14 +76,6 @@ class LinuxMachines:
         for spec in ports:
             self._announce(spec)
         self._interfaces_changed(changed)
-
-    def _changeable(self, spec: PortSpec) -> Port:
-        port = self._world.ports.get(spec.id)
-        if port is None:
-            raise NotFound(f"no port `{spec.id}` stands in the data plane")
-        if _fixed(port.spec) != _fixed(spec):
-            raise Conflict(f"port `{spec.id}` of machine `{port.spec.machine}` stands otherwise")
-        return port
 
     def _forget_routing(self, spec: PortSpec) -> None:
         """Let routes be set anew; rules stand by themselves."""
@@ -101,10 +94,35 @@ class LinuxMachines:
     def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
         """Take the carrier from interfaces, or give it back; see the port."""
         ports = [self._world.ports[port] for port in ids if port in self._world.ports]
-        apply_each(
-            (port.cable.a.netspace, requests.set_up(port.cable.index_a, port.cable.a.ifname, up=not held))
-            for port in ports
-        )
+        for port in ports:
+            port.held = held
+        self._cables.hold((port.cable for port in ports), held=held)
+
+    def move_ports(self, ports: Sequence[PortSpec]) -> None:
+        """Plug standing interfaces into networks of other PoPs; see the port."""
+        found = {spec.id: _movable(self._world, spec) for spec in ports}
+        moving = [(found[spec.id], spec) for spec in ports if found[spec.id].spec != spec]
+        pops = {name for port, spec in moving for name in (port.spec.pop, spec.pop)}
+        with self._world.off_balance([port for port, _ in moving]), ExitStack() as undone:
+            undone.callback(self._world.interfaces_changed, *pops)
+            for port, spec in moving:
+                undone.callback(self._carry, port, port.spec)
+                port.spec = spec
+            self._world.ports_planned([port for port, _ in moving])
+            for port, spec in moving:
+                self._carry(port, spec)
+            undone.pop_all()
+        self._world.interfaces_changed(*pops)
+        for _, spec in moving:
+            self._announce(spec)
+
+    def _carry(self, port: Port, spec: PortSpec) -> None:
+        """Have a port's cable end where a specification says; it may be there already."""
+        port.spec = spec
+        netspace, bridge = self._world.pop(spec.pop).netspace, self._world.bridge(spec.pop, spec.network)
+        if port.cable.a.netspace is not netspace:
+            end = replace(port.cable.a, netspace=netspace, master=(bridge.index, bridge.ifname))
+            self._cables.carry(port.cable, end, up=port.cable.up and not port.held)
 
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Unplug all ports in PoPs; their machines stay."""
@@ -168,8 +186,7 @@ class LinuxMachines:
             pop.netspace.apply(near)
 
     def _interfaces_changed(self, ports: Iterable[Port]) -> None:
-        for pop in {port.spec.pop for port in ports}:
-            self._world.interfaces_changed(pop)
+        self._world.interfaces_changed(*{port.spec.pop for port in ports})
 
 
 def _number(spec: PortSpec) -> int:
@@ -225,6 +242,27 @@ def _route(port: Port, destination: Prefix, gateway: Address, *, table: int) -> 
     far = not any(gateway in value.network for value in port.spec.addresses)
     body = requests.device_route(destination, port.cable.index_b, gateway=gateway, table=table, on_link=far)
     return body, f"{port.spec.ifname}: route to {destination} via {gateway}"
+
+
+def _changeable(world: World, spec: PortSpec) -> Port:
+    port = _standing(world, spec.id)
+    if _fixed(port.spec) != _fixed(spec):
+        raise Conflict(f"port `{spec.id}` of machine `{port.spec.machine}` stands otherwise")
+    return port
+
+
+def _movable(world: World, spec: PortSpec) -> Port:
+    port = _standing(world, spec.id)
+    if replace(port.spec, pop=spec.pop, network=spec.network) != spec:
+        raise Conflict(f"port `{spec.id}` of machine `{port.spec.machine}` stands otherwise")
+    world.bridge(spec.pop, spec.network)
+    return port
+
+
+def _standing(world: World, port_id: str) -> Port:
+    if port_id not in world.ports:
+        raise NotFound(f"no port `{port_id}` stands in the data plane")
+    return world.ports[port_id]
 
 
 def _fixed(spec: PortSpec) -> PortSpec:

@@ -94,7 +94,10 @@ class LinuxNetworks:
                 self._cables.resize(port.cable, spec.mtu)
                 port.spec = replace(port.spec, mtu=spec.mtu)
         self._routers.resize_legs(spec)
-        self._world.pop(spec.pop).netspace.apply([requests.set_mtu(bridge.index, bridge.ifname, spec.mtu)])
+        pop = self._world.pop(spec.pop).netspace
+        ends = [span.tunnels[spec.pop] for span in self._spans.values() if spec.pop in span.tunnels]
+        pop.apply([requests.set_mtu(end.index, f"x{end.index}", spec.mtu) for end in ends if end.network == spec.id])
+        pop.apply([requests.set_mtu(bridge.index, bridge.ifname, spec.mtu)])
 
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         """Drop bridges, given as (pop, network id)."""

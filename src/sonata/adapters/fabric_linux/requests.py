@@ -151,6 +151,11 @@ def set_up(index: int, name: str, *, up: bool = True) -> Request:
     return Request(_RTM_SETLINK, 0, body, f"state of interface {name}")
 
 
+def move_link(index: int, name: str, netns: int) -> Request:
+    """Take an interface into the namespace of descriptor `netns`; it leaves its bridge, and is down there."""
+    return Request(_RTM_SETLINK, 0, _link(index) + u32(_IFLA_NET_NS_FD, netns), f"move of interface {name}")
+
+
 def set_mtu(index: int, name: str, mtu: int) -> Request:
     """Change the largest packet of an interface."""
     return Request(_RTM_SETLINK, 0, _link(index) + u32(_IFLA_MTU, mtu), f"MTU of interface {name}")

@@ -8,7 +8,8 @@ come, change and go while packets flow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
@@ -28,6 +29,7 @@ class LinuxShaping:
         self._world = world
         self._nftables = nftables
         self._joined: dict[str, tuple[Shim, int]] = {}
+        self._shapes: dict[str, PortShape] = {}
 
     def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
         """Hold these rates at ports that stand, by their ids, while packets flow; they go with the port."""
@@ -36,12 +38,25 @@ class LinuxShaping:
                 raise NotFound(f"no port `{port_id}` in the data plane")
             self._shape(self._world.ports[port_id], shape)
 
+    @contextmanager
+    def laid_aside(self, ports: Sequence[Port]) -> Iterator[None]:
+        """Let ports be without their pairs while they are moved; they have them again, wherever they are then."""
+        shapes = {port.spec.id: self._shapes[port.spec.id] for port in ports if port.shim}
+        for port in ports:
+            self._take_out(port)
+        try:
+            yield
+        finally:
+            for port_id, shape in shapes.items():
+                self._shape(self._world.ports[port_id], shape)
+
     def refresh(self, pop: str) -> None:
         """Drop the pairs of ports that are gone, and join anew those whose interface was replaced."""
         for port_id, (shim, index) in tuple(self._joined.items()):
             port = self._world.ports.get(port_id)
             if port is None:
                 del self._joined[port_id]
+                self._shapes.pop(port_id, None)
                 if pop in self._world.pops:
                     self._world.pop(pop).netspace.apply(requests.delete_links([shim.near[0]]))
             elif port.cable.index_a != index:
@@ -51,6 +66,7 @@ class LinuxShaping:
         if not shape.egress and not shape.ingress:
             self._take_out(port)
             return
+        self._shapes[port.spec.id] = shape
         shim = port.shim or self._put_in(port)
         changes = [*_bucket(shim.near, shape.egress), *_bucket(shim.far, shape.ingress)]
         self._world.pop(port.spec.pop).netspace.apply(changes)
@@ -94,7 +110,7 @@ class LinuxShaping:
         self._nftables.load(pop.netspace, _no_exchange(outside.ifname))
         pop.netspace.synchronise(bridge.ifname)
         port.shim = None
-        del self._joined[port.spec.id]
+        del self._joined[port.spec.id], self._shapes[port.spec.id]
         self._world.interfaces_changed(port.spec.pop)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -63,11 +64,17 @@ class Shim:
 
 @dataclass(slots=True)
 class Port:
-    """A machine's port that stands."""
+    """A machine's port that stands.
+
+    Args:
+        shim: where its rates are held, None while it has none.
+        held: whether no packet may pass for the time being.
+    """
 
     spec: PortSpec
     cable: Cable
     shim: Shim | None = None
+    held: bool = False
 
     @property
     def bridged_names(self) -> tuple[str, ...]:
@@ -97,6 +104,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self.ports: dict[str, Port] = {}
         self.before_ports: list[Callable[[Sequence[Port]], None]] = []
+        self.around_moves: list[Callable[[Sequence[Port]], AbstractContextManager[None]]] = []
         self.on_interfaces_changed: list[Callable[[str], None]] = []
         self.on_pops_added: list[Callable[[], None]] = []
         # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
@@ -157,10 +165,19 @@ class World:
         for listener in self.before_ports:
             listener(ports)
 
-    def interfaces_changed(self, pop: str) -> None:
-        """Tell those who depend on a PoP's interfaces that some were added, replaced or removed."""
-        for listener in self.on_interfaces_changed:
-            listener(pop)
+    @contextmanager
+    def off_balance(self, ports: Sequence[Port]) -> Iterator[None]:
+        """The time in which ports are moved to other PoPs, for those who keep something beside them."""
+        with ExitStack() as around:
+            for listener in self.around_moves:
+                around.enter_context(listener(ports))
+            yield
+
+    def interfaces_changed(self, *pops: str) -> None:
+        """Tell those who depend on PoPs' interfaces that some were added, replaced or removed."""
+        for pop in pops:
+            for listener in self.on_interfaces_changed:
+                listener(pop)
 
 
 def _choices(what: str, known: dict[str, Pop] | dict[str, Bridge]) -> str:

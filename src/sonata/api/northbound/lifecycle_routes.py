@@ -38,6 +38,7 @@ class PlacementParams(BaseModel):
     placement: Literal["auto", "ssm", "generic"] = "auto"
     on_manager_failure: Literal["generic", "fail"] = "generic"
     allowed_pops: list[str] | None = Field(None, description="bounds a manager's decision to these PoPs")
+    pinned: dict[str, str] = Field(default_factory=dict, description="PoP by VNF, for those not to be placed")
     manager_timeout_s: float = Field(2.0, gt=0, le=60)
 
 
@@ -72,7 +73,7 @@ async def _create(platform: Platform, body: ServiceRequest) -> LcmOperationOccur
         fallback=body.params.on_manager_failure,
         timeout_s=body.params.manager_timeout_s,
     )
-    policy = PlacementPolicy(body.params.placement, rules)
+    policy = PlacementPolicy(body.params.placement, rules, body.params.pinned)
     ingress, egress = _endpoint(body.ingresses, "ingresses"), _endpoint(body.egresses, "egresses")
     request = InstantiateRequest(body.service_uuid, body.name, ingress, egress, policy)
     return await platform.lifecycle.instantiate(request)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import Mount
-from starlette.types import Receive, Scope, Send
+from starlette.responses import FileResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from sonata import __version__
-from sonata.api.openstack.call import OLDEST, Call, Microversion, microversion_headers, microversion_of
+from sonata.api.openstack.call import OLDEST, Call, Microversion, base_url, microversion_headers, microversion_of
 from sonata.api.openstack.compute.console_socket import serve_console
 from sonata.api.openstack.compute.routes import compute_routes
 from sonata.api.openstack.description import description
@@ -37,16 +34,17 @@ from sonata.errors import NotFound, Unauthorised
 
 CONSOLE = "compute/console"
 """Path below a PoP of the WebSocket of consoles."""
+BODILESS = frozenset((204, 304))
 
 
-def openstack_app(clouds: Mapping[str, Cloud], *, admin_password: str) -> Starlette:
+def openstack_app(clouds: Mapping[str, Cloud], *, admin_password: str) -> ASGIApp:
     """The OpenStack APIs of all PoPs; `clouds` may change while the application serves.
 
     Args:
         clouds: by PoP name, which is the first segment of each path.
         admin_password: password of the user `admin` in every PoP.
     """
-    return Starlette(routes=[Mount("/", app=Surface(clouds, admin_password))])
+    return Surface(clouds, admin_password)
 
 
 def openstack_description(pops: Sequence[str]) -> Mapping[str, Any]:
@@ -86,7 +84,7 @@ class Surface:
         if reply.file:
             await FileResponse(reply.file, reply.status, headers)(scope, receive, send)
         else:
-            await Response(reply.body, reply.status, headers)(scope, receive, send)
+            await _respond(reply, headers, send)
 
     async def _console(self, socket: WebSocket) -> None:
         path = str(socket.scope["path"]).removeprefix(str(socket.scope.get("root_path", "")))
@@ -106,7 +104,8 @@ class Surface:
             ASKER.set(Asker(request_id, caller.user.id, project_id, caller.is_admin))
         version = _version(request, service)
         reply = await target.handler(Call(cloud, pop, service, request, params, caller, version))
-        return replace(reply, headers={**_version_headers(service, version), **reply.headers})
+        headers = {**_version_headers(service, version), **reply.headers}
+        return Reply(reply.body, reply.status, headers, reply.file)
 
     def _find(self, cloud: Cloud, request: Request, service: str, path: str) -> tuple[Target, dict[str, str]]:
         """The target of a request; what is not there is told to nobody without a token, as Keystone's filter does."""
@@ -161,7 +160,14 @@ def _headers(request: Request, request_id: str, pop: str, service: str, reply: R
     if reply.body:
         headers["content-type"] = "application/json"
     if reply.status == 401:
-        base = request.base_url
-        keystone = f"{base.scheme}://{base.netloc}{base.path.rstrip('/')}/{pop}/identity"
-        headers["www-authenticate"] = f'Keystone uri="{keystone}"'
+        headers["www-authenticate"] = f'Keystone uri="{base_url(request)}/{pop}/identity"'
     return headers
+
+
+async def _respond(reply: Reply, headers: Mapping[str, str], send: Send) -> None:
+    """Send an answer in two messages; what has no body by its status has no length either (RFC 9110, 8.6)."""
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    if reply.status not in BODILESS:
+        raw.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+from starlette.datastructures import URL
 from starlette.requests import Request
 
 from sonata.api.openstack.faults import Forbidden, NotAcceptable, TooLarge
@@ -71,8 +73,7 @@ class Call:
 
     def url(self, service: str, path: str = "") -> str:
         """The address of something in this PoP, as the client reached us."""
-        base = self.request.base_url
-        return f"{base.scheme}://{base.netloc}{base.path.rstrip('/')}/{self.pop}/{service}{path}"
+        return f"{base_url(self.request)}/{self.pop}/{service}{path}"
 
     async def json(self) -> dict[str, Any]:
         """The body as a JSON object.
@@ -191,6 +192,11 @@ def microversion_of(request: Request) -> Microversion:
     """
     asked = request.headers.get("openstack-api-version", "").removeprefix("compute ").strip()
     asked = asked or request.headers.get("x-openstack-nova-api-version", "").strip()
+    return _read_version(asked)
+
+
+@lru_cache(maxsize=256)
+def _read_version(asked: str) -> Microversion:
     if not asked or " " in asked:
         return OLDEST
     if asked == "latest":
@@ -205,6 +211,22 @@ def microversion_of(request: Request) -> Microversion:
             f"{_dotted(NEWEST)}."
         )
     return version
+
+
+def base_url(request: Request) -> str:
+    """The address of everything here, as the client reached us, without a slash at its end."""
+    scope = request.scope
+    server = scope.get("server")
+    root = str(scope.get("app_root_path", scope.get("root_path", "")))
+    return _base_url(str(scope["scheme"]), request.headers.get("host"), tuple(server) if server else None, root)
+
+
+@lru_cache(maxsize=256)
+def _base_url(scheme: str, host: str | None, server: tuple[str, int] | None, root: str) -> str:
+    """What Starlette makes of these parts of a request; few clients use many of them."""
+    headers = [] if host is None else [(b"host", host.encode("latin-1"))]
+    url = URL(scope={"scheme": scheme, "server": server, "path": root.rstrip("/"), "headers": headers})
+    return f"{url.scheme}://{url.netloc}{url.path}"
 
 
 def microversion_headers(version: Microversion) -> dict[str, str]:

@@ -50,6 +50,14 @@ class TunnelIdInUse(Conflict):
     """A segmentation id is another network's."""
 
 
+class VlanIdInUse(Conflict):
+    """A VLAN is another network's."""
+
+
+class FlatNetworkInUse(Conflict):
+    """The untagged segment of a physical network is another network's."""
+
+
 class PortBound(Conflict):
     """A port is plugged in, so its MAC address cannot change."""
 
@@ -112,6 +120,10 @@ class MacAddressInUse(Conflict):
 
 class IpAddressGenerationFailure(QuotaExceeded):
     """A network has no address left."""
+
+
+class ChainAcrossZones(Conflict):
+    """A port chain would lead from one availability zone into another."""
 
 
 class FloatingIpUnreachable(Conflict):

@@ -11,16 +11,19 @@ from pathlib import Path
 
 from sonata.emulator.cloud.appliances import Appliances
 from sonata.emulator.cloud.compute.capacity import Usage, usage
+from sonata.emulator.cloud.compute.carrying import Carrying
 from sonata.emulator.cloud.compute.consoles import Consoles
 from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
-from sonata.emulator.cloud.compute.hosts import Hosts
+from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE, Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
+from sonata.emulator.cloud.compute.live_migration import LiveMigration
 from sonata.emulator.cloud.compute.moving import Moving
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.rebuilding import Rebuilding
 from sonata.emulator.cloud.compute.scheduler import Scheduler
 from sonata.emulator.cloud.compute.servers import BootRequest, Servers
+from sonata.emulator.cloud.compute.targets import Targets
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.network import Network, Router, Subnet
@@ -32,8 +35,10 @@ from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.auto_topology import AutoTopology
 from sonata.emulator.cloud.network.filters import PortFilters
+from sonata.emulator.cloud.network.footing import Footing
 from sonata.emulator.cloud.network.forwarding import PortForwardings
 from sonata.emulator.cloud.network.networks import Networks
+from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.network.pools import SubnetPools
 from sonata.emulator.cloud.network.port_changes import PortChanges
 from sonata.emulator.cloud.network.ports import Ports
@@ -43,11 +48,12 @@ from sonata.emulator.cloud.network.routers import FloatingIps, Routers
 from sonata.emulator.cloud.network.security import SecurityGroups
 from sonata.emulator.cloud.network.services import NetworkServices
 from sonata.emulator.cloud.network.sfc import Chaining
+from sonata.emulator.cloud.network.spreading import Spreading
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
-from sonata.emulator.cloud.site import Site, StationsChanged
+from sonata.emulator.cloud.site import Site, StationsChanged, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.volume.attachments import Attachments
 from sonata.emulator.cloud.volume.transfers import Transfers
@@ -81,6 +87,7 @@ class Cloud:
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
         volumes: where volumes are kept; without it there are none.
+        zones: the PoPs that it has as availability zones besides its own.
     """
 
     def __init__(
@@ -95,15 +102,13 @@ class Cloud:
         on_stations_changed: StationsChanged,
         saved: Tables | None = None,
         volumes: VolumeStore | None = None,
+        zones: Zones | None = None,
     ) -> None:
         self.pop = pop
-        self.tables = Tables() if saved is None else saved
-        if saved is not None:
-            lose_power(saved)
-            if renumber(saved, external, external_gateway):
-                logger.warning("the external network of PoP %s is %s now; its floating IPs moved", pop.name, external)
+        tables = self.tables = Tables() if saved is None else _woken(saved, pop, external, external_gateway)
+        self._tell, changed, zones = on_stations_changed, self._stations_changed, zones or Zones()
         self.site = Site(
-            pop, plane, runtime, images, external, external_gateway, folder, on_stations_changed, self.tables, volumes
+            pop, plane, runtime, images, external, external_gateway, folder, changed, tables, volumes, zones
         )
         self.quotas = self.site.quotas
         addresses = Addresses()
@@ -112,12 +117,14 @@ class Cloud:
         self.keypairs = KeyPairs(self.tables)
         if saved is None:
             self.flavors.add_defaults()
-        self.filters = PortFilters(self.site)
+        places = Places(self.site)
+        self._spreading = Spreading(self.site, places)
+        self.filters = PortFilters(self.site, places)
         self.security_groups = SecurityGroups(self.site, self.filters)
         self.qos = Qos(self.site)
         self.security_groups.default(self.identity.admin_project.id)
-        standing = Standing(self.site)
-        self.networks = Networks(self.site, addresses, standing)
+        standing = Standing(self.site, places)
+        self.networks = Networks(self.site, addresses, standing, self._spreading)
         self.ports = Ports(self.site, addresses)
         self.routers = Routers(self.site, self.ports)
         self.floating_ips = FloatingIps(self.site, self.ports, self.routers)
@@ -126,11 +133,12 @@ class Cloud:
         self.auto_topology = AutoTopology(self.site, self.networks, self.routers, self.subnet_pools)
         self.port_forwardings = PortForwardings(self.site, self.routers, self.floating_ips)
         self.port_changes = PortChanges(self.site, self.ports, standing, self.routers, self.floating_ips)
-        self._steering = Steering(self.site)
+        self._steering = Steering(self.site, places)
         self.chaining = Chaining(self.site, self._steering)
         self.images = Images(self.site)
         self.image_members = ImageMembers(self.tables)
-        self.wiring = Wiring(self.site, self.ports, self._steering, self.filters, self.qos, standing)
+        footing = Footing(places, self._spreading, self.filters)
+        self.wiring = Wiring(self.site, self.ports, self._steering, footing, self.qos, standing)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
@@ -144,9 +152,13 @@ class Cloud:
         self.freezing = Freezing(self.tables, self.servers.operations, self.servers.power)
         self.rebuilding = Rebuilding(self.site, self.servers, self.images)
         self.consoles = Consoles(self.tables.servers, self.servers.power)
-        self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts)
+        carrying = Carrying(self.site, self.wiring, standing, footing, self._steering)
+        targets = Targets(tables, self.scheduler, self.hosts, carrying)
+        self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts, targets)
+        self.live_migration = LiveMigration(tables, self.servers.operations, self.servers.power, targets, carrying)
         self.stacks = Stacks(self.tables)
         self.services = NetworkServices(self.site, self.ports, self.wiring)
+        self.services.on_post = self.stacks.post
         self.wiring.on_servers_moved = self.services.follow
         self.networks.on_release = self.services.release
         self.networks.on_subnets_changed = self.services.subnets_changed
@@ -169,8 +181,13 @@ class Cloud:
 
     @property
     def usage(self) -> Usage:
-        """Capacity of the PoP and what is claimed of it."""
-        return usage(self.pop, self.tables)
+        """Capacity of the site's PoPs and what is claimed of it."""
+        return usage(self.site.pops, self.tables)
+
+    async def _stations_changed(self, network_id: str) -> None:
+        """Let the site's other PoPs, and then the wide area, know where the ports of a network are."""
+        await self._spreading.follow([network_id])
+        await self._tell(network_id)
 
     def stations(self, network_id: str) -> tuple[str, ...]:
         """MAC addresses that are plugged into a network here, routers included; a stand-in for another PoP is not."""
@@ -222,8 +239,15 @@ class Cloud:
             flavor=self.tables.flavors.find(seed.flavor),
             nics=[NicWish(network_id=network.id)],
             argv=seed.command or None,
+            availability_zone=self._zone_of(seed.pop),
         )
         return self.servers.create(request).id
+
+    def _zone_of(self, pop: str) -> str:
+        """The zone in which a server of the topology starts; none where there is only one."""
+        if not self.site.zones.pops:
+            return ""
+        return DEFAULT_ZONE if pop == self.pop.name else pop
 
     async def exec(self, server: Server, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run a command in a server; returns exit status, stdout and stderr.
@@ -272,3 +296,11 @@ class Cloud:
         router = await self.routers.create(router, gateway_network=self.networks.external.id)
         await self.routers.add_interface(router.id, subnet_id=subnet.id)
         return network
+
+
+def _woken(saved: Tables, pop: Pop, external: IPv4Network, external_gateway: IPv4Address) -> Tables:
+    """The tables of an earlier life, true for this one."""
+    lose_power(saved)
+    if renumber(saved, external, external_gateway):
+        logger.warning("the external network of PoP %s is %s now; its floating IPs moved", pop.name, external)
+    return saved

@@ -1,9 +1,11 @@
-"""Taking a change of state back when what should follow it failed or was cancelled."""
+"""Changes whose parts belong together: taken back when what should follow failed, or brought to their end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -13,3 +15,13 @@ def undone_on_failure(undo: Callable[[], object]) -> Iterator[None]:
         pending.callback(undo)
         yield
         pending.pop_all()
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await work that must not stop midway: who is cancelled meanwhile learns of it when the work is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

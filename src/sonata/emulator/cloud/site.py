@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.turns import Turns
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.vnis import Vnis
 from sonata.errors import Unsupported
 from sonata.model.topology import Pop
 from sonata.ports.images import ImageStore
@@ -23,6 +26,18 @@ EXTERNAL_POOL_START = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Zones:
+    """The PoPs that a site has as availability zones besides its own.
+
+    Args:
+        vnis: where it gets the numbers of networks over several PoPs from.
+    """
+
+    pops: tuple[Pop, ...] = ()
+    vnis: Vnis = field(default_factory=Vnis)
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """One emulated OpenStack site.
 
@@ -33,6 +48,8 @@ class Site:
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         tables: its state; empty for a new site.
         volume_store: where volumes are kept; None for a site without block storage.
+        server_turns: whoever changes what a server has or does waits for its turn there.
+        zones: its further PoPs.
     """
 
     pop: Pop
@@ -45,6 +62,25 @@ class Site:
     on_stations_changed: StationsChanged
     tables: Tables = field(default_factory=Tables)
     volume_store: VolumeStore | None = None
+    zones: Zones = field(default_factory=Zones)
+    server_turns: Turns = field(default_factory=Turns)
+
+    @property
+    def pops(self) -> tuple[Pop, ...]:
+        """All its PoPs, its own first."""
+        return (self.pop, *self.zones.pops)
+
+    def pop_of(self, host: str) -> Pop:
+        """The PoP that a host is in; its own for a host that is not there."""
+        return next((pop for pop in self.zones.pops for one in pop.hypervisors if one.name == host), self.pop)
+
+    def is_near(self, host: str) -> bool:
+        """Whether a host is in the site's own PoP, where its routers are."""
+        return self.pop_of(host) is self.pop
+
+    def id_of(self, network: Network, pop: str) -> str:
+        """A network's name in the data plane of a PoP; the external network of this site is no other one's."""
+        return network.fabric_id if pop == self.pop.name else network.id
 
     @property
     def volumes(self) -> VolumeStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 
@@ -144,6 +144,11 @@ class Table(Generic[E]):
 
 def _nobody_watches() -> None:
     pass
+
+
+def generation_of(tables: Iterable[Table[Any]]) -> int:
+    """Counts the changes of several tables: the same number again means that nothing in them has changed."""
+    return sum([table.generation for table in tables])
 
 
 @dataclass(frozen=True, slots=True)

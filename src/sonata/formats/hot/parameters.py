@@ -17,6 +17,19 @@ TYPES = ("string", "number", "comma_delimited_list", "json", "boolean")
 KEYS = ("type", "label", "description", "default", "hidden", "constraints", "immutable", "tags")
 CONSTRAINTS = ("length", "range", "allowed_values", "allowed_pattern", "modulo", "custom_constraint")
 HIDDEN = "******"
+LONGEST_PATTERN = 2000
+_SINCE = {"modulo": "2017-02-24", "tags": "2018-03-02"}
+_TAKEN_BY: Mapping[str, tuple[str, ...]] = {
+    "length": ("string", "comma_delimited_list", "json"),
+    "range": ("number",),
+    "modulo": ("number",),
+    "allowed_values": ("string", "number", "boolean", "comma_delimited_list"),
+    "allowed_pattern": ("string",),
+    "custom_constraint": ("string", "number", "boolean", "comma_delimited_list"),
+}
+"""Types whose parameters can have a constraint."""
+_HEATS_NAMES = {"length": "Length", "range": "Range", "modulo": "Modulo", "allowed_values": "AllowedValues",
+                "allowed_pattern": "AllowedPattern", "custom_constraint": "CustomConstraint"}  # fmt: skip
 _TRUE = ("t", "true", "on", "y", "yes", "1")
 _FALSE = ("f", "false", "off", "n", "no", "0")
 
@@ -35,8 +48,22 @@ class Parameter:
     constraints: tuple[Mapping[str, Any], ...] = ()
     tags: tuple[str, ...] = ()
 
+    @property
+    def patterns(self) -> list[tuple[str, str]]:
+        """Regular expressions that a value must match, each with what is to be told when it does not.
+
+        Whoever writes templates writes them, so they are not evaluated here.
+        """
+        given = [one for one in self.constraints if "allowed_pattern" in one]
+        return [(one["allowed_pattern"], str(one.get("description") or "")) for one in given]
+
+    @property
+    def custom(self) -> list[str]:
+        """Names of custom constraints, which only the cloud can check."""
+        return [one["custom_constraint"] for one in self.constraints if "custom_constraint" in one]
+
     def value(self, given: Any) -> Any:
-        """A given value in the parameter's type, checked against the constraints.
+        """A given value in the parameter's type, checked against the constraints except for `patterns` and `custom`.
 
         Raises:
             StackValidationFailed: with all constraints that do not hold.
@@ -65,12 +92,15 @@ def declared(name: str, document: Mapping[str, Any]) -> Parameter:
     )
 
 
-def findings_in(document: Any) -> Iterator[str]:
-    """What is wrong with the declaration of a parameter."""
+def findings_in(document: Any, version: str) -> Iterator[str]:
+    """What is wrong with the declaration of a parameter in a template of this version."""
     if not isinstance(document, Mapping):
         yield "a parameter is declared by a map"
         return
-    yield from (f"Invalid key '{key}' for parameter" for key in document if key not in KEYS)
+    known = [key for key in KEYS if _SINCE.get(key, "") <= version]
+    yield from (f"Invalid key '{key}' for parameter" for key in document if key not in known)
+    if not isinstance(document.get("tags") or [], list):
+        yield "Tags property should be a list for parameter"
     kind = document.get("type")
     if kind is None:
         yield "Missing parameter type for parameter"
@@ -80,37 +110,86 @@ def findings_in(document: Any) -> Iterator[str]:
     if not isinstance(constraints, list):
         yield "Invalid parameter constraints, expected a list"
         return
-    wrong = [text for one in constraints for text in _constraint_findings(one)]
+    wrong = [text for one in constraints for text in _constraint_findings(one, kind, version)]
     yield from wrong
     if kind in TYPES and not wrong and document.get("default") is not None:
         yield from _default_findings(document, kind)
 
 
-def _constraint_findings(one: Any) -> Iterator[str]:
+def _constraint_findings(one: Any, of: Any, version: str) -> Iterator[str]:
     if not isinstance(one, Mapping):
         yield "Invalid parameter constraints, expected a mapping"
         return
     kinds = [key for key in one if key != "description"]
-    if len(kinds) != 1 or kinds[0] not in CONSTRAINTS:
-        yield f"No constraint expressed: each has one of {', '.join(CONSTRAINTS)}"
+    known = [key for key in CONSTRAINTS if _SINCE.get(key, "") <= version]
+    if len(kinds) != 1 or kinds[0] not in known:
+        yield f"No constraint expressed: each has one of {', '.join(known)}"
         return
     (kind,) = kinds
-    if kind in ("length", "range", "modulo"):
-        allowed = ("step", "offset") if kind == "modulo" else ("min", "max")
-        if not isinstance(one[kind], Mapping) or not one[kind] or any(key not in allowed for key in one[kind]):
-            yield f"A {kind} constraint must have a {allowed[0]} value and/or a {allowed[1]} value specified."
-    if kind == "allowed_values" and not isinstance(one[kind], list | Mapping):
+    if of in TYPES and of not in _TAKEN_BY[kind]:
+        yield f"{_HEATS_NAMES[kind]} constraint invalid for {of}"
+    yield from _CONTENT_FINDINGS[kind](kind, one[kind])
+
+
+def _limit_findings(kind: str, limits: Any) -> Iterator[str]:
+    if not isinstance(limits, Mapping) or not limits or any(key not in ("min", "max") for key in limits):
+        yield f"A {kind} constraint must have a min value and/or a max value specified."
+        return
+    for key, limit in limits.items():
+        try:
+            _number(limit)
+        except ValueError:
+            yield f"the {key} of a {kind} constraint is not a number: {limit!r}"
+
+
+def _modulo_findings(_kind: str, limits: Any) -> Iterator[str]:
+    if not isinstance(limits, Mapping) or set(limits) != {"step", "offset"}:
+        yield "A modulo constraint must have a step value and an offset value specified."
+        return
+    try:
+        step, offset = int(limits["step"]), int(limits["offset"])
+    except (ValueError, TypeError):
+        yield "step and offset of a modulo constraint must be integers"
+        return
+    if step == 0:
+        yield "step cannot be 0."
+    elif abs(offset) >= abs(step):
+        yield "offset must be smaller (by absolute value) than step."
+    elif step * offset < 0:
+        yield "step and offset must be both positive or both negative."
+
+
+def _value_findings(_kind: str, choices: Any) -> Iterator[str]:
+    if not isinstance(choices, list):
         yield "AllowedValues must be a list"
-    if kind == "allowed_pattern" and not _compiles(one[kind]):
-        yield f"allowed_pattern {one[kind]!r} is no regular expression"
+
+
+def _pattern_findings(_kind: str, pattern: Any) -> Iterator[str]:
+    if not _compiles(pattern):
+        yield f"allowed_pattern {str(pattern)[:200]!r} is no regular expression of at most {LONGEST_PATTERN} characters"
+
+
+def _custom_findings(_kind: str, name: Any) -> Iterator[str]:
+    if not isinstance(name, str):
+        yield "a custom_constraint is named by a text"
+
+
+_CONTENT_FINDINGS: Mapping[str, Callable[[str, Any], Iterator[str]]] = {
+    "length": _limit_findings,
+    "range": _limit_findings,
+    "modulo": _modulo_findings,
+    "allowed_values": _value_findings,
+    "allowed_pattern": _pattern_findings,
+    "custom_constraint": _custom_findings,
+}
 
 
 def _compiles(pattern: Any) -> bool:
     try:
         re.compile(pattern)
-    except (re.error, TypeError):
+    except (re.error, TypeError, RecursionError, OverflowError):
         return False
-    return True
+    return len(pattern) <= LONGEST_PATTERN
 
 
 def _default_findings(document: Mapping[str, Any], kind: str) -> Iterator[str]:
@@ -132,12 +211,6 @@ def converted(kind: str, given: Any) -> Any:
     return _CONVERTERS[kind](given)
 
 
-def _string(given: Any) -> str:
-    if isinstance(given, Mapping | list):
-        raise ValueError(f"Value must be a string; got {given!r}")
-    return str(given)
-
-
 def _number(given: Any) -> int | float:
     if isinstance(given, int | float):
         return given
@@ -153,19 +226,15 @@ def _number(given: Any) -> int | float:
 
 def _listed(given: Any) -> list[Any]:
     if isinstance(given, list | tuple):
-        return list(given)
+        return [str(one) for one in given]
     if isinstance(given, str):
-        return [part.strip() for part in given.split(",")] if given else []
+        return given.split(",") if given else []
     raise ValueError("Value must be a comma-delimited list string or a list")
 
 
 def _json(given: Any) -> Any:
-    if isinstance(given, Mapping | list):
-        return given
-    if not isinstance(given, str):
-        raise ValueError("Value must be valid JSON")
     try:
-        return json.loads(given) if given else {}
+        return json.loads(given) if given and isinstance(given, str) else given
     except ValueError as error:
         raise ValueError(f"Value must be valid JSON: {error}") from None
 
@@ -183,7 +252,7 @@ def is_true(given: Any) -> bool:
 
 
 _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
-    "string": _string,
+    "string": str,
     "number": _number,
     "comma_delimited_list": _listed,
     "json": _json,
@@ -194,7 +263,8 @@ _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
 def violations(constraint: Mapping[str, Any], value: Any) -> Iterator[str]:
     """What of a constraint a value does not fulfil; a constraint's own description says it where there is one.
 
-    Custom constraints name objects of the cloud and are looked up when properties are used.
+    Custom constraints name objects of the cloud and are looked up when properties are used; patterns are evaluated
+    elsewhere (`Parameter.patterns`).
     """
     for kind, limits in constraint.items():
         check = _CHECKS.get(kind)
@@ -225,11 +295,6 @@ def _allowed(choices: Any, value: Any) -> str:
     return f'"{value}" is not an allowed value [{", ".join(known)}]' if wrong else ""
 
 
-def _pattern(pattern: str, value: Any) -> str:
-    match = re.match(pattern, str(value))
-    return "" if match and match.end() == len(str(value)) else f'"{value}" does not match pattern "{pattern}"'
-
-
 def _modulo(limits: Mapping[str, Any], value: Any) -> str:
     step, offset = int(limits.get("step", 1)), int(limits.get("offset", 0))
     if step and int(value) % step == offset % step:
@@ -241,7 +306,6 @@ _CHECKS: Mapping[str, Callable[[Any, Any], str]] = {
     "length": _length,
     "range": _range,
     "allowed_values": _allowed,
-    "allowed_pattern": _pattern,
     "modulo": _modulo,
 }
 

@@ -53,6 +53,7 @@ class ResourceDefinition:
     """A resource as a template declares it; properties and metadata are unresolved.
 
     Args:
+        depends_on: a name or a list of names.
         condition: True, the name of a condition or a function.
         deletion_policy: `Delete`, `Retain` or `Snapshot`.
         external_id: physical id of an existing object that is only referred to.
@@ -62,7 +63,7 @@ class ResourceDefinition:
     type: str
     properties: Mapping[str, Any] = field(default_factory=dict)
     metadata: Any = field(default_factory=dict)
-    depends_on: tuple[str, ...] = ()
+    depends_on: Any = ()
     deletion_policy: Any = "Delete"
     update_policy: Any = field(default_factory=dict)
     description: str = ""
@@ -165,9 +166,11 @@ class _Checker:
 
     def _parameters(self) -> Iterator[Diagnostic]:
         for name, document in self._section("parameters").items():
+            if name in self._section("resources"):
+                yield self._told("HOT-0010", f"Duplicate names {{'{name}'}}", ("parameters", name))
             if name in PSEUDO_PARAMETERS:
                 yield self._told("HOT-0010", f"The parameter name '{name}' is reserved", ("parameters", name))
-            for text in findings_in(document):
+            for text in findings_in(document, self._version):
                 yield self._told("HOT-0010", f"Parameter '{name}': {text}", ("parameters", name))
 
     def _groups(self) -> Iterator[Diagnostic]:
@@ -208,13 +211,17 @@ class _Checker:
                 yield self._told("HOT-0001", text, (*path, key), suggestion(str(key), RESOURCE_KEYS))
         if not isinstance(document.get("type"), str) or not document["type"]:
             yield self._told("HOT-0002", f"Resource {name} type must be given as a string", path)
-        if not isinstance(document.get("properties") or {}, Mapping):
-            yield self._told("HOT-0003", f"Resource {name} properties must be a map", (*path, "properties"))
-        if not isinstance(document.get("depends_on") or [], str | list):
-            yield self._told("HOT-0003", f"Resource {name} depends_on must be a list", (*path, "depends_on"))
+        yield from self._forms(name, document, path)
         policy = document.get("deletion_policy")
         if isinstance(policy, str) and policy not in self._policies():
             yield self._told("HOT-0003", f'Invalid deletion policy "{policy}"', (*path, "deletion_policy"))
+
+    def _forms(self, name: str, document: Mapping[str, Any], path: DocumentPath) -> Iterator[Diagnostic]:
+        for key in ("properties", "metadata", "update_policy"):
+            if not isinstance(document.get(key) or {}, Mapping):
+                yield self._told("HOT-0003", f"Resource {name} {key} type must be object", (*path, key))
+        if not isinstance(document.get("depends_on") or [], str | list):
+            yield self._told("HOT-0003", f"Resource {name} depends_on must be a list", (*path, "depends_on"))
 
     def _policies(self) -> tuple[str, ...]:
         lower = tuple(one.lower() for one in POLICIES) if self._version >= WITH_CONDITIONS else ()
@@ -251,11 +258,11 @@ class _Checker:
             for name, document in self._section(section).items():
                 yield from self._references_of(document, (section, name), resources)
         for name, document in resources.items():
-            for needed in _names(document.get("depends_on")):
+            for needed in names_in(document.get("depends_on")):
                 if needed not in resources:
                     text = f'The specified reference "{needed}" (in {name}) is incorrect.'
                     yield self._told("HOT-0011", text, ("resources", name, "depends_on"))
-        explicit = {name: _names(one.get("depends_on")) for name, one in resources.items()}
+        explicit = {name: names_in(one.get("depends_on")) for name, one in resources.items()}
         try:
             dependencies(resources, explicit)
         except CircularDependency as error:
@@ -303,8 +310,10 @@ def _parameters_used(snippet: Any, path: DocumentPath) -> Iterator[tuple[Documen
             yield from _parameters_used(value, (*path, index))
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(map(str, value or ()))
+def names_in(value: Any) -> tuple[str, ...]:
+    """The names that `depends_on` holds; what is to be chosen by a condition does not count."""
+    given = (value,) if isinstance(value, str) else tuple(value or ())
+    return tuple(str(one) for one in given if not isinstance(one, Mapping))
 
 
 def _built(data: Mapping[str, Any], version: str) -> Template:
@@ -327,7 +336,7 @@ def _resource(name: str, one: Mapping[str, Any]) -> ResourceDefinition:
         type=one["type"],
         properties=one.get("properties") or {},
         metadata=one.get("metadata") or {},
-        depends_on=_names(one.get("depends_on")),
+        depends_on=one.get("depends_on") or (),
         deletion_policy=policy.capitalize() if isinstance(policy, str) else policy,
         update_policy=one.get("update_policy") or {},
         description=str(one.get("description") or ""),

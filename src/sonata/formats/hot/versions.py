@@ -18,7 +18,10 @@ NAMES: Mapping[str, str] = {
 """Release names that stand for a date."""
 
 _FIRST = frozenset(("get_param", "get_resource", "get_attr", "get_file", "list_join", "str_replace", "resource_facade"))
-_2013 = _FIRST | {"Fn::Select", "Fn::Join", "Fn::Split", "Fn::Replace", "Fn::Base64", "Ref"}
+_2013 = _FIRST | {
+    "Fn::Select", "Fn::Join", "Fn::Split", "Fn::Replace", "Fn::Base64", "Fn::MemberListToMap", "Fn::ResourceFacade",
+    "Fn::GetAZs", "Ref",
+}  # fmt: skip
 _2014 = _FIRST | {"Fn::Select"}
 _2015_04 = _2014 | {"repeat", "digest"}
 _2015_10 = (_2015_04 - {"Fn::Select"}) | {"str_split"}

@@ -150,7 +150,8 @@ _HINTS = {
 
 
 def _told(request: InstantiateRequest) -> Mapping[str, Any]:
-    return {"placement": request.policy.decider, "on_manager_failure": request.policy.rules.fallback}
+    policy = request.policy
+    return {"placement": policy.decider, "on_manager_failure": policy.rules.fallback, "pinned": dict(policy.pinned)}
 
 
 def _operation(instance: Instance, verb: str, params: Mapping[str, Any]) -> LcmOperationOccurrence:

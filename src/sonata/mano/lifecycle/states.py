@@ -55,7 +55,8 @@ class Instantiation:
     @property
     def problem(self) -> PlacementProblem:
         """The placement problem as it stands."""
-        return PlacementProblem(self.nsd, self.vnfds, self.pops, self.wan, self.ingress, self.egress)
+        pinned = self.policy.pinned
+        return PlacementProblem(self.nsd, self.vnfds, self.pops, self.wan, self.ingress, self.egress, pinned)
 
     @property
     def placed(self) -> PlacementRecord:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sonata.errors import AdapterError, ManagerError, Unsupported
+from sonata.errors import AdapterError, InvalidInput, ManagerError, Unsupported
 from sonata.mano.managers import EventPolicy, ask_placement
 from sonata.mano.placement.generic import broken_bounds, place
 from sonata.mano.placement.world import World
@@ -24,10 +25,12 @@ class PlacementPolicy:
         decider: `ssm` and `auto` ask the service's placement manager where it has one, `generic` never does; with
             `ssm` a service without such a manager is refused.
         rules: what the manager may decide and what happens when it fails.
+        pinned: PoP by `vnf_id` of those VNFs whose place is not to be decided.
     """
 
     decider: Decider = "auto"
     rules: EventPolicy = field(default_factory=EventPolicy)
+    pinned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,9 @@ async def decide(
     Raises:
         ManagerError, AdapterError, Unsupported: the manager failed or was refused, and the policy is to fail.
         QuotaExceeded: the generic placer finds no room.
+        InvalidInput: a VNF or a PoP that the request pins is not known.
     """
+    _check_pins(problem)
     if manager is None or policy.decider == "generic":
         asked = policy.decider == "generic"
         return _generic(problem, "the request asks for it" if asked else "the service has no placement manager")
@@ -67,6 +72,16 @@ async def decide(
 def _generic(problem: PlacementProblem, rule: str) -> PlacementRecord:
     decision = place(problem)
     return PlacementRecord(dict(decision.mapping), "generic", f"{rule}; {decision.reason}")
+
+
+def _check_pins(problem: PlacementProblem) -> None:
+    """Refuse pins of what is not there."""
+    vnfs, pops = sorted(vnf.vnf_id for vnf in problem.nsd.vnfs), sorted(problem.pops)
+    for vnf, pop in problem.pinned.items():
+        if vnf not in vnfs:
+            raise InvalidInput(f"cannot pin `{vnf}`: the service has no such VNF", hint=f"it has {', '.join(vnfs)}")
+        if pop not in pops:
+            raise InvalidInput(f"cannot pin VNF `{vnf}` to `{pop}`: no such VIM", hint=f"there are {', '.join(pops)}")
 
 
 def check_route(problem: PlacementProblem, placement: Placement) -> None:

@@ -40,7 +40,10 @@ def place(problem: PlacementProblem) -> Placement:
     if mapping is None:
         raise QuotaExceeded(_what_lacks(search), hint="free resources, or register another VIM")
     total = sum(search.world.delay(pull.a, pull.b, mapping) for pull in search.world.pulls)
-    return Placement(mapping, f"least delay along the forwarding paths ({total * 1000:.1f} ms) within free capacity")
+    reason = f"least delay along the forwarding paths ({total * 1000:.1f} ms) within free capacity"
+    if pinned := ", ".join(sorted(problem.pinned)):
+        reason += f", with {pinned} where the operator wants them"
+    return Placement(mapping, reason)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Search:
         return self.world.order
 
     def _can_take(self, pop: str, vnf: str) -> bool:
+        if self.world.problem.pinned.get(vnf, pop) != pop:
+            return False
         if vnf in self.world.edge_vnfs and not self.world.is_on_route(pop):
             return False
         return self.fits(pop, [vnf])
@@ -168,6 +173,10 @@ def _what_lacks(search: Search) -> str:
             vcpus, memory = world.demand(vnf)
             where = " on the way between the endpoints" if vnf in world.edge_vnfs else ""
             need = f"it needs {vcpus:g} vCPU and {memory} MiB"
+            if pin := world.problem.pinned.get(vnf):
+                off = vnf in world.edge_vnfs and not world.is_on_route(pin)
+                why = "which is not on the way between the endpoints" if off else f"which has no room: {need}"
+                return f"VNF `{vnf}` of `{service}` is pinned to `{pin}`, {why}; free: {free}"
             return f"no PoP{where} can take VNF `{vnf}` of `{service}`: {need}; free: {free}"
     if search.bounds and Search(world, ()).best() is not None:
         links = ", ".join(f"`{bound.link}` at most {bound.max_delay_s * 1000:g} ms" for bound in search.bounds)

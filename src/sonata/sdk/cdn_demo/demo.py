@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import sonata.sdk.cdn_demo.probe as probe
-from sonata.errors import InvalidInput, PermanentError
+from sonata.errors import InvalidInput
 from sonata.formats.topology import read_topology
 from sonata.sdk import emulations, platforms
-from sonata.sdk.cdn_demo.report import DemoReport, Fetch, PlacementReport, VnfTraffic
+from sonata.sdk.cdn_demo.report import DemoReport, PlacementReport, VnfTraffic
+from sonata.sdk.demonstration import Fetch, Say, example_folder, fetch, follow
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.packages import build_package, validate_package
 from sonata.sdk.platform_client import PlatformClient
 
-Say = Callable[[str], None]
 Document = Mapping[str, Any]
 
 ANY_PORT = ("127.0.0.1", 0)
-SERVICE = "cdn"
+EXAMPLE = SERVICE = "cdn"
 CHAIN = ("vcache", "vtc", "vtu")
 OBJECTS = ("/1k.bin", "/100k.bin", "/1M.bin")
 PROOF = "/1k.bin?proof"
-_READY_TIMEOUT_S = 60.0
-
-
-def example_folder() -> Path:
-    """Folder of the CDN example, in a source tree or in an installed package.
-
-    Raises:
-        InvalidInput: it is in neither.
-    """
-    installed = Path(str(resources.files("sonata"))) / "examples" / "cdn"
-    source = Path(__file__).parents[4] / "examples" / "cdn"
-    for folder in (installed, source):
-        if (folder / "topology.yaml").exists():
-            return folder
-    raise InvalidInput("the CDN example is not installed", hint="run from a source tree, or install the wheel")
-
-
-def image_recipes() -> list[Path]:
-    """Recipes of the images that the demonstration needs."""
-    return sorted((example_folder() / "images").glob("*.yaml"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +47,11 @@ class Stage:
 
     def fetch(self, *paths: str) -> tuple[Fetch, ...]:
         """Let the users fetch objects from the origin, one after another."""
-        program = Path(probe.__file__).read_bytes()
-        status, out, err = self.emulator.exec("users", ["/usr/bin/python3", "-", self.origin, *paths], program)
-        if status:
-            raise PermanentError(f"the users could not fetch {', '.join(paths)}: {err.decode()[-500:].strip()}")
-        return tuple(Fetch(**json.loads(line)) for line in out.decode().splitlines())
+        return fetch(self.emulator, self.origin, *paths)
 
 
 def run_cdn_demo(placements: Sequence[str], say: Say, *, keep: bool = False) -> DemoReport:
-    """Run the whole demonstration; needs the images of `image_recipes` in the store.
+    """Run the whole demonstration; needs the images of its example in the store.
 
     Args:
         placements: `ssm`, `generic`, or both, in the order in which they are tried.
@@ -101,12 +75,13 @@ def run_cdn_demo(placements: Sequence[str], say: Say, *, keep: bool = False) -> 
 
 @contextmanager
 def _stage(scratch: Path, say: Say, keep: bool) -> Iterator[Stage]:
-    topology = read_topology(example_folder() / "topology.yaml")
+    topology = read_topology(example_folder(EXAMPLE) / "topology.yaml")
     say(f"starting two sites {topology.links[0].impairment.delay_s * 1000:.0f} ms apart")
     with ExitStack() as running:
         emulation = running.enter_context(emulations.start(topology, name=f"cdn-demo-{os.getpid()}", listen=ANY_PORT))
         say("starting the service platform")
         data = Path(tempfile.mkdtemp(prefix="sonata-demo-data-")) if keep else scratch / "platform"
+        running.callback(shutil.rmtree, data, ignore_errors=True)
         platform = running.enter_context(platforms.start(data, listen=ANY_PORT))
         with (
             EmulatorClient.of(emulation.record) as emulator,
@@ -123,7 +98,7 @@ def _stage(scratch: Path, say: Say, keep: bool) -> Iterator[Stage]:
 
 
 def _onboard(stage: Stage, scratch: Path) -> None:
-    package = build_package(example_folder(), scratch / "cdn.tgo")
+    package = build_package(example_folder(EXAMPLE), scratch / "cdn.tgo")
     findings = [finding for finding in validate_package(package) if finding.severity == "error"]
     if findings:
         raise InvalidInput("the CDN package is not valid", diagnostics=findings)
@@ -137,30 +112,14 @@ def _try_placement(stage: Stage, placement: str, *, keep: bool = False) -> Place
     request = stage.platform.instantiate(
         SERVICE, name=f"cdn-{placement}", ingress="users", egress="origin", placement=placement
     )
-    _follow(stage, request["id"])
+    follow(stage.platform, request["id"], stage.say)
     ready_s = round(time.monotonic() - started, 3)
     record = stage.platform.show("records/services", request["instance_uuid"])
     report = _measure(stage, placement, ready_s, record)
     if not keep:
         stage.say("terminating the service")
-        _follow(stage, stage.platform.terminate(request["instance_uuid"])["id"])
+        follow(stage.platform, stage.platform.terminate(request["instance_uuid"])["id"], stage.say)
     return report
-
-
-def _follow(stage: Stage, operation_id: str) -> None:
-    """Wait for an operation and tell each step.
-
-    Raises:
-        PermanentError: it failed.
-    """
-    for kind, document in stage.platform.watch(operation_id, _READY_TIMEOUT_S):
-        if kind == "step" and document["state"] == "DONE":
-            stage.say(f"  {document['step']}: {document['detail']}")
-    operation = stage.platform.show("operations", operation_id)
-    if operation["state"] != "COMPLETED":
-        raise PermanentError(
-            f"operation `{operation_id}` ended as {operation['state']}: {operation['error']}", hint=operation["hint"]
-        )
 
 
 def _measure(stage: Stage, placement: str, ready_s: float, record: Document) -> PlacementReport:

@@ -6,27 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """One HTTP GET by a user.
-
-    Args:
-        first_byte_ms: from the start of the TCP connection to the first byte of the answer.
-        total_ms: to its last byte.
-        cache: `HIT`, `MISS`, or empty when no cache was on the way.
-    """
-
-    path: str
-    size_bytes: int
-    first_byte_ms: float
-    total_ms: float
-    cache: str = ""
-
-    @property
-    def rate_mbps(self) -> float:
-        """Goodput of the body in Mbit/s, connection set-up included."""
-        return self.size_bytes * 8 / self.total_ms / 1000
+from sonata.sdk.demonstration import Fetch
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,7 @@ def read_disks(call: Call, body: Document) -> tuple[DiskWish, ...]:
         InvalidInput: one is ill-formed, does not exist, or is something that is not had here.
     """
     devices = _devices(body, "block_device_mapping_v2") or [
-        {
-            **_older(one),
-            "boot_index": 0 if str(one.get("device_name") or "").endswith("vda") and not body.get("imageRef") else None,
-        }
-        for one in _devices(body, "block_device_mapping")
+        _older(one, boots=not body.get("imageRef")) for one in _devices(body, "block_device_mapping")
     ]
     disks = tuple(_disk(call, one) for one in devices if not _is_local_root(one))
     if sum(disk.is_root for disk in disks) > 1:
@@ -42,14 +38,26 @@ def _devices(body: Document, key: str) -> list[Document]:
     return devices
 
 
-def _older(device: Document) -> Document:
-    """A device of `block_device_mapping` in the words of the newer one."""
+def _older(device: Document, *, boots: bool) -> Document:
+    """A device of `block_device_mapping` in the words of the newer one.
+
+    Args:
+        device: as it is in the body.
+        boots: the root is a volume, by its name `vda`.
+
+    Raises:
+        InvalidInput: it is named as the root, which is an image.
+    """
+    is_root = read_text(device, "device_name").endswith("vda")
+    if is_root and not boots:
+        raise InvalidInput("The volume cannot be assigned the same device name as the root device vda")
     source = "snapshot" if device.get("snapshot_id") else "volume"
     return {
         **device,
         "uuid": device.get("snapshot_id") or device.get("volume_id"),
         "source_type": source,
         "destination_type": "volume",
+        "boot_index": 0 if is_root else None,
     }
 
 

@@ -77,7 +77,7 @@ def _event_document(call: Call, event: ActionEvent) -> Document:
         "result": event.result,
     }
     if call.token.is_admin:
-        document["traceback"] = event.details
+        document["traceback"] = event.details if event.result == "Error" else None
     if call.microversion >= HOSTS_SHOWN:
         document["hostId"] = ""
         if call.token.is_admin:

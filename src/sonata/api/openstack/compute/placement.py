@@ -8,6 +8,7 @@ from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
+from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE
 from sonata.errors import InvalidInput, NotFound
 
 HINT_KEYS = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")
@@ -37,7 +38,7 @@ def read_placement(call: Call, document: Document) -> dict[str, Any]:
 
 
 def read_zone(call: Call, asked: Any) -> tuple[str, str]:
-    """`zone` or `zone:host`, as administrators may write it; the PoP's name stands for any zone.
+    """`zone` or `zone:host`, as administrators may write it; the PoP's name stands for the zones that it has itself.
 
     Raises:
         InvalidInput: there is no such zone or host.
@@ -51,7 +52,9 @@ def read_zone(call: Call, asked: Any) -> tuple[str, str]:
     if host:
         call.require_admin("os_compute_api:servers:create:forced_host")
         host = _host(call, host)
-    return ("" if zone == call.cloud.pop.name and zone not in call.cloud.hosts.zones() else zone), host
+    if zone == call.cloud.pop.name and zone not in call.cloud.hosts.zones():
+        zone = DEFAULT_ZONE if call.cloud.site.zones.pops else ""
+    return zone, host
 
 
 def _host(call: Call, name: Any) -> str:

@@ -6,7 +6,6 @@ Source: OpenStack Compute API reference, servers - run an action.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,17 @@ from typing import Any
 
 from sonata.api.openstack.call import Call, Microversion
 from sonata.api.openstack.compute import bodies
+from sonata.api.openstack.compute.attributes import read_access, refuse_password, refuse_unavailable
 from sonata.api.openstack.compute.consoles import OLD_CONSOLES, old_console
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.placement import read_zone
-from sonata.api.openstack.compute.servers import find_server, read_flavor, read_name, read_texts, read_user_data
+from sonata.api.openstack.compute.servers import (
+    find_server,
+    read_flavor,
+    read_name,
+    read_texts,
+    read_user_data,
+)
 from sonata.api.openstack.listing import Document
 from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
 from sonata.api.openstack.routing import Routes
@@ -31,6 +37,11 @@ from sonata.errors import InvalidInput, NotFound
 LONGEST_CONSOLE = 100 * 1024
 REASONED, IMAGE_TOLD, PASSWORDLESS, HOST_NAMED, ZONE_NAMED = (2, 73), (2, 45), (2, 14), (2, 56), (2, 77)
 UNSHELVED_TO_HOST: Microversion = (2, 91)
+DISKS_FOUND_OUT, FORCED, NOT_FORCED = (2, 25), (2, 30), (2, 68)
+FLAGS = {
+    **dict.fromkeys(("true", "1", "on", "yes", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "off", "no", "f", "n"), False),
+}
 
 Action = Callable[[Call, Server, Any], Awaitable[Reply]]
 
@@ -115,11 +126,6 @@ def _text(arguments: Document, name: str, default: str | None = None) -> str:
     return text
 
 
-def _password(arguments: Document) -> str:
-    """The password of a body, else a random one."""
-    return _text(arguments, "adminPass", secrets.token_urlsafe(9))
-
-
 async def _reboot(call: Call, server: Server, arguments: Any) -> Reply:
     kind = str(_object(arguments, "reboot", "type").get("type")).upper()
     if kind not in ("SOFT", "HARD"):
@@ -147,9 +153,10 @@ async def _reset_state(call: Call, server: Server, arguments: Any) -> Reply:
 
 async def _rescue(call: Call, server: Server, arguments: Any) -> Reply:
     asked = _object(arguments, "rescue", "adminPass", "rescue_image_ref")
+    refuse_password(asked)
     image_id = _image(call, asked.get("rescue_image_ref") or server.image_id)
     call.cloud.rebuilding.rescue(server.id, image_id)
-    return json_reply({"adminPass": _password(asked)})
+    return json_reply({})
 
 
 def _image(call: Call, reference: Any) -> str:
@@ -173,18 +180,20 @@ async def _rebuild(call: Call, server: Server, arguments: Any) -> Reply:
     asked = _object(arguments, "rebuild", *REBUILT)
     if "imageRef" not in asked:
         raise InvalidInput("Invalid input for field/attribute rebuild. 'imageRef' is a required property")
+    refuse_password(asked)
     server = call.cloud.rebuilding.rebuild(
-        server.id, Rebuild(_image(call, asked["imageRef"]), _rebuilt_attributes(call, asked))
+        server.id, Rebuild(_image(call, asked["imageRef"]), _rebuilt_attributes(call, server, asked))
     )
-    document = {**ServerDocuments(call).detail(server), "adminPass": _password(asked)}
+    document = ServerDocuments(call).detail(server)
     return json_reply({"server": document}, 202, location=document["links"][0]["href"])
 
 
-def _rebuilt_attributes(call: Call, asked: Document) -> Document:
+def _rebuilt_attributes(call: Call, server: Server, asked: Document) -> Document:
     """What of a server changes with its image."""
-    changes: Document = {}
+    changes: Document = {**read_access(asked)}
     if "name" in asked:
         changes["name"] = read_name(asked)
+    refuse_unavailable(asked, changes.get("name", server.name))
     if "metadata" in asked:
         changes["metadata"] = read_texts("metadata", asked["metadata"])
     if "description" in asked:
@@ -256,17 +265,37 @@ async def _migrate(call: Call, server: Server, arguments: Any) -> Reply:
 
 
 async def _migrate_live(call: Call, server: Server, arguments: Any) -> Reply:
-    asked = _object(arguments, "os-migrateLive", "host", "block_migration", "disk_over_commit", "force")
-    if "host" not in asked or "block_migration" not in asked:
-        raise InvalidInput("Invalid input for field/attribute os-migrateLive. 'host' and 'block_migration' are needed")
-    call.cloud.moving.migrate_live(server.id, _known_host(call, asked))
+    needed = ("host", "block_migration", *(() if call.microversion >= DISKS_FOUND_OUT else ("disk_over_commit",)))
+    optional = ("force",) if FORCED <= call.microversion < NOT_FORCED else ()
+    asked = _object(arguments, "os-migrateLive", *needed, *optional)
+    if missing := [name for name in needed if name not in asked]:
+        raise InvalidInput(f"Invalid input for field/attribute os-migrateLive. {missing[0]!r} is a required property")
+    if asked["block_migration"] != "auto" or call.microversion < DISKS_FOUND_OUT:
+        _flag(asked, "block_migration")
+    force = _flag(asked, "force")
+    if force and asked["host"] is None:
+        raise InvalidInput("Can't force to a non-provided destination")
+    call.cloud.live_migration.begin(server.id, _known_host(call, asked), force=force)
     return ACCEPTED
+
+
+def _flag(arguments: Document, name: str) -> bool:
+    """A boolean as Nova reads it, false when it is not given.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    value = str(arguments.get(name, False)).lower()
+    if value not in FLAGS:
+        raise InvalidInput(f"Invalid input for field/attribute {name}. Value: {arguments[name]}. It is not a boolean")
+    return FLAGS[value]
 
 
 async def _evacuate(call: Call, server: Server, arguments: Any) -> Reply:
     asked = _object(arguments, "evacuate", "host", "adminPass", "onSharedStorage", "force")
+    refuse_password(asked)
     call.cloud.moving.evacuate(server.id, _known_host(call, asked))
-    return json_reply({"adminPass": _password(asked)}) if call.microversion < PASSWORDLESS else Reply()
+    return json_reply({}) if call.microversion < PASSWORDLESS else Reply()
 
 
 def _known_host(call: Call, asked: Document) -> str:

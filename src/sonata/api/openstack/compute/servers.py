@@ -11,11 +11,19 @@ from typing import Any
 
 from sonata.api.openstack.call import Call, inner
 from sonata.api.openstack.compute import bodies
+from sonata.api.openstack.compute.attributes import (
+    CREATED,
+    SHARED,
+    check_known,
+    read_access,
+    refuse_password,
+    refuse_unavailable,
+)
 from sonata.api.openstack.compute.block_devices import boot_image, read_disks
-from sonata.api.openstack.compute.detail_cache import DetailCache
 from sonata.api.openstack.compute.documents import ServerDocuments
 from sonata.api.openstack.compute.flavors import usable
 from sonata.api.openstack.compute.placement import read_placement
+from sonata.api.openstack.compute.server_lists import ServerLists
 from sonata.api.openstack.fields import ADDRESS, timestamp
 from sonata.api.openstack.listing import Document, Query, ordered, page, tags_match
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
@@ -46,11 +54,11 @@ TOPIC = Topic(
             "it; config drives are a folder",
             "boot from volume, image or snapshot, and further volumes",
         ),
-        simplified=(
-            "`adminPass` of a creation is answered and sets nothing: use `changePassword`",
-            "after a crash of the emulator servers are SHUTOFF and disks begin at their images again",
+        simplified=("after a crash of the emulator servers are SHUTOFF and disks begin at their images again",),
+        refused=(
+            "injected files and `adminPass` (400): use user data, or `changePassword`",
+            "more than 256 at once (400); images of virtual machines (400)",
         ),
-        refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
     ),
 )
 
@@ -58,8 +66,9 @@ TOPIC = Topic(
 def register(routes: Routes) -> None:
     """Add the routes of servers."""
     routes.about(TOPIC)
-    routes.add("GET", "/v2.1/servers", _list)
-    routes.add("GET", "/v2.1/servers/detail", _detail())
+    lists = ServerLists()
+    routes.add("GET", "/v2.1/servers", _summaries(lists))
+    routes.add("GET", "/v2.1/servers/detail", _details(lists))
     routes.add("POST", "/v2.1/servers", _create, body=bodies.SERVER_CREATE)
     routes.add("GET", "/v2.1/servers/{id}", _show)
     routes.add("PUT", "/v2.1/servers/{id}", _update, body=bodies.SERVER_UPDATE)
@@ -170,22 +179,29 @@ def _listed(call: Call, servers: Sequence[Server], documents: Sequence[object], 
     return json_reply(body)
 
 
-async def _list(call: Call) -> Reply:
-    servers, more = _selected(call)
-    documents = ServerDocuments(call)
-    return _listed(call, servers, [documents.summary(server) for server in servers], more)
-
-
-def _detail() -> Handler:
-    """The handler of detailed lists, which polling clients ask for again and again."""
-    cache = DetailCache()
+def _summaries(lists: ServerLists) -> Handler:
+    """The handler of plain lists."""
 
     async def handle(call: Call) -> Reply:
         def make() -> Reply:
             servers, more = _selected(call)
-            return _listed(call, servers, cache.pieces(call, servers, ServerDocuments(call).detail), more)
+            documents = ServerDocuments(call)
+            return _listed(call, servers, [documents.summary(server) for server in servers], more)
 
-        return cache.answer(call, make)
+        return lists.answer(call, make)
+
+    return handle
+
+
+def _details(lists: ServerLists) -> Handler:
+    """The handler of detailed lists, which polling clients ask for again and again."""
+
+    async def handle(call: Call) -> Reply:
+        def make() -> Reply:
+            servers, more = _selected(call)
+            return _listed(call, servers, lists.documents(call, servers), more)
+
+        return lists.answer(call, make)
 
     return handle
 
@@ -219,7 +235,6 @@ async def _create(call: Call) -> Reply:
         "links": documents.links(first),
         "OS-DCF:diskConfig": "AUTO",
         "security_groups": [{"name": name} for name in first.security_groups],
-        "adminPass": uuid.uuid4().hex[:12],
     }
     return json_reply({"server": answer}, 202, location=answer["links"][0]["href"])
 
@@ -260,11 +275,13 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _boot_request(call: Call, document: Document, body: Document) -> BootRequest:
-    if body.get("personality"):
-        raise InvalidInput("Invalid input for field/attribute personality: no files are injected here: use user_data")
+    check_known(call, body, CREATED)
+    refuse_password(body)
+    name = read_name(body)
+    refuse_unavailable(body, name)
     disks = read_disks(call, body)
     return BootRequest(
-        name=read_name(body),
+        name=name,
         project_id=call.project_id,
         user_id=call.token.user.id,
         image_id=_image_id(call, body, disks),
@@ -278,6 +295,7 @@ def _boot_request(call: Call, document: Document, body: Document) -> BootRequest
         public_key=_public_key(call, body),
         security_groups=_group_names(call, body.get("security_groups")),
         **read_placement(call, document),
+        **read_access(body),
         config_drive=body.get("config_drive") in (True, "true", "True"),
         reservation_id=f"r-{uuid.uuid4().hex[:8]}",
         disks=disks,
@@ -450,9 +468,11 @@ def read_tags(asked: Any) -> tuple[str, ...]:
 
 async def _update(call: Call) -> Reply:
     server, body = find_server(call), await call.member("server")
-    changes: Document = {}
+    check_known(call, body, SHARED)
+    changes: Document = {**read_access(body)}
     if "name" in body:
         changes["name"] = read_name(body)
+    refuse_unavailable(body, changes.get("name", server.name))
     if "description" in body:
         changes["description"] = str(body["description"] or "")
     if changes:

@@ -26,6 +26,7 @@ from sonata.api.openstack.load_balancing.kinds import (
     TOKEN,
     URL,
     matching,
+    only,
     unused,
     with_default,
 )
@@ -395,7 +396,7 @@ MEMBERS = Resource[Member](
         Field("subnet_id", or_none(LINE), access="c"),
         Field("monitor_address", or_none(ADDRESS), access="cu"),
         Field("monitor_port", or_none(PORT_NUMBER), access="cu"),
-        unused("request_sriov", False, "ports are virtual"),
+        Field("request_sriov", only(False, "ports are virtual"), attr="unused_sriov", access="c", hidden=True),
         constant("vnic_type", "normal"),
     ),
     create=_create_member,

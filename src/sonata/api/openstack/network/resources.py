@@ -139,7 +139,7 @@ def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
 
 
 async def _create_network(call: Call, values: Values) -> Network:
-    _drop(values, "physical_network", "vlan_transparent", "segments")
+    _drop(values, "vlan_transparent", "segments")
     shared = values.pop("shared", False)
     if values.get("external") or shared:
         call.require_admin("create_network:shared or router:external")
@@ -173,7 +173,6 @@ def _read_zones(value: Any) -> tuple[str, ...]:
 
 
 ZONES = Kind(_read_zones, list, many(choice(ZONE)))
-NO_PHYSICAL_NETWORK = _must_be(None, "networks of projects are tunnels inside of the PoP")
 NO_SEGMENTS = _must_be([], "a network has one segment")
 NOT_TRANSPARENT = _must_be(False, "VLAN tags do not pass")
 
@@ -194,14 +193,20 @@ NETWORKS = Resource[Network](
         Field("availability_zone_hints", ZONES, attr="zone_hints", access="c"),
         constant("availability_zones", [ZONE]),
         Field("port_security_enabled", FLAG, attr="port_security", access="cu"),
-        Field("provider:network_type", one_of("vxlan", "geneve"), attr="network_type", access="c", admin=True),
+        Field(
+            "provider:network_type",
+            one_of("vxlan", "geneve", "vlan", "flat"),
+            attr="network_type",
+            access="c",
+            admin=True,
+        ),
         Field(
             "provider:physical_network",
-            NO_PHYSICAL_NETWORK,
+            or_none(TEXT),
             attr="physical_network",
             access="c",
             admin=True,
-            computed=lambda _cloud, network: "external" if network.external else None,
+            computed=lambda _cloud, network: "external" if network.external else network.physical_network,
         ),
         Field(
             "provider:segmentation_id", or_none(integer(1, 2**24 - 1)), attr="segmentation_id", access="c", admin=True
@@ -390,7 +395,9 @@ def _network_policy(cloud: Cloud, port: Port) -> str | None:
 
 
 def _host_of(cloud: Cloud, port: Port) -> str:
-    return cloud.pop.name if port.device_id else port.host_id
+    """The host that a port is bound to: its server's, else the one where routers and services are."""
+    server = cloud.tables.servers.peek(port.device_id)
+    return (server.host if server else cloud.pop.name) if port.device_id else port.host_id
 
 
 def _vif_type(_cloud: Cloud, port: Port) -> str:
@@ -450,7 +457,9 @@ PORTS = Resource[Port](
         Field("device_owner", or_none(TEXT, ""), access="cu", computed=lambda _cloud, port: port.device_owner),
         Field("security_groups", or_none(TEXTS, ()), access="cu", computed=lambda _c, port: list(port.security_groups)),
         *PORT_FIELDS,
-        Field("binding:vnic_type", one_of("normal", "direct", "macvtap"), attr="vnic_type", access="cu"),
+        Field(
+            "binding:vnic_type", one_of("normal", "direct", "direct-physical", "macvtap"), attr="vnic_type", access="cu"
+        ),
         Field("binding:host_id", or_none(TEXT, ""), attr="host_id", access="cu", computed=_host_of, admin=True),
         Field("binding:profile", OBJECT, attr="profile", access="cu", admin=True),
         Field("binding:vif_type", computed=_vif_type, admin=True),

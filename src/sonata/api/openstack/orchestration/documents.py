@@ -114,7 +114,6 @@ def resource_detail(
         **resource_summary(call, stack, row, required_by),
         "description": row.description,
         "attributes": dict(attributes),
-        "properties": dict(row.properties),
     }
 
 

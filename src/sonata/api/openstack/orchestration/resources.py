@@ -5,11 +5,8 @@ Source: OpenStack Orchestration API v1 reference, "Stack resources", "Stack even
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator
 from typing import Any
-
-import msgspec
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import page
@@ -28,6 +25,7 @@ from sonata.emulator.cloud.identity.tokens import REQUIRED
 from sonata.emulator.cloud.orchestration.catalogue import kinds
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.schema import Property, shown
+from sonata.emulator.cloud.orchestration.signalling import details_in, knows_secret
 from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
 from sonata.emulator.cloud.orchestration.validation import DEEPEST
 from sonata.errors import InvalidInput, Unauthorised
@@ -103,7 +101,8 @@ async def signal(call: Call) -> Reply:
     """POST of a signal: with a token of the project, or with the secret of the resource itself."""
     stack = call.cloud.tables.stacks.peek(call.params["id"])
     row = call.cloud.stacks.views.row(stack.id, call.params["resource"]) if stack else None
-    if not (stack and row and _knows_secret(call, row)):
+    given = call.first("signature") or call.request.headers.get("x-auth-token", "")
+    if not (stack and row and knows_secret(row, given)):
         _require_member(call, stack)
         stack, row = _found(call, stack, row)
     body = bytearray()
@@ -111,23 +110,8 @@ async def signal(call: Call) -> Reply:
         body += chunk
         if len(body) > LONGEST_SIGNAL:
             raise InvalidInput(f"a signal has at most {LONGEST_SIGNAL} bytes")
-    await call.cloud.stacks.signal(stack, row, _details(bytes(body)))
+    await call.cloud.stacks.signal(stack, row, details_in(bytes(body)))
     return Reply()
-
-
-def _details(body: bytes) -> Any:
-    if not body.strip():
-        return {}
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"Malformed request body: {error}") from None
-
-
-def _knows_secret(call: Call, row: StackResource) -> bool:
-    secret = str(row.data.get("secret") or "")
-    given = call.first("signature") or call.request.headers.get("x-auth-token", "")
-    return bool(secret) and hmac.compare_digest(given.encode(), secret.encode())
 
 
 def _require_member(call: Call, stack: Stack | None) -> None:

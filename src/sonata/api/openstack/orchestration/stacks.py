@@ -138,7 +138,7 @@ async def show(call: Call) -> Reply:
     """GET of a stack."""
     stack = stack_of(call)
     views = call.cloud.stacks.views
-    document = detail(call, stack, views.blueprint(stack))
+    document = detail(call, stack, await views.blueprint(stack))
     if call.first("resolve_outputs", "true").lower() != "false":
         document["outputs"] = await views.outputs(stack)
     return json_reply({"stack": document})
@@ -326,7 +326,7 @@ async def validate_template(call: Call) -> Reply:
     trial = Stack(name="validated", project_id=call.project_id, owner=read_owner(call), definition=definition)
     # Clients validate templates before they know the parameters.
     with suppress(UserParameterMissing):
-        await validate(compiled(definition, trial), trial)
+        await validate(await compiled(definition, trial, call.cloud.stacks.views.judge), trial)
     return json_reply(
         {
             "Description": read.description or "No description",

@@ -25,7 +25,8 @@ from sonata.emulator.cloud.volume.sources import VolumeWish
 from sonata.errors import InvalidInput, NotFound
 
 ZONE = "nova"
-GROUPED, SHARED, COUNTED, TYPE_NAMED, QUOTA_TOLD = (3, 13), (3, 48), (3, 45), (3, 63), (3, 65)
+GROUPED, PROVIDED, SHARED, COUNTED = (3, 13), (3, 21), (3, 48), (3, 45)
+CLUSTERED, TYPE_NAMED, QUOTA_TOLD = (3, 61), (3, 63), (3, 65)
 
 
 def register(paths: Paths) -> None:
@@ -90,8 +91,12 @@ def _added(call: Call, volume: Volume) -> Document:
     added: Document = {}
     if call.microversion >= GROUPED:
         added["group_id"] = None
+    if call.microversion >= PROVIDED and call.token.is_admin:
+        added["provider_id"] = None
     if call.microversion >= SHARED:
         added.update({"shared_targets": False, "service_uuid": None})
+    if call.microversion >= CLUSTERED and call.token.is_admin:
+        added["cluster_name"] = None
     if call.microversion >= TYPE_NAMED:
         added["volume_type_id"] = volume.type_id
     if call.microversion >= QUOTA_TOLD:

@@ -51,18 +51,20 @@ class ActionLog:
 
 
 class Step:
-    """A step of an action while it goes on."""
+    """A step of an action while it goes on; `details` is what is worth telling of it when it ends well."""
 
     def __init__(self, log: ActionLog, action_id: str, event: ActionEvent) -> None:
         self._log = log
         self._action_id = action_id
         self._event = event
+        self.details: str | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Step:
         self._log.put(self._action_id, self._event)
+        return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        result, details = "Success", None
+        result, details = "Success", self.details
         if error is not None:
             result, details = "Error", error.message if isinstance(error, SonataError) else type(error).__name__
         ended = replace(self._event, finished_at=time.time(), result=result, details=details)

@@ -1,8 +1,8 @@
-"""What a PoP can offer, and what its servers have claimed."""
+"""What PoPs can offer, and what its servers have claimed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 
 from sonata.emulator.cloud.entities.compute import Flavor, Server
@@ -34,9 +34,9 @@ class Usage:
         )
 
 
-def usage(pop: Pop, tables: Tables) -> Usage:
-    """Capacity of a PoP as it is now, all hosts together."""
-    each = [host_usage(pop, host, tables) for host in pop.hypervisors]
+def usage(pops: Iterable[Pop], tables: Tables) -> Usage:
+    """Capacity of PoPs as it is now, all hosts together."""
+    each = [host_usage(pop, host, tables) for pop in pops for host in pop.hypervisors]
     return Usage(*(sum(values) for values in zip(*map(astuple, each), strict=True)))
 
 

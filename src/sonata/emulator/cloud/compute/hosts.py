@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,29 +12,35 @@ from sonata.emulator.cloud.compute.capacity import Usage, host_usage
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.tables import Tables
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.model.topology import Host
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_ZONE = "nova"
+"""Zone of the hosts in a site's own PoP."""
 
 
 class Hosts:
     """The hosts of one cloud."""
 
     def __init__(self, site: Site) -> None:
-        self._pop = site.pop
+        self.site = site
         self._tables = site.tables
         self._services = site.tables.compute_services
         self._aggregates = site.tables.aggregates
+        _forget_gone(self, self._tables)
         known = {service.name for service in self._services}
-        for number, host in enumerate(site.pop.hypervisors, start=1):
+        for host in self.all:
             if host.name not in known:
+                number = 1 + max((service.number for service in self._services), default=0)
                 self._services.add(ComputeService(name=host.name, number=number))
 
     @property
     def all(self) -> tuple[Host, ...]:
-        """All hosts in the order of the topology."""
-        return self._pop.hypervisors
+        """All hosts in the order of the topology, those of the site's own PoP first."""
+        return tuple(host for pop in self.site.pops for host in pop.hypervisors)
 
     def get(self, name: str) -> Host:
         """A host by its name.
@@ -52,7 +59,7 @@ class Hosts:
 
     def usage(self, host: Host) -> Usage:
         """Capacity of a host and what is claimed of it."""
-        return host_usage(self._pop, host, self._tables)
+        return host_usage(self.site.pop_of(host.name), host, self._tables)
 
     def servers(self, name: str) -> list[Server]:
         """The servers on a host."""
@@ -78,8 +85,9 @@ class Hosts:
         return not self.service(name).forced_down
 
     def zone(self, name: str) -> str:
-        """The availability zone of a host."""
-        return next((one.zone for one in self._aggregates if name in one.hosts and one.zone), DEFAULT_ZONE)
+        """The availability zone of a host: an aggregate's, else its PoP's."""
+        default = DEFAULT_ZONE if self.site.is_near(name) else self.site.pop_of(name).name
+        return next((one.zone for one in self._aggregates if name in one.hosts and one.zone), default)
 
     def zones(self) -> dict[str, list[str]]:
         """Hosts by availability zone."""
@@ -178,3 +186,15 @@ class Hosts:
             raise Conflict(f"Cannot add host to aggregate: host {name} is in availability zone {others.pop()} already")
         if self.servers(name) and self.zone(name) != changed.zone:
             raise Conflict(f"Cannot add host to aggregate: host {name} has instances, which would change their zone")
+
+
+def _forget_gone(hosts: Hosts, tables: Tables) -> None:
+    """Have servers of hosts that are in the topology no more on the first one; they are off then."""
+    names, first = {host.name for host in hosts.all}, hosts.all[0].name
+    for server in tables.servers:
+        if server.host and server.host not in names:
+            logger.warning("host %s is gone: server %s is on %s now", server.host, server.id, first)
+            tables.servers.change(server.id, host=first, availability_zone=hosts.zone(first), previous=None)
+    for service in tables.compute_services:
+        if service.name not in names:
+            tables.compute_services.remove(service.id)

@@ -35,6 +35,7 @@ class Nics:
         self, site: Site, ports: Ports, wiring: Wiring, floating_ips: FloatingIps, security_groups: SecurityGroups
     ) -> None:
         self._tables = site.tables
+        self._turns = site.server_turns
         self._ports = ports
         self._wiring = wiring
         self._floating_ips = floating_ips
@@ -122,15 +123,19 @@ class Nics:
 
     async def attach(self, server_id: str, wish: NicWish) -> Nic:
         """Give a server one more interface; packets pass at return when it is on."""
-        server = self._quiet(server_id, "attach_interface")
+        self._quiet(server_id, "attach_interface")
+        async with self._turns.of(server_id):
+            return await self._attach(self._quiet(server_id, "attach_interface"), wish)
+
+    async def _attach(self, server: Server, wish: NicWish) -> Nic:
         self.check([wish])
         nic = self._bind(server, wish, 1 + max(map(_index, server.nics), default=-1))
-        self._tables.servers.change(server_id, nics=(*server.nics, nic))
-        with undone_on_failure(lambda: self._detached(server_id, nic)):
+        self._tables.servers.change(server.id, nics=(*server.nics, nic))
+        with undone_on_failure(lambda: self._detached(server.id, nic)):
             if is_on(server):
                 await self._wiring.plug_port(server, nic)
             if server.status == ServerStatus.PAUSED:
-                await self._wiring.hold(self._tables.servers.get(server_id), held=True)
+                await self._wiring.hold(self._tables.servers.get(server.id), held=True)
         return nic
 
     async def detach(self, server_id: str, port_id: str) -> None:
@@ -139,13 +144,15 @@ class Nics:
         Raises:
             NotFound: the server has no such interface.
         """
-        server = self._quiet(server_id, "detach_interface")
-        nic = next((nic for nic in server.nics if nic.port_id == port_id), None)
-        if nic is None:
-            raise NotFound(f"Port id {port_id} is not attached to instance {server_id}")
-        await self._wiring.unplug_port(port_id)
-        await self._floating_ips.forget_port(port_id)
-        self._detached(server_id, nic)
+        self._quiet(server_id, "detach_interface")
+        async with self._turns.of(server_id):
+            server = self._quiet(server_id, "detach_interface")
+            nic = next((nic for nic in server.nics if nic.port_id == port_id), None)
+            if nic is None:
+                raise NotFound(f"Port id {port_id} is not attached to instance {server_id}")
+            await self._wiring.unplug_port(port_id)
+            await self._floating_ips.forget_port(port_id)
+            self._detached(server_id, nic)
 
     async def delete_port(self, port_id: str) -> None:
         """Delete a port as Neutron does: it disappears from its server and from its floating IPs."""
@@ -154,8 +161,9 @@ class Nics:
         if port.device_owner == DHCP_OWNER:
             await self.on_service_port_deleted(port.network_id)
         if port.device_id in self._tables.servers:
-            await self._wiring.unplug_port(port_id)
-            self._forget(port.device_id, port_id)
+            async with self._wiring.turns.of(port.device_id):
+                await self._wiring.unplug_port(port_id)
+                self._forget(port.device_id, port_id)
         await self._floating_ips.forget_port(port_id)
         self._ports.drop(port_id)
         await self._security_groups.ports_changed()

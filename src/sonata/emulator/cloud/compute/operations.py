@@ -11,15 +11,20 @@ from sonata.emulator.cloud.compute.actions import ActionLog
 from sonata.emulator.cloud.compute.states import require
 from sonata.emulator.cloud.entities.compute import Fault, Server, ServerStatus
 from sonata.emulator.cloud.site import Site
-from sonata.errors import QuotaExceeded, SonataError, Unsupported
+from sonata.errors import PermanentError, QuotaExceeded, SonataError, Unsupported
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[str], Coroutine[None, None, None]]
+Work = Callable[[str], Coroutine[None, None, str | None]]
+"""What is done with a server of this id; returns what is worth telling of it."""
 
 
 class NoValidHost(QuotaExceeded):
     """The scheduler found no host for a server."""
+
+
+class NotDone(PermanentError):
+    """What was asked of a server was not done; it is as it was."""
 
 
 class Operations:
@@ -27,6 +32,7 @@ class Operations:
 
     def __init__(self, site: Site) -> None:
         self._table = site.tables.servers
+        self._turns = site.server_turns
         self.log = ActionLog(site.tables)
         self._background = Background(lambda server_id, error: self.fail(server_id, f"{type(error).__name__}: {error}"))
 
@@ -76,18 +82,20 @@ class Operations:
             self._table.change(server_id, status=ServerStatus.ERROR, task_state=None, fault=Fault(message))
 
     async def _run(self, server: Server, action: str, note: str, work: Work) -> None:
-        with self._failing(server), self.log.step(note, _event(action), server.host):
-            await work(server.id)
+        async with self._turns.of(server.id):
+            with self._failing(server), self.log.step(note, _event(action), server.host) as step:
+                step.details = await work(server.id)
 
     async def _guarded(self, server_id: str, work: Work) -> None:
-        with self._failing(self._table.get(server_id)):
-            await work(server_id)
+        async with self._turns.of(server_id):
+            with self._failing(self._table.get(server_id)):
+                await work(server_id)
 
     @contextmanager
     def _failing(self, server: Server) -> Iterator[None]:
         try:
             yield
-        except (NoValidHost, Unsupported) as error:
+        except (NoValidHost, NotDone, Unsupported) as error:
             # A server that is there already stays what it was; only one that was to be built has failed.
             if server.status in (ServerStatus.BUILD, ServerStatus.ERROR):
                 self.fail(server.id, error.message)

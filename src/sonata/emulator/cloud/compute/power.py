@@ -21,7 +21,7 @@ from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
-from sonata.errors import NotFound, PermanentError, StepTimeout
+from sonata.errors import Conflict, NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
 from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Terminal, Usage
 
@@ -86,11 +86,11 @@ class Power:
             server: which.
             grace_s: how long its program may take to end in order; 0 pulls the plug.
         """
+        self._netns.pop(server.id, None)  # from now on no command wakes it
         if pending := self._idle_starts.pop(server.id, None):
             pending.cancel()
             await asyncio.wait([pending])
         await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
-        self._netns.pop(server.id, None)
         self._dress.pop(server.id, None)
         await self._wiring.unplug(server)
         await self._disks.shut_all(server)
@@ -151,15 +151,24 @@ class Power:
         await asyncio.to_thread(shutil.rmtree, self.disk(server_id), ignore_errors=True)
 
     async def wake(self, server: Server) -> None:
-        """Start the machine of an idle server once; the others have theirs."""
+        """Start the machine of an idle server once; the others have theirs.
+
+        Raises:
+            Conflict: it is being switched off.
+        """
         if _program(server):
             return
+        if server.id not in self._netns:
+            raise _switched_off(server)
         if server.id not in self._idle_starts:
             start = self._start(server, self._booted(server))
             self._idle_starts[server.id] = asyncio.ensure_future(start)
         start_task = self._idle_starts[server.id]
         with undone_on_failure(lambda: self._forget_failed(server.id, start_task)):
-            await asyncio.shield(start_task)
+            await asyncio.wait([start_task])
+            if start_task.cancelled():
+                raise _switched_off(server)
+            start_task.result()
 
     def _forget_failed(self, server_id: str, start: asyncio.Task[int]) -> None:
         """Let the next command try again; a start that goes on is kept."""
@@ -227,6 +236,10 @@ class Power:
     def _refuse_ended(self, server: Server) -> None:
         if how := self._exits.get(server.id):
             raise PermanentError(f"server `{server.name}`: {described(how)}", hint="look at its console log")
+
+
+def _switched_off(server: Server) -> Conflict:
+    return Conflict(f"server `{server.name}` is being switched off", hint="start it first")
 
 
 def limits_of(server: Server) -> Limits:

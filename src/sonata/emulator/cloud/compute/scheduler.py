@@ -161,13 +161,16 @@ class Scheduler:
     def _fits(self, request: Request, host: Host) -> bool:
         return self._hosts.usage(host).fits(request.flavor)
 
-    def _weight(self, request: Request, host: Host) -> tuple[int, float]:
-        """Soft group rules first, then the most memory left; of equal hosts the first one is taken."""
+    def _weight(self, request: Request, host: Host) -> tuple[int, bool, float]:
+        """Soft group rules first, then nearness to the site's routers, unless a zone was named, then the most memory
+        left; of equal hosts the first one is taken.
+        """
         usage = self._hosts.usage(host)
         group = self.group_of(request.server.id)
         near = self._members_on(group, request, host) if group else 0
         soft = {SOFT_AFFINITY: near, SOFT_ANTI_AFFINITY: -near}.get(group.policy if group else "", 0)
-        return soft, float(usage.memory_mib - usage.memory_mib_used)
+        near_routers = not request.zone and self._hosts.site.is_near(host.name)
+        return soft, near_routers, float(usage.memory_mib - usage.memory_mib_used)
 
 
 def _is_forced(request: Request, host: Host) -> bool:

@@ -63,6 +63,8 @@ class BootRequest:
     group_id: str = ""
     hints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     config_drive: bool = False
+    access_ipv4: str = ""
+    access_ipv6: str = ""
     launch_index: int = 0
     reservation_id: str = ""
     disks: tuple[DiskWish, ...] = ()
@@ -244,6 +246,8 @@ def _new_server(request: BootRequest, image_argv: tuple[str, ...]) -> Server:
         pinned_zone=bool(request.availability_zone),
         hints=dict(request.hints),
         config_drive=request.config_drive,
+        access_ipv4=request.access_ipv4,
+        access_ipv6=request.access_ipv6,
         launch_index=request.launch_index,
         reservation_id=request.reservation_id,
     )

@@ -10,13 +10,15 @@ from itertools import takewhile
 from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet
 from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
-from sonata.emulator.cloud.network.filters import PortFilters
+from sonata.emulator.cloud.network.footing import Footing
 from sonata.emulator.cloud.network.names import DOMAIN
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
+from sonata.emulator.cloud.rollback import to_the_end
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.turns import Turns
 from sonata.ports.fabric import Fabric, PortCounters, PortSpec, Route
 
 METADATA = IPv4Network("169.254.169.254/32")
@@ -24,10 +26,13 @@ MOST_NAMESERVERS = 3
 
 
 class Wiring:
-    """Machines and their ports in the data plane; chains and stations follow."""
+    """Machines and their ports in the data plane; chains and stations follow.
+
+    While somebody has the turn of a server, nobody else plugs anything of it in or out.
+    """
 
     def __init__(
-        self, site: Site, ports: Ports, steering: Steering, filters: PortFilters, qos: Qos, standing: Standing
+        self, site: Site, ports: Ports, steering: Steering, footing: Footing, qos: Qos, standing: Standing
     ) -> None:
         self._site = site
         self._tables = site.tables
@@ -35,9 +40,10 @@ class Wiring:
         self._steering = steering
         self._standing = standing
         standing.dress = self._dressed
-        self._filters = filters
+        self._footing = footing
         self._qos = qos
         self.dhcp_ports = DhcpPorts(site.tables, ports)
+        self.turns = Turns()
         self.on_servers_moved: Callable[[str], Awaitable[None]] = _nobody_follows
 
     def machine_id(self, server_id: str) -> str:
@@ -50,17 +56,24 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
-        self._expect_services(server.nics)
-        return await self.plug_machine(self.machine_id(server.id), server.nics)
+        async with self.turns.of(server.id):
+            server = self._tables.servers.get(server.id)  # a port may have been deleted meanwhile
+            pop = self._site.pop_of(server.host).name
+            self._steering.check_ports({nic.port_id: pop for nic in server.nics})
+            self._expect_services(server.nics)
+            return await self.plug_machine(self.machine_id(server.id), server.nics)
 
     async def plug_port(self, server: Server, nic: Nic) -> None:
         """Add one port to a running server."""
-        self._expect_services([nic])
-        await self.plug_machine_port(self.machine_id(server.id), nic)
+        async with self.turns.of(server.id):
+            self._steering.check_ports({nic.port_id: self._site.pop_of(server.host).name})
+            self._expect_services([nic])
+            await self.plug_machine_port(self.machine_id(server.id), nic)
 
     async def unplug(self, server: Server) -> None:
         """Drop a server's network namespace and all that is in it; idempotent."""
-        await self.unplug_machine(self.machine_id(server.id), [nic.port_id for nic in server.nics])
+        async with self.turns.of(server.id):
+            await self.unplug_machine(self.machine_id(server.id), [nic.port_id for nic in server.nics])
 
     async def plug_machine(self, machine: str, nics: Sequence[Nic]) -> str:
         """Create the network namespace of any machine with ports in it; idempotent.
@@ -68,6 +81,7 @@ class Wiring:
         Returns:
             The path of the namespace.
         """
+        await self._footing.prepare([nic.port_id for nic in nics])
         specs = [self._standing.spec(machine, nic.port_id, nic.ifname) for nic in nics]
 
         def run(fabric: Fabric) -> str:
@@ -75,38 +89,37 @@ class Wiring:
             fabric.machines.add_ports(specs)
             return fabric.machines.netns_path(machine)
 
-        await self._filters.plugging(nic.port_id for nic in nics)
         path = await self._site.plane.run(run)
         self._standing.note(specs)
-        await self._mark([nic.port_id for nic in nics], plugged=True)
+        await to_the_end(self._mark([nic.port_id for nic in nics], plugged=True))
         return path
 
     async def plug_machine_port(self, machine: str, nic: Nic) -> None:
         """Add one port to a machine that stands; idempotent."""
+        await self._footing.prepare([nic.port_id])
         specs = [self._standing.spec(machine, nic.port_id, nic.ifname)]
-        await self._filters.plugging([nic.port_id])
         await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
         self._standing.note(specs)
-        await self._mark([nic.port_id], plugged=True)
+        await to_the_end(self._mark([nic.port_id], plugged=True))
 
     async def unplug_machine(self, machine: str, port_ids: Sequence[str]) -> None:
         """Drop a machine's network namespace and its ports in it; idempotent."""
+        await to_the_end(self._unplug(port_ids, [machine]))
+
+    async def unplug_port(self, port_id: str) -> None:
+        """Take one port out of a running server; idempotent."""
+        await to_the_end(self._unplug([port_id], []))
+
+    async def _unplug(self, port_ids: Sequence[str], machines: Sequence[str]) -> None:
         self._standing.forget(port_ids)
         await self._mark(port_ids, plugged=False)
 
         def run(fabric: Fabric) -> None:
             fabric.machines.remove_ports(port_ids)
-            fabric.machines.remove_machines([machine])
+            fabric.machines.remove_machines(machines)
 
         await self._site.plane.run(run)
-        await self._filters.unplugged(port_ids)
-
-    async def unplug_port(self, port_id: str) -> None:
-        """Take one port out of a running server; idempotent."""
-        self._standing.forget([port_id])
-        await self._mark([port_id], plugged=False)
-        await self._site.plane.run(lambda fabric: fabric.machines.remove_ports([port_id]))
-        await self._filters.unplugged([port_id])
+        await self._footing.release(port_ids)
 
     async def hold(self, server: Server, *, held: bool) -> None:
         """Let no packet pass at a server's ports, or let them pass again."""

@@ -18,7 +18,7 @@ class Network(Entity):
 
     Args:
         shared: with all projects; sharing with some of them is a matter of RBAC policies.
-        network_type: of the provider attributes, with `segmentation_id`.
+        network_type: of the provider attributes, with `physical_network` and `segmentation_id`.
         zone_hints: availability zones asked for.
     """
 
@@ -27,6 +27,7 @@ class Network(Entity):
     external: bool = False
     mtu: int = 1500
     network_type: str = "vxlan"
+    physical_network: str | None = None
     segmentation_id: int | None = None
     zone_hints: tuple[str, ...] = ()
     dns_domain: str = ""

@@ -75,10 +75,12 @@ class StackResource(Entity):
     Args:
         type: as in the template; `kind` is what stands for it according to the environment.
         properties: with which it was made.
+        update_policy: how its members are changed, when it is a group.
         needs: names of resources that must outlive it.
         data: what its type remembers.
         obsolete: whether another one has taken its place, so that it only waits for its deletion.
         keep: whether the deletion of the stack leaves the object alone (`deletion_policy`, `external_id`).
+        snapshot: whether an image of the object is made before its deletion (`deletion_policy`).
         broken: whether the next update replaces it.
     """
 
@@ -91,10 +93,12 @@ class StackResource(Entity):
     status_reason: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    update_policy: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     obsolete: bool = False
     keep: bool = False
+    snapshot: bool = False
     broken: bool = False
 
 

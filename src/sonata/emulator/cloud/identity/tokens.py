@@ -1,14 +1,16 @@
 """Tokens that carry what they stand for, encrypted and signed with the cloud's own key.
 
 As with Keystone's Fernet tokens nothing is stored for a token, so that it outlives the death of the keeper; what it may
-do is found out anew each time it is used, so that a role taken away, a user disabled or a project deleted takes effect
-at once. Only revoked ones are remembered, until they would have expired.
+do follows from the tables at each use, so that a role taken away, a user disabled or a project deleted takes effect
+at once. Only revoked ones are remembered, until they would have expired. A verdict holds until one of the tables that
+it came from changes: clients send the same token with each request.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import msgspec
@@ -24,7 +26,7 @@ from sonata.emulator.cloud.entities.identity import (
 )
 from sonata.emulator.cloud.identity.assignments import Assignments
 from sonata.emulator.cloud.identity.roles import Needed
-from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.cloud.tables import Tables, generation_of
 from sonata.errors import NotFound, Unauthorised
 
 LIFETIME_S = 4 * 3600.0
@@ -32,6 +34,7 @@ REQUIRED = "The request you have made requires authentication."
 LONGEST = 2048
 """Characters of a token; longer ones are not even looked at."""
 KEY = "fernet"
+MOST_VERDICTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,16 @@ class Tokens:
         if key is None:
             key = tables.token_keys.add(TokenKey(id=KEY, secret=Fernet.generate_key().decode()))
         self._fernet = Fernet(key.secret)
+        self._judged_by = (
+            tables.users,
+            tables.groups,
+            tables.projects,
+            tables.roles,
+            tables.assignments,
+            tables.application_credentials,
+            tables.revocations,
+        )
+        self._verdicts: OrderedDict[str, tuple[int, Token]] = OrderedDict()
 
     def issue(
         self,
@@ -137,7 +150,16 @@ class Tokens:
         Raises:
             Unauthorised: it is not of this cloud, expired, revoked, or what it stands for is no more.
         """
-        return self._judge(self._opened(secret))
+        generation = generation_of(self._judged_by)
+        verdict = self._verdicts.get(secret)
+        if verdict and verdict[0] == generation and verdict[1].expires_at > time.time():
+            return verdict[1]
+        self._verdicts.pop(secret, None)
+        token = self._judge(self._opened(secret))
+        self._verdicts[secret] = (generation, token)
+        if len(self._verdicts) > MOST_VERDICTS:
+            self._verdicts.popitem(last=False)
+        return token
 
     def subject(self, secret: str) -> Token:
         """What a token that is asked about stands for.

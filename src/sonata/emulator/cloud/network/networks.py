@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse, TunnelIdInUse
+from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse
 from sonata.emulator.cloud.entities.network import (
     DHCP_OWNER,
     ROUTER_INTERFACE_OWNER,
@@ -17,11 +18,13 @@ from sonata.emulator.cloud.entities.network import (
     Subnet,
 )
 from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, default_pools, first_host, is_host_of
+from sonata.emulator.cloud.network.segments import on_a_segment
+from sonata.emulator.cloud.network.spreading import Spreading
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import EXTERNAL_POOL_START, Site
 from sonata.errors import Conflict, InvalidInput, Unsupported
-from sonata.ports.fabric import NetworkSpec
+from sonata.ports.fabric import Fabric, NetworkSpec
 
 
 class Networks:
@@ -31,8 +34,9 @@ class Networks:
     with a network after one of its subnets was made or changed.
     """
 
-    def __init__(self, site: Site, addresses: Addresses, standing: Standing) -> None:
+    def __init__(self, site: Site, addresses: Addresses, standing: Standing, spreading: Spreading) -> None:
         self._site = site
+        self._spreading = spreading
         self._standing = standing
         self._tables = site.tables
         self._addresses = addresses
@@ -45,7 +49,7 @@ class Networks:
     async def restore(self) -> None:
         """Bring saved networks to the data plane."""
         inner = (network for network in self._tables.networks if not network.external)
-        specs = [self._spec(network) for network in inner]
+        specs = [spec for network in inner for spec in self._spreading.specs(network)]
         await self._site.plane.run(lambda fabric: fabric.networks.add_networks(specs))
 
     def _add_external(self) -> Network:
@@ -74,10 +78,10 @@ class Networks:
                 hint="use the network named `external`",
             )
         self._site.quotas.require(network.project_id, "network")
-        network = self._tables.networks.add(replace(network, segmentation_id=self._segment(network.segmentation_id)))
-        spec = self._spec(network)
+        network = self._tables.networks.add(on_a_segment(network, self._tables.networks))
+        specs = self._spreading.specs(network)
         with undone_on_failure(lambda: self._tables.networks.remove(network.id)):
-            await self._site.plane.run(lambda fabric: fabric.networks.add_networks([spec]))
+            await self._site.plane.run(lambda fabric: fabric.networks.add_networks(specs))
         return network
 
     async def update(self, network_id: str, **changes: Any) -> Network:
@@ -93,23 +97,9 @@ class Networks:
         with undone_on_failure(lambda: self._tables.networks.restore(before)):
             if after.external:
                 raise Conflict(f"Network {network_id} is the external network of this PoP: it is up, with its MTU.")
-            spec = self._spec(after)
-            await self._site.plane.run(lambda fabric: fabric.networks.change_network(spec))
+            for spec in self._spreading.specs(after):
+                await self._site.plane.run(partial(_change, spec))
         return after
-
-    def _spec(self, network: Network) -> NetworkSpec:
-        return NetworkSpec(network.fabric_id, self._site.pop.name, network.mtu, network.admin_state_up)
-
-    def _segment(self, asked: int | None) -> int:
-        """A segmentation id that no other network has.
-
-        Raises:
-            TunnelIdInUse: the one asked for is taken.
-        """
-        taken = {network.segmentation_id for network in self._tables.networks} - {None}
-        if asked in taken:
-            raise TunnelIdInUse(f"Unable to create the network. The tunnel ID {asked} is in use.")
-        return asked or next(number for number in itertools.count(1) if number not in taken)
 
     async def delete(self, network_id: str) -> None:
         """Delete a network and its subnets.
@@ -127,6 +117,7 @@ class Networks:
                 "the network."
             )
         await self.on_release(network_id, "")
+        await self._spreading.follow([network_id])
         for subnet in self.subnets_of(network_id):
             self._drop_subnet(subnet)
         self._tables.networks.remove(network_id)
@@ -281,6 +272,10 @@ def _check_pools(subnet: Subnet, pools: tuple[AddressRange, ...]) -> None:
     for (_, last), (first, _) in itertools.pairwise(ordered):
         if int(first) <= int(last):
             raise InvalidInput(f"Found overlapping allocation pools of subnet {subnet.cidr} at {first}.")
+
+
+def _change(spec: NetworkSpec, fabric: Fabric) -> None:
+    fabric.networks.change_network(spec)
 
 
 async def _nobody_cares(*_ids: str) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
@@ -24,9 +24,10 @@ from sonata.emulator.cloud.compute.power import hostname
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Nic
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, FixedIp, Port, Subnet, interface_of
-from sonata.emulator.cloud.firstboot.metadata_service import ADDRESS, SERVER_PORT, MetadataService
+from sonata.emulator.cloud.firstboot.metadata_service import ADDRESS, SERVER_PORT, MetadataService, Posted, nobody
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.turns import Turns
 from sonata.errors import SonataError
 
 logger = logging.getLogger(__name__)
@@ -62,16 +63,17 @@ class NetworkServices:
         self._wiring = wiring
         self._dhcp_ports = wiring.dhcp_ports
         self._standing: dict[str, _Standing] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns = Turns()
+        self.on_post: Posted = nobody
 
     async def follow(self, network_id: str) -> None:
         """Let a network's services stand while a server is plugged into it, and only then."""
-        async with self._turn(network_id):
+        async with self._turns.of(network_id):
             await self._follow(network_id)
 
     async def release(self, network_id: str, subnet_id: str = "") -> None:
         """Give up what the services have on a network, or in one subnet of it, since that is to be deleted."""
-        async with self._turn(network_id):
+        async with self._turns.of(network_id):
             port = self._dhcp_ports.find(network_id)
             if port is None or (subnet_id and subnet_id not in {fixed.subnet_id for fixed in port.fixed_ips}):
                 return
@@ -85,7 +87,7 @@ class NetworkServices:
 
     async def subnets_changed(self, network_id: str) -> None:
         """Serve the subnets that are to be served now."""
-        async with self._turn(network_id):
+        async with self._turns.of(network_id):
             port = self._dhcp_ports.find(network_id)
             wishes = self._dhcp_ports.wishes(network_id)
             if port and {wish.subnet_id for wish in wishes} == {fixed.subnet_id for fixed in port.fixed_ips}:
@@ -102,12 +104,6 @@ class NetworkServices:
         for standing in self._standing.values():
             standing.close()
         self._standing.clear()
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, network_id: str) -> AsyncIterator[None]:
-        lock = self._turns.setdefault(network_id, asyncio.Lock())
-        async with lock:
-            yield
 
     async def _follow(self, network_id: str) -> None:
         port = self._dhcp_ports.find(network_id)
@@ -136,7 +132,7 @@ class NetworkServices:
             protocol = partial(_Answering, answer, network_id)
             transport, _ = await loop.create_datagram_endpoint(protocol, sock=opened)
             standing.datagrams.append(transport)
-        metadata = MetadataService(self._tables, network_id)
+        metadata = MetadataService(self._tables, network_id, self.on_post)
         standing.servers.append(await asyncio.start_server(metadata.serve, sock=sockets.metadata))
         ask = _NameStream(lambda query: self._name(network_id, query, "")[0])
         standing.servers.append(await asyncio.start_server(ask.serve, sock=sockets.names_stream))

@@ -70,7 +70,10 @@ class Chaining:
         self._check_pairs(pairs, but=group_id)
         group = self._tables.port_pair_groups.change(group_id, **changes)
         with undone_on_failure(lambda: self._tables.port_pair_groups.restore(before)):
-            await self._steering.follow(chain for chain in self._tables.port_chains if group_id in chain.groups)
+            chains = [chain for chain in self._tables.port_chains if group_id in chain.groups]
+            for chain in chains:
+                self._steering.check(chain)
+            await self._steering.follow(chains)
         return group
 
     async def delete_group(self, group_id: str) -> None:
@@ -138,6 +141,7 @@ class Chaining:
         for classifier_id in chain.classifiers:
             self._tables.flow_classifiers.get(classifier_id)
             _refuse_used("Flow Classifier", classifier_id, (other.classifiers for other in others))
+        self._steering.check(chain)
 
     def _chain_number(self, asked: int) -> int:
         taken = {chain.chain_id for chain in self._tables.port_chains}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from sonata.emulator.cloud.entities.network import Port, Subnet, interface_of
+from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.site import Site
 from sonata.ports.fabric import PortSpec, Route
 
@@ -16,22 +17,24 @@ class Standing:
     `dress` adds to an interface what else the site wants there.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, places: Places) -> None:
         self._site = site
+        self._places = places
         self._tables = site.tables
         self._where: dict[str, tuple[str, str]] = {}
         self.dress: Callable[[Port, PortSpec], PortSpec] = _as_it_is
 
-    def spec(self, machine: str, port_id: str, ifname: str) -> PortSpec:
-        """What the interface of a port in a machine is to be now."""
+    def spec(self, machine: str, port_id: str, ifname: str, pop: str = "") -> PortSpec:
+        """What the interface of a port in a machine is to be now, where the port is or in another PoP."""
         port = self._tables.ports.get(port_id)
+        pop = pop or self._places.current(port_id)
         network = self._tables.networks.get(port.network_id)
         subnets = [self._tables.subnets.get(fixed.subnet_id) for fixed in port.fixed_ips]
         gateways = list(_gateways(port, subnets))
         spec = PortSpec(
             id=port.id,
-            pop=self._site.pop.name,
-            network=network.fabric_id,
+            pop=pop,
+            network=self._site.id_of(network, pop),
             machine=machine,
             ifname=ifname,
             mac=port.mac,

@@ -6,18 +6,23 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
+from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.site import Site
 from sonata.errors import InvalidInput
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
+
+NOWHERE: Mapping[str, str] = {}
 
 
 class Steering:
     """What is steered now. A chain is steered while a function of each of its groups runs; these share its flows."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, places: Places) -> None:
         self._site = site
+        self._places = places
         self._tables = site.tables
         self._steered: dict[str, ChainSpec] = {}
         self._turn = asyncio.Lock()
@@ -32,6 +37,46 @@ class Steering:
         """Bring the chains through these ports up to date, since ports were plugged, unplugged or bound."""
         changed = set(port_ids)
         await self.follow(chain for chain in self._tables.port_chains if changed & self._ports_of(chain))
+
+    def check(self, chain: PortChain, expected: Mapping[str, str] = NOWHERE) -> None:
+        """Refuse a chain that the data plane could not steer: it lies in one PoP.
+
+        Args:
+            chain: as it is, or is to be.
+            expected: PoPs of ports that are about to be plugged in there.
+
+        Raises:
+            ChainAcrossZones: its ports are in several PoPs, or what it classifies does not pass where they are.
+        """
+        pops = {self._pop_of(port_id, expected) for port_id in self._ports_of(chain)} - {""}
+        if len(pops) > 1:
+            raise ChainAcrossZones(
+                f"Port chain {chain.id} would lead through ports in several PoPs: {', '.join(sorted(pops))}. A chain "
+                "lies in one of them."
+            )
+        classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
+        if pops - {self._site.pop.name} and not all(one.logical_source_port for one in classifiers):
+            raise ChainAcrossZones(
+                f"Port chain {chain.id} would take packets at the edge of PoP {self._site.pop.name}, while its ports "
+                f"are in {pops.pop()}: its flow classifiers need a logical_source_port there."
+            )
+
+    def check_ports(self, expected: Mapping[str, str]) -> None:
+        """Refuse to have ports in these PoPs when a chain that they are in forbids it.
+
+        Raises:
+            ChainAcrossZones: see `check`.
+        """
+        for chain in self._tables.port_chains:
+            if not self._ports_of(chain).isdisjoint(expected):
+                self.check(chain, expected)
+
+    def _pop_of(self, port_id: str, expected: Mapping[str, str]) -> str:
+        """Where a port is, or is to be; empty while nobody can know."""
+        port = self._tables.ports.get(port_id)
+        server = self._tables.servers.peek(port.device_id)
+        placed = port.device_id and (server is None or server.host)
+        return expected.get(port_id) or (self._places.current(port_id) if placed else "")
 
     async def restore(self) -> None:
         """Steer the saved chains whose functions all run, or are elsewhere."""
@@ -50,16 +95,17 @@ class Steering:
             self._steered[chain_id] = wanted
 
     def _spec(self, chain: PortChain) -> ChainSpec | None:
-        """What the data plane is to do, None while a function of the chain does not run."""
+        """What the data plane is to do, None while a source or a function of the chain does not run."""
         classifiers = [self._tables.flow_classifiers.get(one) for one in chain.classifiers]
         sources = [one.logical_source_port for one in classifiers if one.logical_source_port]
         places = [self._place(self._tables.port_pair_groups.get(group_id)) for group_id in chain.groups]
         hops = tuple(place for place in places if place)
-        if not classifiers or len(hops) < len(places) or not all(map(self._passes, sources)):
+        if not classifiers or len(hops) < len(places) or not all(map(self._is_plugged, sources)):
             return None
+        own = self._site.pop.name
         return ChainSpec(
             id=chain.id,
-            pop=self._site.pop.name,
+            pop=next((pop for port_id in self._ports_of(chain) if (pop := self._pop_of(port_id, NOWHERE))), own),
             classifiers=tuple(map(classifier_spec, classifiers)),
             hops=hops,
             symmetric=chain.symmetric,
@@ -74,6 +120,11 @@ class Steering:
         first, *others = hops
         return replace(first, alternatives=tuple(others), hash_by=hash_fields(group.parameters))
 
+    def _is_plugged(self, port_id: str) -> bool:
+        """Whether packets come in at a port."""
+        port = self._tables.ports.peek(port_id)
+        return port is not None and port.plugged
+
     def _passes(self, port_id: str) -> bool:
         """Whether packets pass at a port, or it stands for one in another PoP."""
         port = self._tables.ports.peek(port_id)
@@ -85,7 +136,7 @@ class Steering:
     def _hop_port(self, port_id: str) -> HopPort:
         port = self._tables.ports.get(port_id)
         network = self._tables.networks.get(port.network_id)
-        return HopPort(port.mac, network.fabric_id, _local_id(port))
+        return HopPort(port.mac, self._site.id_of(network, self._places.current(port_id)), _local_id(port))
 
     def _pairs_of(self, chain: PortChain) -> list[PortPair]:
         groups = map(self._tables.port_pair_groups.get, chain.groups)

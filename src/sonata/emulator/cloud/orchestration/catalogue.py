@@ -23,6 +23,9 @@ REFUSED: Mapping[str, str] = {
     "OS::Heat::SoftwareDeployment": _NO_AGENT,
     "OS::Heat::StructuredDeployment": _NO_AGENT,
     "OS::Heat::SoftwareComponent": _NO_AGENT,
+    "OS::Heat::SoftwareDeploymentGroup": _NO_AGENT,
+    "OS::Heat::StructuredDeploymentGroup": _NO_AGENT,
+    "OS::Heat::AccessPolicy": "stacks have no users of their own whose access could be narrowed",
 }
 """Types that exist in OpenStack and are refused here, with the reason."""
 

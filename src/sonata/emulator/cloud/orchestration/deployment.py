@@ -123,14 +123,17 @@ class Deployment:
         action = "CREATE" if row.action == "INIT" else "UPDATE"
         if action == "CREATE":
             row = self._journal.resource(row.id, action, State.IN_PROGRESS)
+        evaluation = self._views.evaluation(self._stack, blueprint)
         try:
             values = await self._values(blueprint, name, kind)
-            metadata = await self._views.evaluation(self._stack, blueprint).resolve(definition.metadata)
+            metadata = await evaluation.resolve(definition.metadata)
+            policy = checked("update_policy", kind.update_policies, await evaluation.resolve(definition.update_policy))
         except SonataError as error:
             raise self._failed(row, action, error) from error
         keep = definition.deletion_policy == "Retain" or definition.external_id is not None
         needs = tuple(sorted(blueprint.graph[name]))
         known = {"needs": needs, "keep": keep, "description": definition.description, "type": definition.type}
+        known |= {"snapshot": definition.deletion_policy == "Snapshot", "update_policy": policy}
         if metadata:
             known["metadata"] = metadata
         self._tables.stack_resources.change(row.id, **known)
@@ -143,7 +146,7 @@ class Deployment:
         evaluation = self._views.evaluation(self._stack, blueprint)
         path = ("resources", name, "properties")
         values = await evaluation.resolve(blueprint.resources[name].properties, *path)
-        return checked(".".join(path), kind.properties, values)
+        return {} if kind.open_ended else checked(".".join(path), kind.properties, values)
 
     async def _create(self, row: StackResource, kind: Kind, values: Mapping[str, Any], external_id: Any = None) -> None:
         self._tables.stack_resources.change(row.id, properties=values)
@@ -196,7 +199,11 @@ class Deployment:
                 kind = self._views.kind(self._stack, row)
             except SonataError as error:
                 raise self._failed(row, "DELETE", error) from error
-            await self._attempt(row, "DELETE", lambda: kind.delete(self._work(row, row.properties)))
+            work = self._work(row, row.properties)
+            if row.snapshot and (row.action, row.status) != ("CREATE", State.FAILED):
+                await self._attempt(row, "DELETE", lambda: kind.save(work))
+                self._tables.stack_resources.change(row.id, snapshot=False)
+            await self._attempt(row, "DELETE", lambda: kind.delete(work))
             self._journal.resource(row.id, "DELETE", State.COMPLETE)
         self._tables.stack_resources.remove(row.id)
 
@@ -236,7 +243,7 @@ def _name_of(error: SonataError) -> str:
     """The name under which Heat reports a failure."""
     if isinstance(error, CallRefused):
         return title(error.status)
-    return "ResourceInError" if isinstance(error, ResourceFailed) else type(error).__name__
+    return "ResourceInError" if type(error) is ResourceFailed else type(error).__name__
 
 
 def in_order(rows: Iterable[StackResource]) -> dict[str, frozenset[str]]:

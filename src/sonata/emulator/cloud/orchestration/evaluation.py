@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint
+from sonata.emulator.cloud.orchestration.queries import Queries, QueryWanted
 from sonata.formats.hot.errors import InvalidTemplateReference, StackValidationFailed, UserParameterMissing
 from sonata.formats.hot.resolver import Resolver
 
-Path = tuple[str, ...]
+Path = tuple[Any, ...]
 Attribute = Callable[[str, str, Path], Awaitable[Any]]
 """Finds an attribute of a resource by the resource's name; None when the resource is not there."""
 Reference = Callable[[str], Any]
@@ -19,7 +20,7 @@ class _Wanted(Exception):
     """An attribute that is not known yet."""
 
     def __init__(self, resource: str, name: str, path: Path) -> None:
-        self.key = (resource, name, path)
+        self.asked = (resource, name, path)
 
 
 class Evaluation:
@@ -34,7 +35,8 @@ class Evaluation:
         self._blueprint = blueprint
         self._reference = reference
         self._attribute = attribute
-        self._known: dict[tuple[str, str, Path], Any] = {}
+        self._known: dict[str, Any] = {}
+        self._queries = Queries(blueprint.judge)
         self._resolver = Resolver(blueprint.template.version, self)
 
     async def resolve(self, snippet: Any, *path: str) -> Any:
@@ -43,15 +45,24 @@ class Evaluation:
         Raises:
             InvalidInput: a function cannot work with its arguments.
         """
+        return await self._until_known(lambda: self._resolver.resolve(snippet, path))
+
+    async def is_true(self, condition: Any) -> bool:
+        """The value of a condition."""
+        return bool(await self._until_known(lambda: self._resolver.truth(condition)))
+
+    async def _until_known(self, evaluate: Callable[[], Any]) -> Any:
         while True:
             try:
-                return self._resolver.resolve(snippet, path)
+                return evaluate()
             except _Wanted as wanted:
-                self._known[wanted.key] = await self._attribute(*wanted.key)
+                self._known[repr(wanted.asked)] = await self._attribute(*wanted.asked)
+            except QueryWanted as wanted:
+                await self._queries.find(wanted)
 
-    def is_true(self, condition: Any) -> bool:
-        """The value of a condition."""
-        return self._resolver.truth(condition)
+    def query(self, expression: str, data: Any) -> Any:
+        """What a YAQL expression finds."""
+        return self._queries.answer(expression, data)
 
     def parameter(self, name: str) -> Any:
         """The value of a parameter."""
@@ -62,14 +73,18 @@ class Evaluation:
     def reference(self, resource: str) -> Any:
         """What `get_resource` of a resource is."""
         self._require(resource)
+        if resource not in self._blueprint.resources:
+            raise InvalidTemplateReference(f'The specified reference "{resource}" is incorrect.')
         return self._reference(resource)
 
     def attribute(self, resource: str, name: str, path: Path) -> Any:
         """An attribute of a resource, and what a path leads to in it."""
         self._require(resource)
-        if (resource, name, path) not in self._known:
+        # What stands in a path need not be hashable.
+        key = repr((resource, name, path))
+        if key not in self._known:
             raise _Wanted(resource, name, path)
-        return self._known[resource, name, path]
+        return self._known[key]
 
     def file(self, name: str) -> str:
         """The content of a file."""

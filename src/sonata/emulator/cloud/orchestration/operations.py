@@ -156,7 +156,7 @@ class Operations:
         deadline = Deadline.after(stack.timeout_mins)
         self._deadlines[stack_id] = (self._deadlines[stack_id][0], deadline)
         try:
-            blueprint = self._views.blueprint(stack) if previous else None
+            blueprint = await self._views.blueprint(stack) if previous else None
             if blueprint:
                 await self._deployment(stack_id, deadline).deploy(blueprint)
             await self._deployment(stack_id, deadline).clean(blueprint)

@@ -13,10 +13,11 @@ from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority
 from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.operations import Operations
+from sonata.emulator.cloud.orchestration.signalling import addressee, details_in, knows_secret
 from sonata.emulator.cloud.orchestration.validation import validate
 from sonata.emulator.cloud.orchestration.views import Views
 from sonata.emulator.cloud.tables import Tables
-from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.errors import Conflict, InvalidInput, NotFound, SonataError
 from sonata.formats.hot.errors import StackValidationFailed
 
 LONGEST_NAME = 255
@@ -72,6 +73,7 @@ class Stacks:
     async def close(self) -> None:
         """End all operations; what they have made goes with the cloud."""
         await self.operations.close()
+        await self.views.judge.close()
 
     def find(self, project_id: str, name_or_id: str) -> Stack:
         """A stack of a project by name or id.
@@ -109,8 +111,9 @@ class Stacks:
             tags=request.tags,
             base_url=request.base_url,
         )
-        blueprint = compiled(request.definition, stack)
+        blueprint = await compiled(request.definition, stack, self.views.judge)
         await validate(blueprint, stack)
+        await self.views.require_parameters(stack, blueprint)
         return stack, blueprint
 
     async def create(self, request: StackRequest) -> Stack:
@@ -151,9 +154,10 @@ class Stacks:
         Raises:
             InvalidInput: template or parameters are not valid, or an immutable parameter changes.
         """
-        blueprint = compiled(definition, stack, self.views.facade(stack))
+        blueprint = await compiled(definition, stack, self.views.judge, self.views.facade(stack))
         await validate(blueprint, stack)
-        old = self.views.blueprint(stack).parameters
+        await self.views.require_parameters(stack, blueprint)
+        old = (await self.views.blueprint(stack)).parameters
         for name, parameter in blueprint.template.parameters.items():
             if parameter.immutable and name in old and old[name] != blueprint.parameters[name]:
                 raise InvalidInput(f"The following parameters are immutable and may not be updated: {name}")
@@ -225,6 +229,20 @@ class Stacks:
         """
         await self.views.kind(stack, row).signal(self.views.work(stack, row), details)
 
+    async def post(self, target: str, token: str, body: bytes) -> tuple[int, str]:
+        """Take what a server sends: a signal with the secret of its resource. HTTP status, and what to tell."""
+        if (found := addressee(target)) is None:
+            return 404, "The resource could not be found."
+        stack_id, name, signature = found
+        row = self.views.row(stack_id, name)
+        if row is None or not knows_secret(row, signature or token):
+            return 401, "Authentication required"
+        try:
+            await self.signal(self.tables.stacks.get(stack_id), row, details_in(body))
+        except SonataError as error:
+            return 409 if isinstance(error, Conflict) else 400, error.message
+        return 200, ""
+
     def mark(self, row: StackResource, reason: str, *, unhealthy: bool) -> None:
         """Say that a resource is not well, so that the next update replaces it; or that it is well again."""
         status = State.FAILED if unhealthy else State.COMPLETE
@@ -259,7 +277,8 @@ class _Nested:
             timeout_mins=parent.timeout_mins,
             base_url=parent.base_url,
         )
-        blueprint = compiled(definition, nested, self._stacks.views.facade(nested))
+        views = self._stacks.views
+        blueprint = await compiled(definition, nested, views.judge, views.facade(nested))
         await validate(blueprint, nested)
         self._stacks.operations.begin_new(
             nested, "CREATE", lambda end: self._stacks.operations.create(nested.id, blueprint, end)
@@ -284,7 +303,7 @@ class _Nested:
         shown = await self._stacks.views.outputs(stack) if stack else []
         return {one["output_key"]: one.get("output_value") for one in shown}
 
-    async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[str, ...] = ()) -> Any:
+    async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[Any, ...] = ()) -> Any:
         """An attribute of a resource; None when that is not there."""
         return await self._stacks.views.attribute_of(stack_id, resource, name, path)
 

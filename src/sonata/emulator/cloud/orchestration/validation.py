@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.constraints import unknown
 from sonata.emulator.cloud.orchestration.evaluation import Evaluation
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind, TemplateKind
@@ -33,21 +34,23 @@ async def validate(blueprint: Blueprint, stack: Stack, depth: int = 0) -> None:
         raise StackValidationFailed(f"Recursion depth exceeds {DEEPEST}.")
     if len(blueprint.resources) > MOST_RESOURCES:
         raise StackValidationFailed(f"Maximum resources per stack exceeded: {MOST_RESOURCES}")
-    findings: list[str] = []
+    findings = unknown(blueprint.template.parameters.values(), blueprint.parameters)
     for resource in blueprint.resources.values():
         try:
             await _check_resource(blueprint, resource, stack, depth)
         except InvalidInput as error:
             findings.append(error.message)
     findings += _attribute_findings(blueprint)
+    findings += [text async for text in _output_findings(blueprint)]
     if findings:
         raise StackValidationFailed("; ".join(findings))
 
 
 async def _check_resource(blueprint: Blueprint, resource: ResourceDefinition, stack: Stack, depth: int) -> None:
     kind = kind_named(blueprint.kind_of(resource), blueprint.files)
-    if resource.deletion_policy == "Snapshot":
-        raise StackValidationFailed(f'"Snapshot" deletion policy not supported (resources.{resource.name})')
+    if resource.deletion_policy == "Snapshot" and not kind.saved:
+        where = f"resources.{resource.name}.deletion_policy"
+        raise StackValidationFailed(f'{where}: "Snapshot" deletion policy not supported')
     for name in resource.properties:
         if name in kind.refused:
             raise StackValidationFailed(
@@ -64,14 +67,28 @@ async def known_properties(blueprint: Blueprint, resource: ResourceDefinition, k
     Raises:
         StackValidationFailed: they are not valid.
     """
-    unknown = {name for name, snippet in resource.properties.items() if any(references(snippet))}
-    static = {name: snippet for name, snippet in resource.properties.items() if name not in unknown}
+    waiting = {name for name, snippet in resource.properties.items() if any(references(snippet))}
+    static = {name: snippet for name, snippet in resource.properties.items() if name not in waiting}
     evaluation = Evaluation(blueprint, lambda name: name, _no_attribute)
     values = await evaluation.resolve(static, "resources", resource.name, "properties")
-    return checked(f"resources.{resource.name}.properties", kind.properties, values, unknown)
+    policy = await evaluation.resolve(resource.update_policy, "resources", resource.name, "update_policy")
+    checked(f"resources.{resource.name}.update_policy", kind.update_policies, policy)
+    return {} if kind.open_ended else checked(f"resources.{resource.name}.properties", kind.properties, values, waiting)
 
 
-async def _no_attribute(_resource: str, _name: str, _path: tuple[str, ...]) -> Any:
+async def _output_findings(blueprint: Blueprint) -> AsyncIterator[str]:
+    """What is wrong with outputs that wait for no resource."""
+    evaluation = Evaluation(blueprint, lambda name: name, _no_attribute)
+    for output in blueprint.template.outputs.values():
+        if not any(references(output.value)):
+            try:
+                if await evaluation.is_true(output.condition):
+                    await evaluation.resolve(output.value, "outputs", output.name, "value")
+            except InvalidInput as error:
+                yield error.message
+
+
+async def _no_attribute(_resource: str, _name: str, _path: tuple[Any, ...]) -> Any:
     return None
 
 
@@ -94,7 +111,7 @@ async def _check_nested(
         return
     if all(name in values for name in resource.properties):
         environment = {**blueprint.environment.document(), "parameters": dict(parameters)}
-        nested = compiled(Definition(template, environment, blueprint.files), stack)
+        nested = await compiled(Definition(template, environment, blueprint.files), stack, blueprint.judge)
         await validate(nested, stack, depth + 1)
 
 
@@ -116,7 +133,7 @@ def _attribute_findings(blueprint: Blueprint) -> Iterator[str]:
             kind = kind_named(blueprint.kind_of(blueprint.resources[resource]), blueprint.files)
         except InvalidInput:
             continue
-        is_open = isinstance(kind, StackKind) and not isinstance(kind, TemplateKind)
+        is_open = kind.open_ended or (isinstance(kind, StackKind) and not isinstance(kind, TemplateKind))
         if not is_open and attribute != "show" and attribute not in kind.schema.attributes:
             yield f"The Referenced Attribute ({resource} {attribute}) is incorrect."
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Stack, StackResource
+from sonata.emulator.cloud.orchestration import constraints
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority, CallRefused, OpenStackCalls
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
 from sonata.emulator.cloud.orchestration.evaluation import Evaluation
+from sonata.emulator.cloud.orchestration.judge import Judge
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.work import Deadline, Nesting, Work
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import SonataError, Unsupported
-from sonata.formats.hot.errors import InvalidTemplateReference
+from sonata.formats.hot.errors import InvalidTemplateReference, StackValidationFailed
 
 
 class Views:
@@ -27,11 +29,12 @@ class Views:
     def __init__(self, tables: Tables, engine: Nesting) -> None:
         self._tables = tables
         self._engine = engine
+        self.judge = Judge()
         self.authority: Authority | None = None
 
-    def blueprint(self, stack: Stack) -> Blueprint:
+    async def blueprint(self, stack: Stack) -> Blueprint:
         """What a stack is made of, compiled."""
-        return compiled(stack.definition, stack, self.facade(stack))
+        return await compiled(stack.definition, stack, self.judge, self.facade(stack))
 
     def facade(self, stack: Stack) -> Mapping[str, Any]:
         """What the resource that stands for a nested stack in its parent says."""
@@ -74,6 +77,18 @@ class Views:
             deadline or Deadline.after(stack.timeout_mins),
         )
 
+    async def require_parameters(self, stack: Stack, blueprint: Blueprint) -> None:
+        """Look up what the custom constraints of parameters want.
+
+        Raises:
+            StackValidationFailed: a value is none of the cloud's objects, or not of the form that is wanted.
+        """
+        parameters = [one for one in blueprint.template.parameters.values() if one.custom]
+        if parameters:
+            nobody = Work(self._engine, stack, "", {}, self.calls(stack), Deadline.after(None))
+            if told := await constraints.findings(nobody, parameters, blueprint.parameters):
+                raise StackValidationFailed("; ".join(told))
+
     def kind(self, stack: Stack, row: StackResource) -> Kind:
         """The type of a resource that is there."""
         return kind_named(row.kind, stack.definition.files)
@@ -83,7 +98,7 @@ class Views:
         row = self.row(stack_id, name)
         return self.kind(self._tables.stacks.get(stack_id), row).reference(row) if row else None
 
-    async def attribute_of(self, stack_id: str, name: str, attribute: str, path: tuple[str, ...] = ()) -> Any:
+    async def attribute_of(self, stack_id: str, name: str, attribute: str, path: tuple[Any, ...] = ()) -> Any:
         """An attribute of a resource; None when the resource is not there or was not made."""
         row = self.row(stack_id, name)
         stack = self._tables.stacks.get(stack_id)
@@ -106,7 +121,7 @@ class Views:
 
     async def outputs(self, stack: Stack) -> list[dict[str, Any]]:
         """The outputs as the API shows them; an output that cannot be found out says why."""
-        blueprint = self.blueprint(stack)
+        blueprint = await self.blueprint(stack)
         evaluation = self.evaluation(stack, blueprint)
         found: list[dict[str, Any]] = []
         for output in blueprint.template.outputs.values():
@@ -114,10 +129,9 @@ class Views:
                 "output_key": output.name,
                 "description": output.description or "No description given",
             }
-            if not evaluation.is_true(output.condition):
-                continue
             try:
-                shown["output_value"] = await evaluation.resolve(output.value, "outputs", output.name, "value")
+                wanted = output.value if await evaluation.is_true(output.condition) else None
+                shown["output_value"] = await evaluation.resolve(wanted, "outputs", output.name, "value")
             except SonataError as error:
                 shown = {**shown, "output_value": None, "output_error": error.message}
             found.append(shown)

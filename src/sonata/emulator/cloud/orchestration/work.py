@@ -46,7 +46,7 @@ class Nesting(Protocol):
     async def outputs(self, stack_id: str) -> Mapping[str, Any]:
         """Outputs of a stack by name."""
 
-    async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[str, ...] = ()) -> Any:
+    async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[Any, ...] = ()) -> Any:
         """An attribute of a resource in a stack; None when that is not there."""
 
     def reference_of(self, stack_id: str, resource: str) -> Any:
@@ -64,6 +64,11 @@ class Deadline:
     def after(cls, minutes: int | None) -> Deadline:
         """A deadline some minutes from now."""
         return cls(time.monotonic() + 60.0 * (minutes or LONGEST_OPERATION_MINS))
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it."""
+        return max(0.0, self.ends_at - time.monotonic())
 
     def check(self) -> None:
         """Raise when the operation must not go on.
@@ -128,6 +133,15 @@ class Work:
             message = told(document) or f"HTTP status {status}"
             raise CallRefused(status, message, f"{method} {service}{path}")
         return document
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass.
+
+        Raises:
+            Stopped, StepTimeout: the operation ends before.
+        """
+        until = time.monotonic() + seconds
+        await self.until(lambda: time.monotonic() >= until)
 
     async def gone(self, service: str, path: str) -> bool:
         """Whether a GET answers 404."""

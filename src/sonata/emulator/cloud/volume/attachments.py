@@ -35,12 +35,14 @@ class Attachments(Bindings):
             InvalidInput: the volume is not available, or the device has no name for one.
             Conflict: the device is taken, or something is going on with the server.
         """
-        server = self._quiet(server_id, "attach_volume")
-        attachment = self._bind(server, self._volume(wish.source_id), wish)
-        with undone_on_failure(lambda: self._unbind(attachment.id)):
-            if server.status == ServerStatus.ACTIVE:
-                await self._show(attachment)
-        return self._attached(attachment.id)
+        self._quiet(server_id, "attach_volume")
+        async with self._site.server_turns.of(server_id):
+            server = self._quiet(server_id, "attach_volume")
+            attachment = self._bind(server, self._volume(wish.source_id), wish)
+            with undone_on_failure(lambda: self._unbind(attachment.id)):
+                if server.status == ServerStatus.ACTIVE:
+                    await self._show(attachment)
+            return self._attached(attachment.id)
 
     async def detach(self, server_id: str, volume_id: str) -> None:
         """Take a volume away from a server.
@@ -51,13 +53,9 @@ class Attachments(Bindings):
             Conflict: the server works in it; it stays then.
         """
         self._quiet(server_id, "detach_volume")
-        attachment = self.find(server_id, volume_id)
-        if attachment.is_root:
-            raise InvalidInput("Cannot detach a root device volume")
-        self._rows.change(volume_id, status=VolumeStatus.DETACHING)
-        with undone_on_failure(lambda: self._rows.change(volume_id, status=VolumeStatus.IN_USE)):
-            await self._hide(attachment)
-        self._unbind(attachment.id)
+        async with self._site.server_turns.of(server_id):
+            self._quiet(server_id, "detach_volume")
+            await self._detach(self.find(server_id, volume_id))
 
     async def apart(self, volume_id: str, work: Callable[[], None]) -> None:
         """Do something to a volume while it is taken out of the servers that have it, if they let it go.
@@ -165,6 +163,15 @@ class Attachments(Bindings):
         return ()
 
     # steps
+
+    async def _detach(self, attachment: Attachment) -> None:
+        volume_id = attachment.volume_id
+        if attachment.is_root:
+            raise InvalidInput("Cannot detach a root device volume")
+        self._rows.change(volume_id, status=VolumeStatus.DETACHING)
+        with undone_on_failure(lambda: self._rows.change(volume_id, status=VolumeStatus.IN_USE)):
+            await self._hide(attachment)
+        self._unbind(attachment.id)
 
     def _image(self, volume: Volume) -> Image:
         program = volume.program

@@ -27,14 +27,20 @@ class Kind:
         schema: its properties and attributes.
         refused: properties that have no effect here and are refused, with the reason.
         replaces_first: whether the old object goes before its replacement is made, because both cannot be.
+        update_policies: what `update_policy` may say.
+        open_ended: whether any properties are taken and passed over, and any attribute is nothing.
     """
 
     schema: TypeSchema
     refused: Mapping[str, str] = field(default_factory=dict)
     replaces_first: bool = False
+    update_policies: Mapping[str, Property] = field(default_factory=dict)
+    open_ended: bool = False
 
     signalled: ClassVar[bool] = False
     """Whether it takes signals."""
+    saved: ClassVar[bool] = False
+    """Whether its contents can be kept when it is deleted."""
 
     @property
     def name(self) -> str:
@@ -64,6 +70,9 @@ class Kind:
     async def delete(self, work: Work) -> None:
         """Delete the object; it is gone at return. Idempotent."""
 
+    async def save(self, work: Work) -> None:
+        """Keep the object's contents, since it is to be deleted; they are kept at return."""
+
     async def check(self, work: Work) -> None:
         """Raise when the object is not well."""
 
@@ -87,7 +96,7 @@ class Kind:
             return await self.shown(work)
         return (await self.shown(work)).get(name)
 
-    async def attribute_at(self, work: Work, name: str, path: tuple[str, ...]) -> Any:
+    async def attribute_at(self, work: Work, name: str, path: tuple[Any, ...]) -> Any:
         """What a path leads to in an attribute, None where it leads nowhere; all attributes when the name is empty."""
         if not name:
             return {one: await self.attribute(work, one) for one in self.schema.attributes}

@@ -6,11 +6,11 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsReplacement
-from sonata.emulator.cloud.orchestration.kinds.finding import with_ids
+from sonata.emulator.cloud.orchestration.kinds.finding import image_ready, with_ids
 from sonata.emulator.cloud.orchestration.kinds.rest import Body, RestKind
 from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import Work
@@ -134,6 +134,8 @@ class KeyPairKind(Kind):
 class ServerKind(RestKind):
     """A server."""
 
+    saved: ClassVar[bool] = True
+
     async def create(self, work: Work) -> None:
         """Boot it, wait for ACTIVE, and lead the floating IPs of its networks to it."""
         properties = await with_ids(work, self.properties, work.properties)
@@ -156,6 +158,12 @@ class ServerKind(RestKind):
         if "image" in changed and policies.get("image_update_policy") == "REPLACE":
             raise NeedsReplacement
         await self._change(work, changed)
+
+    async def save(self, work: Work) -> None:
+        """Make an image of it."""
+        body = {"createImage": {"name": work.physical_name}}
+        answer = await work.call(COMPUTE, "POST", f"{self.item(work)}/action", body)
+        await image_ready(work, answer["image_id"])
 
     async def suspend(self, work: Work) -> None:
         """Suspend it; where that is not offered the stack's operation fails with the reason."""

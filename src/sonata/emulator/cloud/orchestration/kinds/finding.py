@@ -53,6 +53,7 @@ FINDERS: Mapping[str, Finder] = {
     "neutron.port_pair_group": _network("port_pair_group", "port_pair_groups", "sfc/port_pair_groups"),
     "neutron.flow_classifier": _network("flow_classifier", "flow_classifiers", "sfc/flow_classifiers"),
     "nova.flavor": Finder("flavor", "compute", "/v2.1/flavors", "flavors", "/v2.1/flavors/detail"),
+    "nova.server": Finder("server", "compute", "/v2.1/servers", "servers"),
     "nova.keypair": Finder("key pair", "compute", "/v2.1/os-keypairs", "", by_name=True),
     "glance.image": Finder("image", "image", "/v2/images", "images"),
     "cinder.volume": Finder("volume", "volume", "/v3/{project}/volumes", "volumes", "/v3/{project}/volumes/detail"),
@@ -67,6 +68,22 @@ FINDERS: Mapping[str, Finder] = {
     "keystone.project": Finder("project", "identity", "/v3/projects", "projects"),
     "keystone.user": Finder("user", "identity", "/v3/users", "users"),
 }
+
+
+async def image_ready(work: Work, image_id: str) -> None:
+    """Wait until an image that is being made can be used.
+
+    Raises:
+        ResourceFailed: it cannot.
+    """
+
+    async def done() -> bool:
+        status = (await work.call("image", "GET", f"/v2/images/{image_id}"))["status"]
+        if status in ("killed", "deleted", "error"):
+            raise ResourceFailed(f"the image {image_id} with its contents went to status {status}")
+        return bool(status == "active")
+
+    await work.until(done)
 
 
 async def with_ids(work: Work, schema: Mapping[str, Property], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Definition, StackResource, State
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
+from sonata.emulator.cloud.orchestration.kinds.rolling import GROUP_POLICIES, Batches
 from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema, type_schemas
 from sonata.emulator.cloud.orchestration.work import ResourceFailed, Stopped, Work
 from sonata.errors import StepTimeout
@@ -22,7 +23,7 @@ def nested_kinds() -> Iterable[Kind]:
     """Stacks and groups."""
     schemas = type_schemas()
     yield NestedStack(schema=schemas["OS::Heat::Stack"], refused={"context": "there is one region and one cloud"})
-    yield ResourceGroup(schema=schemas["OS::Heat::ResourceGroup"])
+    yield ResourceGroup(schema=schemas["OS::Heat::ResourceGroup"], update_policies=GROUP_POLICIES)
     yield ResourceChain(schema=schemas["OS::Heat::ResourceChain"])
 
 
@@ -162,7 +163,50 @@ class NestedStack(StackKind):
 
 @dataclass(frozen=True, kw_only=True)
 class Group(StackKind):
-    """A stack of members whose attributes can be asked together."""
+    """A stack of members whose attributes can be asked together, and which can be changed in batches."""
+
+    async def create(self, work: Work) -> None:
+        """Create the members, in batches where the policy says so."""
+        policy = work.row.update_policy.get("batch_create")
+        if not policy:
+            await super().create(work)
+            return
+        batches, definition = Batches.read(policy), await self.definition(work)
+        first, *others = batches.creation(members_of(definition))
+        work.made(await work.engine.create_nested(work.stack, work.row, with_members(definition, first)))
+        await self._finished(work)
+        await self._step_by_step(work, definition, batches, others)
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Change the members, in batches where the policy says so."""
+        stack, batches = work.engine.tables.stacks.peek(work.physical_id), self.batches(work)
+        if stack is None or batches is None:
+            await super().update(work, changed)
+            return
+        definition = await self.definition(work)
+        new = members_of(definition)
+        steps = list(batches.change(members_of(stack.definition), new, lambda count: self.spare(work, new, count)))
+        await self._step_by_step(work, definition, batches, steps)
+
+    def batches(self, work: Work) -> Batches | None:
+        """How the members are changed; None for all at once."""
+        policy = work.row.update_policy.get("rolling_update")
+        return Batches.read(policy) if policy else None
+
+    def spare(self, work: Work, members: Mapping[str, Any], count: int) -> dict[str, Any]:
+        """So many members more."""
+        raise NotImplementedError
+
+    async def _step_by_step(
+        self, work: Work, definition: Definition, batches: Batches, steps: Iterable[Mapping[str, Any]]
+    ) -> None:
+        steps = list(steps)
+        batches.require_time(len(steps), work.deadline.left_s)
+        for number, members in enumerate(steps):
+            if number:
+                await work.sleep(batches.pause_s)
+            await work.engine.update_nested(work.physical_id, with_members(definition, members))
+            await self._finished(work)
 
     async def attribute(self, work: Work, name: str) -> Any:
         """Of the members: `refs`, `refs_map`, `attributes`, `resource.N.ATTRIBUTE`, or any attribute as a list."""
@@ -180,7 +224,7 @@ class Group(StackKind):
             return await engine.attribute_of(nested, member, attribute) if attribute else refs.get(member)
         return [await engine.attribute_of(nested, one, name) for one in names]
 
-    async def attribute_at(self, work: Work, name: str, path: tuple[str, ...]) -> Any:
+    async def attribute_at(self, work: Work, name: str, path: tuple[Any, ...]) -> Any:
         """`attributes`, `outputs` and `outputs_list` go by member; others with a path are lists of where it leads."""
         if name in ("attributes", "outputs", "outputs_list") and path:
             found = {one: await self._of_member(work, one, path) for one in await self._names(work)}
@@ -192,8 +236,19 @@ class Group(StackKind):
     async def _names(self, work: Work) -> list[str]:
         return [row.name for row in await self.members(work)]
 
-    async def _of_member(self, work: Work, member: str, path: tuple[str, ...]) -> Any:
-        return await work.engine.attribute_of(work.physical_id, member, path[0], path[1:])
+    async def _of_member(self, work: Work, member: str, path: tuple[Any, ...]) -> Any:
+        return await work.engine.attribute_of(work.physical_id, member, str(path[0]), path[1:])
+
+
+def members_of(definition: Definition) -> Mapping[str, Any]:
+    """The resources of a group's stack."""
+    members: Mapping[str, Any] = definition.template.get("resources") or {}
+    return members
+
+
+def with_members(definition: Definition, members: Mapping[str, Any]) -> Definition:
+    """The same stack with other resources."""
+    return replace(definition, template=document_of(members))
 
 
 def document_of(resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,9 +270,15 @@ class ResourceGroup(Group):
             if str(index) not in removed:
                 names.append(str(index))
             index += 1
-        variable = work.properties["index_var"]
-        resources = {name: _indexed(_member(work.properties["resource_def"]), variable, name) for name in names}
-        return _with_parent(work, document_of(resources), {})
+        return _with_parent(work, document_of({name: self._member(work, name) for name in names}), {})
+
+    def spare(self, work: Work, members: Mapping[str, Any], count: int) -> dict[str, Any]:
+        """Members with the indexes after the last one."""
+        first = max(map(int, members), default=-1) + 1
+        return {str(index): self._member(work, str(index)) for index in range(first, first + count)}
+
+    def _member(self, work: Work, index: str) -> Any:
+        return _indexed(_member(work.properties["resource_def"]), work.properties["index_var"], index)
 
     async def attribute(self, work: Work, name: str) -> Any:
         """As of all groups, and the list of removed members."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import string
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.mime.multipart import MIMEMultipart
@@ -33,7 +32,7 @@ CLASSES: Mapping[str, str] = {
 def plain_kinds() -> Iterable[Kind]:
     """All types that need no service."""
     schemas = type_schemas()
-    yield Kind(schema=schemas["OS::Heat::None"])
+    yield Kind(schema=schemas["OS::Heat::None"], open_ended=True)
     yield RandomString(schema=schemas["OS::Heat::RandomString"])
     yield Value(schema=schemas["OS::Heat::Value"])
     yield TestResource(schema=schemas["OS::Heat::TestResource"])
@@ -141,7 +140,7 @@ class TestResource(Kind):
 
     async def _wait(self, work: Work, action: str) -> None:
         seconds = (work.properties.get("action_wait_secs") or {}).get(action, work.properties.get("wait_secs", 0))
-        await _sleep(work, seconds or 0)
+        await work.sleep(seconds or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +159,7 @@ class Delay(Kind):
     async def _pass(self, work: Work, action: str) -> None:
         if action in work.properties["actions"]:
             most = work.properties["max_jitter"] * work.properties["jitter_multiplier"]
-            await _sleep(work, work.properties["min_wait"] + secrets.SystemRandom().uniform(0, most))
-
-
-async def _sleep(work: Work, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    await work.until(lambda: time.monotonic() >= until)
+            await work.sleep(work.properties["min_wait"] + secrets.SystemRandom().uniform(0, most))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,11 +66,22 @@ class RestKind(Kind):
     async def update(self, work: Work, changed: Changed) -> None:
         """PUT what has changed."""
         await self._tag(work)
-        changes = {key: work.properties.get(key) for key in changed if key not in self._apart}
+        changes = {key: self._wanted(work, key) for key in changed if key not in self._apart}
         if changes:
             body = await self.body(work, changes)
             await self._send(work, self.method, self.item(work), {self.member: self.shape(body)})
             await self.wait_ready(work)
+
+    def _wanted(self, work: Work, key: str) -> Any:
+        """The value of a property now; what the template no longer gives becomes what it is when it is not given."""
+        value = work.properties.get(key)
+        if value is not None:
+            return value
+        if key == "name":
+            return work.physical_name
+        one = self.properties.get(key)
+        empty: dict[str, Any] = {"list": [], "map": {}}
+        return "" if key == "description" else empty.get(one.kind) if one else None
 
     async def delete(self, work: Work) -> None:
         """DELETE the object and wait until it is gone."""

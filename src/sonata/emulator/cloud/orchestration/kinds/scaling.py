@@ -12,6 +12,7 @@ from sonata.emulator.cloud.entities.orchestration import Definition, State
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.nested import Group, _with_parent, document_of
 from sonata.emulator.cloud.orchestration.kinds.plain import random_text
+from sonata.emulator.cloud.orchestration.kinds.rolling import Batches
 from sonata.emulator.cloud.orchestration.kinds.signals import Signalled
 from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import Work
@@ -37,8 +38,7 @@ class AutoScalingGroup(Group):
         wanted = self._capacity(work)
         names = [row.name for row in await self.members(work)] if work.physical_id else []
         names = names[max(0, len(names) - wanted) :]
-        while len(names) < wanted:
-            names.append(random_text({"length": 12, "character_classes": [{"class": "lowercase", "min": 1}]}))
+        names += [_name() for _ in range(wanted - len(names))]
         resources = dict.fromkeys(names, work.properties["resource"])
         return _with_parent(work, document_of(resources), {})
 
@@ -47,6 +47,14 @@ class AutoScalingGroup(Group):
         if "desired_capacity" in changed:
             work.remember(capacity=None)
         await super().update(work, changed)
+
+    def batches(self, work: Work) -> Batches | None:
+        """As the property `rolling_updates` says."""
+        return Batches.read(work.properties["rolling_updates"])
+
+    def spare(self, work: Work, members: Mapping[str, Any], count: int) -> dict[str, Any]:
+        """Members with further names."""
+        return {_name(): work.properties["resource"] for _ in range(count)}
 
     async def attribute(self, work: Work, name: str) -> Any:
         """Size and outputs of the members, besides what groups have."""
@@ -78,6 +86,10 @@ class AutoScalingGroup(Group):
         if desired is None:
             desired = work.properties.get("desired_capacity", low)
         return int(min(high, max(low, int(desired))))
+
+
+def _name() -> str:
+    return random_text({"length": 12, "character_classes": [{"class": "lowercase", "min": 1}]})
 
 
 def new_capacity(now: int, adjustment: float, kind: str, low: int, high: int, least_step: int | None = None) -> int:

@@ -13,10 +13,19 @@ from urllib.parse import quote
 from sonata.emulator.cloud.entities.orchestration import Stack, StackResource
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.schema import type_schemas
+from sonata.emulator.cloud.orchestration.signalling import SERVER_URL
 from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
 from sonata.errors import InvalidInput
 
 MOST_SIGNALS = 10_000
+
+
+class WaitConditionFailure(ResourceFailed):
+    """A signal told a failure."""
+
+
+class WaitConditionTimeout(ResourceFailed):
+    """Too few signals came in time."""
 
 
 def signal_kinds() -> Iterable[Kind]:
@@ -44,7 +53,7 @@ class Signalled(Kind):
         work.made(work.physical_name)
 
     def endpoint(self, work: Work) -> str:
-        """Where signals go."""
+        """Where signals go: to the API as the stack's owner reached it."""
         return work.stack.base_url + signal_path(work.stack, work.row)
 
     def signed_url(self, work: Work) -> str:
@@ -55,6 +64,10 @@ class Signalled(Kind):
 @dataclass(frozen=True, kw_only=True)
 class WaitConditionHandle(Signalled):
     """Takes signals `{status, id, data, reason}`; a signal with a known id takes the place of the first."""
+
+    def endpoint(self, work: Work) -> str:
+        """Where servers send signals."""
+        return SERVER_URL + signal_path(work.stack, work.row)
 
     async def signal(self, work: Work, details: Any) -> None:
         """Keep a signal.
@@ -94,7 +107,8 @@ class WaitCondition(Kind):
         """Wait for the signals.
 
         Raises:
-            ResourceFailed: a signal tells a failure, or too few came in time.
+            WaitConditionFailure: a signal tells a failure.
+            WaitConditionTimeout: too few came in time.
         """
         work.made(work.physical_name)
         work.remember(handle=work.properties["handle"])
@@ -104,9 +118,9 @@ class WaitCondition(Kind):
         def enough() -> bool:
             signals = _signals(work)
             if failed := [one["reason"] for one in signals.values() if one["status"] == "FAILURE"]:
-                raise ResourceFailed(f"WaitConditionFailure: {';'.join(failed)}")
+                raise WaitConditionFailure(";".join(failed))
             if time.monotonic() > ends_at and len(signals) < count:
-                raise ResourceFailed(f"WaitConditionTimeout: {len(signals)} of {count} received")
+                raise WaitConditionTimeout(f"{len(signals)} of {count} received")
             return len(signals) >= int(count)
 
         await work.until(enough)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
-from sonata.emulator.cloud.orchestration.kinds.finding import with_ids
+from sonata.emulator.cloud.orchestration.kinds.finding import image_ready, with_ids
 from sonata.emulator.cloud.orchestration.kinds.rest import Body, RestKind
 from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import Work
@@ -33,7 +33,9 @@ def storage_kinds() -> Iterable[Kind]:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeKind(RestKind):
-    """A volume."""
+    """A volume; as there are no backups, an image keeps its contents where they are to outlive it."""
+
+    saved: ClassVar[bool] = True
 
     async def create(self, work: Work) -> None:
         """Make it and, if asked, let nobody write to it."""
@@ -56,6 +58,13 @@ class VolumeKind(RestKind):
         if "read_only" in changed:
             await self._set_read_only(work)
         await super().update(work, changed & {"name", "description"})
+
+    async def save(self, work: Work) -> None:
+        """Upload it to an image of its name."""
+        wish = {"image_name": work.physical_name, "disk_format": "raw", "container_format": "bare", "force": True}
+        answer = await work.call(VOLUME, "POST", f"{self.item(work)}/action", {"os-volume_upload_image": wish})
+        await image_ready(work, answer["os-volume_upload_image"]["image_id"])
+        await self.wait_ready(work)
 
     async def attribute(self, work: Work, name: str) -> Any:
         """Fields of the volume; some of them as JSON text, too."""

@@ -1,0 +1,107 @@
+"""What this project says to the cases that Heat is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+from sonata.emulator.cloud.entities.orchestration import Definition, Owner, Stack
+from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
+from sonata.emulator.cloud.orchestration.evaluation import Evaluation
+from sonata.emulator.cloud.orchestration.judge import Judge
+from sonata.emulator.cloud.orchestration.validation import validate
+from sonata.errors import SonataError
+from sonata.formats.hot.environment import read_environment
+from sonata.formats.hot.errors import InvalidTemplateReference
+from sonata.formats.hot.functions import select
+from sonata.formats.hot.template import read_template
+from sonata.formats.yaml_nodes import parse_yaml
+
+Case = dict[str, Any]
+OWNER = Owner("u", "u", "tenant", ())
+
+
+class Ours:
+    """Answers cases in the form of the oracle."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._judge = Judge()
+
+    def answer(self, case: Case) -> dict[str, Any]:
+        """What this project says to a case."""
+        return self._runner.run(_answer(case, self._judge))
+
+    def close(self) -> None:
+        """End what evaluates expressions."""
+        self._runner.run(self._judge.close())
+        self._runner.close()
+
+
+async def _answer(case: Case, judge: Judge) -> dict[str, Any]:
+    try:
+        return {"value": json.loads(json.dumps(await _KINDS[case["kind"]](case, judge), default=str))}
+    except SonataError as error:
+        return {"error": type(error).__name__, "message": error.message}
+
+
+async def _blueprint(document: dict[str, Any], case: Case, judge: Judge) -> Blueprint:
+    environment = read_environment({"parameters": case.get("parameters") or {}}, {}).document()
+    definition = Definition(document, environment, case.get("files") or {})
+    stack = Stack(id="id", name="stack", project_id="tenant", owner=OWNER, definition=definition)
+    return await compiled(definition, stack, judge, case.get("facade") or {})
+
+
+async def _snippet(case: Case, judge: Judge) -> Any:
+    known = case.get("attributes") or {}
+    document: dict[str, Any] = {
+        "heat_template_version": case["version"],
+        "parameters": {name: {"type": kind_of(value)} for name, value in (case.get("parameters") or {}).items()},
+        "resources": {name: {"type": "OS::Heat::None"} for name in known},
+    }
+    if case.get("conditions"):
+        document["conditions"] = case["conditions"]
+
+    async def attribute(resource: str, name: str, path: tuple[Any, ...]) -> Any:
+        if name and name not in known[resource]:
+            raise InvalidTemplateReference(f"The Referenced Attribute ({resource} {name}) is incorrect.")
+        return select(known[resource][name], path, None) if name else known[resource]
+
+    # What a resource says is looked at together with the template, as findings of both make a template invalid.
+    evaluation = Evaluation(await _blueprint(document, case, judge), lambda name: f"id-of-{name}", attribute)
+    read_template({**document, "outputs": {"it": {"value": case["snippet"]}}})
+    return (await evaluation.resolve({"it": case["snippet"]})).get("it", "OMITTED")
+
+
+def kind_of(value: Any) -> str:
+    """The type of a parameter that holds a value."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    return "string" if isinstance(value, str) else "json"
+
+
+async def _parameter(case: Case, judge: Judge) -> Any:
+    document = {"heat_template_version": case["version"], "parameters": {"p": case["declaration"]}}
+    given = {} if case.get("given") is None else {"p": case["given"]}
+    blueprint = await _blueprint(document, {**case, "parameters": given}, judge)
+    await validate(blueprint, Stack(name="stack", owner=OWNER, definition=Definition({})))
+    return {"value": blueprint.parameters["p"], "text": blueprint.shown_parameters()["p"]}
+
+
+async def _template(case: Case, judge: Judge) -> Any:
+    document = parse_yaml(case["text"], "template").data
+    blueprint = await _blueprint(document if isinstance(document, dict) else {}, case, judge)
+    plain = {name: replace(one, type="OS::Heat::None") for name, one in blueprint.resources.items()}
+    await validate(replace(blueprint, resources=plain), Stack(name="stack", owner=OWNER, definition=Definition({})))
+    return {
+        "parameters": {name: one for name, one in blueprint.shown_parameters().items() if "::" not in name},
+        "resources": sorted(blueprint.resources),
+        "outputs": sorted(blueprint.template.outputs),
+    }
+
+
+_KINDS = {"snippet": _snippet, "parameter": _parameter, "template": _template}

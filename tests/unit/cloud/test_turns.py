@@ -1,0 +1,74 @@
+"""What happens when several change one thing, and one of them is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sonata.emulator.cloud.rollback import to_the_end
+from sonata.emulator.cloud.turns import Turns
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_turns_of_one_name_follow_one_another_and_those_of_others_do_not_wait() -> None:
+    turns, seen = Turns(), []
+    free = asyncio.Event()
+
+    async def work(name: str, mark: str) -> None:
+        async with turns.of(name):
+            seen.append(f"{mark} in")
+            if mark == "first":
+                await free.wait()
+            seen.append(f"{mark} out")
+
+    first, second = asyncio.create_task(work("a", "first")), asyncio.create_task(work("a", "second"))
+    await asyncio.create_task(work("b", "other"))
+    assert seen == ["first in", "other in", "other out"]
+    free.set()
+    await asyncio.gather(first, second)
+    assert seen[3:] == ["first out", "second in", "second out"]
+
+
+async def test_who_is_cancelled_gives_its_turn_back() -> None:
+    turns = Turns()
+
+    async def hold() -> None:
+        async with turns.of("a"):
+            await asyncio.Event().wait()
+
+    holding, waiting = asyncio.create_task(hold()), asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    for task in (waiting, holding):
+        task.cancel()
+    await asyncio.wait([holding, waiting])
+    async with asyncio.timeout(5), turns.of("a"):
+        pass
+
+
+async def test_work_that_must_not_stop_midway_is_done_before_its_caller_is_cancelled() -> None:
+    begun, free, done = asyncio.Event(), asyncio.Event(), []
+
+    async def work() -> None:
+        begun.set()
+        await free.wait()
+        done.append("work")
+
+    caller = asyncio.create_task(to_the_end(work()))
+    await begun.wait()
+    caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    free.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert done == ["work"]
+
+
+async def test_a_failure_of_such_work_is_its_callers() -> None:
+    async def work() -> None:
+        raise ValueError("told")
+
+    with pytest.raises(ValueError, match="told"):
+        await to_the_end(work())
