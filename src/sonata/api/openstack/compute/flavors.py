@@ -50,10 +50,12 @@ TOPIC = Topic(
             "flavors and their projects",
         ),
         simplified=(
+            "servers have huge pages in `/dev/hugepages`, besides the flavor's memory",
             "`disk`, `swap`, `ephemeral` and other extra specs are kept and shown; a root file system is not limited",
         ),
         refused=(
-            "huge pages (`hw:mem_page_size`) find no host unless this machine has reserved as many",
+            "`hw:mem_page_size` (`large`, `2MB`, `1GB`) without as many pages reserved on this machine (`sysctl "
+            "vm.nr_hugepages=N`): no host is found",
             "all but the description is fixed once made (400)",
         ),
     ),

@@ -31,7 +31,7 @@ TOPIC = Topic(
     Truth(
         real=(
             "hosts are those of the topology; a service that is disabled or forced down gets no servers; "
-            "zones by aggregates",
+            "zones by aggregates; PoPs that the site manages are zones of their own",
         ),
         simplified=("hosts share this machine; they cannot be added here",),
         refused=("deleting a service (400): its host is in the topology",),

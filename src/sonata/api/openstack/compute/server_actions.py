@@ -65,8 +65,10 @@ TOPIC = Topic(
             "are claimed until confirmed or reverted",
             "createImage keeps what the server wrote as a layer on its image; createBackup so, and deletes the oldest "
             "backups of its type beyond `rotation`; changePassword where the image has `chpasswd`",
+            "live migration keeps processes and TCP connections, also between PoPs that the site manages as zones: "
+            "ports move there; the event tells how long the server stood still; one that fails is undone",
         ),
-        simplified=("all hosts of a PoP are this machine: a migration moves claims, not memory",),
+        simplified=("all hosts of a site are this machine: a migration moves claims and ports, and copies no memory",),
         refused=("actions that are not listed here (400); what the state forbids (409)",),
     ),
 )

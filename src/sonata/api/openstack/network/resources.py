@@ -233,10 +233,11 @@ NETWORKS = Resource[Network](
         simplified=(
             "segmentation ids are given out and shown; one external network of IPv4, named `external`, is "
             "there from the beginning",
+            "networks of the types `vlan` and `flat` are on the one physical network `physnet1`, and are bridges, too",
         ),
         refused=(
-            "further external networks, `provider:physical_network`, several segments, VLAN transparency "
-            "(400); trunks are not there (404)",
+            "further external networks, several segments, VLAN transparency (400); trunks are not there (404), since "
+            "kernels without 802.1Q have no tags",
         ),
     ),
 )
@@ -497,10 +498,13 @@ PORTS = Resource[Port](
             "ACTIVE when packets pass; fixed and MAC addresses; `admin_state_up: false` stops them; spoofed "
             "senders are dropped while port security is on",
             "`extra_dhcp_opts`: who asks for DHCP is told them, instead of what the network would say",
+            "`binding:vnic_type` `direct` and `macvtap`: the server has a function of the network's card (`hw_veb`, a "
+            "macvlan) beside the bridge; security groups do not apply, as with SR-IOV; QoS limits, chains and live "
+            "migration are refused (409)",
         ),
         simplified=(
-            "`binding:profile` and `binding:vnic_type` are kept, without effect; ports of routers, DHCP and load "
-            "balancers are trusted",
+            "`binding:profile` and the `binding:vnic_type` `direct-physical` are kept, without effect; ports of "
+            "routers, DHCP and load balancers are trusted",
         ),
         refused=("`extra_dhcp_opts` of unknown names, or with values that do not fit (400)",),
     ),
