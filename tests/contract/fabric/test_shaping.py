@@ -17,9 +17,21 @@ from .test_filtering import PING_IN, TCP, pair, passes, secure
 MBIT = 1e6
 
 
-def near(measured_bps: float, wanted_bps: float) -> bool:
-    """Whether TCP goodput fits a layer 2 rate: headers cost a little, a burst at the beginning gives a little."""
-    return 0.75 * wanted_bps <= measured_bps <= 1.1 * wanted_bps
+TRIES = 4
+
+
+def holds(world: World, wanted_bps: float, *options: str) -> bool:
+    """Whether TCP from a to b gets a layer 2 rate: never more, and nearly all of it at least once.
+
+    Headers cost a little, a burst at the beginning gives a little; a busy machine may hold TCP back for a second.
+    """
+    for _ in range(TRIES):
+        measured = world.bits_per_second("a", "b", IPv4Address("10.0.0.11"), 1.0, *options)
+        if not measured <= 1.1 * wanted_bps:
+            return False
+        if measured >= 0.75 * wanted_bps:
+            return True
+    return False
 
 
 @pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
@@ -29,12 +41,11 @@ def test_rates_hold_in_both_directions_and_change_while_packets_flow(world: Worl
     secure(world, b, PING_IN, FilterRule("egress"), FilterRule("ingress", protocol=TCP, ports=(5201, 5201)))
     shape = PortShape(egress=PortRate(20 * MBIT), ingress=PortRate(50 * MBIT))
     world.fabric.shaping.set_shapes({b.id: shape})
-    inner = IPv4Address("10.0.0.11")
-    assert near(world.bits_per_second("a", "b", inner), 50 * MBIT)
-    assert near(world.bits_per_second("a", "b", inner, 1.0, "-R"), 20 * MBIT)
+    assert holds(world, 50 * MBIT)
+    assert holds(world, 20 * MBIT, "-R")
     world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT))})
-    assert world.bits_per_second("a", "b", inner) > 200 * MBIT
-    assert near(world.bits_per_second("a", "b", inner, 1.0, "-R"), 5 * MBIT)
+    assert world.bits_per_second("a", "b", IPv4Address("10.0.0.11")) > 200 * MBIT
+    assert holds(world, 5 * MBIT, "-R")
     # Its filter holds where it is known by another name now.
     secure(world, b, FilterRule("egress"))
     assert not passes(world, "a", "10.0.0.11")
