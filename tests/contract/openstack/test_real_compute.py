@@ -79,7 +79,10 @@ def until(cloud: Any, server: Any, status: str) -> Any:
 
 
 def count(emulation: Emulation) -> int:
-    return int(emulation.exec("edge/counter", "cat", "/root/count").stdout or 0)
+    """How far the counter is; its file is empty for a moment whenever it is written."""
+    while not (said := emulation.exec("edge/counter", "cat", "/root/count").stdout.strip()):
+        pass
+    return int(said)
 
 
 def act(cloud: Any, server: Any, **action: Any) -> Any:

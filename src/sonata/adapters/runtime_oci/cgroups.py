@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sonata.adapters.runtime_oci.mounts import MS_PRIVATE, MS_REC, mount, unmount
+from sonata.adapters.runtime_oci.mounts import MS_PRIVATE, MS_REC, mount
 from sonata.errors import AdapterError
 
 _HYBRID = Path("/sys/fs/cgroup/unified")
@@ -97,6 +98,7 @@ class Cgroups:
             folder = hierarchy / self.prefix / machine
             if folder.exists():
                 _remove(folder, deadline)
+        _forget_hidden(f"{self.prefix}/{machine}")
 
 
 def hierarchies() -> Mapping[Path, tuple[str, ...]]:
@@ -188,6 +190,7 @@ def remove_cgroups(prefix: str) -> None:
         _remove(folder, deadline)
     for hierarchy in hierarchies():
         _remove_empty_parents(hierarchy, hierarchy / prefix)
+    _forget_hidden(prefix)
 
 
 def _remove(folder: Path, deadline: float) -> None:
@@ -204,6 +207,12 @@ def _remove_empty_parents(hierarchy: Path, folder: Path) -> None:
     while (folder := folder.parent) != hierarchy and folder.is_relative_to(hierarchy):
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _forget_hidden(path: str) -> None:
+    """Remove what engines made in the folder that hides the version 2 mount, as they take it for a hierarchy."""
+    if (_HYBRID / path).is_dir() and _HYBRID not in hierarchies():
+        shutil.rmtree(_HYBRID / path, ignore_errors=True)
 
 
 def _removed(folder: Path) -> bool:
@@ -234,11 +243,8 @@ def hide_hybrid_cgroup() -> None:
             hint="enter a mount namespace first, e.g. with `unshare --mount`",
         )
     mount("none", Path("/"), flags=MS_REC | MS_PRIVATE)
-    try:
-        unmount(_HYBRID)
-    except OSError:
-        # Mounts that came along into a user namespace are locked; an empty one above hides it as well.
-        mount("none", _HYBRID, "tmpfs", options="size=4k,mode=555")
+    # Not by taking the mount away: below it is a folder of the host, in which engines would leave theirs.
+    mount("none", _HYBRID, "tmpfs", options="size=64m,mode=755")
 
 
 def _namespace_of_first() -> str:
