@@ -58,20 +58,20 @@ def test_a_connection_joins_networks_of_two_sites_until_it_is_removed(emu: Emu, 
     core = site(emu.record(), "c")
     far, address = boot(core, "far", "10.5.0.100", "10.5.0.199")
     let_in(core, "icmp")
-    ping = ["exec", "a/near", "--", "ping", "-c", "2", "-i", "0.2", "-W", "2", address]
-    assert emu.run(*ping).returncode == 1
+    ping = ["exec", "a/near", "--", "ping", "-i", "0.2", "-c", "2", address]
+    assert emu.run(*ping, "-w", "1").returncode == 1
 
     wanted = {"tag": "svc/link", "members": {"a": near, "c": far}, "rate_bps": 60e6, "max_delay_s": 0.05}
     made = wan.post("/wan/connections", json=wanted)
     assert made.status_code == 201
     assert wan.post("/wan/connections", json=wanted).json()["id"] == made.json()["id"]
-    told = emu.ok(*ping)
+    told = emu.ok(*ping, "-w", "10")
     assert float(re.search(r"mdev = ([\d.]+)/", told)[1]) >= 20.0  # type: ignore[index]
 
     assert [found["tag"] for found in wan.get("/wan/connections", params={"tag_prefix": "svc/"}).json()] == ["svc/link"]
     assert wan.get("/wan/connections", params={"tag_prefix": "other/"}).json() == []
     assert wan.delete(f"/wan/connections/{made.json()['id']}").status_code == 204
-    assert emu.run(*ping).returncode == 1
+    assert emu.run(*ping, "-w", "1").returncode == 1
 
 
 def test_the_graph_and_the_bounds(emu: Emu, wan: httpx.Client) -> None:

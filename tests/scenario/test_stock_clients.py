@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -181,13 +182,22 @@ def eventually(holds: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
+def _libraries(program: str) -> list[str]:
+    """What a program needs beside it; nothing when it is linked statically."""
+    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    return re.findall(r"(/\S+) \(0x", told)
+
+
 def archive(folder: Path) -> Path:
     """A root file system as a tar file."""
     root = folder / "rootfs"
     (root / "bin").mkdir(parents=True)
-    shutil.copy(str(BUSYBOX), root / "bin" / "busybox")
+    for file in (str(BUSYBOX), *_libraries(str(BUSYBOX))):
+        place = root / file.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
     for name in ("sh", "sleep", "cat", "ip", "echo"):
-        (root / "bin" / name).symlink_to("busybox")
+        (root / "bin" / name).symlink_to(str(BUSYBOX))
     (root / "hello").write_text("from the archive\n")
     packed = folder / "rootfs.tar"
     with tarfile.open(packed, "w") as tar:

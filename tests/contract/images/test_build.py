@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ pytestmark = [
     needs_root,
     pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap (apt-get install mmdebstrap)"),
 ]
+PAIR = ("netcat-openbsd", "socat")
 
 
 @pytest.fixture
@@ -70,6 +72,22 @@ def test_other_content_is_another_image(store: LocalImages, name: str, tmp_path:
     assert first.id != second.id
     assert store.get(name) == second
     shutil.rmtree(first.layers[0])
+
+
+def test_builds_side_by_side_wait_for_each_other(store: LocalImages, name: str, tmp_path: Path) -> None:
+    texts = {
+        f"{name}-{package}": f"packages: [{package}]\nfiles: {{/said: {{content: '{name}'}}}}\n" for package in PAIR
+    }
+    for folder in texts:
+        (tmp_path / folder).mkdir()
+    written = [recipe(tmp_path / each, each, text) for each, text in texts.items()]
+    try:
+        with ThreadPoolExecutor() as threads:
+            images = list(threads.map(lambda path: store.build(path, print), written))
+    finally:
+        for each in {image.name for image in store.list()} & set(texts):
+            store.remove(each)
+    assert len({image.layers[0] for image in images}) == len(PAIR)
 
 
 def test_a_package_that_does_not_exist_is_told(store: LocalImages, name: str, tmp_path: Path) -> None:

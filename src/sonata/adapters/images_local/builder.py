@@ -88,9 +88,16 @@ class Builder:
                 tree = scratch / "tree"
                 tree.mkdir(mode=0o755)
                 script = self._on_top(layer, below, scratch) if below else self._bare(layer, tree)
-                namespaces.run(layer.summary, script)
+                with self._packages_of(layer, progress):
+                    namespaces.run(layer.summary, script)
                 tree.rename(target)
         return target
+
+    def _packages_of(self, layer: _Layer, progress: Progress) -> AbstractContextManager[None]:
+        """Alone with the kept packages of the release: apt refuses to share them."""
+        if layer.files and not layer.packages:
+            return contextlib.nullcontext()
+        return self._lock(f"apt-{layer.suite}", progress)
 
     def _bare(self, layer: _Layer, tree: Path) -> list[str]:
         return ["sh", str(_SCRIPTS / "base.sh"), layer.suite, str(tree), *self._kept(layer.suite)]
