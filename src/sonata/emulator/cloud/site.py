@@ -12,6 +12,7 @@ from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.turns import Turns
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.outlets import Outlet
 from sonata.emulator.vnis import Vnis
 from sonata.errors import Unsupported
 from sonata.model.topology import Pop
@@ -51,6 +52,7 @@ class Site:
         server_turns: whoever changes what a server has or does waits for its turn there.
         zones: its further PoPs.
         disk_folder: where servers' disks are kept, also beyond the cloud's life; None for a part of `folder`.
+        outlets: interfaces of the world outside that layer 2 gateways can join to networks.
     """
 
     pop: Pop
@@ -66,6 +68,7 @@ class Site:
     zones: Zones = field(default_factory=Zones)
     server_turns: Turns = field(default_factory=Turns)
     disk_folder: Path | None = None
+    outlets: tuple[Outlet, ...] = ()
 
     @property
     def pops(self) -> tuple[Pop, ...]:
