@@ -18,6 +18,7 @@ from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.site import Zones
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.contact import Contact
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.links import Links
@@ -278,7 +279,7 @@ class Emulation:
             saved=saved,
             volumes=self._volumes,
             disks=self._disks / pop.name,
-            zones=Zones(self.topology.managed(pop.name), self._vnis),
+            zones=Zones(self.topology.managed(pop.name), self._vnis, Contact(self.links, pop.name).heard_of),
             outlets=outlets_of(
                 endpoint
                 for endpoint in self.topology.endpoints.values()

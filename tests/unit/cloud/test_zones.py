@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from sonata.emulator.cloud.compute.servers import BootRequest
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2GatewayConnection
-from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router
+from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router, Subnet
 from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.site import Zones
 from sonata.emulator.data_plane import DataPlane
@@ -447,3 +448,15 @@ async def test_layer_2_gateways_come_back_but_not_to_what_is_gone(world: World) 
     tables.l2_gateways.change(wall.id, devices=(L2Device(name="gone", interfaces=("eth1",)),))
     await world.cloud.restore()
     assert joined.id not in tables.l2_gateway_connections
+
+
+async def test_a_network_is_served_in_its_zone(world: World) -> None:
+    network = await world.cloud.networks.create(Network(name="far", zone_hints=("edge",)))
+    await world.cloud.networks.create_subnet(Subnet(network_id=network.id, cidr=IPv4Network("10.1.0.0/24")))
+    seen: list[PortSpec] = []
+    world.fabric.machines.netns_path = lambda name: seen.extend(world.fabric.machines.of(name)) or "/nowhere"  # type: ignore[method-assign]
+    await boot(world, network)
+    (served,) = [spec for spec in seen if "services" in spec.machine]
+    assert served.pop == "edge"
+    assert pops_with(world, network) == {"core"}  # the services could not start there, and left again
+    assert world.cloud.services.failed == {network.id}

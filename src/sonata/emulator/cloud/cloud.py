@@ -16,7 +16,7 @@ from sonata.emulator.cloud.compute.carrying import Carrying
 from sonata.emulator.cloud.compute.consoles import Consoles
 from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
-from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE, Hosts
+from sonata.emulator.cloud.compute.hosts import Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
 from sonata.emulator.cloud.compute.leftovers import drop_disks, sweep_disks
 from sonata.emulator.cloud.compute.live_migration import LiveMigration
@@ -57,7 +57,7 @@ from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
-from sonata.emulator.cloud.site import Site, StationsChanged, Zones
+from sonata.emulator.cloud.site import DEFAULT_ZONE, Site, StationsChanged, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.volume.attachments import Attachments
 from sonata.emulator.cloud.volume.transfers import Transfers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -22,6 +23,9 @@ from sonata.ports.volumes import VolumeStore
 
 StationsChanged = Callable[[str], Awaitable[None]]
 
+DEFAULT_ZONE = "nova"
+"""Availability zone of a site's own PoP."""
+
 EXTERNAL_POOL_START = 64
 """Host number from which routers and floating IPs get addresses; those below are for the PoP and its endpoints."""
 
@@ -32,10 +36,12 @@ class Zones:
 
     Args:
         vnis: where it gets the numbers of networks over several PoPs from.
+        heard_of: when a PoP was last in reach over links, in Unix time: now, unless it is cut off.
     """
 
     pops: tuple[Pop, ...] = ()
     vnis: Vnis = field(default_factory=Vnis)
+    heard_of: Callable[[str], float] = lambda _pop: time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,16 @@ class Site:
     def pop_of(self, host: str) -> Pop:
         """The PoP that a host is in; its own for a host that is not there."""
         return next((pop for pop in self.zones.pops for one in pop.hypervisors if one.name == host), self.pop)
+
+    @property
+    def zone_pops(self) -> dict[str, Pop]:
+        """The PoP of each availability zone of the site, its own first."""
+        return {DEFAULT_ZONE: self.pop, **{pop.name: pop for pop in self.zones.pops}}
+
+    def service_pop(self, network: Network) -> Pop:
+        """Where a network's services stand: in the first zone that is asked for, else in the site's own PoP."""
+        known = (pop for hint in network.zone_hints if (pop := self.zone_pops.get(hint)))
+        return next(known, self.pop)
 
     def is_near(self, host: str) -> bool:
         """Whether a host is in the site's own PoP, where its routers are."""

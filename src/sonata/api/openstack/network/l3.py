@@ -9,9 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import FLAG, IPV4_ADDRESS, TEXT, Field, Kind, computed, constant, one_of, or_none
+from sonata.api.openstack.fields import (
+    FLAG,
+    IPV4_ADDRESS,
+    TEXT,
+    TEXTS,
+    Field,
+    Kind,
+    computed,
+    constant,
+    one_of,
+    or_none,
+)
 from sonata.api.openstack.network.qos import require_policy
-from sonata.api.openstack.network.resources import ROUTES, UP, WISHES, ZONE, ZONES, read_wishes, shown_addresses
+from sonata.api.openstack.network.resources import ROUTES, UP, WISHES, read_wishes, require_zones, shown_addresses
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.routing import Routes
@@ -21,6 +32,7 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import FloatingIp, PortForwarding, Router, StaticRoute
 from sonata.emulator.cloud.network.ports import AddressWish
+from sonata.emulator.cloud.site import DEFAULT_ZONE
 from sonata.errors import InvalidInput
 
 POLICY = or_none(TEXT, "")
@@ -46,6 +58,7 @@ async def _create_router(call: Call, values: Values) -> Router:
         values.pop(read_only_here, None)
     gateway = values.pop("gateway_info", None) or {}
     require_policy(call, gateway)
+    require_zones(values, [DEFAULT_ZONE])
     way_out = gateway.get("wishes"), gateway.get("network_id", ""), gateway.get("snat", True)
     return await call.cloud.routers.create(Router(**values), *way_out, gateway.get("qos_policy", ""))
 
@@ -119,8 +132,8 @@ ROUTERS = Resource[Router](
         Field("routes", ROUTES, access="u"),
         Field("distributed", NOT_DISTRIBUTED, access="c", attr="unused_distributed", computed=lambda *_: False),
         Field("ha", NOT_DISTRIBUTED, access="c", attr="unused_ha", computed=lambda *_: False),
-        Field("availability_zone_hints", ZONES, attr="zone_hints", access="c"),
-        constant("availability_zones", [ZONE]),
+        Field("availability_zone_hints", TEXTS, attr="zone_hints", access="c"),
+        constant("availability_zones", [DEFAULT_ZONE]),
         constant("flavor_id", None),
     ),
     create=_create_router,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import sonata.api.openstack.network.agents as agents
 import sonata.api.openstack.network.l2gw as l2gw
 import sonata.api.openstack.network.l3 as l3
 import sonata.api.openstack.network.qos as network_qos
@@ -126,6 +127,7 @@ def network_routes() -> Routes:
     network_quotas.register(routes)
     network_security.register(routes)
     network_qos.register(routes)
+    agents.register(routes)
     network_service.register(routes)
     return routes
 
