@@ -361,6 +361,7 @@ class Classifier:
     Args:
         source_port_id: port at which the packets enter (`logical_source_port`); without it they are taken at the
             PoP's edge: its underlay links and the access links of its endpoints.
+        enters: whether the packets enter the chain in this PoP; else they come from the chain's part in another one.
     """
 
     protocol: Literal["tcp", "udp", "icmp"] | None = None
@@ -370,6 +371,7 @@ class Classifier:
     destination_ports: tuple[int, int] | None = None
     source_port_id: str = ""
     ip_version: Literal[4, 6] = 4
+    enters: bool = True
 
     def common(self, other: Classifier) -> Classifier | None:
         """What both match, None when no packet does; the packets enter where they do for this one."""
