@@ -24,7 +24,7 @@ from typing import Any
 from sonata._lib.paths import data_home
 from sonata.formats.topology import read_topology
 from sonata.sdk import emulations, platforms
-from sonata.sdk.cdn_demo.demo import example_folder
+from sonata.sdk.demonstration.stage import example_folder
 from sonata.sdk.packages import build_package
 from sonata.sdk.platform_client import PlatformClient
 
@@ -42,7 +42,8 @@ def run() -> dict[str, Any]:
     images = data_home() / "images"
     real = all((images / "images" / f"{name}.json").exists() for name in IMAGES)
     with tempfile.TemporaryDirectory(prefix="sonata-bench-") as scratch, home_in(Path(scratch)):
-        project = example_folder() if real else _with_host_images(example_folder(), Path(scratch) / "cdn")
+        cdn = example_folder("cdn")
+        project = cdn if real else _with_host_images(cdn, Path(scratch) / "cdn")
         found = _measure(project, Path(scratch), images)
     return {"images": "built" if real else "host files stand in", "load": os.getloadavg(), **found}
 
