@@ -147,10 +147,22 @@ class Calls:
                     user_domain_name=self._login.user_domain,
                     project_domain_name=self._login.project_domain,
                 )
-                self._session = Session(login, verify=self._login.verify, timeout=TIMEOUT_S, app_name="sonata")
-                # The token is the only credential: without this, each request looks for a .netrc.
-                self._session.session.auth = _as_it_is
+                session = Session(login, timeout=TIMEOUT_S, app_name="sonata")
+                self._session = _settled(session, self._login)
             return self._session
+
+
+def _settled(session: Any, login: Login) -> Any:
+    """The session, with the proxies and certificates that the environment names for the address of the login.
+
+    Looked up once: each request would read the environment three times over, and look for a .netrc, while the token is
+    the only credential.
+    """
+    connections = session.session
+    found = connections.merge_environment_settings(login.auth_url, {}, None, login.verify, None)
+    connections.proxies, session.verify = found["proxies"], found["verify"]
+    connections.trust_env = False
+    return session
 
 
 def _root(door: Any, service: Service) -> str:
@@ -161,10 +173,6 @@ def _root(door: Any, service: Service) -> str:
     root = root.rstrip("/")
     is_bare = service == "network" and not root.endswith(f"/{_NETWORK_API}")
     return f"{root}/{_NETWORK_API}" if is_bare else root
-
-
-def _as_it_is(request: Any) -> Any:
-    return request
 
 
 def _has_next(page: Mapping[str, Any], key: str) -> bool:
