@@ -18,6 +18,7 @@ from sonata.api.openstack import openstack_app
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.data_plane import DataPlane
 from sonata.errors import NotFound, PermanentError
+from sonata.model.recipe import Recipe
 from sonata.model.topology import GIB, Pop
 from sonata.ports.images import Image, Progress
 from sonata.ports.runtime import MachineExit, MachineSpec, OnExit, Tell
@@ -73,7 +74,7 @@ class NamedImages:
                 return image
         raise NotFound(f"no image `{name_or_id}`")
 
-    def build(self, recipe: Path, progress: Progress) -> Image:
+    def build(self, recipe: Recipe, progress: Progress) -> Image:
         raise NotImplementedError
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
