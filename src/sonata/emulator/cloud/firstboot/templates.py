@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import resource
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 CPU_S = 2
 MEMORY_BYTES = 512 * 1024**2
 LONGEST_TEXT = 1024**2
 PATIENCE_S = 10.0
+MISSING = "CI_MISSING_JINJA_VAR/"
+"""What cloud-init puts in front of a name that it does not know."""
+
+
+class _Missing(Undefined):
+    """A name that is not known, shown as such instead of as nothing."""
+
+    def __str__(self) -> str:
+        return f"{MISSING}{self._undefined_name}"
 
 
 async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
@@ -48,6 +58,11 @@ async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
     return out
 
 
+def missing_in(text: bytes) -> set[str]:
+    """Names that a rendered text shows as not known."""
+    return set(re.findall(re.escape(MISSING) + r"([\w.-]+)", text.decode(errors="replace")))
+
+
 def variables(meta_data: Mapping[str, Any]) -> dict[str, Any]:
     """What templates may name: `ds.meta_data`, the standard keys of `v1`, and these without `v1`."""
     standard = {
@@ -68,12 +83,15 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     request = json.load(sys.stdin)
     try:
-        environment = ImmutableSandboxedEnvironment(keep_trailing_newline=True)
+        environment = ImmutableSandboxedEnvironment(keep_trailing_newline=True, undefined=_Missing)
         text = environment.from_string(request["template"]).render(request["data"])
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
-    sys.stdout.write(text[:LONGEST_TEXT])
+    if len(text) > LONGEST_TEXT:
+        sys.stderr.write(f"its text is longer than {LONGEST_TEXT} characters\n")
+        return 1
+    sys.stdout.write(text)
     return 0
 
 
