@@ -169,7 +169,7 @@ def started(tmp_path_factory: pytest.TempPathFactory, *images: str) -> Iterator[
     folder = tmp_path_factory.mktemp("boots")
     (folder / "share").mkdir()
     (folder / "share" / "images").symlink_to(store)
-    emu = Emu(folder)
+    emu = Emu(folder, LOGGED_IN)
     emu.topology.write_text(TOPOLOGY.format(name=emu.name))
     try:
         emu.up()
@@ -181,6 +181,9 @@ def started(tmp_path_factory: pytest.TempPathFactory, *images: str) -> Iterator[
     finally:
         emu.close()
 
+
+LOGGED_IN = ("sh", "-c", 'echo 0 2>/dev/null >/proc/self/loginuid; exec "$@"', "-")
+"""Starts a command as somebody does who has logged in, whom audit knows from then on; sshd with PAM minds."""
 
 SETTING = """
 network create inner

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
+from sonata._lib.isolation import forget_login
 from sonata.adapters.host_probe.findings import PATH, Finding
 
 _GROUP = "first boot"
-_LOGIN_ID = Path("/proc/self/loginuid")
-_UNSET = 2**32 - 1
 
 
 def first_boot() -> Iterator[Finding]:
@@ -31,15 +29,13 @@ def _program(name: str, package: str, purpose: str) -> Finding:
 def _login_id() -> Finding:
     """Whether PAM's `pam_loginuid`, which Debian's sshd requires, can note who logs in to a server."""
     name = "login id"
-    try:
-        noted = int(_LOGIN_ID.read_text())
-    except (OSError, ValueError):
-        return Finding(_GROUP, name, "ok", "this kernel notes no login ids, and sshd with PAM asks for none")
-    if noted == _UNSET:
+    in_user_namespace = os.geteuid() != 0  # PAM does without there
+    if in_user_namespace or not (reason := forget_login()):
         return Finding(_GROUP, name, "ok", "sshd with PAM can note who logs in to a server")
     why = (
-        f"who started this shell is noted already (as {noted}), and servers inherit it: where their sshd uses PAM with "
-        "`pam_loginuid` it ends sessions at once"
+        f"servers inherit who started the emulation ({reason}): where their sshd uses PAM with `pam_loginuid`, it ends "
+        "sessions at once"
     )
-    how = "systemd-run --pty" if os.geteuid() == 0 else "systemd-run --user --pty"
-    return Finding(_GROUP, name, "limited", why, f"start emulations by `{how}`, or have `UsePAM no` in images")
+    return Finding(
+        _GROUP, name, "limited", why, "start emulations by `systemd-run --pty`, or build images with `UsePAM no`"
+    )

@@ -19,4 +19,13 @@ done
     cloud-init modules --mode=config
 } < /dev/null 2>&1
 cloud-init modules --mode=final < /dev/null 2>&1 &
-exec "$@"
+
+# The first process stays as it is, since cloud-init goes on reading its environment; sshd, for one, writes over its own.
+"$@" &
+program=$!
+trap 'kill -TERM $program' TERM
+while :; do
+    wait $program
+    status=$?
+    kill -0 $program 2> /dev/null || exit $status
+done
