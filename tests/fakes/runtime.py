@@ -69,6 +69,7 @@ class FakeRuntime:
             raise PermanentError(f"cannot execute `{MISSING_PROGRAM}`: no such file")
         self.running[spec.id] = _Running(spec, on_exit)
         self.started.append(spec)
+        spec.console.parent.mkdir(parents=True, exist_ok=True)
         spec.console.write_text(f"{' '.join(spec.argv)} started\nsecond line\n")
         if spec.argv[:1] == (EXITS_AT_ONCE,):
             await self.end(spec.id, 1)

@@ -37,6 +37,7 @@ from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
+from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.errors import SonataError
@@ -87,7 +88,7 @@ async def _keep(config: KeeperConfig) -> bool:
         folder=Path(config.run),
         journal=FileJournal(Path(config.saved)),
         volumes=LocalVolumes(Path(config.saved) / "volumes"),
-        disks=_disk_folder(config),
+        kept=Kept(_disk_folder(config), Path(config.saved) / "consoles"),
     )
     is_over = False
     try:

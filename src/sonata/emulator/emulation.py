@@ -16,7 +16,7 @@ from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
-from sonata.emulator.cloud.site import Zones
+from sonata.emulator.cloud.site import Kept, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
@@ -58,10 +58,10 @@ class Emulation:
     Args:
         plane: the data plane; closed together with the emulation.
         runtime: runs machines; closed together with the emulation.
-        folder: scratch folder for console logs.
+        folder: scratch folder.
         journal: where the clouds and connections are written down, and come back from.
         volumes: where the volumes of all clouds are kept; without it there are none.
-        disks: where servers' disks are kept, by PoP; without it they are in `folder`.
+        kept: folders of servers' disks and consoles, by PoP; without them they are in `folder`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Emulation:
         folder: Path,
         journal: Journal,
         volumes: VolumeStore | None = None,
-        disks: Path | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.topology = topology
         self._plane = plane
@@ -81,7 +81,7 @@ class Emulation:
         self._images = images
         self._folder = folder
         self._volumes = volumes
-        self._disks = disks or folder / "disks"
+        self._kept = kept or Kept()
         self.links = Links(topology, plane)
         self.endpoints = Endpoints(topology, self.links, plane, runtime, folder)
         self.clouds: dict[str, Cloud] = {}
@@ -223,7 +223,8 @@ class Emulation:
             if self._volumes:
                 for row in (*tables.volumes, *tables.snapshots):
                     await asyncio.to_thread(self._volumes.remove, row.id)
-            await asyncio.to_thread(shutil.rmtree, self._disks / pop, ignore_errors=True)
+            for folder in self._kept.of(pop).folders:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             await self._memory.forget([document_of(pop)])
         for pop, cloud in self.clouds.items():
             self._memory.keep_tables(pop, cloud.tables)
@@ -279,7 +280,7 @@ class Emulation:
             on_stations_changed=stations_changed,
             saved=saved,
             volumes=self._volumes,
-            disks=self._disks / pop.name,
+            kept=self._kept.of(pop.name),
             zones=Zones(self.topology.managed(pop.name), self._vnis),
         )
 

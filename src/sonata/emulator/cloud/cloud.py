@@ -17,7 +17,7 @@ from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
 from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE, Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
-from sonata.emulator.cloud.compute.leftovers import drop_disks, sweep_disks
+from sonata.emulator.cloud.compute.leftovers import drop_all, sweep
 from sonata.emulator.cloud.compute.live_migration import LiveMigration
 from sonata.emulator.cloud.compute.moving import Moving
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
@@ -55,7 +55,7 @@ from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
-from sonata.emulator.cloud.site import Site, StationsChanged, Zones
+from sonata.emulator.cloud.site import Kept, Site, StationsChanged, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.volume.attachments import Attachments
 from sonata.emulator.cloud.volume.transfers import Transfers
@@ -85,12 +85,12 @@ class Cloud:
     Args:
         external: the PoP's external network.
         external_gateway: the PoP's router there.
-        folder: private folder for consoles and uploads; exists.
+        folder: private folder for uploads and the like; exists.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
         volumes: where volumes are kept; without it there are none.
         zones: the PoPs that it has as availability zones besides its own.
-        disks: private folder for servers' disks, which `close` keeps when told so; None for a part of `folder`.
+        kept: folders that `close` keeps when told so.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Cloud:
         saved: Tables | None = None,
         volumes: VolumeStore | None = None,
         zones: Zones | None = None,
-        disks: Path | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.pop = pop
         tables = self.tables = Tables() if saved is None else _woken(saved, pop, external, external_gateway)
         self._tell, changed, zones = on_stations_changed, self._stations_changed, zones or Zones()
         below, around = (plane, runtime, images), (external, external_gateway)
-        self.site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, disk_folder=disks)
+        self.site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, kept=kept or Kept())
         self.quotas = self.site.quotas
         addresses = Addresses()
         self.identity = Identity(self.tables)
@@ -178,7 +178,7 @@ class Cloud:
         """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
         self.images.restore()
         await self.images.sweep()
-        await sweep_disks(self.site)
+        await sweep(self.site)
         self.volumes.restore()
         await self.networks.restore()
         for router in self.tables.routers:
@@ -292,7 +292,7 @@ class Cloud:
         if not keep:
             await self.images.discard()
             await self.volumes.discard()
-            await drop_disks(self.site)
+            await drop_all(self.site)
 
     async def _default_network(self) -> Network:
         """The network `default` with its router, made at first use."""
