@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -28,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
+from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
@@ -52,7 +52,7 @@ _OWN = "/emulator/v1"
 
 def main() -> None:
     """Run the emulation that standard input describes, to its end."""
-    config = msgspec.json.decode(sys.stdin.buffer.read(), type=KeeperConfig)
+    config = from_plain(decode(sys.stdin.buffer.read()), KeeperConfig)
     for descriptor in (config.listen, config.proxy, config.report, config.lifeline, config.lock):
         os.set_inheritable(descriptor, False)
     log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
