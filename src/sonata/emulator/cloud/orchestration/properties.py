@@ -39,8 +39,11 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> frozenset[str]:
 
 def _map(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str], unknown: set[str]) -> dict[str, Any]:
     findings += [f"{path}{key}: Unknown Property {key}" for key in given if key not in schema]
+    given, unknown = _renamed(schema, given, path, findings), {_new_name(schema, key) for key in unknown}
     values: dict[str, Any] = {}
     for key, one in schema.items():
+        if one.same_as:
+            continue
         value = given.get(key)
         if value is not None:
             values[key] = _value(one, value, f"{path}{key}", findings)
@@ -48,6 +51,24 @@ def _map(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str
             findings.append(f"{path}{key}: Property {key} not assigned")
         elif one.default is not None and key not in unknown:
             values[key] = one.default
+    return values
+
+
+def _new_name(schema: Schema, key: str) -> str:
+    """What a property is called now."""
+    return (schema[key].same_as or key) if key in schema else key
+
+
+def _renamed(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str]) -> dict[str, Any]:
+    """Values under the names that properties have now."""
+    values: dict[str, Any] = {key: value for key, value in given.items() if _new_name(schema, key) == key}
+    for key, value in given.items():
+        name = _new_name(schema, key)
+        if name == key or value is None:
+            continue
+        if values.get(name) is not None:
+            findings.append(f"{path}{key}: Cannot define the following properties at the same time: {name}, {key}.")
+        values[name] = value
     return values
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sonata.formats.yaml_nodes import parse_yaml
 
-SERVICES = ("nova", "neutron", "cinder", "octavia", "heat")
+SERVICES = ("nova", "neutron", "cinder", "octavia", "keystone", "heat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Property:
         custom: kind of object to which the value, a name or an id, must lead.
         items: of a list.
         keys: of a map; empty for any.
+        same_as: the property that it is an old name of; it is taken, but not shown.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Property:
     custom: str = ""
     items: Property | None = None
     keys: Mapping[str, Property] = field(default_factory=dict)
+    same_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,13 @@ def _property(one: Mapping[str, Any]) -> Property:
         custom=one.get("custom", ""),
         items=_property(one["items"]) if "items" in one else None,
         keys={key: _property(inner) for key, inner in one.get("keys", {}).items()},
+        same_as=one.get("same_as", ""),
     )
+
+
+def shown_all(properties: Mapping[str, Property]) -> dict[str, Any]:
+    """Properties as the API shows them, without old names."""
+    return {name: shown(one) for name, one in properties.items() if not one.same_as}
 
 
 def shown(one: Property) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def shown(one: Property) -> dict[str, Any]:
     if one.items:
         document["schema"] = {"*": shown(one.items)}
     if one.keys:
-        document["schema"] = {key: shown(inner) for key, inner in one.keys.items()}
+        document["schema"] = shown_all(one.keys)
     return document
 
 
