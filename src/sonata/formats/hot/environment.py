@@ -99,8 +99,6 @@ class Environment:
         """
         if depth > len(self.registry) + 10:
             raise StackValidationFailed(f"the resource_registry leads in a circle at {kind}")
-        if kind.endswith(TEMPLATES):
-            return Entry((kind,), kind)
         for found in sorted(self._entries(resource, kind), key=lambda one: (-len(one.path), one.path)):
             if found.is_template:
                 return found
@@ -113,8 +111,10 @@ class Environment:
         own = (self.registry.get("resources") or {}).get(resource)
         if isinstance(own, Mapping) and isinstance(own.get(kind), str):
             yield Entry(("resources", resource, kind), own[kind])
+        if kind.endswith(TEMPLATES):
+            yield Entry((kind,), kind)
         for name, target in self.registry.items():
-            one = Entry((name,), target) if isinstance(target, str) else None
+            one = Entry((name,), target) if isinstance(target, str) and not name.endswith(TEMPLATES) else None
             if one and (name == kind or one.fits(kind)):
                 yield one
 
@@ -313,11 +313,11 @@ class _Merger:
     def _merged(self, key: str, old: Any, new: Any, strategy: str) -> Any:
         kind = self._kinds[key]
         if kind == "json":
+            if isinstance(old, str):
+                raise StackValidationFailed(f"the parameter {key} cannot be merged: it is written as text before")
             return _laid_over(old or {}, _object(new), deep=strategy == DEEP_MERGE)
-        if kind == "boolean":
-            raise StackValidationFailed(f"Invalid merge strategy 'merge' for parameter '{key}'.")
-        if kind != "number" and not isinstance(new, str | list):
-            raise StackValidationFailed("Invalid parameter in environment .")
+        if kind in ("boolean", "number") or not isinstance(new, str | list):
+            raise StackValidationFailed(f"Invalid merge strategy '{strategy}' for parameter '{key}'.")
         try:
             return _listed(old, new) if kind == "comma_delimited_list" else new if old is None else old + new
         except TypeError as error:
@@ -374,7 +374,9 @@ def _without_removed(registry: Mapping[str, Any]) -> dict[str, Any]:
     """The registry without what a null takes out again: one entry, or those before it that begin so."""
     kept: dict[str, Any] = {}
     for key, value in registry.items():
-        if value is not None:
+        if isinstance(value, Mapping):
+            kept[key] = _without_removed(value)
+        elif value is not None:
             kept[key] = value
         elif key.endswith("*"):
             kept = {

@@ -209,7 +209,7 @@ async def show_type(call: Call) -> Reply:
         {
             "resource_type": kind.name,
             "properties": shown_all(offered_properties(kind)),
-            "attributes": {name: {"type": of} for name, of in {**kind.schema.attributes, "show": "map"}.items()},
+            "attributes": {name: {"type": of} for name, of in kind.schema.shown_attributes.items()},
             "support_status": {
                 "status": "UNSUPPORTED" if kind.name in UNSUPPORTED else "SUPPORTED",
                 "message": None,

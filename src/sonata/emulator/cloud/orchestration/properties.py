@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from sonata.emulator.cloud.orchestration.schema import Property
 from sonata.formats.hot.errors import StackValidationFailed
-from sonata.formats.hot.parameters import is_true
 
 Schema = Mapping[str, Property]
 
@@ -74,14 +74,14 @@ def _renamed(schema: Schema, given: Mapping[str, Any], path: str, findings: list
 
 def _value(one: Property, given: Any, path: str, findings: list[str]) -> Any:
     try:
-        value = _CONVERTERS[one.kind](given)
+        value = _converted(one, given)
     except (ValueError, TypeError) as error:
         findings.append(f"{path}: {error}")
         return given
     if one.kind == "list":
         if one.items:
             value = [_value(one.items, item, f"{path}[{index}]", findings) for index, item in enumerate(value)]
-    elif one.keys:
+    elif one.keys and isinstance(value, Mapping):
         value = _map(one.keys, value, f"{path}.", findings, set())
     findings += [f"{path}: {text}" for text in _violations(one, value)]
     return value
@@ -100,10 +100,35 @@ def _violations(one: Property, value: Any) -> Iterator[str]:
         yield f'"{value}" does not match pattern "{one.pattern}"'
 
 
+def _converted(one: Property, given: Any) -> Any:
+    """A value in the type of its property.
+
+    Raises:
+        ValueError, TypeError: it cannot be.
+    """
+    if one.converts and isinstance(given, str):
+        return _parts(given) if one.kind == "list" else given
+    if one.converts and one.kind == "map" and isinstance(given, list | tuple):
+        return json.dumps(given)
+    return _CONVERTERS[one.kind](given)
+
+
+def _parts(given: str) -> list[str]:
+    return [part.strip() for part in given.split(",")] if given else []
+
+
 def _string(given: Any) -> str:
-    if isinstance(given, Mapping | list):
-        raise ValueError("Value must be a string")
+    if not isinstance(given, str | int):
+        raise ValueError(f"Value must be a string; got {given!r}")
     return str(given)
+
+
+def _boolean(given: Any) -> bool:
+    if isinstance(given, bool):
+        return given
+    if not isinstance(given, str) or given.lower() not in ("true", "false"):
+        raise ValueError(f'"{given}" is not a valid boolean')
+    return given.lower() == "true"
 
 
 def _integer(given: Any) -> int:
@@ -123,10 +148,8 @@ def _number(given: Any) -> int | float:
 
 
 def _list(given: Any) -> list[Any]:
-    if isinstance(given, str):
-        return [part.strip() for part in given.split(",")] if given else []
     if not isinstance(given, list | tuple):
-        raise ValueError(f'"{given}" is not a list')
+        raise ValueError(f'"{given!r}" is not a list')
     return list(given)
 
 
@@ -140,7 +163,7 @@ _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "string": _string,
     "integer": _integer,
     "number": _number,
-    "boolean": is_true,
+    "boolean": _boolean,
     "list": _list,
     "map": _dict,
     "any": lambda given: given,

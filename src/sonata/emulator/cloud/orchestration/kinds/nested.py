@@ -126,7 +126,11 @@ def template_kind(name: str, template: str | Mapping[str, Any]) -> TemplateKind:
     read = read_template(template, name)
     properties = {
         key: Property(
-            _PROPERTY_KINDS.get(one.kind, one.kind), required=one.default is None, update=True, immutable=one.immutable
+            _PROPERTY_KINDS.get(one.kind, one.kind),
+            required=one.default is None,
+            update=True,
+            immutable=one.immutable,
+            converts=one.kind in _PROPERTY_KINDS,
         )
         for key, one in read.parameters.items()
     }
