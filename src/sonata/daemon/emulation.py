@@ -122,7 +122,7 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
     async with proxy.serving(socket.socket(fileno=config.proxy)):
         serving.add_done_callback(lambda _: end.set())
         _report(config, ready=True)  # the socket listens already
-        await _finished(_reap_orphans(), end)
+        await _finished(_look_after(emulation), end)
     server.should_exit = True
     await serving
 
@@ -159,6 +159,11 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
         return False
     await task
     return True
+
+
+async def _look_after(emulation: Emulation) -> None:
+    """What goes on beside serving, until cancelled."""
+    await asyncio.gather(emulation.keep_going(), _reap_orphans())
 
 
 async def _reap_orphans() -> None:
