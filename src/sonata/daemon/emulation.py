@@ -126,7 +126,7 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         # What has been made until now stays, so collections of garbage need not look at it again and again.
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
-        await _finished(_reap_orphans(), end)
+        await _finished(_look_after(emulation), end)
     server.should_exit = True
     await serving
 
@@ -163,6 +163,11 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
         return False
     await task
     return True
+
+
+async def _look_after(emulation: Emulation) -> None:
+    """What goes on beside serving, until cancelled."""
+    await asyncio.gather(emulation.keep_going(), _reap_orphans())
 
 
 async def _reap_orphans() -> None:

@@ -125,6 +125,10 @@ class Emulation:
         await self._remember(earlier)
         logger.info("emulation runs", extra={"topology": self.topology.name, "pops": len(self.topology.pops)})
 
+    async def keep_going(self) -> None:
+        """Set going again what ends by itself in the data plane, until cancelled."""
+        await self._plane.keep_going()
+
     async def close(self, *, keep: bool = False) -> None:
         """Stop everything; `keep` leaves what the next start needs to go on. Idempotent."""
         await self._memory.close()
