@@ -265,5 +265,8 @@ class FakeFabric:
         self.filtering = FakeFiltering(self.machines)
         self.shaping = FakeShaping(self.machines)
 
+    def mend(self) -> None:
+        pass
+
     def close(self) -> None:
         pass

@@ -585,5 +585,12 @@ class Fabric(Protocol):
     def shaping(self) -> Shaping:
         """Rates of ports."""
 
+    def mend(self) -> None:
+        """Set going again what has ended by itself; to be called every now and then.
+
+        Raises:
+            AdapterError: tells what does not work for the time being, and why.
+        """
+
     def close(self) -> None:
         """Drop everything, end the wire process."""

@@ -60,12 +60,14 @@ def world_in(folder: Path) -> World:
     return World(cloud, fabric, runtime, images, changed)
 
 
-async def boot(world: World, network: Network, zone: str = "", host: str = "", name: str = "vnf") -> Server:
+async def boot(
+    world: World, network: Network, zone: str = "", host: str = "", name: str = "vnf", image_name: str = "host"
+) -> Server:
     request = BootRequest(
         name=name,
         project_id=world.cloud.identity.admin_project.id,
         user_id=world.cloud.identity.admin.id,
-        image_id=world.cloud.images.find("host").id,
+        image_id=world.cloud.images.find(image_name).id,
         flavor=world.cloud.tables.flavors.find("tiny"),
         nics=[NicWish(network_id=network.id)],
         availability_zone=zone,
@@ -207,6 +209,35 @@ async def test_a_migration_that_fails_leaves_the_server_where_it_was(world: Worl
     assert world.fabric.networks.spans == {}
     assert last_migration(world) == ("error", "core", "edge")
     assert (await migrate(world, server)).host == "edge"
+
+
+async def test_a_program_that_ends_while_its_server_moves_leaves_it_off_where_it_went(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network, image_name="web")
+    world.cloud.live_migration.begin(server.id, "edge")
+    await asyncio.sleep(0)
+    assert world.cloud.tables.servers.get(server.id).task_state == "migrating"
+    await world.runtime.end(world.cloud.wiring.machine_id(server.id), 3)
+    ended = await world.settled(server)
+    assert (ended.status, ended.task_state, ended.host) == (ServerStatus.SHUTOFF, None, "edge")
+    assert ended.fault is not None
+    assert "exit status 3" in ended.fault.message
+    world.cloud.servers.start(server.id)
+    assert (await world.settled(server)).status == ServerStatus.ACTIVE
+
+
+async def test_a_direct_port_keeps_a_running_server_in_its_pop(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network)
+    world.cloud.tables.ports.change(server.nics[0].port_id, vnic_type="macvtap")
+    kept = await migrate(world, server)
+    assert (kept.status, kept.task_state, kept.host) == (ServerStatus.ACTIVE, None, "core")
+    assert kept.fault is not None
+    assert "eth0 is a function of a network card" in kept.fault.message
+    assert list(world.cloud.tables.migrations) == []
+    world.cloud.moving.migrate(server.id, "")
+    moved = await world.settled(server)
+    assert (moved.status, moved.host) == (ServerStatus.VERIFY_RESIZE, "edge")
 
 
 async def test_what_fails_after_the_ports_have_moved_is_undone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

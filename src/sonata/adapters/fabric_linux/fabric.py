@@ -91,6 +91,10 @@ class LinuxFabric:
         """Process id of the wire process, None while no link needs one."""
         return self._wire.pid
 
+    def mend(self) -> None:
+        """Start the wire process again if it has ended by itself; links keep their interfaces meanwhile."""
+        self._wire.mend()
+
     def close(self) -> None:
         """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""
         self._wire.close()

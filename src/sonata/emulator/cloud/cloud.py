@@ -18,7 +18,7 @@ from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
 from sonata.emulator.cloud.compute.hosts import Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
-from sonata.emulator.cloud.compute.leftovers import drop_disks, sweep_disks
+from sonata.emulator.cloud.compute.leftovers import drop_all, sweep
 from sonata.emulator.cloud.compute.live_migration import LiveMigration
 from sonata.emulator.cloud.compute.moving import Moving
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
@@ -57,7 +57,7 @@ from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
-from sonata.emulator.cloud.site import DEFAULT_ZONE, Site, StationsChanged, Zones
+from sonata.emulator.cloud.site import DEFAULT_ZONE, Kept, Site, StationsChanged, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.volume.attachments import Attachments
 from sonata.emulator.cloud.volume.transfers import Transfers
@@ -69,7 +69,7 @@ from sonata.errors import Conflict, PermanentError
 from sonata.model.topology import Pop, ServerSeed
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
-from sonata.ports.runtime import Runtime
+from sonata.ports.runtime import Runtime, Tell
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -88,12 +88,12 @@ class Cloud:
     Args:
         external: the PoP's external network.
         external_gateway: the PoP's router there.
-        folder: private folder for consoles and uploads; exists.
+        folder: private folder for uploads and the like; exists.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
         volumes: where volumes are kept; without it there are none.
         zones: the PoPs that it has as availability zones besides its own.
-        disks: private folder for servers' disks, which `close` keeps when told so; None for a part of `folder`.
+        kept: folders that `close` keeps when told so.
         outlets: interfaces of the world outside that layer 2 gateways can join to networks.
     """
 
@@ -110,14 +110,14 @@ class Cloud:
         saved: Tables | None = None,
         volumes: VolumeStore | None = None,
         zones: Zones | None = None,
-        disks: Path | None = None,
+        kept: Kept | None = None,
         outlets: Sequence[Outlet] = (),
     ) -> None:
         self.pop = pop
         tables = self.tables = Tables() if saved is None else _woken(saved, pop, external, external_gateway)
         self._tell, changed, zones = on_stations_changed, self._stations_changed, zones or Zones()
         below, around = (plane, runtime, images), (external, external_gateway)
-        site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, disk_folder=disks)
+        site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, kept=kept or Kept())
         self.site = replace(site, outlets=tuple(outlets))
         self.quotas = self.site.quotas
         addresses = Addresses()
@@ -192,7 +192,7 @@ class Cloud:
         """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
         self.images.restore()
         await self.images.sweep()
-        await sweep_disks(self.site)
+        await sweep(self.site)
         self.volumes.restore()
         await self.networks.restore()
         for router in self.tables.routers:
@@ -280,7 +280,9 @@ class Cloud:
             return ""
         return DEFAULT_ZONE if pop == self.pop.name else pop
 
-    async def exec(self, server: Server, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, server: Server, argv: Sequence[str], stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in a server; returns exit status, stdout and stderr.
 
         Raises:
@@ -288,7 +290,7 @@ class Cloud:
         """
         if server.status != ServerStatus.ACTIVE:
             raise Conflict(f"server `{server.name}` is {server.status}, not ACTIVE", hint="start it first")
-        return await self.servers.power.exec(server, argv, stdin)
+        return await self.servers.power.exec(server, argv, stdin, tell)
 
     async def port_counters(self, server: Server) -> Mapping[str, PortCounters]:
         """Counters of a server's interfaces by their name in it, `eth0`, ..."""
@@ -308,7 +310,7 @@ class Cloud:
         if not keep:
             await self.images.discard()
             await self.volumes.discard()
-            await drop_disks(self.site)
+            await drop_all(self.site)
 
     async def _default_network(self) -> Network:
         """The network `default` with its router, made at first use."""

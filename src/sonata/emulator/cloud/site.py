@@ -45,19 +45,41 @@ class Zones:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Private folders of what may outlive a cloud; None for a part of the cloud's own folder.
+
+    Args:
+        disks: of servers, what they have written to their root file systems.
+        consoles: what servers have said.
+    """
+
+    disks: Path | None = None
+    consoles: Path | None = None
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Those that are named."""
+        return tuple(folder for folder in (self.disks, self.consoles) if folder)
+
+    def of(self, pop: str) -> Kept:
+        """The part of one PoP."""
+        return Kept(self.disks and self.disks / pop, self.consoles and self.consoles / pop)
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """One emulated OpenStack site.
 
     Args:
         external: the PoP's external network.
         external_gateway: the PoP's router there.
-        folder: where consoles and uploads are kept while the cloud lives.
+        folder: where uploads and the like are kept while the cloud lives.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         tables: its state; empty for a new site.
         volume_store: where volumes are kept; None for a site without block storage.
         server_turns: whoever changes what a server has or does waits for its turn there.
         zones: its further PoPs.
-        disk_folder: where servers' disks are kept, also beyond the cloud's life; None for a part of `folder`.
+        kept: where what outlives the cloud is kept.
         outlets: interfaces of the world outside that layer 2 gateways can join to networks.
     """
 
@@ -73,7 +95,7 @@ class Site:
     volume_store: VolumeStore | None = None
     zones: Zones = field(default_factory=Zones)
     server_turns: Turns = field(default_factory=Turns)
-    disk_folder: Path | None = None
+    kept: Kept = field(default_factory=Kept)
     outlets: tuple[Outlet, ...] = ()
 
     @property
@@ -106,7 +128,12 @@ class Site:
     @property
     def disks(self) -> Path:
         """The folder of servers' disks: what they have written to their root file systems, by their ids."""
-        return self.disk_folder or self.folder / "disks"
+        return self.kept.disks or self.folder / "disks"
+
+    @property
+    def consoles(self) -> Path:
+        """The folder of what servers say on their consoles."""
+        return self.kept.consoles or self.folder / "consoles"
 
     @property
     def volumes(self) -> VolumeStore:

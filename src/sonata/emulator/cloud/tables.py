@@ -49,7 +49,14 @@ from sonata.emulator.cloud.entities.network import (
     Subnet,
     SubnetPool,
 )
-from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.orchestration import (
+    SoftwareConfig,
+    SoftwareDeployment,
+    Stack,
+    StackEvent,
+    StackResource,
+    StackSnapshot,
+)
 from sonata.emulator.cloud.entities.qos import QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.emulator.cloud.entities.volume import Attachment, Snapshot, Transfer, Volume, VolumeType
@@ -208,7 +215,9 @@ class Tables:
     stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
     stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
     stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    stack_snapshots: Table[StackSnapshot] = field(default_factory=lambda: Table("StackSnapshot"))
     software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
+    software_deployments: Table[SoftwareDeployment] = field(default_factory=lambda: Table("SoftwareDeployment"))
     image_members: Table[ImageMember] = field(default_factory=lambda: Table("Member"))
     volumes: Table[Volume] = field(default_factory=lambda: Table("Volume"))
     snapshots: Table[Snapshot] = field(default_factory=lambda: Table("Snapshot"))
