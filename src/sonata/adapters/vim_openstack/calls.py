@@ -7,6 +7,7 @@ would be a quarter of the platform's memory and half of its start, and nothing o
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -88,6 +89,12 @@ class Calls:
     def delete(self, service: Service, path: str) -> None:
         """DELETE an object."""
         self._call(service, "DELETE", path)
+
+    def find_services(self) -> None:
+        """Find all services in the catalogue now; one that is not there is told of when it is needed."""
+        for service in _VERSIONS:
+            with contextlib.suppress(keystone.ClientException):
+                self._door(service)
 
     def close(self) -> None:
         """Release the connections."""
