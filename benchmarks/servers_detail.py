@@ -63,6 +63,11 @@ class Site:
         """The decoded answer to a request with a body."""
         return self._http.post(path, json=body).raise_for_status().json()
 
+    def patch(self, path: str, body: object) -> Any:
+        """The decoded answer to a change of an image's properties."""
+        kind = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        return self._http.patch(path, content=json.dumps(body), headers=kind).raise_for_status().json()
+
     def request(self, path: str, body: object = None) -> str:
         """A request to the Compute API as it goes over the wire."""
         content = "" if body is None else json.dumps(body)

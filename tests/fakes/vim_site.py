@@ -21,7 +21,7 @@ from sonata.errors import NotFound, PermanentError
 from sonata.model.recipe import Recipe
 from sonata.model.topology import GIB, Pop
 from sonata.ports.images import Image, Progress
-from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
+from sonata.ports.runtime import MachineExit, MachineSpec, OnExit, Tell
 
 PASSWORD = "not-a-secret"
 
@@ -44,7 +44,9 @@ class IdleRuntime:
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         await asyncio.sleep(0.01)
 
-    async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         return 0, b"", b""
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:

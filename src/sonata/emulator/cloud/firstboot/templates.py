@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 PROGRAM = Path(__file__).with_name("template_program.py")
 PATIENCE_S = 10.0
+MISSING = "CI_MISSING_JINJA_VAR/"
+"""What cloud-init puts in front of a name that it does not know."""
 
 
 async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
@@ -22,7 +25,7 @@ async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: it is no template, or takes too much.
     """
-    request = json.dumps({"template": template.decode(errors="replace"), "data": data}).encode()
+    request = json.dumps({"template": template.decode(errors="replace"), "data": data, "missing": MISSING}).encode()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(PROGRAM),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -40,6 +43,11 @@ async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
         lines = err.decode(errors="replace").strip().splitlines() or ["it took too much time or memory"]
         raise ValueError(f"the template failed: {lines[-1][:200]}")
     return out
+
+
+def missing_in(text: bytes) -> set[str]:
+    """Names that a rendered text shows as not known."""
+    return set(re.findall(re.escape(MISSING) + r"([\w.-]+)", text.decode(errors="replace")))
 
 
 def variables(meta_data: Mapping[str, Any]) -> dict[str, Any]:
