@@ -80,10 +80,14 @@ class Calls:
         self._call(service, "DELETE", path)
 
     def find_services(self) -> None:
-        """Find all services in the catalogue now; one that is not there is told of when it is needed."""
+        """Find all services in the catalogue now, instead of anew with each request.
+
+        One that is not there is told of when it is needed.
+        """
         for service in get_args(Service):
             with contextlib.suppress(keystone.ClientException, sdk.SDKException):
-                getattr(self._connected(), service).get_endpoint()
+                proxy = getattr(self._connected(), service)
+                proxy.endpoint_override = proxy.get_endpoint()
 
     def close(self) -> None:
         """Release the connection."""
