@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -122,6 +123,8 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
     proxy = ManagementProxy(emulation.management, config.proxy_token)
     async with proxy.serving(socket.socket(fileno=config.proxy)):
         serving.add_done_callback(lambda _: end.set())
+        # What has been made until now stays, so collections of garbage need not look at it again and again.
+        gc.freeze()
         _report(config, ready=True)  # the socket listens already
         await _finished(_reap_orphans(), end)
     server.should_exit = True

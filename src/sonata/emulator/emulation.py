@@ -30,7 +30,7 @@ from sonata.model.topology import Pop, ServerSeed, Topology
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.journal import Journal
-from sonata.ports.runtime import Runtime, Terminal
+from sonata.ports.runtime import Runtime, Tell, Terminal
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -140,16 +140,20 @@ class Emulation:
         self.links.get(link)
         return await self._plane.run(lambda fabric: fabric.underlay.packet_socket(link))
 
-    async def exec(self, name: str, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, name: str, argv: Sequence[str], stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in an endpoint or a server (`POP/SERVER`); returns exit status, stdout and stderr.
+
+        With `tell` the output goes there as it comes, and none is returned.
 
         Raises:
             NotFound: there is no such machine.
         """
         if endpoint := self.endpoints.find(name):
-            return await self.endpoints.exec(endpoint, argv, stdin)
+            return await self.endpoints.exec(endpoint, argv, stdin, tell)
         cloud, server = self._server(name)
-        return await cloud.exec(server, argv, stdin)
+        return await cloud.exec(server, argv, stdin, tell)
 
     async def terminal(self, name: str, *, rows: int, columns: int) -> Terminal:
         """A shell on a terminal in an endpoint or a server (`POP/SERVER`); the caller closes it.

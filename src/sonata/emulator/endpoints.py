@@ -18,7 +18,7 @@ from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
-from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Terminal
+from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +117,14 @@ class Endpoints:
             if failure is not None:
                 raise failure
 
-    async def exec(self, state: EndpointState, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in an endpoint; starts the machine of an idle one first."""
         async with state.turn:
             if not state.running:
                 await self._start_machine(state)
-        return await self._runtime.exec(state.machine, argv, stdin=stdin)
+        return await self._runtime.exec(state.machine, argv, stdin=stdin, tell=tell)
 
     async def terminal(self, state: EndpointState, argv: Sequence[str], *, rows: int, columns: int) -> Terminal:
         """A program on a terminal in an endpoint; starts the machine of an idle one first."""

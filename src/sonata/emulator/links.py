@@ -183,7 +183,7 @@ class Links:
 
     def _routes_of(self, number: int) -> dict[IPv4Network, IPv4Address]:
         hops = self.routing.next_hops(number)
-        gateways = {int(hop): self._gateway(number, int(hop)) for hop in set(hops.tolist()) if hop >= 0}
+        gateways = {hop: self._gateway(number, hop) for hop in set(hops) if hop >= 0}
         return prefixes(hops, number, self._networks, gateways)
 
     def _gateway(self, number: int, hop: int) -> IPv4Address:

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 
 from sonata._lib.quantities import format_duration, format_rate, format_share, format_size
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import Finding, from_validation_error, one_of, path_text, raise_errors, suggestion
+from sonata.formats.diagnostics import Finding, from_validation_error, one_of, path_text, raise_errors
+from sonata.formats.suggestions import suggestion
 from sonata.formats.topology_document import (
     EndpointDocument,
     HostDocument,

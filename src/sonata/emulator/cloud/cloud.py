@@ -66,7 +66,7 @@ from sonata.errors import Conflict, PermanentError
 from sonata.model.topology import Pop, ServerSeed
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
-from sonata.ports.runtime import Runtime
+from sonata.ports.runtime import Runtime, Tell
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -262,7 +262,9 @@ class Cloud:
             return ""
         return DEFAULT_ZONE if pop == self.pop.name else pop
 
-    async def exec(self, server: Server, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, server: Server, argv: Sequence[str], stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in a server; returns exit status, stdout and stderr.
 
         Raises:
@@ -270,7 +272,7 @@ class Cloud:
         """
         if server.status != ServerStatus.ACTIVE:
             raise Conflict(f"server `{server.name}` is {server.status}, not ACTIVE", hint="start it first")
-        return await self.servers.power.exec(server, argv, stdin)
+        return await self.servers.power.exec(server, argv, stdin, tell)
 
     async def port_counters(self, server: Server) -> Mapping[str, PortCounters]:
         """Counters of a server's interfaces by their name in it, `eth0`, ..."""

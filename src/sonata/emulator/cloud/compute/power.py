@@ -26,7 +26,7 @@ from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import AdapterError, Conflict, NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
-from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Terminal, Usage
+from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Tell, Terminal, Usage
 
 READY_LIMIT_S = 30.0
 SHUTDOWN_S = 2.0
@@ -109,10 +109,12 @@ class Power:
         await self._wiring.unplug(server)
         await self._disks.shut_all(server)
 
-    async def exec(self, server: Server, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, server: Server, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in a server that is on."""
         await self.wake(server)
-        return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin)
+        return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin, tell=tell)
 
     def end_of(self, server_id: str) -> MachineExit | None:
         """How the program of a server ended since it was switched on; None when it runs, or is off by request."""
