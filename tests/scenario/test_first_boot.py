@@ -360,6 +360,12 @@ def test_packages_without_a_mirror_are_told_and_the_boot_goes_on(world: World) -
     assert result["errors"] == ["package_update_upgrade_install"]
 
 
+def test_packages_on_the_programs_of_this_machine_are_refused(world: World) -> None:
+    world.server("one", *world.user_data("#cloud-config\npackages: [htop]\n"), image="host", nics="--nic none")
+    assert world.booted("one") == "status: error\nfailed: package_update_upgrade_install\n", world.console("one")
+    assert "packages: /usr of this image is read-only" in world.console("one")
+
+
 # odd user data and odd images
 
 ODD: dict[str, tuple[bytes, tuple[str, ...]]] = {
