@@ -11,8 +11,10 @@ import sys
 
 import pytest
 
-EVERYWHERE = frozenset(("numpy", "openstack", "scipy", "yaql", "jinja2", "mako", "alembic", "IPython", "pytest"))
-KEEPER = frozenset(("pydantic", "fastapi", "sqlalchemy", "dbos", "keystoneauth1", "requests", "httpx", "typer", "rich"))
+EVERYWHERE = frozenset(("numpy", "scipy", "yaql", "jinja2", "mako", "alembic", "IPython", "pytest"))
+KEEPER = frozenset(
+    ("openstack", "pydantic", "fastapi", "sqlalchemy", "dbos", "keystoneauth1", "requests", "httpx", "typer", "rich")
+)
 SMALL = KEEPER | {"starlette", "uvicorn", "cryptography", "rustworkx", "yaml", "dns", "argon2"}
 PROGRAMS = {
     "sonata.daemon.platform": EVERYWHERE | {"argon2", "dns", "cryptography"},

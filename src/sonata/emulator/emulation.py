@@ -18,11 +18,13 @@ from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.site import Kept, Zones
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.contact import Contact
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection, document_of
+from sonata.emulator.outlets import outlets_of
 from sonata.emulator.vnis import Vnis
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
@@ -108,6 +110,7 @@ class Emulation:
         earlier = await self._memory.recall()
         progress(f"{len(self.topology.pops)} PoPs and {len(self.topology.links)} links")
         await self.links.bring_up()
+        await self.endpoints.lay_outlets()
         for pop in self.topology.sites:
             self.clouds[pop.name] = self._open_cloud(pop, earlier.tables.get(pop.name))
         if earlier.tables:
@@ -121,6 +124,10 @@ class Emulation:
         await self._boot_servers(self.topology.servers.values())
         await self._remember(earlier)
         logger.info("emulation runs", extra={"topology": self.topology.name, "pops": len(self.topology.pops)})
+
+    async def keep_going(self) -> None:
+        """Set going again what ends by itself in the data plane, until cancelled."""
+        await self._plane.keep_going()
 
     async def close(self, *, keep: bool = False) -> None:
         """Stop everything; `keep` leaves what the next start needs to go on. Idempotent."""
@@ -281,7 +288,12 @@ class Emulation:
             saved=saved,
             volumes=self._volumes,
             kept=self._kept.of(pop.name),
-            zones=Zones(self.topology.managed(pop.name), self._vnis),
+            zones=Zones(self.topology.managed(pop.name), self._vnis, Contact(self.links, pop.name).heard_of),
+            outlets=outlets_of(
+                endpoint
+                for endpoint in self.topology.endpoints.values()
+                if self.topology.site_of(endpoint.attach) == pop.name
+            ),
         )
 
     def _check_images(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from sonata.emulator.addressing import endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.links import Links
+from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Topology
@@ -102,10 +103,15 @@ class Endpoints:
         """
         self._states = self._assign(images)
         ports = [_port(state) for state in self._states.values()]
+        further = [
+            outlet.port_spec(state.machine)
+            for state in self._states.values()
+            for outlet in outlets_of([state.endpoint])
+        ]
 
         def build(fabric: Fabric) -> None:
             fabric.machines.add_machines([port.machine for port in ports])
-            fabric.machines.add_ports(ports)
+            fabric.machines.add_ports([*ports, *further])
 
         await self._plane.run(build)
         for port in ports:
@@ -116,6 +122,11 @@ class Endpoints:
         for failure in await asyncio.gather(*starts, return_exceptions=True):
             if failure is not None:
                 raise failure
+
+    async def lay_outlets(self) -> None:
+        """Create the bridges to which further interfaces of endpoints lead."""
+        specs = [outlet.network_spec() for outlet in outlets_of(self._declared.values())]
+        await self._plane.run(lambda fabric: fabric.networks.add_networks(specs))
 
     async def exec(
         self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None

@@ -368,7 +368,8 @@ def _to_impairment(parsed: ImpairedDocument) -> Impairment:
 
 
 def _to_endpoint(name: str, parsed: EndpointDocument) -> Endpoint:
-    return Endpoint(name, parsed.attach, parsed.image, tuple(parsed.command), _to_impairment(parsed))
+    further = dict(parsed.interfaces)
+    return Endpoint(name, parsed.attach, parsed.image, tuple(parsed.command), _to_impairment(parsed), further)
 
 
 def _to_server(name: str, parsed: ServerDocument) -> ServerSeed:
@@ -408,8 +409,12 @@ def _dump_link(link: Link) -> dict[str, Any]:
 
 
 def _dump_endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    command = {"command": list(endpoint.command)} if endpoint.command else {}
-    return {"attach": endpoint.attach, "image": endpoint.image, **command, **_dump_impairment(endpoint.impairment)}
+    body: dict[str, Any] = {"attach": endpoint.attach, "image": endpoint.image}
+    if endpoint.command:
+        body["command"] = list(endpoint.command)
+    if endpoint.interfaces:
+        body["interfaces"] = {name: str(value) if value else None for name, value in endpoint.interfaces.items()}
+    return {**body, **_dump_impairment(endpoint.impairment)}
 
 
 def _dump_server(server: ServerSeed) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -52,9 +53,11 @@ async def test_a_vim_that_is_down_is_worth_a_retry(anyio_backend: str, caplog: p
 async def test_a_vim_that_dies_in_between_is_worth_a_retry(site: VimSite, monkeypatch: pytest.MonkeyPatch) -> None:
     async with connected(site.auth_url, PASSWORD) as vim:
         await vim.capacity()
-        door = await vim._run(lambda calls: calls._door("network"))
-        assert door.endpoint_override.startswith("http://127.0.0.1")
-        monkeypatch.setattr(door, "endpoint_override", "http://127.0.0.1:1/dead")
+        loop = asyncio.get_running_loop()
+        proxied = await vim._run(lambda calls: calls._connected().network)
+        endpoint = await loop.run_in_executor(None, proxied.get_endpoint)
+        assert endpoint.startswith("http://127.0.0.1")
+        monkeypatch.setattr(proxied, "endpoint_override", "http://127.0.0.1:1/dead")
         with pytest.raises(TransientError, match="cannot be reached"):
             await vim.ensure_network(NetworkRequest("x/n", "n", "10.0.0.0/24"))
 
@@ -132,8 +135,8 @@ async def test_a_user_without_the_admins_view_sees_its_quota(site: VimSite, monk
         usual = await vim.capacity()
 
         def forbid(calls: Any) -> None:
-            door = calls._door("compute")
-            original = door.request
+            proxy = calls._connected().compute
+            original = proxy.request
 
             def request(path: str, method: str, **arguments: Any) -> Any:
                 response = original(path, method, **arguments)
@@ -141,7 +144,7 @@ async def test_a_user_without_the_admins_view_sees_its_quota(site: VimSite, monk
                     response.status_code = 403
                 return response
 
-            monkeypatch.setattr(door, "request", request)
+            monkeypatch.setattr(proxy, "request", request)
 
         await vim._run(forbid)
         quota = await vim.capacity()

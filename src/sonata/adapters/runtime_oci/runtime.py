@@ -7,6 +7,7 @@ the engine's log. All of it, its mounts and its cgroups go when it ends.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
 import tempfile
@@ -25,7 +26,7 @@ from sonata.adapters.runtime_oci.engine import Engine, find_engine
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
 from sonata.adapters.runtime_oci.terminals import open_terminal
-from sonata.errors import Conflict, InvalidInput, NotFound, Unsupported
+from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, Unsupported
 from sonata.ports.runtime import Bind, Limits, MachineSpec, OnExit, Tell, Terminal, Usage
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class OciRuntime:
         try:
             self._launcher.prepare(machine)
             await self._launcher.launch(machine)
+        except OSError as error:
+            raise _host_failed(spec.id, error) from error
         finally:
             if machine.watcher is None:
                 await asyncio.shield(self._launcher.abandon(machine))
@@ -194,6 +197,15 @@ class OciRuntime:
         if machine is None or machine.pidfd < 0:
             raise NotFound(f"machine `{machine_id}` does not run")
         return machine
+
+
+def _host_failed(machine_id: str, error: OSError) -> AdapterError:
+    """What the host could not do for a machine, above all when its disk is full."""
+    return AdapterError(
+        f"machine `{machine_id}` cannot start: {error.strerror or error}",
+        hint="make room, and start it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "",
+        call=str(error.filename or ""),
+    )
 
 
 def _with_terminal(spec: MachineSpec) -> MachineSpec:

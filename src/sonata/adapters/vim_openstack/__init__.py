@@ -1,4 +1,4 @@
-"""One PoP that is an OpenStack: `ports.vim.Vim` over keystoneauth."""
+"""One PoP that is an OpenStack: `ports.vim.Vim` over openstacksdk."""
 
 from sonata.adapters.vim_openstack.vim import OpenStackVim
 

@@ -1,8 +1,7 @@
-"""Calls to one OpenStack: one keystoneauth session (login, token renewal, catalogue, discovery), one error mapping.
+"""Calls to one OpenStack: one openstacksdk connection (login, token renewal, catalogue, discovery), one error mapping.
 
 Synchronous and thread-safe; `vim` runs it in threads. Requests are written out as the API reference has them, so that
-an error can name the call that failed. keystoneauth is what openstacksdk itself speaks through; the SDK's own layers
-would be a quarter of the platform's memory and half of its start, and nothing of them is used here.
+an error can name the call that failed.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import openstack
 from keystoneauth1 import exceptions as keystone
-from keystoneauth1.adapter import Adapter
-from keystoneauth1.identity.v3 import Password
-from keystoneauth1.session import Session
+from openstack import exceptions as sdk
 
 from sonata.adapters.vim_openstack.faults import error_of_answer, error_of_session
 from sonata.errors import PermanentError
@@ -24,14 +22,6 @@ TIMEOUT_S = 10
 Service = Literal["compute", "network", "image"]
 Document = dict[str, Any]
 Filter = str | list[str]
-
-_NETWORK_API = "v2.0"
-_VERSIONS: Mapping[Service, Mapping[str, str]] = {
-    "compute": {"min_version": "2", "max_version": "2.latest"},
-    "image": {"min_version": "2", "max_version": "2.latest"},
-    "network": {},  # old clouds show what versions they have to nobody; all have this one
-}
-"""What is asked for in the discovery of each service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +45,7 @@ class Calls:
         self.vim = vim
         self._login = login
         self._lock = threading.Lock()
-        self._session: Any = None
-        self._doors: dict[Service, Any] = {}
+        self._connection: Any = None
 
     def get(self, service: Service, path: str, *, microversion: str | None = None, **filters: Filter) -> Document:
         """GET a document."""
@@ -90,18 +79,18 @@ class Calls:
         self._call(service, "DELETE", path)
 
     def close(self) -> None:
-        """Release the connections."""
+        """Release the connection."""
         with self._lock:
-            if self._session is not None:
-                self._session.session.close()
-                self._session = None
-                self._doors.clear()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def _call(self, service: Service, method: str, path: str, **arguments: Any) -> Document:
         call = f"{method} {path}"
         try:
-            response = self._door(service).request(path, method, raise_exc=False, **arguments)
-        except keystone.ClientException as error:
+            proxy = getattr(self._connected(), service)
+            response = proxy.request(path, method, **arguments)
+        except (keystone.ClientException, sdk.SDKException) as error:
             raise error_of_session(self.vim, call, error) from error
         if response.status_code >= 400:
             raise error_of_answer(self.vim, call, response.status_code, response.headers, response.text)
@@ -121,58 +110,32 @@ class Calls:
             )
         return document
 
-    def _door(self, service: Service) -> Any:
-        """The way to a service; found in the catalogue at first use, and found again by whoever comes at that moment.
-
-        Raises:
-            keystone.EndpointNotFound: the catalogue has no such service.
-        """
-        door = self._doors.get(service)
-        if door is None:
-            filters = {"service_type": service, "interface": "public", "region_name": self._login.region}
-            door = Adapter(self._connected(), **filters, **_VERSIONS[service])
-            door.endpoint_override = _root(door, service)
-            self._doors[service] = door
-        return door
-
     def _connected(self) -> Any:
-        """The session, made at first use and never from the environment or clouds.yaml."""
+        """The connection, made at first use and never from the environment or clouds.yaml."""
         with self._lock:
-            if self._session is None:
-                login = Password(
+            if self._connection is None:
+                self._connection = openstack.connect(
+                    load_yaml_config=False,
+                    load_envvars=False,
+                    auth_type="v3password",
                     auth_url=self._login.auth_url,
                     username=self._login.username,
                     password=self._login.password,
                     project_name=self._login.project,
                     user_domain_name=self._login.user_domain,
                     project_domain_name=self._login.project_domain,
+                    region_name=self._login.region,
+                    verify=self._login.verify,
+                    api_timeout=TIMEOUT_S,
+                    app_name="sonata",
                 )
-                session = Session(login, timeout=TIMEOUT_S, app_name="sonata")
-                self._session = _settled(session, self._login)
-            return self._session
+                # The token is the only credential: without this, each request looks for a .netrc.
+                self._connection.session.session.auth = _as_it_is
+            return self._connection
 
 
-def _settled(session: Any, login: Login) -> Any:
-    """The session, with the proxies and certificates that the environment names for the address of the login.
-
-    Looked up once: each request would read the environment three times over, and look for a .netrc, while the token is
-    the only credential.
-    """
-    connections = session.session
-    found = connections.merge_environment_settings(login.auth_url, {}, None, login.verify, None)
-    connections.proxies, session.verify = found["proxies"], found["verify"]
-    connections.trust_env = False
-    return session
-
-
-def _root(door: Any, service: Service) -> str:
-    """Below which the paths of a service are."""
-    root: str | None = door.get_endpoint()
-    if root is None:
-        raise keystone.EndpointNotFound(f"the catalogue has no service `{service}`")
-    root = root.rstrip("/")
-    is_bare = service == "network" and not root.endswith(f"/{_NETWORK_API}")
-    return f"{root}/{_NETWORK_API}" if is_bare else root
+def _as_it_is(request: Any) -> Any:
+    return request
 
 
 def _has_next(page: Mapping[str, Any], key: str) -> bool:

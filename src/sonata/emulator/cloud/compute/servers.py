@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from sonata.emulator.cloud.compute.capacity import GIB
 from sonata.emulator.cloud.compute.disks import Disks, DiskWish
-from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.operations import Operations
 from sonata.emulator.cloud.compute.power import SHUTDOWN_S, Power, described
@@ -21,7 +20,7 @@ from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Server, ServerStatus
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.image.images import Images
-from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.site import DEFAULT_ZONE, Site
 from sonata.errors import InvalidInput
 from sonata.ports.runtime import MachineExit
 

@@ -1,4 +1,4 @@
-"""Renders one jinja template: reads a JSON document with `template` and `data` from stdin and prints the text.
+"""Renders one jinja template: reads `template`, `data` and `missing` as one JSON document, and prints the text.
 
 Runs as a program of its own, started by `templates`, within bounds of time and memory.
 """
@@ -17,20 +17,14 @@ MEMORY_BYTES = 512 * 1024**2
 LONGEST_TEXT = 1024**2
 
 
-class _Missing(Undefined):
-    """A name that is not known, shown as cloud-init does instead of as nothing."""
-
-    def __str__(self) -> str:
-        return f"CI_MISSING_JINJA_VAR/{self._undefined_name}"
-
-
 def main() -> int:
     """Render one template from stdin."""
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     request = json.load(sys.stdin)
     try:
-        environment = ImmutableSandboxedEnvironment(keep_trailing_newline=True, undefined=_Missing)
+        shown = _shown_as(request["missing"])
+        environment = ImmutableSandboxedEnvironment(keep_trailing_newline=True, undefined=shown)
         text = environment.from_string(request["template"]).render(request["data"])
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
@@ -40,6 +34,16 @@ def main() -> int:
         return 1
     sys.stdout.write(text)
     return 0
+
+
+def _shown_as(prefix: str) -> type[Undefined]:
+    """Names that are not known, shown as such instead of as nothing."""
+
+    class Missing(Undefined):
+        def __str__(self) -> str:
+            return f"{prefix}{self._undefined_name}"
+
+    return Missing
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 PROGRAM = Path(__file__).with_name("template_program.py")
 PATIENCE_S = 10.0
 MISSING = "CI_MISSING_JINJA_VAR/"
-"""What cloud-init, and the program, put in front of a name that is not known."""
+"""What cloud-init puts in front of a name that it does not know."""
 
 
 async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
@@ -25,7 +25,7 @@ async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: it is no template, or takes too much.
     """
-    request = json.dumps({"template": template.decode(errors="replace"), "data": data}).encode()
+    request = json.dumps({"template": template.decode(errors="replace"), "data": data, "missing": MISSING}).encode()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(PROGRAM),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

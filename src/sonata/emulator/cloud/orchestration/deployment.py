@@ -11,6 +11,7 @@ from sonata.emulator.cloud.entities.orchestration import Stack, StackResource, S
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint
 from sonata.emulator.cloud.orchestration.calls import CallRefused, title
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.hooks import Hooks
 from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.kinds.base import Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
@@ -39,13 +40,20 @@ class Deployment:
         self._stack = stack
         self._deadline = deadline
         self._failure: Failed | None = None
+        self._images: Mapping[str, str] = {}
+        self._hooks = Hooks(tables, journal, stack.definition)
 
-    async def deploy(self, blueprint: Blueprint) -> None:
+    async def deploy(self, blueprint: Blueprint, images: Mapping[str, str] | None = None) -> None:
         """Make, change and replace resources until the stack is what the blueprint says.
+
+        Args:
+            blueprint: what it is to become.
+            images: with what contents, by the resources' names.
 
         Raises:
             Failed: the first resource that failed; those after it were not touched.
         """
+        self._images = images or {}
         for name in blueprint.resources:
             if self._views.row(self._stack.id, name) is None:
                 self._tables.stack_resources.add(self._new_row(blueprint, name))
@@ -67,7 +75,7 @@ class Deployment:
         await self._each(graph, lambda row_id: self._delete(gone[row_id]))
 
     async def visit(self, action: str, order: Mapping[str, frozenset[str]]) -> None:
-        """Check, suspend or resume each resource.
+        """Check, suspend, resume or snapshot each resource.
 
         Raises:
             Failed: the first that could not.
@@ -122,6 +130,7 @@ class Deployment:
         kind = kind_named(blueprint.kind_of(definition), blueprint.files)
         action = "CREATE" if row.action == "INIT" else "UPDATE"
         if action == "CREATE":
+            await self._pause(row, action, "pre-create")
             row = self._journal.resource(row.id, action, State.IN_PROGRESS)
         evaluation = self._views.evaluation(self._stack, blueprint)
         try:
@@ -141,6 +150,8 @@ class Deployment:
             await self._create(row, kind, values, definition.external_id)
         else:
             await self._change(blueprint, row, kind, values)
+        if image_id := self._images.get(name):
+            await self._restore(row, kind, image_id)
 
     async def _values(self, blueprint: Blueprint, name: str, kind: Kind) -> dict[str, Any]:
         evaluation = self._views.evaluation(self._stack, blueprint)
@@ -155,17 +166,25 @@ class Deployment:
         else:
             await self._attempt(row, "CREATE", lambda: kind.create(self._work(row, values)))
         self._journal.resource(row.id, "CREATE", State.COMPLETE)
+        await self._pause(row, "CREATE", "post-create")
 
     async def _change(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         different = changed(row.properties, values)
+        if row.name in self._images and row.properties.get(kind.contents) != values.get(kind.contents):
+            different -= {kind.contents}
+            self._tables.stack_resources.change(
+                row.id, properties={**row.properties, kind.contents: values[kind.contents]}
+            )
         is_other = row.kind != blueprint.kind_of(blueprint.resources[row.name])
         if is_other or row.broken or (row.action, row.status) == ("CREATE", State.FAILED):
+            await self._pause(row, "UPDATE", "pre-update")
             await self._replace(blueprint, row, kind, values)
         elif different or row.status == State.FAILED or (isinstance(kind, StackKind) and self._stack.previous):
             fixed = [name for name in different if kind.properties[name].immutable]
             if fixed:
                 error = InvalidInput(f"Update to property {fixed[0]} of {row.name} ({row.type}) is not allowed")
                 raise self._failed(row, "UPDATE", error)
+            await self._pause(row, "UPDATE", "pre-update")
             await self._update(blueprint, row, kind, values, different)
 
     async def _update(
@@ -176,15 +195,35 @@ class Deployment:
             await self._replace(blueprint, row, kind, values)
             return
         self._journal.resource(row.id, "UPDATE", State.IN_PROGRESS)
+
+        async def update() -> None:
+            self._hooks.require_allowed(row.name, "update")
+            await kind.update(self._work(row, values), different)
+
         try:
-            await self._attempt(row, "UPDATE", lambda: kind.update(self._work(row, values), different))
+            await self._attempt(row, "UPDATE", update)
         except NeedsReplacement:
             await self._replace(blueprint, row, kind, values)
         else:
             self._journal.resource(row.id, "UPDATE", State.COMPLETE, properties=values)
+            await self._pause(row, "UPDATE", "post-update")
+
+    async def _restore(self, before: StackResource, kind: Kind, image_id: str) -> None:
+        """Give a resource its contents back."""
+        row = self._views.row(self._stack.id, before.name)
+        if row is None:
+            return
+        self._journal.resource(row.id, row.action, State.IN_PROGRESS)
+        work, is_new = self._work(row, row.properties), row.physical_id != before.physical_id
+        await self._attempt(row, row.action, lambda: kind.restore(work, image_id, is_new=is_new))
+        self._journal.resource(row.id, row.action, State.COMPLETE)
 
     async def _replace(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         """Make another object; the old one goes at the end, or before where both cannot be."""
+        try:
+            self._hooks.require_allowed(row.name, "replace")
+        except SonataError as error:
+            raise self._failed(row, "UPDATE", error) from error
         self._tables.stack_resources.change(row.id, obsolete=True)
         if kind.goes_first(row.properties):
             await self._delete(row)
@@ -194,6 +233,7 @@ class Deployment:
 
     async def _delete(self, row: StackResource) -> None:
         if row.physical_id and not row.keep:
+            await self._pause(row, "DELETE", "pre-delete")
             self._journal.resource(row.id, "DELETE", State.IN_PROGRESS)
             try:
                 kind = self._views.kind(self._stack, row)
@@ -205,6 +245,7 @@ class Deployment:
                 self._tables.stack_resources.change(row.id, snapshot=False)
             await self._attempt(row, "DELETE", lambda: kind.delete(work))
             self._journal.resource(row.id, "DELETE", State.COMPLETE)
+            await self._pause(row, "DELETE", "post-delete")
         self._tables.stack_resources.remove(row.id)
 
     async def _act(self, name: str, action: str) -> None:
@@ -214,9 +255,14 @@ class Deployment:
         kind = self._views.kind(self._stack, row)
         work = self._work(row, row.properties)
         self._journal.resource(row.id, action, State.IN_PROGRESS)
-        verbs = {"CHECK": kind.check, "SUSPEND": kind.suspend, "RESUME": kind.resume}
+        verbs = {"CHECK": kind.check, "SUSPEND": kind.suspend, "RESUME": kind.resume, "SNAPSHOT": kind.snapshot}
         await self._attempt(row, action, lambda: verbs[action](work))
         self._journal.resource(row.id, action, State.COMPLETE)
+
+    async def _pause(self, row: StackResource, action: str, hook: str) -> None:
+        """Wait where the environment wants it, until a client lets the resource go on."""
+        if self._hooks.holds(row.name, hook):
+            await self._attempt(row, action, lambda: self._hooks.wait(self._work(row, row.properties), action, hook))
 
     def _work(self, row: StackResource, values: Mapping[str, Any]) -> Work:
         return replace(self._views.work(self._stack, row, self._deadline), properties=values)
