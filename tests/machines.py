@@ -6,13 +6,16 @@ import ctypes
 import os
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 CLONE_NEWNS = 0x20000
+CGROUPS = Path("/sys/fs/cgroup")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts and network namespaces")
 needs_engine = pytest.mark.skipif(
@@ -29,6 +32,29 @@ def enter_private_mounts() -> None:
     if shares and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
     hide_hybrid_cgroup()
+
+
+def cgroup_folders(prefix: str) -> list[str]:
+    """Folders of a prefix in all cgroup hierarchies, those that are hidden here and what is under the mounts included.
+
+    A host with both versions of the interface mounts version 2 on a folder of the file system that holds the mount
+    points of version 1. Whoever takes that mount away, if only for himself, works in the host's own folder below it.
+    """
+    below, unified = ["--bind", str(CGROUPS)], ["-t", "cgroup2", "none"]
+    with _mounted(*below) as plain, _mounted(*unified) as second:
+        tops = [CGROUPS, plain, second]
+        folders = [folder for top in tops for folder in (top, *top.iterdir())]
+        return [str(folder / prefix) for folder in folders if (folder / prefix).exists()]
+
+
+@contextmanager
+def _mounted(*what: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["mount", *what, folder], check=True)
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
 
 
 def ip(*arguments: str) -> None:

@@ -15,6 +15,7 @@ from sonata.ports.fabric import (
     LinkSpec,
     LinkStatus,
     NetworkSpec,
+    PatchSpec,
     PopSpec,
     PortCounters,
     PortFilter,
@@ -64,6 +65,7 @@ class FakeNetworks:
         self.networks: dict[tuple[str, str], NetworkSpec] = {}
         self.routers: dict[str, RouterSpec] = {}
         self.spans: dict[str, SpanSpec] = {}
+        self.patches: dict[str, PatchSpec] = {}
         self.fail_next = ""
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
@@ -85,6 +87,15 @@ class FakeNetworks:
 
     def remove_span(self, span_id: str) -> None:
         self.spans.pop(span_id, None)
+
+    def set_patch(self, patch: PatchSpec) -> None:
+        self._fail_if_told()
+        for network in patch.networks:
+            self.require(patch.pop, network)
+        self.patches[patch.id] = patch
+
+    def remove_patch(self, patch_id: str) -> None:
+        self.patches.pop(patch_id, None)
 
     def set_router(self, router: RouterSpec) -> None:
         self._fail_if_told()
@@ -253,6 +264,9 @@ class FakeFabric:
         self.steering = FakeSteering(self.machines)
         self.filtering = FakeFiltering(self.machines)
         self.shaping = FakeShaping(self.machines)
+
+    def mend(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,7 +14,7 @@ import pytest
 from openstack import exceptions
 
 from tests.scenario.clouds import FAST, boot, network_of, site
-from tests.scenario.emu_command import Emu
+from tests.scenario.emu_command import ORIGIN, Emu
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -47,6 +49,14 @@ on_b = pytest.mark.parametrize("cloud", ["b"], indirect=True)
 on_c = pytest.mark.parametrize("cloud", ["c"], indirect=True)
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come to that"
+        time.sleep(FAST)
+
+
 def settled(cloud: Any, name: str, status: str) -> Any:
     """A server, read anew once it has this status."""
     server = cloud.compute.find_server(name)
@@ -76,6 +86,19 @@ def test_a_killed_vnf_is_off_and_can_be_started_again(line: Emu, cloud: Any) -> 
     again = settled(cloud, "victim", "ACTIVE")
     assert not again.fault
     assert line.run("exec", "b/victim", "--", "true").returncode == 0
+
+
+def test_a_killed_wire_process_is_replaced_and_links_do_again_what_was_declared(line: Emu) -> None:
+    def wires() -> list[int]:
+        pids = [child.pid for child in psutil.Process(line.record().process.pid).children(recursive=True)]
+        return [pid for pid in pids if b"wire.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    (wire,) = wires()
+    os.kill(wire, signal.SIGKILL)
+    until(lambda: wires() not in ([], [wire]))
+    assert line.run("exec", "users", "--", "ping", "-c", "2", "-W", "2", ORIGIN).returncode == 0
+    assert [link["up"] for link in line.json("link", "ls")] == [True] * 3
+    assert "wire process was killed by signal 9" in line.ok("logs")
 
 
 def test_a_subnet_without_addresses_refuses_ports_and_servers_until_one_is_free(cloud: Any) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from sonata.errors import AdapterError
 from sonata.ports.fabric import Fabric
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+MEND_EVERY_S = 0.5
 
 
 class DataPlane:
@@ -22,6 +27,19 @@ class DataPlane:
     async def run(self, call: Callable[[Fabric], T]) -> T:
         """Run a call in the fabric's thread and return its result; calls keep their order."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._fabric)
+
+    async def keep_going(self) -> None:
+        """Have the fabric mend itself again and again, until cancelled; what it cannot mend is told once."""
+        told = ""
+        while True:
+            try:
+                await self.run(lambda fabric: fabric.mend())
+                told = ""
+            except AdapterError as error:
+                if error.message != told:
+                    logger.warning("%s; %s", error.message, error.hint)
+                told = error.message
+            await asyncio.sleep(MEND_EVERY_S)
 
     async def close(self) -> None:
         """Drop the fabric and end the thread."""

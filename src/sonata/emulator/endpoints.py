@@ -13,12 +13,13 @@ from pathlib import Path
 from sonata.emulator.addressing import endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.links import Links
+from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
-from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Terminal
+from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +103,15 @@ class Endpoints:
         """
         self._states = self._assign(images)
         ports = [_port(state) for state in self._states.values()]
+        further = [
+            outlet.port_spec(state.machine)
+            for state in self._states.values()
+            for outlet in outlets_of([state.endpoint])
+        ]
 
         def build(fabric: Fabric) -> None:
             fabric.machines.add_machines([port.machine for port in ports])
-            fabric.machines.add_ports(ports)
+            fabric.machines.add_ports([*ports, *further])
 
         await self._plane.run(build)
         for port in ports:
@@ -117,12 +123,19 @@ class Endpoints:
             if failure is not None:
                 raise failure
 
-    async def exec(self, state: EndpointState, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+    async def lay_outlets(self) -> None:
+        """Create the bridges to which further interfaces of endpoints lead."""
+        specs = [outlet.network_spec() for outlet in outlets_of(self._declared.values())]
+        await self._plane.run(lambda fabric: fabric.networks.add_networks(specs))
+
+    async def exec(
+        self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in an endpoint; starts the machine of an idle one first."""
         async with state.turn:
             if not state.running:
                 await self._start_machine(state)
-        return await self._runtime.exec(state.machine, argv, stdin=stdin)
+        return await self._runtime.exec(state.machine, argv, stdin=stdin, tell=tell)
 
     async def terminal(self, state: EndpointState, argv: Sequence[str], *, rows: int, columns: int) -> Terminal:
         """A program on a terminal in an endpoint; starts the machine of an idle one first."""

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 DELAY_S = 0.05
 """How long changes are gathered before they are written."""
+RETRY_S = 1.0
+"""When documents that could not be written, as on a full disk, are tried again."""
 _WAN, _WAN_VERSION = "wan", 1
 _POP = "pop-"
 
@@ -39,6 +41,7 @@ class Memory:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._snapshots: dict[str, Callable[[], Taken]] = {}
         self._dirty: set[str] = set()
+        self._failing: set[str] = set()
         self._writing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -92,19 +95,27 @@ class Memory:
     async def _write_soon(self) -> None:
         while self._dirty:
             with suppress(TimeoutError):
-                async with asyncio.timeout(DELAY_S):
+                async with asyncio.timeout(RETRY_S if self._failing else DELAY_S):
                     await self._closing.wait()
             dirty, self._dirty = self._dirty, set()
             taken = {name: self._snapshots[name]() for name in dirty}
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, taken)
+            if not self._closing.is_set():
+                self._dirty |= self._failing
 
     def _write(self, taken: Mapping[str, Taken]) -> None:
-        """Write documents; one that cannot be written is tried again with its next change."""
+        """Write documents; those that cannot be written are noted, and told once."""
         for name, document in taken.items():
             try:
                 self._journal.save(name, document())
-            except AdapterError:
-                logger.exception("what changed would not survive the emulation's death")
+            except AdapterError as error:
+                if name not in self._failing:
+                    logger.warning("what changed would not survive the emulation's death: %s", error.message)
+                self._failing.add(name)
+            else:
+                if name in self._failing:
+                    logger.warning("what changed is written down again: `%s`", name)
+                self._failing.discard(name)
 
 
 class Recollection:

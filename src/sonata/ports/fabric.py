@@ -232,6 +232,32 @@ class SpanSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PortRate:
+    """The most that may pass in one direction: layer 2 bits per second, and bytes that may pass at once.
+
+    Args:
+        rate_bps: at least 8,000.
+        burst_bytes: 0 for a few milliseconds' worth.
+    """
+
+    rate_bps: float
+    burst_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PortShape:
+    """What a port's machine, or whoever has an address, may send (`egress`) and receive; None is unlimited.
+
+    Args:
+        dscp: mark (RFC 2474) that all IP packets have which the machine sends; None leaves its own.
+    """
+
+    egress: PortRate | None = None
+    ingress: PortRate | None = None
+    dscp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouterInterface:
     """A router's leg into an inner network; `further` addresses besides the first."""
 
@@ -271,6 +297,7 @@ class RouterSpec:
         forwardings: ports of floating addresses that lead inside.
         snat: whether inner sources are masqueraded at all.
         routes: further routes, each over a neighbour on one of its legs.
+        shapes: what is held at its external leg for single addresses that it has there.
     """
 
     id: str
@@ -284,10 +311,20 @@ class RouterSpec:
     forwardings: tuple[Forwarding, ...] = ()
     snat: bool = True
     routes: tuple[Route, ...] = ()
+    shapes: Mapping[IPv4Address, PortShape] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSpec:
+    """Two networks of one PoP joined into one layer 2 network."""
+
+    id: str
+    pop: str
+    networks: tuple[str, str]
 
 
 class Networks(Protocol):
-    """Tenant networks of PoPs, spans between PoPs, and routers."""
+    """Tenant networks of PoPs, spans between PoPs, patches inside of them, and routers."""
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
         """Create bridges."""
@@ -303,6 +340,12 @@ class Networks(Protocol):
 
     def remove_span(self, span_id: str) -> None:
         """Drop a span; the networks stay."""
+
+    def set_patch(self, patch: PatchSpec) -> None:
+        """Join two networks; packets pass between them at return."""
+
+    def remove_patch(self, patch_id: str) -> None:
+        """Take them apart again; the networks stay."""
 
     def set_router(self, router: RouterSpec) -> None:
         """Create a router, or change it to this specification."""
@@ -500,39 +543,13 @@ class Filtering(Protocol):
         """Let everything pass these ports."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortRate:
-    """The most that may pass a port in one direction: layer 2 bits per second, and bytes that may pass at once.
-
-    Args:
-        rate_bps: at least 8,000.
-        burst_bytes: 0 for a few milliseconds' worth.
-    """
-
-    rate_bps: float
-    burst_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PortShape:
-    """What a port's machine may send (`egress`) and receive; None is unlimited.
-
-    Args:
-        dscp: mark (RFC 2474) that all IP packets have which the machine sends; None leaves its own.
-    """
-
-    egress: PortRate | None = None
-    ingress: PortRate | None = None
-    dscp: int | None = None
-
-
 class Shaping(Protocol):
     """Rates and marks of ports, held outside of the machines."""
 
     def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
         """Hold these rates at ports that stand, by their ids, while packets flow; they go with the port.
 
-        What a chain hands from port to port does not count; it is marked.
+        What chains take from a port, or hand to it, counts.
 
         Raises:
             NotFound: a port does not stand.
@@ -565,6 +582,13 @@ class Fabric(Protocol):
     @property
     def shaping(self) -> Shaping:
         """Rates of ports."""
+
+    def mend(self) -> None:
+        """Set going again what has ended by itself; to be called every now and then.
+
+        Raises:
+            AdapterError: tells what does not work for the time being, and why.
+        """
 
     def close(self) -> None:
         """Drop everything, end the wire process."""

@@ -8,16 +8,19 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Network
 
 import pytest
 
+import sonata.adapters.fabric_linux.wire_client as wire_client
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, SonataError
 from sonata.model.topology import CLEAN, Impairment
-from sonata.ports.fabric import LinkSpec
+from sonata.ports.fabric import LinkSpec, Underlay
 
 from .conftest import World, a_world, external, over
 
+Asking = Callable[[Underlay], object]
 needs_iperf3 = pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
 
 
@@ -279,11 +282,70 @@ def test_a_refused_route_names_itself(pair: World) -> None:
         pair.fabric.underlay.set_routes("p0", nowhere)
 
 
-def test_a_dead_wire_process_is_an_error_and_not_a_silent_loss(pair: World) -> None:
-    pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.01))
-    pid = pair.fabric.wire_pid
+def killed(world: World) -> int:
+    """The pid of the wire process, which is dead now."""
+    pid = world.fabric.wire_pid
     assert pid
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    with pytest.raises(SonataError, match="wire process"):
-        pair.fabric.underlay.link_status()
+    return pid
+
+
+def test_a_killed_wire_process_is_started_again_and_its_links_do_what_was_declared(world: World) -> None:
+    world.line(3, Impairment(delay_s=0.01))
+    world.host("user", 0)
+    target = world.host("origin", 2, 10, Impairment(delay_s=0.01))
+    world.fabric.underlay.set_link("l1", Impairment(delay_s=0.03))
+    before = killed(world)
+    assert not world.reaches("user", target)
+    world.fabric.mend()
+    assert world.fabric.wire_pid not in (None, before)
+    assert world.ping("user", target).best_s >= 0.1
+    world.fabric.mend()
+    assert [link.forwarded > 0 for link in world.fabric.underlay.link_status()] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda underlay: underlay.link_status(), id="status"),
+        pytest.param(lambda underlay: underlay.set_link("l0", Impairment(delay_s=0.02)), id="change"),
+        pytest.param(lambda underlay: underlay.set_link("l1", CLEAN), id="replacement"),
+        pytest.param(lambda underlay: underlay.remove_links(["l1"]), id="removal"),
+        pytest.param(lambda underlay: underlay.add_links([spare(Impairment(delay_s=0.01))]), id="addition"),
+    ],
+)
+def test_whatever_is_asked_after_the_wire_process_was_killed_is_done(world: World, ask: Asking) -> None:
+    world.line(3, Impairment(delay_s=0.01))
+    world.host("user", 0)
+    target = world.host("origin", 1)
+    killed(world)
+    ask(world.fabric.underlay)
+    assert world.ping("user", target).best_s >= 0.02
+
+
+def test_a_wire_process_that_hangs_gives_way_to_another_one(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_client, "_ANSWER_S", 0.5)
+    pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.01))
+    pid = pair.fabric.wire_pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    assert [link.up for link in pair.fabric.underlay.link_status()] == [True]
+    assert pair.ping("user", ORIGIN).best_s >= 0.02
+
+
+def test_a_wire_process_that_cannot_be_started_again_is_told(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.01))
+    killed(pair)
+    with monkeypatch.context() as broken:
+        broken.setattr(wire_client.sys, "executable", "/nowhere/python3")
+        for _ in range(2):
+            with pytest.raises(SonataError, match="wire process does not answer"):
+                pair.fabric.underlay.link_status()
+    assert pair.ping("user", ORIGIN, count=1).received == 0
+    pair.fabric.mend()
+    assert pair.ping("user", ORIGIN).best_s >= 0.02
+
+
+def spare(impairment: Impairment) -> LinkSpec:
+    return LinkSpec("spare", "p0", "p2", over(9, 0), over(9, 1), impairment)

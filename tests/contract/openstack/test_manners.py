@@ -9,7 +9,7 @@ import httpx
 import pytest
 from tests.contract.openstack.conftest import Site
 
-from sonata.api.openstack.call import LONGEST_BODY
+from sonata.api.openstack.call import DEEPEST_BODY, LONGEST_BODY
 
 KEYS = {"identity": "error", "compute": "badMethod", "network": "NeutronError", "image": "error"}
 COLLECTIONS = {
@@ -42,6 +42,21 @@ def test_manners(http: httpx.Client, service: str) -> None:
     too_long = http.post(path, content=b'{"a": "' + b"x" * LONGEST_BODY + b'"}')
     assert too_long.status_code == 413
     assert http.post(path, content=b"{").status_code == 400
+
+
+@pytest.mark.parametrize("service", KEYS)
+@pytest.mark.parametrize("depth", [DEEPEST_BODY + 1, 20_000])
+def test_bodies_that_are_nested_too_deeply_are_refused(http: httpx.Client, service: str, depth: int) -> None:
+    for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+        content = b'{"a": ' + opened * depth + b"1" + closed * depth + b"}"
+        refused = http.post(f"/{service}{COLLECTIONS[service]}", content=content)
+        assert (refused.status_code, "Malformed request body" in refused.text) == (400, True), refused.text
+
+
+def test_data_of_a_flavor_profile_that_are_nested_too_deeply_are_refused(http: httpx.Client) -> None:
+    profile = {"name": "deep", "provider_name": "haproxy", "flavor_data": '{"a":' * 5000 + "1" + "}" * 5000}
+    refused = http.post("/load-balancer/v2/lbaas/flavorprofiles", json={"flavorprofile": profile})
+    assert (refused.status_code, "is not a JSON object" in refused.text) == (400, True)
 
 
 @pytest.mark.parametrize("service", ["compute", "network", "image"])

@@ -14,15 +14,22 @@ from tests.machines import enter_private_mounts
 from sonata.adapters.runtime_oci import OciRuntime, leftover_cgroups
 
 
+@pytest.fixture
+def prefix() -> str:
+    """The cgroup path of the runtime."""
+    return f"sonata-test-{uuid.uuid4().hex[:8]}"
+
+
 @pytest.fixture(params=["crun", "runc"])
-async def runtime(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[OciRuntime]:
+async def runtime(
+    request: pytest.FixtureRequest, prefix: str, tmp_path: Path, anyio_backend: str
+) -> AsyncIterator[OciRuntime]:
     """A runtime that leaves nothing behind, whatever the test does."""
     engine = request.param
     if not shutil.which(engine):
         pytest.skip(f"{engine} is not installed")
     enter_private_mounts()
     tmp_path.chmod(0o755)
-    prefix = f"sonata-test-{uuid.uuid4().hex[:8]}"
     runtime = OciRuntime(tmp_path / "runtime", prefix, engines=(engine,))
     if engine == "runc" and runtime.unenforced.get("memory"):
         pytest.skip("runc insists on cgroups, which this host does not delegate")

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from tests.machines import needs_engine, needs_root
+from tests.machines import cgroup_folders, needs_engine, needs_root
 
 import sonata
 from sonata.adapters.runtime_oci import leftover_cgroups, remove_cgroups
@@ -74,6 +74,7 @@ def test_a_killed_keeper_leaves_only_cgroups_and_they_are_found(tmp_path: Path) 
         assert any(folder.name == "m2" for folder in left)
     assert leftover_cgroups(prefix) == []
     assert leftover_cgroups(prefix.partition("/")[0]) == []
+    assert cgroup_folders(prefix.partition("/")[0]) == []
     remove_cgroups(prefix)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
-from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router
+from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2GatewayConnection
+from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router, Subnet
 from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.site import Zones
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.outlets import Outlet
 from sonata.emulator.vnis import LAST, Vnis
 from sonata.model.topology import GIB, Pop
 from sonata.ports.fabric import EXTERNAL as EXTERNAL_ID
@@ -31,6 +34,7 @@ from sonata.ports.fabric import PortSpec
 pytestmark = pytest.mark.anyio
 
 CORE = Pop("core", cpus=4, memory_bytes=GIB)
+OUTLET = Outlet("plant", "eth1", "edge")
 EDGE = Pop("edge", cpus=4, memory_bytes=2 * GIB, managed_by="core")
 
 
@@ -50,16 +54,20 @@ def world_in(folder: Path) -> World:
         changed.append(network_id)
 
     zones = Zones((EDGE,), Vnis())
-    cloud = Cloud(CORE, DataPlane(fabric), runtime, images, EXTERNAL, EXTERNAL[1], folder, note, zones=zones)  # type: ignore[arg-type]
+    fabric.networks.add_networks([OUTLET.network_spec()])
+    more = {"zones": zones, "outlets": [OUTLET]}
+    cloud = Cloud(CORE, DataPlane(fabric), runtime, images, EXTERNAL, EXTERNAL[1], folder, note, **more)  # type: ignore[arg-type]
     return World(cloud, fabric, runtime, images, changed)
 
 
-async def boot(world: World, network: Network, zone: str = "", host: str = "", name: str = "vnf") -> Server:
+async def boot(
+    world: World, network: Network, zone: str = "", host: str = "", name: str = "vnf", image_name: str = "host"
+) -> Server:
     request = BootRequest(
         name=name,
         project_id=world.cloud.identity.admin_project.id,
         user_id=world.cloud.identity.admin.id,
-        image_id=world.cloud.images.find("host").id,
+        image_id=world.cloud.images.find(image_name).id,
         flavor=world.cloud.tables.flavors.find("tiny"),
         nics=[NicWish(network_id=network.id)],
         availability_zone=zone,
@@ -201,6 +209,35 @@ async def test_a_migration_that_fails_leaves_the_server_where_it_was(world: Worl
     assert world.fabric.networks.spans == {}
     assert last_migration(world) == ("error", "core", "edge")
     assert (await migrate(world, server)).host == "edge"
+
+
+async def test_a_program_that_ends_while_its_server_moves_leaves_it_off_where_it_went(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network, image_name="web")
+    world.cloud.live_migration.begin(server.id, "edge")
+    await asyncio.sleep(0)
+    assert world.cloud.tables.servers.get(server.id).task_state == "migrating"
+    await world.runtime.end(world.cloud.wiring.machine_id(server.id), 3)
+    ended = await world.settled(server)
+    assert (ended.status, ended.task_state, ended.host) == (ServerStatus.SHUTOFF, None, "edge")
+    assert ended.fault is not None
+    assert "exit status 3" in ended.fault.message
+    world.cloud.servers.start(server.id)
+    assert (await world.settled(server)).status == ServerStatus.ACTIVE
+
+
+async def test_a_direct_port_keeps_a_running_server_in_its_pop(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network)
+    world.cloud.tables.ports.change(server.nics[0].port_id, vnic_type="macvtap")
+    kept = await migrate(world, server)
+    assert (kept.status, kept.task_state, kept.host) == (ServerStatus.ACTIVE, None, "core")
+    assert kept.fault is not None
+    assert "eth0 is a function of a network card" in kept.fault.message
+    assert list(world.cloud.tables.migrations) == []
+    world.cloud.moving.migrate(server.id, "")
+    moved = await world.settled(server)
+    assert (moved.status, moved.host) == (ServerStatus.VERIFY_RESIZE, "edge")
 
 
 async def test_what_fails_after_the_ports_have_moved_is_undone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,3 +447,47 @@ async def test_a_host_that_is_gone_leaves_its_servers_to_the_first_one(world: Wo
 
 async def _ignore(_network_id: str) -> None:
     pass
+
+
+async def test_a_layer_2_gateway_of_a_zone_brings_the_network_there(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network)
+    wall = L2Gateway(devices=(L2Device(name="plant", interfaces=("eth1",)),))
+    gateways = world.cloud.l2_gateways
+    gateways.create(wall)
+    joined = await gateways.connect(L2GatewayConnection(l2_gateway_id=wall.id, network_id=network.id))
+    assert pops_with(world, network) == {"core", "edge"}
+    (span,) = world.fabric.networks.spans.values()
+    assert span.stations["edge"] == (OUTLET.mac,)
+    assert port_of(world, server).mac in span.stations["core"]
+    assert OUTLET.mac in world.cloud.stations(network.id)
+    (patch,) = world.fabric.networks.patches.values()
+    assert (patch.pop, patch.networks) == ("edge", (network.id, OUTLET.network))
+    await gateways.disconnect(joined.id)
+    assert pops_with(world, network) == {"core"}
+    assert not world.fabric.networks.patches
+
+
+async def test_layer_2_gateways_come_back_but_not_to_what_is_gone(world: World) -> None:
+    network, _ = await world.network()
+    wall = world.cloud.l2_gateways.create(L2Gateway(devices=(L2Device(name="plant", interfaces=("eth1",)),)))
+    joined = await world.cloud.l2_gateways.connect(L2GatewayConnection(l2_gateway_id=wall.id, network_id=network.id))
+    world.fabric.networks.patches.clear()
+    await world.cloud.restore()
+    assert [one.pop for one in world.fabric.networks.patches.values()] == ["edge"]
+    tables = world.cloud.tables
+    tables.l2_gateways.change(wall.id, devices=(L2Device(name="gone", interfaces=("eth1",)),))
+    await world.cloud.restore()
+    assert joined.id not in tables.l2_gateway_connections
+
+
+async def test_a_network_is_served_in_its_zone(world: World) -> None:
+    network = await world.cloud.networks.create(Network(name="far", zone_hints=("edge",)))
+    await world.cloud.networks.create_subnet(Subnet(network_id=network.id, cidr=IPv4Network("10.1.0.0/24")))
+    seen: list[PortSpec] = []
+    world.fabric.machines.netns_path = lambda name: seen.extend(world.fabric.machines.of(name)) or "/nowhere"  # type: ignore[method-assign]
+    await boot(world, network)
+    (served,) = [spec for spec in seen if "services" in spec.machine]
+    assert served.pop == "edge"
+    assert pops_with(world, network) == {"core"}  # the services could not start there, and left again
+    assert world.cloud.services.failed == {network.id}

@@ -31,6 +31,7 @@ SITES = Topology("sites", {"a": Pop("a"), "b": Pop("b")}, (Link("ab", "a", "b"),
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "DELAY_S", 0.005)
+    monkeypatch.setattr(memory, "RETRY_S", 0.01)
 
 
 class Lives:
@@ -226,3 +227,19 @@ async def test_a_full_disk_harms_nobody_and_is_caught_up_with(lives: Lives) -> N
     second, _ = await network(emulation.clouds["a"])
     await asyncio.sleep(0.1)
     assert all(one.id.encode() in lives.world.journal.texts["pop-a"] for one in (first, second))
+
+
+async def test_what_could_not_be_written_is_written_without_a_further_change(
+    lives: Lives, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud = (await lives.begin()).clouds["a"]
+    await asyncio.sleep(0.1)
+    lives.world.journal.full = True
+    await network(cloud, "late")
+    await asyncio.sleep(0.1)
+    told = [text for text in caplog.messages if "would not survive" in text]
+    assert len(told) == 1
+    assert "no space left on device" in told[0]
+    lives.world.journal.full = False
+    cloud = (await lives.begin()).clouds["a"]
+    assert "late" in {one.name for one in cloud.tables.networks}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 from itertools import chain
 
+import sonata.adapters.fabric_linux.address_rates as address_rates
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.ip import Interface
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
@@ -15,11 +16,12 @@ from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import AdapterError, Unsupported
 from sonata.model.topology import CLEAN
-from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, RouterInterface, RouterSpec
+from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, PortShape, RouterInterface, RouterSpec
 
 _OUTSIDE = "ext"
 _ANYWHERE = IPv4Network("0.0.0.0/0")
 _TABLE = "translation"
+_AFTER_TRANSLATION = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class _Router:
     spec: RouterSpec
     legs: dict[_Leg, Cable] = field(default_factory=dict)
     floating: set[IPv4Address] = field(default_factory=set)
+    shapes: Mapping[IPv4Address, PortShape] = field(default_factory=dict)
     rules: str = ""
 
 
@@ -101,12 +104,14 @@ class Routers:
         self._cables.cut([router.legs.pop(leg) for leg in stale])
         if any(leg.ifname == _OUTSIDE for leg in stale):
             router.floating.clear()
+            router.shapes = {}
         new = {leg: self._plan(router, spec.pop, leg) for leg in wanted if leg not in router.legs}
         self._cables.lay(list(new.values()))
         router.legs.update(new)
         self._set_outside(router, spec)
         self._set_routes(router, spec)
         self._set_rules(router, spec)
+        self._set_rates(router, spec)
         self._announce(spec, new)
         router.spec = spec
 
@@ -153,6 +158,18 @@ class Routers:
             self._nftables.load(router.netspace, f"table ip {_TABLE}\ndelete table ip {_TABLE}\n{rules}")
             router.rules = rules
 
+    def _set_rates(self, router: _Router, spec: RouterSpec) -> None:
+        """Hold the rates of single addresses at both ends of the external leg, each where packets go in."""
+        outside = next((cable for leg, cable in router.legs.items() if leg.ifname == _OUTSIDE), None)
+        if outside is None or spec.shapes == router.shapes:
+            return
+        sent = {address: shape.egress for address, shape in spec.shapes.items() if shape.egress}
+        taken = {address: shape.ingress for address, shape in spec.shapes.items() if shape.ingress}
+        near, far = outside.a, outside.b
+        far.netspace.apply(address_rates.hold(outside.index_b, far.ifname, sent, "source"))
+        near.netspace.apply(address_rates.hold(outside.index_a, near.ifname, taken, "destination"))
+        router.shapes = spec.shapes
+
     def _announce(self, spec: RouterSpec, legs: dict[_Leg, Cable]) -> None:
         pop = self._world.pop(spec.pop)
         for leg in legs:
@@ -192,6 +209,7 @@ def _rules(spec: RouterSpec) -> str:
             "chain after { type nat hook postrouting priority srcnat; policy accept;",
             *_source_rules(spec),
             "}",
+            *_marks(spec),
             "}",
             "",
         )
@@ -237,6 +255,15 @@ def _bypass(spec: RouterSpec) -> Iterator[str]:
     if subnets:
         yield f"ip saddr != {{ {', '.join(subnets)} }} ip daddr != {{ {known} }} notrack"
     yield "}"
+
+
+def _marks(spec: RouterSpec) -> Iterator[str]:
+    """What leaves from an address has its mark, once it has that address."""
+    marks = {address: shape.dscp for address, shape in sorted(spec.shapes.items()) if shape.dscp is not None}
+    if marks:
+        yield f"chain marks {{ type filter hook postrouting priority {_AFTER_TRANSLATION}; policy accept;"
+        yield from (f'oifname "{_OUTSIDE}" ip saddr {one} ip dscp set {mark}' for one, mark in marks.items())
+        yield "}"
 
 
 def _source_rules(spec: RouterSpec) -> Iterator[str]:

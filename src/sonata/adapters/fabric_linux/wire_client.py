@@ -38,12 +38,21 @@ class WireStatistics(NamedTuple):
     overruns: int
 
 
+class _Ended(Exception):
+    """The process does not answer any more."""
+
+
 class WireClient:
-    """One wire process. It ends with `close`, and with the thread that started it."""
+    """One wire process. It ends with `close`, and with the thread that started it.
+
+    When it ends by itself, the next call starts another one with the same links. Their interfaces outlive it, with
+    routes, filters and all, since we hold descriptors of the TAPs, too.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._links: dict[str, WireLink] = {}
 
     @property
     def pid(self) -> int | None:
@@ -53,28 +62,46 @@ class WireClient:
     def add(self, links: Sequence[WireLink]) -> None:
         """Carry frames between the links' TAPs from now on."""
         for some in _slices(links, wire.MAX_LINKS_PER_MESSAGE):
-            order = {"do": "add", "links": [_values(link.name, link.impairment) for link in some]}
-            self._ask(order, [end for link in some for end in (link.a, link.b)])
+            self._ask(*_addition(some))
+            self._links.update({link.name: link._replace(a=os.dup(link.a), b=os.dup(link.b)) for link in some})
 
     def set(self, name: str, impairment: Impairment) -> None:
         """Change a link while frames are under way."""
         self._ask({"do": "set", **_values(name, impairment)})
+        self._links[name] = self._links[name]._replace(impairment=impairment)
 
     def remove(self, names: Sequence[str]) -> None:
         """Forget links and close their TAPs; unknown ones are no mistake."""
+        self._forget(names)
         for some in _slices(names, wire.MAX_LINKS_PER_MESSAGE):
             self._ask({"do": "remove", "ids": list(some)})
 
     def statistics(self, names: Sequence[str]) -> Mapping[str, WireStatistics]:
-        """What became of the frames, by link."""
+        """What became of the frames since the process was started, by link."""
         found: dict[str, WireStatistics] = {}
         for some in _slices(names, wire.MAX_LINKS_PER_MESSAGE):
             answer = self._ask({"do": "statistics", "ids": list(some)})["statistics"]
             found.update({name: WireStatistics(*values) for name, values in answer.items()})
         return found
 
+    def mend(self) -> None:
+        """Start the process again, with its links, if it has ended by itself.
+
+        Raises:
+            PermanentError: it cannot be started, or does not take its links; the next call tries again.
+        """
+        if self._is_well():
+            return
+        ended = _end_of(self._process)
+        try:
+            self._start_again()
+        except _Ended as error:
+            raise _gone(f"it {ended}, and its successor cannot work: {error}") from error
+        logger.warning("the wire process %s; another one carries its %d links now", ended, len(self._links))
+
     def close(self) -> None:
         """End the process."""
+        self._forget(list(self._links))
         if self._control:
             self._control.close()
             self._control = None
@@ -82,19 +109,31 @@ class WireClient:
             try:
                 self._process.wait(_ANSWER_S)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self._kill()
             self._process = None
 
     def _ask(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
-        control = self._control or self._start()
+        """Give an order; a process that has ended is started again first, or once if it ends over the order."""
+        self.mend()
         try:
+            return self._exchange(order, descriptors)
+        except _Ended as first:
+            logger.warning("the wire process does not answer and is started again: %s", first)
+        try:
+            self._start_again()
+            return self._exchange(order, descriptors)
+        except _Ended as error:
+            raise _gone(str(error)) from error
+
+    def _exchange(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
+        try:
+            control = self._control or self._start()
             socket.send_fds(control, [json.dumps(order).encode()], list(descriptors))
             reply = control.recv(wire.MAX_MESSAGE_BYTES)
         except OSError as error:
-            raise self._gone(order, str(error)) from error
+            raise _Ended(f"`{order['do']}`: {error}") from error
         if not reply:
-            raise self._gone(order, "it has ended")
+            raise _Ended(f"`{order['do']}`: it has closed its end")
         answer: dict[str, Any] = json.loads(reply)
         if not answer["ok"]:
             raise PermanentError(
@@ -102,12 +141,32 @@ class WireClient:
             )
         return answer
 
-    def _gone(self, order: Mapping[str, Any], why: str) -> PermanentError:
-        return PermanentError(
-            f"the wire process does not answer to `{order['do']}`: {why}",
-            hint="links with delay, jitter or loss carry nothing now; restart the emulation",
-            call=str(order["do"]),
-        )
+    def _start_again(self) -> None:
+        """Make an end of a process that has ended or hangs, and let another one carry its links."""
+        if self._control:
+            self._control.close()
+            self._control = None
+        self._kill()
+        try:
+            for some in _slices(list(self._links.values()), wire.MAX_LINKS_PER_MESSAGE):
+                self._exchange(*_addition(some))
+        except PermanentError as error:
+            self._kill()  # rather none than one without some of its links
+            raise _Ended(f"{error.message}: {error.answer}") from error
+
+    def _is_well(self) -> bool:
+        return not self._links if self._process is None else self._process.poll() is None
+
+    def _kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _forget(self, names: Sequence[str]) -> None:
+        for link in [self._links.pop(name) for name in names if name in self._links]:
+            os.close(link.a)
+            os.close(link.b)
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -126,6 +185,26 @@ class WireClient:
         self._control = ours
         logger.info("wire process started", extra={"pid": self._process.pid})
         return ours
+
+
+def _addition(links: Sequence[WireLink]) -> tuple[dict[str, Any], list[int]]:
+    """The order to carry links, and the descriptors that go with it."""
+    order = {"do": "add", "links": [_values(link.name, link.impairment) for link in links]}
+    return order, [end for link in links for end in (link.a, link.b)]
+
+
+def _end_of(process: subprocess.Popen[bytes] | None) -> str:
+    if process is None:
+        return "could not be started"
+    status = process.returncode
+    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+def _gone(why: str) -> PermanentError:
+    return PermanentError(
+        f"the wire process does not answer: {why}",
+        hint="links with delay, jitter or loss carry nothing now; if it does not come back, restart the emulation",
+    )
 
 
 def _values(name: str, impairment: Impairment) -> dict[str, Any]:

@@ -31,5 +31,5 @@ async def body_of(request: Request, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(await request.body(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidInput(f"request body: {error}", hint="see the reference of the emulator's API") from error

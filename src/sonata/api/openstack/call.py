@@ -24,6 +24,7 @@ Microversion = tuple[int, int]
 OLDEST: Microversion = (2, 1)
 NEWEST: Microversion = (2, 96)
 LONGEST_BODY = 4 * 1024**2
+DEEPEST_BODY = 100
 PEOPLE = frozenset(("projects", "users", "groups", "roles", "application_credentials", "quota_limits"))
 """Tables whose ids a body may hold without a claim to the object."""
 
@@ -107,8 +108,10 @@ class Call:
                 raise TooLarge(f"the request body is too long: at most {LONGEST_BODY} bytes are read")
         try:
             document = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"Malformed request body: {error}") from None
+        if body.count(b"{") + body.count(b"[") > DEEPEST_BODY and _depth(document) > DEEPEST_BODY:
+            raise InvalidInput(f"Malformed request body: it is nested more than {DEEPEST_BODY} levels deep")
         self._refuse_foreign(document)
         return document
 
@@ -156,6 +159,17 @@ class Call:
         """
         if not self.token.is_admin:
             raise Forbidden(f"Policy doesn't allow {action} to be performed.")
+
+
+def _depth(document: Any) -> int:
+    """How deep lists and objects are nested."""
+    deepest, waiting = 0, [(document, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, dict | list):
+            deepest = max(deepest, depth)
+            waiting.extend((inside, depth + 1) for inside in (value.values() if isinstance(value, dict) else value))
+    return deepest
 
 
 def _texts(document: Any) -> Iterator[str]:

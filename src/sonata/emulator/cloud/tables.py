@@ -25,6 +25,7 @@ from sonata.emulator.cloud.entities.identity import (
 )
 from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.l2_gateway import L2Gateway, L2GatewayConnection
 from sonata.emulator.cloud.entities.load_balancing import (
     FlavorProfile,
     HealthMonitor,
@@ -191,6 +192,8 @@ class Tables:
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
     port_chains: Table[PortChain] = field(default_factory=lambda: Table("PortChain"))
     service_graphs: Table[ServiceGraph] = field(default_factory=lambda: Table("ServiceGraph"))
+    l2_gateways: Table[L2Gateway] = field(default_factory=lambda: Table("L2Gateway"))
+    l2_gateway_connections: Table[L2GatewayConnection] = field(default_factory=lambda: Table("L2GatewayConnection"))
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))

@@ -28,7 +28,7 @@ def _read_data(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"'{value}' is not a JSON object.") from None
     if not isinstance(document, dict) or len(text) > 4096:
         raise ValueError(f"'{text[:80]}' is not a JSON object of at most 4096 characters.")

@@ -14,6 +14,7 @@ from sonata.api.openstack.volume.common import Paths, precise, visible
 from sonata.api.openstack.volume.volumes import ZONE
 from sonata.emulator.cloud.entities.volume import Volume
 from sonata.emulator.cloud.quotas import UNLIMITED, names_of
+from sonata.emulator.cloud.volume.types import usable
 from sonata.errors import InvalidInput, NotFound
 
 GIB = 1024**3
@@ -104,8 +105,9 @@ def _project(call: Call) -> str:
 
 
 def _limits_of(call: Call, limit: Mapping[str, int]) -> Document:
-    """Limits, with those of each type, which are unlimited."""
-    kinds = [kind.name for kind in call.cloud.tables.volume_types]
+    """Limits, with those of each type that the caller may see, which are unlimited."""
+    known = call.cloud.tables.volume_types
+    kinds = [kind.name for kind in known if call.token.is_admin or usable(kind, call.project_id)]
     return {**limit, **{f"{name}_{kind}": UNLIMITED for kind in kinds for name in PER_TYPE}}
 
 

@@ -31,7 +31,7 @@ class Networks:
     """Layer 2 networks, each a bridge of the data plane, and the addresses on them.
 
     `on_release` is awaited with a network and a subnet (empty for all) before they are deleted, `on_subnets_changed`
-    with a network after one of its subnets was made or changed.
+    with a network after one of its subnets was made or changed; `on_delete` refuses to let a network go.
     """
 
     def __init__(self, site: Site, addresses: Addresses, standing: Standing, spreading: Spreading) -> None:
@@ -42,6 +42,7 @@ class Networks:
         self._addresses = addresses
         self.on_release: Callable[[str, str], Awaitable[None]] = _nobody_cares
         self.on_subnets_changed: Callable[..., Awaitable[None]] = _nobody_cares
+        self.on_delete: Callable[[str], None] = lambda _network_id: None
         self.external = next((network for network in self._tables.networks if network.external), None) or (
             self._add_external()
         )
@@ -116,6 +117,7 @@ class Networks:
                 f"Unable to complete operation on network {network_id}. There are one or more ports still in use on "
                 "the network."
             )
+        self.on_delete(network_id)
         await self.on_release(network_id, "")
         await self._spreading.follow([network_id])
         for subnet in self.subnets_of(network_id):

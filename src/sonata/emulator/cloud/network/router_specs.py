@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 from sonata.emulator.cloud.causes import InvalidRoutesForRouter
 from sonata.emulator.cloud.entities.network import FloatingIp, Port, PortForwarding, Router, StaticRoute
 from sonata.emulator.cloud.network.ports import Ports
+from sonata.emulator.cloud.network.qos import shape_of
 from sonata.emulator.cloud.site import Site
-from sonata.ports.fabric import Forwarding, Route, RouterInterface, RouterSpec
+from sonata.ports.fabric import Forwarding, PortShape, Route, RouterInterface, RouterSpec
 
 
 class RouterSpecs:
@@ -46,7 +48,21 @@ class RouterSpecs:
             "snat": router.gateway is None or router.gateway.snat,
             "floating": {one.address: one.fixed_address for one in self.floating_ips(router.id) if one.fixed_address},
             "forwardings": tuple(map(self._forwarding, self.forwardings(router.id))),
+            "shapes": self._shapes(router, IPv4Address(int(first.ip))),
         }
+
+    def policies(self, router: Router) -> dict[str, str]:
+        """QoS policies that a router holds, by floating IP; by its own id for its own address."""
+        known = {one.floating_ip_id: "" for one in self.forwardings(router.id)}
+        known |= {one.id: "" for one in self.floating_ips(router.id)}
+        found = {one: self._tables.floating_ips.get(one).qos_policy for one in known}
+        return {**found, router.id: router.gateway.qos_policy if router.gateway else ""}
+
+    def _shapes(self, router: Router, own: IPv4Address) -> dict[IPv4Address, PortShape]:
+        addresses = {one.id: one.address for one in self._tables.floating_ips} | {router.id: own}
+        policies = {key: self._tables.qos_policies.peek(policy) for key, policy in self.policies(router).items()}
+        shapes = {addresses[key]: shape_of(policy) for key, policy in policies.items()}
+        return {address: shape for address, shape in shapes.items() if shape != PortShape()}
 
     def _forwarding(self, forwarding: PortForwarding) -> Forwarding:
         outer = self._tables.floating_ips.get(forwarding.floating_ip_id).address

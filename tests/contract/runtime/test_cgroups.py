@@ -1,0 +1,25 @@
+"""Nothing of a closed session is left in any cgroup hierarchy of the host, seen or hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.machines import CGROUPS, cgroup_folders, needs_engine, needs_root
+
+from sonata.adapters.runtime_oci import OciRuntime
+from sonata.ports.runtime import MachineSpec, RootFs
+
+pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
+
+
+@pytest.mark.skipif(not (CGROUPS / "unified").is_dir(), reason="this host has one version of the cgroup interface")
+async def test_nothing_is_left_below_the_hidden_mount_of_version_2(
+    runtime: OciRuntime, prefix: str, tmp_path: Path
+) -> None:
+    await runtime.start(MachineSpec("m1", "box", RootFs(), ("sleep", "1000"), tmp_path / "console"))
+    standing = cgroup_folders(prefix)
+    assert str(CGROUPS / "pids" / prefix) in standing
+    await runtime.stop("m1")
+    await runtime.close()
+    assert cgroup_folders(prefix) == []

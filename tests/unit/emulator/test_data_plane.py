@@ -1,0 +1,47 @@
+"""The thread in which the fabric lives, and who looks after it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from tests.fakes.fabric import FakeFabric
+
+import sonata.emulator.data_plane as data_plane
+from sonata.emulator.data_plane import DataPlane
+from sonata.errors import PermanentError
+
+pytestmark = pytest.mark.anyio
+
+
+class Enough(Exception):
+    """Nothing more is to be seen."""
+
+
+class Ailing(FakeFabric):
+    """A fabric that cannot mend itself for a while."""
+
+    def __init__(self, answers: Iterator[str]) -> None:
+        super().__init__()
+        self._answers = answers
+
+    def mend(self) -> None:
+        """The next answer: an error, or none."""
+        try:
+            message = next(self._answers)
+        except StopIteration:
+            raise Enough from None
+        if message:
+            raise PermanentError(message, hint="wait")
+
+
+async def test_what_cannot_be_mended_is_told_once_and_again_when_it_comes_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(data_plane, "MEND_EVERY_S", 0)
+    plane = DataPlane(Ailing(iter(["", "dead", "dead", "", "dead", "worse", "worse"])))
+    with caplog.at_level(logging.WARNING), pytest.raises(Enough):
+        await plane.keep_going()
+    assert caplog.messages == ["dead; wait", "dead; wait", "worse; wait"]
+    await plane.close()
