@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -35,7 +35,9 @@ class Mounts:
 
 
 class Disks(Protocol):
-    """The volumes of servers."""
+    """The volumes of servers; `started` waits until no start of a server's machine goes on."""
+
+    started: Callable[[str], Awaitable[None]]
 
     def check(self, wishes: Sequence[DiskWish]) -> None:
         """Refuse wishes that cannot be fulfilled."""

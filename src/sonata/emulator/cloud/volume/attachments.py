@@ -197,6 +197,7 @@ class Attachments(Bindings):
     async def _show(self, attachment: Attachment) -> None:
         """Make a volume visible in its running server; one that idles sees it when it wakes."""
         folder = await asyncio.to_thread(self._volumes.store.open, attachment.volume_id)
+        await self.started(attachment.server_id)
         with suppress(NotFound):
             await self._site.runtime.attach_folder(self._machine_id(attachment.server_id), bind_of(attachment, folder))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sonata.emulator.cloud.compute.disks import DiskWish
@@ -20,11 +20,17 @@ FOLDER = "/mnt"
 _DEVICE = re.compile(r"/dev/(?:v|s|xv|h)d[a-z]")
 
 
+async def _never_starts(_server_id: str) -> None:
+    pass
+
+
 class Bindings:
     """The attachments of one cloud's volumes, as its tables have them.
 
     Args:
         machine_id: the name of a server's machine in the runtime.
+
+    `started` waits until no start of a server's machine goes on.
     """
 
     def __init__(self, site: Site, volumes: Volumes, machine_id: Callable[[str], str]) -> None:
@@ -34,6 +40,7 @@ class Bindings:
         self._table = site.tables.volume_attachments
         self._rows = site.tables.volumes
         self._machine_id = machine_id
+        self.started: Callable[[str], Awaitable[None]] = _never_starts
 
     def of_server(self, server_id: str) -> list[Attachment]:
         """The attachments of a server, its root first, then by device."""
