@@ -15,6 +15,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -37,6 +38,7 @@ class LocalVolumes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._mounting = threading.Lock()
 
     @cached_property
     def unenforced(self) -> str:
@@ -112,16 +114,18 @@ class LocalVolumes:
         """Mount a volume; see the port."""
         self._require(volume_id)
         folder, image = self._path(volume_id), self._image(volume_id)
-        if image.exists() and not os.path.ismount(folder):
-            folder.mkdir(mode=0o755, exist_ok=True)
-            _mount(image, folder)
+        with self._mounting:
+            if image.exists() and not os.path.ismount(folder):
+                folder.mkdir(mode=0o755, exist_ok=True)
+                _mount(image, folder)
         return folder
 
     def shut(self, volume_id: str) -> None:
         """Unmount a volume; see the port."""
         folder = self._path(volume_id)
-        if os.path.ismount(folder):
-            _unmount(folder)
+        with self._mounting:
+            if os.path.ismount(folder):
+                _unmount(folder)
 
     def pack(self, volume_id: str, target: Path) -> None:
         """Write the content of a volume to a tar file; see the port."""

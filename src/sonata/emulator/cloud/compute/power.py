@@ -189,8 +189,8 @@ class Power:
         return self._disks.root_image(server) or self._images.bootable(server.image_id)
 
     async def _start(self, server: Server, image: Image) -> int:
-        mounts = await self._disks.open_all(server)
-        return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
+        async with self._disks.opened(server) as mounts:
+            return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
 
     def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
         if mounts.root:
