@@ -217,6 +217,27 @@ def test_a_server_moves_over_the_link_with_its_connections(emu: Emu, cloud: Any)
     assert footprint.leftovers() == []
 
 
+def test_a_direct_port_keeps_its_running_server_where_it_is(emu: Emu, cloud: Any) -> None:
+    network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    port = cloud.network.create_port(network_id=network.id, binding_vnic_type="macvtap")
+    image, flavor = cloud.image.find_image("host"), cloud.compute.find_flavor("tiny")
+    made = cloud.compute.create_server(
+        name="direct", image_id=image.id, flavor_id=flavor.id, networks=[{"port": port.id}]
+    )
+    direct = cloud.compute.wait_for_server(made, interval=FAST, wait=60)
+    other = boot(cloud, "other", network)
+    let_in(cloud, "icmp")
+    kept = migrate(cloud, direct, "edge")
+    assert (kept.status, kept.compute_host) == ("ACTIVE", "core")
+    assert "eth0 is a function of a network card" in last_event(cloud, direct)
+    assert pings(emu, "core/direct", address_of(other))
+    assert pings(emu, "core/other", address_of(direct))
+    cloud.compute.migrate_server(direct)
+    moved = settled(cloud, direct)
+    assert (moved.status, moved.compute_host) == ("VERIFY_RESIZE", "edge")
+    assert round_trip_s(emu, "core/direct", address_of(other)) >= ROUND_TRIP_S
+
+
 def test_servers_come_back_in_their_zone_and_take_part_in_connections(emu: Emu, cloud: Any) -> None:
     record = emu.record()
     network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")

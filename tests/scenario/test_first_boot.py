@@ -20,6 +20,7 @@ import pytest
 
 from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
+from sonata.formats.recipe import read_recipe
 from sonata.sdk.emulator_client import EmulatorClient
 from tests.scenario.emu_command import Emu
 from tests.scenario.test_stock_clients import eventually, libraries, openrc
@@ -165,7 +166,7 @@ def started(tmp_path_factory: pytest.TempPathFactory, *images: str) -> Iterator[
     """An emulation that has images of the example, built in the user's own store, once for all."""
     store = data_home() / "images"
     for name in images:
-        LocalImages(store).build(RECIPES / f"{name}.yaml", lambda message: None)
+        LocalImages(store).build(read_recipe(RECIPES / f"{name}.yaml"), lambda message: None)
     folder = tmp_path_factory.mktemp("boots")
     (folder / "share").mkdir()
     (folder / "share" / "images").symlink_to(store)
@@ -359,6 +360,12 @@ def test_packages_without_a_mirror_are_told_and_the_boot_goes_on(world: World) -
     assert result["errors"] == ["package_update_upgrade_install"]
 
 
+def test_packages_on_the_programs_of_this_machine_are_refused(world: World) -> None:
+    world.server("one", *world.user_data("#cloud-config\npackages: [htop]\n"), image="host", nics="--nic none")
+    assert world.booted("one") == "status: error\nfailed: package_update_upgrade_install\n", world.console("one")
+    assert "packages: /usr of this image is read-only" in world.console("one")
+
+
 # odd user data and odd images
 
 ODD: dict[str, tuple[bytes, tuple[str, ...]]] = {
@@ -380,6 +387,7 @@ ODD: dict[str, tuple[bytes, tuple[str, ...]]] = {
         ("I am odd-template and CI_MISSING_JINJA_VAR/nobody", "names what is not known here: nobody"),
     ),
     "bad template": (b"## template: jinja\n#!/bin/sh\n{% if %}\n", ("the template failed",)),
+    "vendor data": (b"#cloud-config\nvendor_data: {enabled: false}\n", ("`vendor_data`: nothing here acts on it",)),
     "boothook": (b"#cloud-boothook\n#!/bin/sh\necho a hook of $INSTANCE_ID\n", ("a hook of ",)),
     "perl": (b"#!/usr/bin/perl\nprint 'made by ', 'perl', qq{\\n};\n", ("made by perl",)),
     "dos": (b"#!/bin/sh\r\necho from dos\r\n", ("from dos",)),

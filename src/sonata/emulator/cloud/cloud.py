@@ -25,6 +25,7 @@ from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.rebuilding import Rebuilding
 from sonata.emulator.cloud.compute.scheduler import Scheduler
 from sonata.emulator.cloud.compute.servers import BootRequest, Servers
+from sonata.emulator.cloud.compute.states import RUNS, power_state
 from sonata.emulator.cloud.compute.targets import Targets
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
@@ -293,9 +294,9 @@ class Cloud:
         """Run a command in a server; returns exit status, stdout and stderr.
 
         Raises:
-            Conflict: the server is not ACTIVE.
+            Conflict: the server does not run.
         """
-        if server.status != ServerStatus.ACTIVE:
+        if power_state(server) != RUNS:
             raise Conflict(f"server `{server.name}` is {server.status}, not ACTIVE", hint="start it first")
         return await self.servers.power.exec(server, argv, stdin, tell)
 
