@@ -59,6 +59,17 @@ def test_rates_hold_in_both_directions_and_change_while_packets_flow(world: Worl
     assert a.id != b.id
 
 
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
+def test_a_rate_that_is_lowered_under_load_lets_packets_pass(world: World) -> None:
+    world.pops(1)
+    _, b = pair(world)
+    for rate in (80, 40, 20):
+        world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(rate * MBIT))})
+        world.bits_per_second("a", "b", IPv4Address("10.0.0.11"), 1, "-R")
+    world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT))})
+    assert world.reaches("a", "10.0.0.11")
+
+
 def test_a_shaped_port_goes_and_comes(world: World) -> None:
     world.pops(1)
     _, b = pair(world)

@@ -332,6 +332,8 @@ def _queue(cable: Cable, end: End, index: int) -> Iterator[Request]:
     if discipline == "netem":
         yield requests.netem(index, end.ifname, cable.impairment)
     elif discipline and cable.impairment.rate_bps:
+        # A bucket that shrinks would wait forever for room for a large segment that is queued already.
+        yield requests.delete_qdisc(index, end.ifname)
         yield requests.rate_limit(index, end.ifname, cable.impairment.rate_bps)
 
 

@@ -150,7 +150,8 @@ class LinuxShaping:
 def _bucket(end: tuple[int, str], rate: PortRate | None) -> list[Request]:
     if rate is None:
         return [requests.delete_qdisc(*end)]
-    return [requests.rate_limit(*end, rate.rate_bps, rate.burst_bytes)]
+    # A bucket that shrinks would wait forever for room for a large segment that is queued already.
+    return [requests.delete_qdisc(*end), requests.rate_limit(*end, rate.rate_bps, rate.burst_bytes)]
 
 
 def _marking(interface: str, dscp: int) -> str:
