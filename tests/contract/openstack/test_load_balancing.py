@@ -140,7 +140,7 @@ def test_members_are_replaced_in_one_step(lbaas: Any, cloud: Any, driver: FakeDr
     kept = next(member for member in lbaas.members(pool) if member.address == "10.1.0.100")
     before = driver.deployments
     wanted = [
-        {"address": "10.1.0.100", "protocol_port": 80, "weight": 7},
+        {"address": "10.1.0.100", "protocol_port": 80, "weight": 7, "request_sriov": False},
         {"address": "10.1.0.200", "protocol_port": 80},
     ]
     url = f"/v2/lbaas/pools/{pool.id}/members"

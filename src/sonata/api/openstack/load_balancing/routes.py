@@ -12,7 +12,7 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import read_fields, schema_of
 from sonata.api.openstack.listing import filtered
 from sonata.api.openstack.load_balancing.flavors import FLAVORS, PROFILES, known_zones
-from sonata.api.openstack.load_balancing.resources import MEMBERS, PARTS, member_of, seen
+from sonata.api.openstack.load_balancing.resources import MEMBERS, PARTS, kept, member_of, seen
 from sonata.api.openstack.load_balancing.statuses import status_tree
 from sonata.api.openstack.load_balancing.trees import TreeService
 from sonata.api.openstack.reply import ACCEPTED, Reply, json_reply
@@ -142,7 +142,7 @@ async def _replace_members(call: Call) -> Reply:
     read = [read_fields(MEMBERS.all_fields, body, "c") for body in bodies]
     fixed = ("address", "protocol_port", "subnet_id", "project_id")
     wanted = [
-        (member_of(call, values), {name: value for name, value in values.items() if name not in fixed})
+        (member_of(call, values), {name: value for name, value in kept(values).items() if name not in fixed})
         for values in read
     ]
     pool = seen(call, call.cloud.tables.pools, call.params["pool_id"])

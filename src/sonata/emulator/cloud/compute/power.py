@@ -188,11 +188,6 @@ class Power:
                 raise _switched_off(server)
             start_task.result()
 
-    async def started(self, server_id: str) -> None:
-        """Wait until no start of an idle server's machine goes on."""
-        if task := self._idle_starts.get(server_id):
-            await asyncio.wait([task])
-
     def _booted(self, server: Server) -> Image:
         """What a server boots: the image that rescues it, its root volume, or its image."""
         if server.rescue_image_id:
@@ -200,8 +195,8 @@ class Power:
         return self._disks.root_image(server) or self._images.bootable(server.image_id)
 
     async def _start(self, server: Server, image: Image) -> int:
-        mounts = await self._disks.open_all(server)
-        return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
+        async with self._disks.opened(server) as mounts:
+            return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
 
     def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
         if mounts.root:

@@ -83,7 +83,6 @@ class Servers:
         self._scheduler = scheduler
         self._disks = disks
         self.power = Power(site, wiring, images, disks, self._ended)
-        disks.started = self.power.started
         self.on_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
         self.operations = Operations(site)
 

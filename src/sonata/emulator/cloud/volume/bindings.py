@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from sonata.emulator.cloud.compute.disks import DiskWish
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.volume import Attachment, Volume, VolumeStatus
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.turns import Turns
 from sonata.emulator.cloud.volume.volumes import Volumes
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.ports.runtime import Bind
@@ -20,17 +21,11 @@ FOLDER = "/mnt"
 _DEVICE = re.compile(r"/dev/(?:v|s|xv|h)d[a-z]")
 
 
-async def _never_starts(_server_id: str) -> None:
-    pass
-
-
 class Bindings:
     """The attachments of one cloud's volumes, as its tables have them.
 
     Args:
         machine_id: the name of a server's machine in the runtime.
-
-    `started` waits until no start of a server's machine goes on.
     """
 
     def __init__(self, site: Site, volumes: Volumes, machine_id: Callable[[str], str]) -> None:
@@ -40,7 +35,8 @@ class Bindings:
         self._table = site.tables.volume_attachments
         self._rows = site.tables.volumes
         self._machine_id = machine_id
-        self.started: Callable[[str], Awaitable[None]] = _never_starts
+        self._machine_turns = Turns()
+        """Held while a server's machine is started, or a volume comes to it or goes: a command may wake an idle one."""
 
     def of_server(self, server_id: str) -> list[Attachment]:
         """The attachments of a server, its root first, then by device."""
