@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
-from sonata._lib.ip import Prefix
+from sonata._lib.ip import Address, Prefix
 from sonata.errors import AdapterError, Conflict, NotFound, Unsupported
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import (
@@ -32,6 +32,7 @@ class FakeUnderlay:
     def __init__(self) -> None:
         self.pops: dict[str, PopSpec] = {}
         self.links: dict[str, LinkSpec] = {}
+        self.outside: dict[str, tuple[list[str], dict[str, str]]] = {}
 
     def add_pops(self, pops: Sequence[PopSpec]) -> None:
         self.pops.update({pop.name: pop for pop in pops})
@@ -50,6 +51,9 @@ class FakeUnderlay:
     def remove_links(self, names: Sequence[str]) -> None:
         for name in names:
             self.links.pop(name, None)
+
+    def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
+        self.outside[pop] = ([str(one) for one in addresses], {str(key): str(via) for key, via in routes.items()})
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
         pass

@@ -52,6 +52,7 @@ class FakeRuntime:
         self.graces: list[float] = []
         self.started: list[MachineSpec] = []
         self.folders: dict[tuple[str, str], Bind] = {}
+        self.taken_away: set[str] = set()
         self.busy: set[str] = set()
         self.listening: set[str] = set()
         self.listen_at_once = True
@@ -102,6 +103,7 @@ class FakeRuntime:
         if target in self.busy:
             raise Conflict(f"`{target}` is in use in the machine")
         self.folders.pop((machine_id, target), None)
+        self.taken_away.add(target)
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         return self.listen_at_once or machine_id in self.listening

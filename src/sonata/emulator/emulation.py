@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +18,7 @@ from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.network import Subnet
 from sonata.emulator.cloud.site import Kept, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.contact import Contact
@@ -194,7 +197,7 @@ class Emulation:
                 state.endpoint.attach,
                 state.image.name,
                 state.status,
-                (str(state.address.ip),),
+                (str(state.address.ip), *(str(value.ip) for value in state.six)),
             )
             for state in self.endpoints
         ]
@@ -276,7 +279,7 @@ class Emulation:
         async def stations_changed(network_id: str) -> None:
             await self.wan.stations_changed(pop.name, network_id)
 
-        return Cloud(
+        cloud = Cloud(
             pop=pop,
             plane=self._plane,
             runtime=self._runtime,
@@ -295,6 +298,14 @@ class Emulation:
                 if self.topology.site_of(endpoint.attach) == pop.name
             ),
         )
+        cloud.routers.outside.on_subnets = partial(self._number_six, pop.name)
+        return cloud
+
+    async def _number_six(self, pop: str, subnets: Sequence[Subnet]) -> None:
+        """Let the endpoints of a PoP have addresses in its external subnets of IPv6."""
+        gateways = [(subnet.cidr, subnet.gateway_ip) for subnet in subnets]
+        known = [(one, via) for one, via in gateways if isinstance(one, IPv6Network) and isinstance(via, IPv6Address)]
+        await self.endpoints.number_six(pop, known)
 
     def _check_images(self) -> None:
         names = [endpoint.image for endpoint in self.topology.endpoints.values()]

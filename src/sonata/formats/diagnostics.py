@@ -23,9 +23,14 @@ from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument
 
 
 class StrictModel(BaseModel):
-    """Base of all file formats: unknown keys, guessed types, NaN and infinity are errors."""
+    """Base of all file formats: unknown keys, guessed types, NaN and infinity are errors.
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, populate_by_name=True)
+    Validators are built at their first use: no process reads files of all formats.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, populate_by_name=True, defer_build=True
+    )
 
 
 H = TypeVar("H", bound=Hashable)

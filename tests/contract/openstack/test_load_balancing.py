@@ -140,7 +140,7 @@ def test_members_are_replaced_in_one_step(lbaas: Any, cloud: Any, driver: FakeDr
     kept = next(member for member in lbaas.members(pool) if member.address == "10.1.0.100")
     before = driver.deployments
     wanted = [
-        {"address": "10.1.0.100", "protocol_port": 80, "weight": 7},
+        {"address": "10.1.0.100", "protocol_port": 80, "weight": 7, "request_sriov": False},
         {"address": "10.1.0.200", "protocol_port": 80},
     ]
     url = f"/v2/lbaas/pools/{pool.id}/members"
@@ -342,7 +342,9 @@ def test_flavors_choose_a_provider_and_its_settings(lbaas: Any, cloud: Any, driv
     with pytest.raises(exceptions.BadRequestException, match="flavor data"):
         lbaas.create_flavor_profile(name="q", provider_name="haproxy", flavor_data='{"size": 1}')
     assert [zone.name for zone in lbaas.availability_zones()] == ["nova"]
-    assert [one.loadbalancer_id for one in lbaas.amphorae()] == [balancer.id]
+    assert list(lbaas.amphorae()) == []
+    with pytest.raises(exceptions.NotFoundException, match="Amphora"):
+        lbaas.get_amphora(balancer.id)
 
 
 @needs_client

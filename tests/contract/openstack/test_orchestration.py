@@ -253,7 +253,7 @@ resources:
       {auto_scaling_group_id: {get_resource: group}, scaling_adjustment: 5, adjustment_type: change_in_capacity}
 outputs:
   size: {value: {get_attr: [group, current_size]}}
-  url: {value: {get_attr: [out, signal_url]}}
+  url: {value: {get_attr: [out, alarm_url]}}
   values: {value: {get_attr: [group, outputs_list, value]}}
 """
     stack = heat.create("scaled", template)

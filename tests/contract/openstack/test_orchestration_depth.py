@@ -266,7 +266,10 @@ def test_deployments_are_made_without_stacks(heat: Heat, site: Site) -> None:
     assert {one["id"] for one in listed} == {done["id"], refused["id"]}
     metadata = heat.call("GET", f"/software_deployments/metadata/{server.id}").json()["metadata"]
     assert {one["id"] for one in metadata} == {config["id"], puppet["id"]}
-    assert heat.call("DELETE", f"/software_deployments/{done['id']}").status_code == 204
+    assert heat.call("DELETE", f"/software_configs/{config['id']}").status_code == 400
+    for one in (done, nowhere):
+        assert heat.call("DELETE", f"/software_deployments/{one['id']}").status_code == 204
+    assert heat.call("DELETE", f"/software_configs/{config['id']}").status_code == 204
     assert heat.call("GET", f"/software_deployments/{done['id']}").status_code == 404
 
 
@@ -300,3 +303,66 @@ def test_the_stock_commands_for_snapshots_hooks_and_deployments(site: Site, tmp_
     eventually(lambda: "second" in openstack.ok("stack hook poll cli"))
     openstack.ok("stack hook clear --pre-create cli second")
     eventually(lambda: "CREATE_COMPLETE" in openstack.ok("stack show cli -f value -c stack_status"))
+
+
+def test_a_volume_that_is_deleted_leaves_an_image_of_which_another_is_made(heat: Heat) -> None:
+    disk = "heat_template_version: rocky\nresources: {disk: {type: OS::Cinder::Volume, properties: {size: 1}%s}}"
+    before = {image.id for image in heat.cloud.image.images()}
+    heat.create("kept", disk % ", deletion_policy: Snapshot")
+    assert heat.delete("kept") == {"stack_status": "GONE"}
+    (image,) = (one for one in heat.cloud.image.images() if one.id not in before)
+    assert image.name.startswith("kept-disk-")
+    made = heat.create("again", disk.replace("size: 1", f"size: 1, image: {image.id}") % "")
+    assert made["stack_status"] == "CREATE_COMPLETE", made["stack_status_reason"]
+    (volume,) = heat.cloud.block_storage.volumes()
+    assert volume.volume_image_metadata["image_id"] == image.id
+
+
+SLOW = """
+heat_template_version: rocky
+parameters: {value: {type: string, default: one}, wait: {type: number, default: 0}}
+resources:
+  first: {type: OS::Heat::TestResource, properties: {value: {get_param: value}}}
+  second:
+    type: OS::Heat::TestResource
+    depends_on: first
+    properties: {value: {get_param: value}, action_wait_secs: {update: {get_param: wait}, create: {get_param: wait}}}
+outputs: {told: {value: {get_attr: [first, output]}}}
+"""
+
+
+def test_updates_and_creations_are_cancelled(heat: Heat) -> None:
+    made = heat.create("slow", SLOW)
+    path = f"/stacks/slow/{made['id']}"
+    assert heat.call("POST", f"{path}/actions", {"cancel_update": None}).status_code == 400
+    for action, state, told in (
+        ("cancel_update", "ROLLBACK_COMPLETE", "one"),
+        ("cancel_without_rollback", "UPDATE_FAILED", "two"),
+    ):
+        heat.call("PATCH", path, {"parameters": {"value": "two", "wait": 60}})
+        eventually(lambda: heat.events("slow")[-1] == ("second", "UPDATE_IN_PROGRESS"))
+        assert heat.call("PATCH", path, {}).status_code == 409
+        assert heat.call("POST", f"{path}/actions", {action: None}).status_code == 202
+        after = heat.settled("slow", made["id"])
+        assert (after["stack_status"], outputs(after)) == (state, {"told": told})
+    assert heat.delete("slow") == {"stack_status": "GONE"}
+    wait = {"stack_name": "made", "template": yaml.safe_load(SLOW), "parameters": {"wait": 60}}
+    path = f"/stacks/made/{heat.call('POST', '/stacks', wait).json()['stack']['id']}"
+    eventually(lambda: heat.events("made")[-1] == ("second", "CREATE_IN_PROGRESS"))
+    assert heat.call("POST", f"{path}/actions", {"cancel_without_rollback": None}).status_code == 202
+    assert heat.settled("made", path.rpartition("/")[2])["stack_status"] == "CREATE_FAILED"
+
+
+def test_a_stack_is_told_by_its_tags_and_hidden_by_some(heat: Heat) -> None:
+    heat.create("red", VALUES, tags="colour,warm")
+    heat.create("hidden", VALUES, tags="data-processing-cluster")
+
+    def named(query: str = "") -> set[str]:
+        return {one["stack_name"] for one in heat.call("GET", f"/stacks{query}").json()["stacks"]}
+
+    assert named() == {"red"}
+    assert named("?show_hidden=true") == {"red", "hidden"}
+    assert (named("?tags=colour,warm"), named("?tags=colour,cold"), named("?not_tags=warm")) == ({"red"}, set(), set())
+    shown = heat.show("red")
+    heat.call("PATCH", f"/stacks/red/{shown['id']}", {"parameters": {}})
+    assert heat.settled("red", shown["id"])["tags"] == ["colour", "warm"]

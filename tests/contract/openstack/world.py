@@ -57,6 +57,7 @@ DELETIONS = (
     ("server_groups", "/compute/v2.1/os-server-groups/{id}"),
     ("aggregates", "/compute/v2.1/os-aggregates/{number}"),
     ("flavors", "/compute/v2.1/flavors/{id}"),
+    ("software_deployments", "/orchestration/v1/{project}/software_deployments/{id}"),
     ("software_configs", "/orchestration/v1/{project}/software_configs/{id}"),
     ("application_credentials", "/identity/v3/users/{user_id}/application_credentials/{id}"),
     ("groups", "/identity/v3/groups/{id}"),

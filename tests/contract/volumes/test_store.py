@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import sonata.adapters.volumes_local.programs as programs
 from sonata.adapters.volumes_local import LocalVolumes
-from sonata.errors import Conflict, NotFound
+from sonata.errors import AdapterError, Conflict, NotFound
 
 MIB = 1024**2
 
@@ -41,6 +43,9 @@ def test_content_follows_clones_and_growth(store: LocalVolumes, tmp_path: Path) 
     assert (store.open(copy) / "file").read_text() == "one"
     store.pack(copy, tmp_path / "packed.tar")
     assert (tmp_path / "packed.tar").stat().st_size > 0
+    store.create(back := new(), 1)
+    store.unpack(back, tmp_path / "packed.tar")
+    assert (store.open(back) / "file").read_text() == "one"
     with pytest.raises(Conflict, match="exists"):
         store.create(volume, 1)
 
@@ -78,3 +83,21 @@ def test_a_volume_holds_no_more_than_its_size_and_is_held_by_its_users(store: Lo
             store.shut(volume)
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts file systems")
+def test_many_who_open_a_volume_at_once_get_the_same_folder(store: LocalVolumes) -> None:
+    volume = new()
+    store.create(volume, 1)
+    with ThreadPoolExecutor(8) as pool:
+        folders = set(pool.map(lambda _number: store.open(volume), range(8)))
+    (folder,) = folders
+    mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(folder) in line]
+    assert len(mounts) == (0 if store.unenforced else 1)
+
+
+def test_a_failed_mount_is_told_in_its_own_words(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="no file") as failed:
+        programs.run("sh", "-c", "echo banner >&2; echo no file >&2; echo ' dmesg(1) may have more' >&2; exit 32")
+    assert "dmesg" not in failed.value.message

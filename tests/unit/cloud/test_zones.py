@@ -18,7 +18,7 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2GatewayConnection
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router, Subnet
@@ -373,28 +373,62 @@ def chain_of(world: World, *servers: Server, source: str | None = None) -> PortC
     return PortChain(groups=tuple(groups), classifiers=(classifier.id,))
 
 
-async def test_a_chain_lies_in_one_zone(world: World) -> None:
+async def test_a_chain_over_zones_is_steered_in_each_of_them(world: World) -> None:
     network, _ = await world.network()
-    client, here = await boot(world, network), await boot(world, network)
-    user, there = await boot(world, network, "edge"), await boot(world, network, "edge")
-    with pytest.raises(ChainAcrossZones, match="several PoPs: core, edge"):
-        await world.cloud.chaining.create_chain(chain_of(world, here, there))
+    here, there, user = [await boot(world, network, zone) for zone in ("", "edge", "edge")]
+    chains, steered = world.cloud.chaining, world.fabric.steering.chains
     with pytest.raises(ChainAcrossZones, match="logical_source_port"):
-        await world.cloud.chaining.create_chain(chain_of(world, there))
-    chain = await world.cloud.chaining.create_chain(chain_of(world, there, source=user.nics[0].port_id))
-    assert world.fabric.steering.chains[chain.id].pop == "edge"
-    kept = await migrate(world, there, "core", force=True)
-    assert (kept.status, kept.host) == ("ACTIVE", "edge")
-    assert kept.fault is not None
-    assert "several PoPs" in kept.fault.message
-    second = await world.cloud.chaining.create_chain(chain_of(world, here, source=client.nics[0].port_id))
-    assert world.fabric.steering.chains[second.id].pop == "core"
+        await chains.create_chain(chain_of(world, there))
+    both = await chains.create_chain(chain_of(world, here, there))
+    near, far = steered[f"{both.id}@core"], steered[f"{both.id}@edge"]
+    assert [(one.pop, one.classifiers[0].enters) for one in (near, far)] == [("core", True), ("edge", False)]
+    known = [here.nics[0].port_id, there.nics[0].port_id]
+    assert [hop.ingress.port_id for hop in near.hops] == [known[0], ""]
+    assert [hop.ingress.port_id for hop in far.hops] == ["", known[1]]
+    assert [hop.ingress.mac for hop in near.hops] == [hop.ingress.mac for hop in far.hops]
+    await chains.delete_chain(both.id)
+    assert not steered
+
+    chain = await chains.create_chain(chain_of(world, there, source=user.nics[0].port_id))
+    assert [one.pop for one in steered.values()] == ["edge"]
+    assert (await migrate(world, there, "core", force=True)).host == "core"
+    far, near = steered[f"{chain.id}@edge"], steered[f"{chain.id}@core"]
+    assert chain.id not in steered
+    source = world.cloud.tables.ports.get(user.nics[0].port_id)
+    assert (far.classifiers[0].source_port_id, far.hops[0].ingress.port_id) == (source.id, "")
+    (seen,) = near.classifiers
+    assert (seen.enters, str(seen.source)) == (False, f"{source.fixed_ips[0].address}/32")
+    assert near.hops[0].ingress.port_id == there.nics[0].port_id
+
+
+async def test_chains_over_zones_that_cannot_be_are_refused(world: World) -> None:
+    network, _ = await world.network()
+    other, _ = await world.network("10.7.0.0/24", "other")
+    here, there = await boot(world, network), await boot(world, network, "edge")
+    apart = await boot(world, other, "edge")
+    user = await boot(world, network)
+    source = user.nics[0].port_id
+    with pytest.raises(ChainAcrossZones, match="on different networks"):
+        await world.cloud.chaining.create_chain(chain_of(world, here, apart, source=source))
+    with pytest.raises(ChainAcrossZones, match="ends in core"):
+        await world.cloud.chaining.create_chain(replace(chain_of(world, there, source=source), symmetric=True))
+    sticky = chain_of(world, there, source=source)
+    world.cloud.tables.port_pair_groups.change(sticky.groups[0], parameters={"sticky": True})
+    with pytest.raises(ChainAcrossZones, match="remember them in one PoP"):
+        await world.cloud.chaining.create_chain(sticky)
+    one = await world.cloud.chaining.create_chain(chain_of(world, here))
+    two = await world.cloud.chaining.create_chain(chain_of(world, there, source=source))
+    with pytest.raises(ChainAcrossZones, match="service graph"):
+        await world.cloud.service_graphs.create(ServiceGraph(port_chains={one.id: (two.id,)}))
+    back = await world.cloud.chaining.create_chain(replace(chain_of(world, there, here, source=source), symmetric=True))
+    assert {spec.pop for name, spec in world.fabric.steering.chains.items() if back.id in name} == {"core", "edge"}
 
 
 async def test_a_server_that_would_tear_a_chain_apart_is_not_built(world: World) -> None:
     network, _ = await world.network()
     here = await boot(world, network)
-    port = world.port(network)
+    other, _ = await world.network("10.7.0.0/24", "other")
+    port = world.port(other)
     pair = await world.cloud.chaining.create_pair(PortPair(ingress=port.id, egress=port.id))
     group = await world.cloud.chaining.create_group(PortPairGroup(port_pairs=(pair.id,)))
     chain = chain_of(world, here)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+import sonata.sdk.multipop_demo.stock_client as stock_client
 from sonata._lib.processes import ProcessId
 from sonata.errors import NotFound, PermanentError
 from sonata.formats.topology import read_topology
-from sonata.sdk.demonstration import example_folder
+from sonata.sdk.demonstration import Say, example_folder
 from sonata.sdk.emulation_records import EmulationRecord
 from sonata.sdk.multipop_demo.demo import EXAMPLE, SWAP
 from sonata.sdk.multipop_demo.forms import OSM_SERVICE, changed_service
@@ -19,7 +21,7 @@ from sonata.sdk.multipop_demo.stock_client import StockClient, find_client
 FOLDER = example_folder(EXAMPLE)
 
 
-def client(folder: Path, script: str) -> StockClient:
+def client(folder: Path, script: str, say: Say = lambda line: None) -> StockClient:
     """A client whose program is a script of ours."""
     program = folder / "openstack"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -37,30 +39,52 @@ def client(folder: Path, script: str) -> StockClient:
         created_at=0.0,
         topology=read_topology(FOLDER / "topology.yaml"),
     )
-    return StockClient(str(program), folder, record, lambda line: None)
+    return StockClient(str(program), folder, record, say)
 
 
 def test_each_pop_has_a_client_of_its_own_with_only_its_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OS_CLOUD", "production")
-    told = client(tmp_path, 'echo "$OS_AUTH_URL $OS_PASSWORD $OS_CLOUD:"; cat').run({"edge": "a\nb\n", "core": "c"})
-    assert told["edge"].split() == ["http://127.0.0.1:1/edge/identity/v3", "secret", ":", "a", "b"]
-    assert told["core"].split()[-1] == "c"
+    told = client(tmp_path, 'echo "$OS_AUTH_URL $OS_PASSWORD $OS_CLOUD: $@"').run({"edge": "a 'b c'\n", "core": "d"})
+    assert told == {
+        "edge": "http://127.0.0.1:1/edge/identity/v3 secret : a b c\n",
+        "core": "http://127.0.0.1:1/core/identity/v3 secret : d\n",
+    }
 
 
-def test_the_end_of_a_batch_with_1_alone_is_no_failure(tmp_path: Path) -> None:
-    assert client(tmp_path, "echo done; exit 1").run({"edge": "network list"}) == {"edge": "done\n"}
+def test_words_on_standard_error_alone_are_no_failure(tmp_path: Path) -> None:
+    assert client(tmp_path, "echo a warning >&2; echo done").run({"edge": "network list"}) == {"edge": "done\n"}
 
 
-def test_what_the_client_complains_about_is_the_error_even_when_it_ends_with_0(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="`openstack` at `edge` failed: No Server found for squid"):
-        client(tmp_path, "echo No Server found for squid >&2").run({"edge": "server show squid"})
+def test_each_command_is_told_when_it_begins(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        told.append(f"{line}, after {len(list(tmp_path.glob('*.done')))}")
+
+    client(tmp_path, "touch $1.done", say).run({"edge": "one\ntwo\nthree"})
+    assert told == [f"  edge: openstack {word}, after {number}" for number, word in enumerate(("one", "two", "three"))]
+
+
+def test_a_failed_command_is_the_error_and_ends_all_that_is_going_on(tmp_path: Path) -> None:
+    script = "[ $1 = sleep ] && exec sleep 1000; [ $1 = fail ] && echo No Server found >&2 && exit 3; touch $1"
+    with pytest.raises(PermanentError, match="`openstack fail now` at `edge` ended with status 3: No Server found"):
+        client(tmp_path, script).run({"edge": "fine\nfail now\nnever", "core": "sleep"})
+    assert (tmp_path / "fine").exists()
+    assert not (tmp_path / "never").exists()
+    assert [one for one in psutil.Process().children() if one.name() == "sleep"] == []
 
 
 def test_a_command_that_the_client_does_not_have_is_told_with_how_to_get_it(tmp_path: Path) -> None:
-    script = "echo \"openstack: 'stack list' is not an openstack command. See 'openstack --help'.\""
+    script = "echo \"openstack: 'stack list' is not an openstack command. See 'openstack --help'.\"; exit 2"
     with pytest.raises(PermanentError, match="'stack list' is not an openstack command") as refused:
         client(tmp_path, script).run({"edge": "stack list"})
     assert "pip install 'sonata-nfv[clients]'" in (refused.value.hint or "")
+
+
+def test_a_client_that_takes_too_long_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stock_client, "_PATIENCE_S", 0.1)
+    with pytest.raises(PermanentError, match="`openstack server list` at `edge` took more than"):
+        client(tmp_path, "exec sleep 1000").run({"edge": "server list"})
 
 
 def test_a_missing_client_is_told_with_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
 from itertools import chain
 
 import sonata.adapters.fabric_linux.address_rates as address_rates
 import sonata.adapters.fabric_linux.requests as requests
+import sonata.adapters.fabric_linux.scope_rules as scope_rules
 from sonata._lib.ip import Interface
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
@@ -19,8 +20,9 @@ from sonata.model.topology import CLEAN
 from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, PortShape, RouterInterface, RouterSpec
 
 _OUTSIDE = "ext"
-_ANYWHERE = IPv4Network("0.0.0.0/0")
+_ANYWHERE, _ANYWHERE6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 _TABLE = "translation"
+_TABLES = (f"ip {_TABLE}", f"inet {scope_rules.TABLE}")
 _AFTER_TRANSLATION = 110
 
 
@@ -139,6 +141,9 @@ class Routers:
         if spec.external_gateway:
             body = requests.device_route(_ANYWHERE, index, gateway=spec.external_gateway)
             changes.append(requests.add_route(body, f"default route via {spec.external_gateway}"))
+        if spec.external_gateway6:
+            body = requests.device_route(_ANYWHERE6, index, gateway=spec.external_gateway6)
+            changes.append(requests.add_route(body, f"default route via {spec.external_gateway6}"))
         router.netspace.apply(changes)
         for address in sorted(floating - router.floating):
             self._announce_outside(spec, address)
@@ -154,8 +159,9 @@ class Routers:
     def _set_rules(self, router: _Router, spec: RouterSpec) -> None:
         rules = _rules(spec)
         if rules != router.rules:
-            # Named before it is deleted, so that the first load finds something to delete.
-            self._nftables.load(router.netspace, f"table ip {_TABLE}\ndelete table ip {_TABLE}\n{rules}")
+            # Named before they are deleted, so that the first load finds something to delete.
+            before = "".join(f"table {name}\ndelete table {name}\n" for name in _TABLES)
+            self._nftables.load(router.netspace, before + rules)
             router.rules = rules
 
     def _set_rates(self, router: _Router, spec: RouterSpec) -> None:
@@ -188,9 +194,12 @@ class Routers:
         pop.netspace.apply([requests.neighbour(bridge.index, address, spec.external_mac)])
 
 
+def _ifname(interface: RouterInterface) -> str:
+    return f"i{interface.mac.replace(':', '')}"
+
+
 def _wanted_leg(interface: RouterInterface) -> _Leg:
-    name = f"i{interface.mac.replace(':', '')}"
-    return _Leg(interface.network, name, interface.mac, interface.addresses)
+    return _Leg(interface.network, _ifname(interface), interface.mac, interface.addresses)
 
 
 def _rules(spec: RouterSpec) -> str:
@@ -211,6 +220,7 @@ def _rules(spec: RouterSpec) -> str:
             "}",
             *_marks(spec),
             "}",
+            *scope_rules.table(spec, _OUTSIDE, _ifname, _masqueraded(spec)),
             "",
         )
     )
@@ -227,6 +237,16 @@ def _subnets(spec: RouterSpec) -> list[str]:
         and any(route.via in network for network in own)
     ]
     return [str(network) for network in collapse_addresses(chain(own, behind))]
+
+
+def _masqueraded(spec: RouterSpec) -> list[str]:
+    """What is hidden behind the router's own address: all but what is in the external network's address scope."""
+    if not spec.snat:
+        return []
+    scope, _ = spec.external_scopes
+    return _subnets(
+        replace(spec, interfaces=tuple(leg for leg in spec.interfaces if not scope or leg.scopes[0] != scope))
+    )
 
 
 def _outer_addresses(spec: RouterSpec) -> set[IPv4Address]:
@@ -273,7 +293,7 @@ def _source_rules(spec: RouterSpec) -> Iterator[str]:
     inner = f"ip saddr {{ {', '.join(subnets)} }}"
     for outer, inside in sorted(spec.floating.items()):
         yield f'oifname "{_OUTSIDE}" ip saddr {inside} snat to {outer}'
-    if spec.snat:
-        yield f'oifname "{_OUTSIDE}" {inner} snat to {spec.external.ip}'
+    if hidden := _masqueraded(spec):
+        yield f'oifname "{_OUTSIDE}" ip saddr {{ {", ".join(hidden)} }} snat to {spec.external.ip}'
     if spec.floating or spec.forwardings:
         yield f'oifname != "{_OUTSIDE}" {inner} ct status dnat masquerade'

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
+from sonata._lib.ip import Address, Prefix
 from sonata.adapters.fabric_linux.cable import Cable
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import NotFound, Unsupported
@@ -45,6 +46,8 @@ class Pop:
 
     Args:
         guarded: whether forged tunnel packets are refused at its external network.
+        outside: its router's IPv6 addresses on its external network.
+        inward: its routes over routers on its external network.
     """
 
     spec: PopSpec
@@ -53,6 +56,8 @@ class Pop:
     cards: dict[str, Card] = field(default_factory=dict)
     routes: dict[IPv4Network, IPv4Address] = field(default_factory=dict)
     guarded: bool = False
+    outside: tuple[IPv6Interface, ...] = ()
+    inward: dict[Prefix, Address] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

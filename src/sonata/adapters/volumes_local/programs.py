@@ -38,7 +38,13 @@ def run(name: str, *arguments: str, allow: tuple[int, ...] = (0,)) -> str:
     )
     if done.returncode in allow:
         return done.stdout
-    complaint = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1][:300]  # banners come first
+    complaint = _complaint(done.stderr) or f"exit status {done.returncode}"
     if any(words in done.stderr for words in _FULL):
         raise QuotaExceeded(f"no space is left: {complaint}")
     raise AdapterError(f"`{name}` failed: {complaint}", call=name, answer=complaint)
+
+
+def _complaint(told: str) -> str:
+    """What went wrong, in a program's own words: banners come before it, mount(8) refers to dmesg(1) after it."""
+    lines = [line.strip() for line in told.splitlines() if line.strip() and "dmesg(1)" not in line]
+    return lines[-1][:300] if lines else ""

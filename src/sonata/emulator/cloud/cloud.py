@@ -186,7 +186,7 @@ class Cloud:
         self.stacks.run_in_server = self._run_in_server
         self.wiring.on_servers_moved = self.services.follow
         self.networks.on_release = self.services.release
-        self.networks.on_subnets_changed = self.services.subnets_changed
+        self.networks.on_subnets_changed = self._subnets_changed
         self.nics.on_service_port_deleted = self.services.release
 
     async def restore(self) -> None:
@@ -198,6 +198,7 @@ class Cloud:
         await self.networks.restore()
         for router in self.tables.routers:
             await self.routers.apply(router)
+        await self.routers.outside.follow()
         await self.l2_gateways.restore()
         await self._steering.restore()
         self.load_balancing.changes.restore()
@@ -212,6 +213,12 @@ class Cloud:
     def usage(self) -> Usage:
         """Capacity of the site's PoPs and what is claimed of it."""
         return usage(self.site.pops, self.tables)
+
+    async def _subnets_changed(self, network_id: str) -> None:
+        if self.tables.networks.get(network_id).external:
+            await self.routers.outside.follow()
+        else:
+            await self.services.subnets_changed(network_id)
 
     async def _stations_changed(self, network_id: str) -> None:
         """Let the site's other PoPs, and then the wide area, know where the ports of a network are."""

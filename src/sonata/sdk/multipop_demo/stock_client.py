@@ -1,15 +1,17 @@
-"""The stock OpenStack command line client, run as its users run it: commands on its standard input."""
+"""The stock OpenStack command line client, run as its users run it: one command after another."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,7 +23,7 @@ from sonata.sdk.emulation_records import EmulationRecord
 PROGRAM = "openstack"
 HOW_TO_GET_IT = "install it: pip install 'sonata-nfv[clients]', or in a source tree pip install -e '.[clients]'"
 _UNKNOWN = "is not an openstack command"
-_PATIENCE_S = 300.0
+_PATIENCE_S, _PAUSE_S = 300.0, 0.02
 
 
 def find_client() -> str:
@@ -38,22 +40,13 @@ def find_client() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
-    """A client at work: what it was told to do, and where its output goes."""
-
-    pop: str
-    process: subprocess.Popen[bytes]
-    out: IO[bytes]
-    err: IO[bytes]
-
-
-@dataclass(frozen=True, slots=True)
 class StockClient:
     """Runs commands at the PoPs of an emulation.
 
     Args:
         program: path of the client.
         folder: where it runs; files in commands are named from there.
+        say: told each command when it begins.
     """
 
     program: str
@@ -65,30 +58,28 @@ class StockClient:
         """Run lines of commands, by PoP, at all PoPs at the same time; returns what was printed, by PoP.
 
         Raises:
-            PermanentError: a command failed; told with what the client said.
+            PermanentError: a command ended with a status other than 0; told with what the client said.
         """
-        for pop, lines in commands.items():
-            for line in lines.strip().splitlines():
-                self.say(f"  {pop}: openstack {line}")
         with ExitStack() as running:
-            started = [running.enter_context(self._started(pop, lines)) for pop, lines in commands.items()]
-            deadline = time.monotonic() + _PATIENCE_S
-            return {each.pop: _output_of(each, deadline) for each in started}
+            lanes = [_Lane(self, pop, lines) for pop, lines in commands.items()]
+            for lane in lanes:
+                running.callback(lane.close)
+            while [lane for lane in lanes if lane.go_on()]:
+                time.sleep(_PAUSE_S)
+            return {lane.pop: lane.printed for lane in lanes}
 
-    @contextmanager
-    def _started(self, pop: str, lines: str) -> Iterator[_Running]:
-        with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            told.write(lines.strip().encode() + b"\n")
-            told.seek(0)
-            process = subprocess.Popen(
-                [self.program], stdin=told, stdout=out, stderr=err, cwd=self.folder, env=self._environment(pop)
-            )
-            try:
-                yield _Running(pop, process, out, err)
-            finally:
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
+    def begin(self, pop: str, line: str, out: IO[bytes], err: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Tell and start one command at a PoP."""
+        self.say(f"  {pop}: {PROGRAM} {line}")
+        return subprocess.Popen(
+            [self.program, *shlex.split(line)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            cwd=self.folder,
+            env=self._environment(pop),
+            start_new_session=True,  # Ctrl-C is for us, who then end it
+        )
 
     def _environment(self, pop: str) -> dict[str, str]:
         """The variables that `sonata emu openrc` prints, and nothing that points to another cloud."""
@@ -107,23 +98,72 @@ class StockClient:
         }
 
 
-def _output_of(client: _Running, deadline: float) -> str:
-    """What the client printed, once it has ended.
+class _Lane:
+    """The commands of one PoP, one after another."""
 
-    Its status tells nothing: clients of different versions end a batch with 0 or with 1, whatever happened in it. What
-    it could not do it says on standard error, and of commands that it does not have it says so between the answers.
-    """
-    try:
-        client.process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        raise PermanentError(f"`{PROGRAM}` at `{client.pop}` took more than {_PATIENCE_S:.0f} s") from None
-    out = _text(client.out)
-    unknown = [line for line in out.splitlines() if _UNKNOWN in line]
-    told = "\n".join([_text(client.err).strip(), *unknown]).strip()
-    if told:
-        hint = HOW_TO_GET_IT if unknown else ""
-        raise PermanentError(f"`{PROGRAM}` at `{client.pop}` failed: {told[-1000:]}", hint=hint)
-    return out
+    def __init__(self, client: StockClient, pop: str, lines: str) -> None:
+        self.pop = pop
+        self.printed = ""
+        self._client = client
+        self._lines = deque(lines.strip().splitlines())
+        self._running: _Command | None = None
+
+    def go_on(self) -> bool:
+        """Take note of a command that has ended, and begin the next one; whether there is more to do."""
+        if self._running and self._running.has_ended():
+            self.printed += self._running.output()
+            self.close()
+        if self._running is None and self._lines:
+            self._running = _Command(self._client, self.pop, self._lines.popleft())
+        return self._running is not None
+
+    def close(self) -> None:
+        """End the command that goes on, if any."""
+        if self._running:
+            self._running.close()
+            self._running = None
+
+
+class _Command:
+    """One command that goes on."""
+
+    def __init__(self, client: StockClient, pop: str, line: str) -> None:
+        self._what = f"`{PROGRAM} {line}` at `{pop}`"
+        with ExitStack() as files:
+            self._out, self._err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            self._process = client.begin(pop, line, self._out, self._err)
+            self._files = files.pop_all()
+        self._deadline = time.monotonic() + _PATIENCE_S
+
+    def has_ended(self) -> bool:
+        """Whether it has ended.
+
+        Raises:
+            PermanentError: not for minutes.
+        """
+        if self._process.poll() is None and time.monotonic() > self._deadline:
+            raise PermanentError(f"{self._what} took more than {_PATIENCE_S:.0f} s")
+        return self._process.returncode is not None
+
+    def output(self) -> str:
+        """What it printed.
+
+        Raises:
+            PermanentError: it ended with another status than 0; words on standard error alone are no failure.
+        """
+        out = _text(self._out)
+        if status := self._process.returncode:
+            told = f"{out}{_text(self._err)}".strip()
+            hint = HOW_TO_GET_IT if _UNKNOWN in told else ""
+            raise PermanentError(f"{self._what} ended with status {status}: {told[-1000:]}", hint=hint)
+        return out
+
+    def close(self) -> None:
+        """End it if it goes on."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._files.close()
 
 
 def _text(stream: IO[bytes]) -> str:

@@ -37,8 +37,6 @@ AGENTS = {
 }
 """Binary and topic by agent type."""
 _FIXED = "agents are fixed: each serves what is in its place; name an availability zone for a network instead"
-_SLACK_S = 1.0
-"""What was heard of so lately is heard of now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +125,8 @@ def _document(cloud: Cloud, agent: Agent) -> dict[str, Any]:
 
 
 def _is_alive(cloud: Cloud, agent: Agent) -> bool:
-    in_reach = cloud.site.zones.heard_of(agent.pop) > time.time() - _SLACK_S
-    return in_reach and _serves_all(cloud, agent)
+    now = time.time()
+    return cloud.site.zones.heard_of(agent.pop) >= now and _serves_all(cloud, agent)
 
 
 def _configuration(cloud: Cloud, agent: Agent) -> dict[str, Any]:

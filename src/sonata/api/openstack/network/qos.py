@@ -95,7 +95,6 @@ QOS_POLICIES = Resource[QosPolicy](
             "DSCP marks are set on all IP packets that a server sends, where they enter the PoP.",
             "Policies of floating IPs and of routers' gateways hold at the router, for the address that they are of.",
         ),
-        simplified=("What a port chain hands from port to port does not count.",),
         refused=("Rules on minimum bandwidth and packet rates (409 QosRuleNotSupported).",),
     ),
 )

@@ -244,8 +244,8 @@ NETWORKS = Resource[Network](
             "`availability_zone_hints`",
         ),
         simplified=(
-            "segmentation ids are given out and shown; one external network of IPv4, named `external`, is "
-            "there from the beginning",
+            "segmentation ids are given out and shown; one external network, named `external`, is there from the "
+            "beginning, with a subnet of IPv4",
             "networks of the types `vlan` and `flat` are on the one physical network `physnet1`, and are bridges, too",
         ),
         refused=(
@@ -363,6 +363,9 @@ SUBNETS = Resource[Subnet](
             "several of both versions of IP on one network; pools, gateway, host routes, DNS servers; "
             "changes reach running servers",
             "`slaac` and `dhcpv6-stateless` give each port its EUI-64 address",
+            "a subnet of IPv6 of the external network (a /64, from an administrator): its gateway is the PoP's router, "
+            "endpoints of the PoP have addresses in it, and the PoP's router knows the way to the prefixes behind "
+            "routers that have a gateway in it",
             "`ipv6_ra_mode` is what hosts that solicit are told, `ipv6_address_mode` what DHCPv6 gives them: "
             "addresses, or name servers alone",
         ),
@@ -370,7 +373,7 @@ SUBNETS = Resource[Subnet](
             "machines have IPv6 addresses and routes from the data plane; router advertisements answer solicitations "
             "alone, come from the port `network:dhcp` and name no default router",
         ),
-        refused=("segments, prefix delegation (400)",),
+        refused=("segments, prefix delegation (400); further subnets of the external network than one of IPv6 (409)",),
     ),
 )
 

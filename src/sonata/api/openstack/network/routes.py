@@ -12,6 +12,7 @@ import sonata.api.openstack.network.qos as network_qos
 import sonata.api.openstack.network.quotas as network_quotas
 import sonata.api.openstack.network.security as network_security
 import sonata.api.openstack.network.service as network_service
+import sonata.api.openstack.network.sharing as sharing
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.network.l3 import FLOATING_IPS, PORT_FORWARDINGS, ROUTERS
 from sonata.api.openstack.network.resources import (
@@ -59,6 +60,7 @@ EXTENSIONS: Mapping[str, str] = {
     "subnet-dns-publish-fixed-ip": "Subnet DNS publish fixed IP",
     "subnet-service-types": "Subnet service types",
     "subnet_allocation": "Subnet Allocation",
+    "subnet_onboard": "Subnet Onboard",
     "uplink-status-propagation": "Port uplink status propagation",
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
@@ -127,6 +129,7 @@ def network_routes() -> Routes:
     network_quotas.register(routes)
     network_security.register(routes)
     network_qos.register(routes)
+    sharing.register(routes)
     agents.register(routes)
     network_service.register(routes)
     return routes

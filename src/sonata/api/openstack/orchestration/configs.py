@@ -73,6 +73,9 @@ async def show_config(call: Call) -> Reply:
 
 
 async def delete_config(call: Call) -> Reply:
-    """DELETE of a configuration."""
-    call.cloud.tables.software_configs.remove(_config_of(call).id)
+    """DELETE of a configuration that no deployment has."""
+    config = _config_of(call)
+    if any(one.config_id == config.id for one in call.cloud.tables.software_deployments):
+        raise InvalidInput(f"Software config with id {config.id} can not be deleted as it is referenced.")
+    call.cloud.tables.software_configs.remove(config.id)
     return NO_CONTENT

@@ -29,7 +29,8 @@ TOPIC = Topic(
             "every resource is made through the APIs of this cloud with the authority of the stack's owner",
             "snapshots and restoration: servers and volumes are kept as images, and filled from these again",
             "nested templates, resource groups and chains, scaling groups with policies, changes in batches, wait "
-            "conditions and signals, which servers send to the metadata address",
+            "conditions and signals: clients send them to a policy's `alarm_url`, servers, which reach the metadata "
+            "address and not that of the API, to `signal_url` and to a handle's `endpoint`",
             "software deployments of scripts and JSON files, by stacks or by clients: applied in the server at "
             "creation and when their inputs change, their outputs and failures told",
             "operations run along the dependency graph in parallel, have a timeout, and fail when the keeper dies",

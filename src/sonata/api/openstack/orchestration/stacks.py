@@ -33,6 +33,8 @@ from sonata.formats.hot.errors import UserParameterMissing
 from sonata.formats.hot.parameters import Parameter
 from sonata.formats.hot.template import Template, read_template
 
+HIDING = frozenset(("data-processing-cluster",))
+"""Tags of stacks that lists leave out unless asked for, as Heat's `hidden_stack_tags`."""
 FILTERS = ("id", "status", "name", "action", "username", "stack_name", "stack_status", "owner_id", "stack_owner")
 
 
@@ -56,6 +58,8 @@ async def list_stacks(call: Call) -> Reply:
     found = [stack for stack in call.cloud.tables.stacks if everywhere or stack.project_id == call.project_id]
     if call.first("show_nested").lower() != "true" and not call.first("owner_id"):
         found = [stack for stack in found if not stack.parent_id]
+    if call.first("show_hidden").lower() != "true":
+        found = [stack for stack in found if not HIDING & set(stack.tags)]
     found = [stack for stack in found if _wanted(call, stack)]
     # The newest stack comes first unless another order is asked for.
     documents = [summary(call, stack) for stack in reversed(found)]

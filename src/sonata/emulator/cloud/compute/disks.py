@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -49,8 +50,8 @@ class Disks(Protocol):
     async def make_missing(self, server_id: str, wishes: Sequence[DiskWish]) -> None:
         """Make and bind the volumes that do not exist."""
 
-    async def open_all(self, server: Server) -> Mounts:
-        """What a server that is being switched on sees of its volumes."""
+    def opened(self, server: Server) -> AbstractAsyncContextManager[Mounts]:
+        """What a server sees of its volumes, for the time in which its machine is started: none comes or goes then."""
 
     async def shut_all(self, server: Server) -> None:
         """Let go of the volumes of a server that is off."""

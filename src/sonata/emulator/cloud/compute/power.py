@@ -182,16 +182,11 @@ class Power:
             start = self._start(server, self._booted(server))
             self._idle_starts[server.id] = asyncio.ensure_future(start)
         start_task = self._idle_starts[server.id]
-        with undone_on_failure(lambda: self._forget_failed(server.id, start_task)):
+        with undone_on_failure(lambda: _forget_failed(self._idle_starts, server.id, start_task)):
             await asyncio.wait([start_task])
             if start_task.cancelled():
                 raise _switched_off(server)
             start_task.result()
-
-    def _forget_failed(self, server_id: str, start: asyncio.Task[int]) -> None:
-        """Let the next command try again; a start that goes on is kept."""
-        if start.done() and self._idle_starts.get(server_id) is start:
-            del self._idle_starts[server_id]
 
     def _booted(self, server: Server) -> Image:
         """What a server boots: the image that rescues it, its root volume, or its image."""
@@ -200,8 +195,8 @@ class Power:
         return self._disks.root_image(server) or self._images.bootable(server.image_id)
 
     async def _start(self, server: Server, image: Image) -> int:
-        mounts = await self._disks.open_all(server)
-        return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
+        async with self._disks.opened(server) as mounts:
+            return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
 
     def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
         if mounts.root:
@@ -287,3 +282,9 @@ def described(how: MachineExit) -> str:
 def hostname(name: str) -> str:
     """A server's name as a host name (RFC 1123)."""
     return re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:63] or "server"
+
+
+def _forget_failed(starts: dict[str, asyncio.Task[int]], server_id: str, start: asyncio.Task[int]) -> None:
+    """Let the next command try again; a start that goes on is kept."""
+    if start.done() and starts.get(server_id) is start:
+        del starts[server_id]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from sonata.emulator.cloud.causes import InvalidRoutesForRouter
 from sonata.emulator.cloud.entities.network import FloatingIp, Port, PortForwarding, Router, StaticRoute
+from sonata.emulator.cloud.network.pools import scope_of_network
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.qos import shape_of
 from sonata.emulator.cloud.site import Site
@@ -39,12 +40,14 @@ class RouterSpecs:
 
     def _outside(self, router: Router, outer: Port) -> dict[str, Any]:
         """The part of a router's specification that is about the external network."""
-        first, *further = self._ports.interfaces(outer)
+        first, *further = sorted(self._ports.interfaces(outer), key=lambda value: value.version)
         return {
             "external": first,
             "external_further": tuple(further),
             "external_mac": outer.mac,
             "external_gateway": self._site.external_gateway,
+            "external_gateway6": self._gateway6(outer),
+            "external_scopes": self._scopes(outer.network_id),
             "snat": router.gateway is None or router.gateway.snat,
             "floating": {one.address: one.fixed_address for one in self.floating_ips(router.id) if one.fixed_address},
             "forwardings": tuple(map(self._forwarding, self.forwardings(router.id))),
@@ -72,7 +75,18 @@ class RouterSpecs:
     def _interface(self, port: Port) -> RouterInterface:
         network = self._tables.networks.get(port.network_id)
         first, *further = self._ports.interfaces(port)
-        return RouterInterface(port.id, network.fabric_id, first, port.mac, tuple(further))
+        scopes = self._scopes(port.network_id)
+        return RouterInterface(port.id, network.fabric_id, first, port.mac, tuple(further), scopes)
+
+    def _scopes(self, network_id: str) -> tuple[str, str]:
+        """Address scopes of a network for both versions of IP, empty for none."""
+        four, six = (scope_of_network(self._tables, network_id, version) or "" for version in (4, 6))
+        return four, six
+
+    def _gateway6(self, outer: Port) -> IPv6Address | None:
+        """The PoP's router for IPv6, as the subnet of a leg's address there tells."""
+        gateways = [subnet.gateway_ip for subnet in self._ports.subnets(outer)]
+        return next((gateway for gateway in gateways if isinstance(gateway, IPv6Address)), None)
 
     def check_routes(self, router: Router, routes: Sequence[StaticRoute]) -> None:
         """Refuse routes whose next hop is no neighbour of a router.

@@ -25,6 +25,7 @@ from sonata.emulator.cloud.entities.network import (
     Router,
     Subnet,
 )
+from sonata.emulator.cloud.network.outside import Outside
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.router_specs import RouterSpecs
 from sonata.emulator.cloud.rollback import undone_on_failure
@@ -42,13 +43,17 @@ class Leg:
 
 
 class Routers:
-    """Routers; every change is brought to the data plane as the router's whole new specification, out of `specs`."""
+    """Routers; every change is brought to the data plane as the router's whole new specification, out of `specs`.
+
+    The PoP's own router follows them: `outside`.
+    """
 
     def __init__(self, site: Site, ports: Ports) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self.specs = RouterSpecs(site, ports)
+        self.outside = Outside(site)
 
     async def create(
         self,
@@ -91,10 +96,11 @@ class Routers:
         The QoS policy is that of the leg's own address: empty for none, None leaves it.
 
         Raises:
-            InvalidInput: the network is not external.
+            InvalidInput: the network is not external, or no address of IPv4 is wished for.
             RouterInUse: a floating IP needs the leg that is to go.
         """
         router = self._tables.routers.get(router_id)
+        self._require_four(wishes)
         if not network_id and router.gateway:
             _check_unused(router, (*self.specs.floating_ips(router_id), *self.specs.forwardings(router_id)))
         if router.gateway and network_id == router.gateway.network_id:
@@ -121,6 +127,7 @@ class Routers:
         _check_unused(router, (*self.specs.floating_ips(router_id), *self.specs.forwardings(router_id)))
         self._forget(router_id)
         await self._site.plane.run(lambda fabric: fabric.networks.remove_router(router_id))
+        await self.outside.follow()
 
     async def add_interface(self, router_id: str, *, subnet_id: str = "", port_id: str = "") -> Leg:
         """Give a router a leg in a subnet (at its gateway address) or at an existing, unbound port.
@@ -158,6 +165,18 @@ class Routers:
         """Bring a router to the data plane as it is now."""
         spec = self.specs.of(router)
         await self._site.plane.run(lambda fabric: fabric.networks.set_router(spec))
+        await self.outside.follow()
+
+    def _require_four(self, wishes: Sequence[AddressWish] | None) -> None:
+        """Refuse a way out without IPv4, which masquerading and floating IPs need."""
+        versions: list[int] = [
+            self._tables.subnets.get(one.subnet_id).cidr.version for one in wishes or () if one.subnet_id
+        ]
+        versions += [
+            one.address.version if one.address else one.version or 4 for one in wishes or () if not one.subnet_id
+        ]
+        if versions and 4 not in versions:
+            raise InvalidInput("Invalid input for operation: external_fixed_ips need an address of IPv4 here.")
 
     def _new_gateway(self, router: Router, network_id: str, wishes: Sequence[AddressWish] | None) -> Gateway:
         if not self._tables.networks.get(network_id).external:
@@ -225,6 +244,12 @@ class Routers:
         if port.device_owner in (ROUTER_INTERFACE_OWNER, ROUTER_GATEWAY_OWNER):
             await self.apply(self._tables.routers.get(port.device_id))
 
+    async def follow_scopes(self) -> None:
+        """Bring all routers to the data plane, since subnets are in other address scopes now."""
+        for router in self._tables.routers:
+            await self.apply(router)
+        await self.outside.follow()
+
     async def follow_policy(self, policy_id: str) -> None:
         """Bring the routers that hold a QoS policy to the data plane, since its rules have changed."""
         for router in self._tables.routers:
@@ -258,9 +283,15 @@ class FloatingIps:
     async def create(
         self, floating: FloatingIp, wish: AddressWish | None, port_id: str = "", fixed: IPv4Address | None = None
     ) -> FloatingIp:
-        """Give out a floating address; `floating.address` is filled in here."""
+        """Give out a floating address; `floating.address` is filled in here.
+
+        Raises:
+            InvalidInput: the network is not external, or the subnet not of IPv4.
+        """
         if not self._tables.networks.get(floating.network_id).external:
             raise InvalidInput(f"Network {floating.network_id} is not a valid external network")
+        if wish and wish.subnet_id and self._tables.subnets.get(wish.subnet_id).cidr.version == 6:
+            raise InvalidInput(f"Bad floatingip request: subnet {wish.subnet_id} is of IPv6, floating IPs are of IPv4.")
         self._quotas.require(floating.project_id, "floatingip")
         outer = self._ports.create(
             Port(network_id=floating.network_id, device_id=floating.id, device_owner=FLOATING_IP_OWNER),

@@ -56,8 +56,10 @@ class Deployment:
         self._images = images or {}
         for name in blueprint.resources:
             if self._views.row(self._stack.id, name) is None:
-                self._tables.stack_resources.add(self._new_row(blueprint, name))
+                self._tables.stack_resources.add(_new_row(self._stack, blueprint, name))
+        before = {row.name: row.physical_id for row in self._views.rows(self._stack.id)}
         await self._each(blueprint.graph, lambda name: self._bring(blueprint, name))
+        await self._fill(blueprint, before)
 
     async def clean(self, blueprint: Blueprint | None) -> None:
         """Delete the resources that have no place in a blueprint, those that nobody needs first; all for None.
@@ -109,18 +111,6 @@ class Deployment:
             # The others end at their next pause; what they have begun is known and will be deleted.
             self._deadline.stopped = True
 
-    def _new_row(self, blueprint: Blueprint, name: str) -> StackResource:
-        definition = blueprint.resources[name]
-        return StackResource(
-            project_id=self._stack.project_id,
-            name=name,
-            description=definition.description,
-            stack_id=self._stack.id,
-            type=definition.type,
-            kind=blueprint.kind_of(definition),
-            needs=tuple(sorted(blueprint.graph[name])),
-        )
-
     async def _bring(self, blueprint: Blueprint, name: str) -> None:
         """Bring one resource to what the blueprint says."""
         row = self._views.row(self._stack.id, name)
@@ -150,8 +140,6 @@ class Deployment:
             await self._create(row, kind, values, definition.external_id)
         else:
             await self._change(blueprint, row, kind, values)
-        if image_id := self._images.get(name):
-            await self._restore(row, kind, image_id)
 
     async def _values(self, blueprint: Blueprint, name: str, kind: Kind) -> dict[str, Any]:
         evaluation = self._views.evaluation(self._stack, blueprint)
@@ -208,15 +196,27 @@ class Deployment:
             self._journal.resource(row.id, "UPDATE", State.COMPLETE, properties=values)
             await self._pause(row, "UPDATE", "post-update")
 
-    async def _restore(self, before: StackResource, kind: Kind, image_id: str) -> None:
-        """Give a resource its contents back."""
-        row = self._views.row(self._stack.id, before.name)
+    async def _fill(self, blueprint: Blueprint, before: Mapping[str, str]) -> None:
+        """Give resources their contents back: servers, and then the volumes, which are taken from them meanwhile."""
+        kinds = {
+            name: kind_named(blueprint.kind_of(one), blueprint.files)
+            for name, one in blueprint.resources.items()
+            if name in self._images
+        }
+        for are_servers in (True, False):
+            some = {name: frozenset[str]() for name, kind in kinds.items() if bool(kind.contents) == are_servers}
+            await self._each(some, lambda name: self._restore(name, kinds[name], before.get(name, "")))
+
+    async def _restore(self, name: str, kind: Kind, before: str) -> None:
+        """Give a resource its contents back; `before` is the id of what stood for it before the restoration."""
+        row, image_id = self._views.row(self._stack.id, name), self._images[name]
         if row is None:
             return
-        self._journal.resource(row.id, row.action, State.IN_PROGRESS)
-        work, is_new = self._work(row, row.properties), row.physical_id != before.physical_id
-        await self._attempt(row, row.action, lambda: kind.restore(work, image_id, is_new=is_new))
-        self._journal.resource(row.id, row.action, State.COMPLETE)
+        is_new = row.physical_id != before
+        work, action = self._work(row, row.properties), "CREATE" if is_new else "UPDATE"
+        self._journal.resource(row.id, action, State.IN_PROGRESS)
+        await self._attempt(row, action, lambda: kind.restore(work, image_id, is_new=is_new))
+        self._journal.resource(row.id, action, State.COMPLETE)
 
     async def _replace(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         """Make another object; the old one goes at the end, or before where both cannot be."""
@@ -227,7 +227,7 @@ class Deployment:
         self._tables.stack_resources.change(row.id, obsolete=True)
         if kind.goes_first(row.properties):
             await self._delete(row)
-        new = self._tables.stack_resources.add(self._new_row(blueprint, row.name))
+        new = self._tables.stack_resources.add(_new_row(self._stack, blueprint, row.name))
         self._journal.resource(new.id, "CREATE", State.IN_PROGRESS, keep=row.keep, metadata=row.metadata)
         await self._create(new, kind, values)
 
@@ -283,6 +283,19 @@ class Deployment:
         if isinstance(error, StepTimeout):
             return Failed(f"{action.capitalize()} timed out")
         return Failed(f"Resource {action} failed: {reason}")
+
+
+def _new_row(stack: Stack, blueprint: Blueprint, name: str) -> StackResource:
+    definition = blueprint.resources[name]
+    return StackResource(
+        project_id=stack.project_id,
+        name=name,
+        description=definition.description,
+        stack_id=stack.id,
+        type=definition.type,
+        kind=blueprint.kind_of(definition),
+        needs=tuple(sorted(blueprint.graph[name])),
+    )
 
 
 def _name_of(error: SonataError) -> str:

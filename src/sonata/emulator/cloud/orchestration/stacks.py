@@ -216,13 +216,13 @@ class Stacks:
         """Cancel an update, and go back to what was before if so wanted; without rollback a creation, too.
 
         Raises:
-            Conflict: there is nothing to cancel.
+            InvalidInput: there is nothing to cancel.
         """
         stack = self.tables.stacks.get(stack_id)
         allowed = ("UPDATE",) if rollback else ("UPDATE", "CREATE")
         if stack.status != State.IN_PROGRESS or stack.action not in allowed:
             state = f"{stack.action}_{stack.status}"
-            raise ActionNotComplete(f"Cancelling update when stack is {state} is not supported.")
+            raise InvalidInput(f"Cancelling update when stack is {state} is not supported.")
         self.tables.stacks.change(stack_id, disable_rollback=not rollback)
         self.stop(stack_id)
 

@@ -7,8 +7,8 @@ volume is that volume; it is `/dev/vda`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from sonata.emulator.cloud.compute.disks import DiskWish, Mounts
@@ -41,7 +41,8 @@ class Attachments(Bindings):
             attachment = self._bind(server, self._volume(wish.source_id), wish)
             with undone_on_failure(lambda: self._unbind(attachment.id)):
                 if server.status == ServerStatus.ACTIVE:
-                    await self._show(attachment)
+                    async with self._machine_turns.of(server_id):
+                        await self._show(attachment)
             return self._attached(attachment.id)
 
     async def detach(self, server_id: str, volume_id: str) -> None:
@@ -66,14 +67,17 @@ class Attachments(Bindings):
         attachments = self.of_volume(volume_id)
         if any(one.is_root and self._runs(one.server_id) for one in attachments):
             raise Conflict("a running server has this volume as its root", hint="stop the server first")
-        for attachment in attachments:
-            await self._hide(attachment)
-        try:
-            await asyncio.to_thread(work)
-        finally:
+        async with AsyncExitStack() as turns:
+            for server_id in sorted({one.server_id for one in attachments}):
+                await turns.enter_async_context(self._machine_turns.of(server_id))
             for attachment in attachments:
-                if self._runs(attachment.server_id):
-                    await self._show(attachment)
+                await self._hide(attachment)
+            try:
+                await asyncio.to_thread(work)
+            finally:
+                for attachment in attachments:
+                    if self._runs(attachment.server_id):
+                        await self._show(attachment)
 
     def unplug(self, attachment_id: str) -> None:
         """Forget an attachment that a client made by itself; no server of this cloud has it."""
@@ -120,11 +124,18 @@ class Attachments(Bindings):
             await self._volumes.settled(attachment.volume_id)
             self._attached(attachment.id)
 
-    async def open_all(self, server: Server) -> Mounts:
-        """What a server that is being switched on sees of its volumes."""
+    @asynccontextmanager
+    async def opened(self, server: Server) -> AsyncIterator[Mounts]:
+        """What a server sees of its volumes, for the time in which its machine is started: none comes or goes then."""
+        async with self._machine_turns.of(server.id):
+            yield await self._open_all(server)
+
+    async def _open_all(self, server: Server) -> Mounts:
         binds: list[Bind] = []
         root: Path | None = None
         for attachment in self.of_server(server.id):
+            if attachment.status == "attaching":  # whoever attaches it shows it to the machine that runs by then
+                continue
             folder = await asyncio.to_thread(self._volumes.store.open, attachment.volume_id)
             if attachment.is_root:
                 root = folder
@@ -170,7 +181,8 @@ class Attachments(Bindings):
             raise InvalidInput("Cannot detach a root device volume")
         self._rows.change(volume_id, status=VolumeStatus.DETACHING)
         with undone_on_failure(lambda: self._rows.change(volume_id, status=VolumeStatus.IN_USE)):
-            await self._hide(attachment)
+            async with self._machine_turns.of(attachment.server_id):
+                await self._hide(attachment)
         self._unbind(attachment.id)
 
     def _image(self, volume: Volume) -> Image:

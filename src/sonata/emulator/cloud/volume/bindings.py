@@ -11,6 +11,7 @@ from sonata.emulator.cloud.compute.disks import DiskWish
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.volume import Attachment, Volume, VolumeStatus
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.turns import Turns
 from sonata.emulator.cloud.volume.volumes import Volumes
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.ports.runtime import Bind
@@ -34,6 +35,8 @@ class Bindings:
         self._table = site.tables.volume_attachments
         self._rows = site.tables.volumes
         self._machine_id = machine_id
+        self._machine_turns = Turns()
+        """Held while a server's machine is started, or a volume comes to it or goes: a command may wake an idle one."""
 
     def of_server(self, server_id: str) -> list[Attachment]:
         """The attachments of a server, its root first, then by device."""

@@ -196,14 +196,21 @@ class Volumes(Snapshots):
                 await asyncio.to_thread(self.store.create, volume.id, volume.size_gib)
             if volume.image_id:
                 self._table.change(volume.id, status=VolumeStatus.DOWNLOADING)
-                await asyncio.to_thread(self.store.fill, volume.id, self._images.bootable(volume.image_id).layers)
+                await asyncio.to_thread(self._fill, volume.id, volume.image_id)
             self._table.change(volume.id, status=VolumeStatus.AVAILABLE)
+
+    def _fill(self, volume_id: str, image_id: str) -> None:
+        """Write what an image holds into an empty volume."""
+        if archive := self._images.packed(image_id):
+            self.store.unpack(volume_id, archive)
+        else:
+            self.store.fill(volume_id, self._images.bootable(image_id).layers)
 
     async def _refill(self, volume: Volume, image_id: str, source: Source, after: str) -> None:
         def run() -> None:
             self.store.remove(volume.id)
             self.store.create(volume.id, volume.size_gib)
-            self.store.fill(volume.id, self._images.bootable(image_id).layers)
+            self._fill(volume.id, image_id)
 
         with self._failing(volume.id, VolumeStatus.ERROR):
             await asyncio.to_thread(run)

@@ -13,7 +13,7 @@ from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.nested import Group, document_of, nested_definition
 from sonata.emulator.cloud.orchestration.kinds.plain import random_text
 from sonata.emulator.cloud.orchestration.kinds.rolling import Batches
-from sonata.emulator.cloud.orchestration.kinds.signals import Signalled
+from sonata.emulator.cloud.orchestration.kinds.signals import Signalled, server_endpoint
 from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import Work
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -134,8 +134,8 @@ class ScalingPolicy(Signalled):
         work.remember(scaled_at=time.time())
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
-        """The URLs that signal it; who has one needs no token."""
-        return {"alarm_url": self.signed_url(work), "signal_url": self.signed_url(work)}
+        """The URLs that signal it, for clients and for servers; who has one needs no token."""
+        return {"alarm_url": self.signed_url(work), "signal_url": self.signed(work, server_endpoint(work))}
 
     def _group(self, work: Work) -> Work:
         wanted = work.properties["auto_scaling_group_id"]
