@@ -251,6 +251,7 @@ def nothing_stands(site: Site, world: World, first: dict[str, set[str]]) -> None
     assert not fabric.networks.routers
     outlets = {outlet.network for outlet in world.cloud.site.outlets}
     assert {network for pop, network in fabric.networks.networks if pop == "access"} <= first["networks"] | outlets
+    assert not fabric.networks.patches
     assert not site.volumes.sizes
     kept = {"token_keys", "revocations", "quota_limits", "server_actions", "migrations", "security_groups",
             "security_group_rules", "assignments"}  # fmt: skip

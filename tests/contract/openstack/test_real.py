@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import time
 from typing import Any
 
 import pytest
@@ -141,3 +144,36 @@ def test_a_layer_2_gateway_makes_one_network_of_a_plant_and_its_servers(emulatio
     assert net.delete(f"/l2-gateway-connections/{made['id']}").status_code == 204
     assert not emulation.pings("access/one", "10.1.0.200")
     assert not emulation.pings("plant", address)
+
+
+def goodput_bps(emulation: Emulation, address: str, *options: str) -> float:
+    """TCP from the users to a server at an address, by iperf3, in bits per second."""
+    emulation.exec("access/one", "iperf3", "-s", "-1", "-D")
+    for _ in range(50):
+        told = json.loads(emulation.exec("users", "iperf3", "-J", "-t", "1", "-c", address, *options).stdout or "{}")
+        if "sum_received" in told.get("end", {}):
+            return float(told["end"]["sum_received"]["bits_per_second"])
+        time.sleep(FAST)
+    raise AssertionError(told)
+
+
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
+def test_the_rate_of_a_floating_ip_holds_in_both_directions(emulation: Emulation, access: Any) -> None:
+    net, network = access.network, network_of(access)
+    routed(access, network)
+    server = boot(access, "one", networks=[{"uuid": network.id}])
+    (port,) = net.ports(device_id=server.id)
+    net.update_port(port, port_security_enabled=False, security_groups=[])
+    policy = net.create_qos_policy(name="slow")
+    for direction, kbps in (("ingress", 40_000), ("egress", 20_000)):
+        net.create_qos_bandwidth_limit_rule(policy, max_kbps=kbps, direction=direction)
+    external = net.find_network("external")
+    floating = net.create_ip(floating_network_id=external.id, port_id=port.id, qos_policy_id=policy.id)
+    for options, wanted_bps in ((), 40e6), (("-R",), 20e6):
+        # Never more, and nearly all of it at least once.
+        measured = [goodput_bps(emulation, floating.floating_ip_address, *options) for _ in range(2)]
+        assert max(measured) <= 1.1 * wanted_bps
+        assert max(measured) >= 0.5 * wanted_bps
+    net.update_ip(floating, qos_policy_id=None)
+    net.delete_qos_policy(policy, ignore_missing=False)
+    assert goodput_bps(emulation, floating.floating_ip_address, "-R") > 60e6

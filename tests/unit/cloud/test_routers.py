@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 from tests.unit.cloud.conftest import World
 
-from sonata.emulator.cloud.causes import IpAddressInUse, PortInUse, RouterInUse, SubnetInUse
+from sonata.emulator.cloud.causes import IpAddressInUse, PortInUse, RouterInUse, SubnetInUse, SubnetPoolInUse
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.entities.network import AddressScope, FloatingIp, Port, Router, Subnet, SubnetPool
 from sonata.emulator.cloud.network.ports import AddressWish
@@ -229,3 +229,11 @@ async def test_scopes_reach_routers_and_the_way_in(world: World) -> None:
     assert {leg.scopes for leg in spec(world, router).interfaces} == {(scope.id, "")}
     await cloud.routers.update(router.id, admin_state_up=False)
     assert outside["edge"] == ([], {})
+    with pytest.raises(SubnetPoolInUse):
+        cloud.subnet_pools.delete(pool.id)
+    for one in (subnet, own):
+        await cloud.routers.remove_interface(router.id, subnet_id=one.id)
+        await cloud.networks.delete_subnet(one.id)
+    cloud.subnet_pools.delete(pool.id)
+    cloud.subnet_pools.delete_scope(scope.id)
+    assert all(one.subnetpool_id is None for one in cloud.tables.subnets)

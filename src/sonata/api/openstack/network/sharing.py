@@ -61,6 +61,7 @@ async def _update_pool(call: Call, pool: SubnetPool, values: Values) -> SubnetPo
 
 async def _delete_pool(call: Call, pool: SubnetPool) -> None:
     call.cloud.subnet_pools.delete(pool.id)
+    await call.cloud.routers.follow_scopes()
     call.cloud.rbac.forget(pool.id)
 
 

@@ -60,10 +60,17 @@ class SubnetPools:
         return self._tables.subnet_pools.change(pool_id, **changes)
 
     def delete(self, pool_id: str) -> None:
-        """Delete a pool from which no subnet was cut."""
+        """Delete a pool from which no subnet was cut; the subnet of the external network, which stays, leaves it.
+
+        Raises:
+            SubnetPoolInUse: other subnets are in it.
+        """
         self._tables.subnet_pools.get(pool_id)
-        if any(subnet.subnetpool_id == pool_id for subnet in self._tables.subnets):
+        users = [subnet for subnet in self._tables.subnets if subnet.subnetpool_id == pool_id]
+        if not all(self._tables.networks.get(subnet.network_id).external for subnet in users):
             raise SubnetPoolInUse(f"Unable to complete operation on subnet pool {pool_id}. Subnets exist in it.")
+        for subnet in users:
+            self._tables.subnets.change(subnet.id, subnetpool_id=None)
         self._tables.subnet_pools.remove(pool_id)
 
     def default(self, version: int) -> SubnetPool | None:
