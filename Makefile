@@ -37,6 +37,7 @@ check: $(VENV)/.dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/mypy benchmarks
 	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/bandit -q -r src -c pyproject.toml 2>/dev/null
 	@$(PY) tools/budgets.py

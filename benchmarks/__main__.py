@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 
-NAMES = ("vnf_start", "pop_start", "chain", "service", "servers_detail")
+NAMES = ("vnf_start", "first_packet", "pop_start", "chain", "service", "servers_detail", "memory")
 
 
 def main() -> None:
@@ -16,11 +16,14 @@ def main() -> None:
     results: dict[str, object] = {
         "machine": {"kernel": platform.release(), "cpus": os.cpu_count(), "load": os.getloadavg()}
     }
-    for name in wanted:
-        print(f"running {name}", file=sys.stderr)
-        results[name] = importlib.import_module(f"benchmarks.{name}").run()
-    json.dump(results, sys.stdout, indent=2)
-    print()
+    try:
+        for name in wanted:
+            print(f"running {name}", file=sys.stderr)
+            results[name] = importlib.import_module(f"benchmarks.{name}").run()
+    finally:
+        # What was measured before one of them failed is not lost.
+        json.dump(results, sys.stdout, indent=2)
+        print()
 
 
 main()

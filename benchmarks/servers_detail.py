@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchmarks.http_load import Found, Load, in_another_process
-from benchmarks.service import home_in
+from benchmarks.memory import home_in
 from sonata._lib.paths import data_home
 from sonata.model.topology import GIB, Pop, Topology
 from sonata.sdk import emulations
@@ -62,6 +62,11 @@ class Site:
     def post(self, path: str, body: object) -> Any:
         """The decoded answer to a request with a body."""
         return self._http.post(path, json=body).raise_for_status().json()
+
+    def patch(self, path: str, body: object) -> Any:
+        """The decoded answer to a change of an image's properties."""
+        kind = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        return self._http.patch(path, content=json.dumps(body), headers=kind).raise_for_status().json()
 
     def request(self, path: str, body: object = None) -> str:
         """A request to the Compute API as it goes over the wire."""

@@ -16,22 +16,22 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.memory import SETTLE_S, home_in, memory_of
 from sonata._lib.paths import data_home
 from sonata.formats.topology import read_topology
 from sonata.sdk import emulations, platforms
-from sonata.sdk.cdn_demo.demo import example_folder
+from sonata.sdk.cdn_demo.demo import EXAMPLE
+from sonata.sdk.demonstration import example_folder
 from sonata.sdk.packages import build_package
 from sonata.sdk.platform_client import PlatformClient
 
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 IMAGES = ("vcache", "vtc", "vtu", "web-origin")
 PLACEMENTS = ("ssm", "generic")
-SETTLE_S = 2.0
 TIMEOUT_S = 60.0
 
 
@@ -42,22 +42,10 @@ def run() -> dict[str, Any]:
     images = data_home() / "images"
     real = all((images / "images" / f"{name}.json").exists() for name in IMAGES)
     with tempfile.TemporaryDirectory(prefix="sonata-bench-") as scratch, home_in(Path(scratch)):
-        project = example_folder() if real else _with_host_images(example_folder(), Path(scratch) / "cdn")
+        example = example_folder(EXAMPLE)
+        project = example if real else _with_host_images(example, Path(scratch) / "cdn")
         found = _measure(project, Path(scratch), images)
     return {"images": "built" if real else "host files stand in", "load": os.getloadavg(), **found}
-
-
-@contextmanager
-def home_in(folder: Path) -> Iterator[None]:
-    """Use a home of its own for the time of the block."""
-    before = os.environ.get("SONATA_HOME")
-    os.environ["SONATA_HOME"] = str(folder / "home")
-    try:
-        yield
-    finally:
-        os.environ.pop("SONATA_HOME")
-        if before is not None:
-            os.environ["SONATA_HOME"] = before
 
 
 def _with_host_images(project: Path, copy: Path) -> Path:
@@ -83,7 +71,7 @@ def _measure(project: Path, scratch: Path, images: Path) -> dict[str, Any]:
                 client.attach_emulation(emulation.record)
                 client.onboard(package)
                 time.sleep(SETTLE_S)
-                memory = _memory(platform=platform.record.process.pid, emulator=emulation.record.process.pid)
+                memory = memory_of(platform=platform.record.process.pid, emulator=emulation.record.process.pid)
                 services = {placement: _rounds(client, placement) for placement in PLACEMENTS}
             begun = time.monotonic()
         platform_down = time.monotonic() - begun
@@ -135,42 +123,6 @@ def _summary(seconds: list[float]) -> dict[str, float]:
         "min": round(min(seconds), 3),
         "max": round(max(seconds), 3),
     }
-
-
-def _memory(**roots: int) -> dict[str, Any]:
-    """Resident memory of processes with all their descendants: PSS shares what is shared, RSS counts it repeatedly."""
-    found: dict[str, Any] = {name: _memory_below(pid) for name, pid in roots.items()}
-    found["total_pss_mib"] = round(sum(each["pss_mib"] for each in found.values()), 1)
-    found["total_rss_mib"] = round(sum(each["rss_mib"] for each in found.values() if isinstance(each, dict)), 1)
-    return found
-
-
-def _memory_below(root: int) -> dict[str, Any]:
-    children = defaultdict(list)
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            children[int(stat.read_text().rpartition(")")[2].split()[1])].append(int(stat.parent.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    waiting, processes, total = [root], [], {"Pss": 0, "Rss": 0}
-    while waiting:
-        pid = waiting.pop()
-        waiting += children[pid]
-        sizes = _sizes(pid)
-        processes.append({"what": _command(pid), **{f"{k.lower()}_mib": round(v / 1024, 1) for k, v in sizes.items()}})
-        for key, size in sizes.items():
-            total[key] += size
-    return {**{f"{k.lower()}_mib": round(v / 1024, 1) for k, v in total.items()}, "processes": processes}
-
-
-def _sizes(pid: int) -> dict[str, int]:
-    lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    sizes = {words[0].rstrip(":"): int(words[1]) for words in lines}
-    return {"Pss": sizes["Pss"], "Rss": sizes["Rss"]}
-
-
-def _command(pid: int) -> str:
-    return " ".join(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"))[:80].strip()
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
-from sonata._lib.ip import Prefix
+from sonata._lib.ip import Address, Prefix
 from sonata.errors import AdapterError, Conflict, NotFound, Unsupported
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import (
@@ -15,6 +15,7 @@ from sonata.ports.fabric import (
     LinkSpec,
     LinkStatus,
     NetworkSpec,
+    PatchSpec,
     PopSpec,
     PortCounters,
     PortFilter,
@@ -31,6 +32,7 @@ class FakeUnderlay:
     def __init__(self) -> None:
         self.pops: dict[str, PopSpec] = {}
         self.links: dict[str, LinkSpec] = {}
+        self.outside: dict[str, tuple[list[str], dict[str, str]]] = {}
 
     def add_pops(self, pops: Sequence[PopSpec]) -> None:
         self.pops.update({pop.name: pop for pop in pops})
@@ -50,6 +52,9 @@ class FakeUnderlay:
         for name in names:
             self.links.pop(name, None)
 
+    def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
+        self.outside[pop] = ([str(one) for one in addresses], {str(key): str(via) for key, via in routes.items()})
+
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
         pass
 
@@ -64,6 +69,7 @@ class FakeNetworks:
         self.networks: dict[tuple[str, str], NetworkSpec] = {}
         self.routers: dict[str, RouterSpec] = {}
         self.spans: dict[str, SpanSpec] = {}
+        self.patches: dict[str, PatchSpec] = {}
         self.fail_next = ""
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
@@ -85,6 +91,15 @@ class FakeNetworks:
 
     def remove_span(self, span_id: str) -> None:
         self.spans.pop(span_id, None)
+
+    def set_patch(self, patch: PatchSpec) -> None:
+        self._fail_if_told()
+        for network in patch.networks:
+            self.require(patch.pop, network)
+        self.patches[patch.id] = patch
+
+    def remove_patch(self, patch_id: str) -> None:
+        self.patches.pop(patch_id, None)
 
     def set_router(self, router: RouterSpec) -> None:
         self._fail_if_told()

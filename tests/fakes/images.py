@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sonata.errors import NotFound
+from sonata.model.recipe import Recipe
 from sonata.ports.images import Image, NotAnArchive, Progress
 
 
@@ -39,7 +40,7 @@ class FakeImageStore:
                 return one
         raise NotFound(f"no image `{name_or_id}`", hint=f"images: {', '.join(sorted(self.images))}")
 
-    def build(self, recipe: Path, progress: Progress) -> Image:
+    def build(self, recipe: Recipe, progress: Progress) -> Image:
         raise NotImplementedError
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:

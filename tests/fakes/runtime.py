@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sonata.errors import Conflict, NotFound, PermanentError
-from sonata.ports.runtime import Bind, Limits, MachineExit, MachineSpec, OnExit, Terminal, Usage
+from sonata.ports.runtime import Bind, Limits, MachineExit, MachineSpec, OnExit, Tell, Terminal, Usage
 
 MISSING_PROGRAM = "/no/such/program"
 EXITS_AT_ONCE = "/bin/false"
@@ -70,6 +70,7 @@ class FakeRuntime:
             raise PermanentError(f"cannot execute `{MISSING_PROGRAM}`: no such file")
         self.running[spec.id] = _Running(spec, on_exit)
         self.started.append(spec)
+        spec.console.parent.mkdir(parents=True, exist_ok=True)
         spec.console.write_text(f"{' '.join(spec.argv)} started\nsecond line\n")
         if spec.argv[:1] == (EXITS_AT_ONCE,):
             await self.end(spec.id, 1)
@@ -80,10 +81,16 @@ class FakeRuntime:
         self.paused.discard(machine_id)
         self.running.pop(machine_id, None)
 
-    async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         if machine_id not in self.running:
             raise NotFound(f"no machine `{machine_id}`")
-        return 0, " ".join(argv).encode() + stdin, b""
+        out = " ".join(argv).encode() + stdin
+        if tell is None:
+            return 0, out, b""
+        await tell("stdout", out)
+        return 0, b"", b""
 
     async def attach_folder(self, machine_id: str, bind: Bind) -> None:
         if machine_id not in self.running:

@@ -18,9 +18,10 @@ from sonata.api.openstack import openstack_app
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.data_plane import DataPlane
 from sonata.errors import NotFound, PermanentError
+from sonata.model.recipe import Recipe
 from sonata.model.topology import GIB, Pop
 from sonata.ports.images import Image, Progress
-from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
+from sonata.ports.runtime import MachineExit, MachineSpec, OnExit, Tell
 
 PASSWORD = "not-a-secret"
 
@@ -43,7 +44,9 @@ class IdleRuntime:
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         await asyncio.sleep(0.01)
 
-    async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         return 0, b"", b""
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
@@ -71,7 +74,7 @@ class NamedImages:
                 return image
         raise NotFound(f"no image `{name_or_id}`")
 
-    def build(self, recipe: Path, progress: Progress) -> Image:
+    def build(self, recipe: Recipe, progress: Progress) -> Image:
         raise NotImplementedError
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:

@@ -40,6 +40,10 @@ class FakeVolumeStore:
         self._require(volume_id)
         (self.folder / volume_id / "filled").write_text(str(len(layers)))
 
+    def unpack(self, volume_id: str, archive: Path) -> None:
+        self._require(volume_id)
+        (self.folder / volume_id / "unpacked").write_bytes(archive.read_bytes())
+
     def extend(self, volume_id: str, size_gib: int) -> None:
         self._require(volume_id)
         if volume_id in self.open_ones and not self.extends_open_ones:

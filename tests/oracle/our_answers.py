@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sonata.api.openstack.orchestration.requests import patched_definition, read_definition
 from sonata.emulator.cloud.entities.orchestration import Definition, Owner, Stack
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
+from sonata.emulator.cloud.orchestration.catalogue import HIDDEN, UNSUPPORTED, absent, is_known, kinds
 from sonata.emulator.cloud.orchestration.evaluation import Evaluation
 from sonata.emulator.cloud.orchestration.judge import Judge
+from sonata.emulator.cloud.orchestration.properties import checked
+from sonata.emulator.cloud.orchestration.schema import shown_all
 from sonata.emulator.cloud.orchestration.validation import validate
 from sonata.errors import SonataError
-from sonata.formats.hot.environment import read_environment
-from sonata.formats.hot.errors import InvalidTemplateReference
+from sonata.formats.hot.environment import HOOKS, read_environment
+from sonata.formats.hot.errors import InvalidTemplateReference, StackValidationFailed
 from sonata.formats.hot.functions import select
 from sonata.formats.hot.template import read_template
 from sonata.formats.yaml_nodes import parse_yaml
@@ -104,4 +109,67 @@ async def _template(case: Case, judge: Judge) -> Any:
     }
 
 
-_KINDS = {"snippet": _snippet, "parameter": _parameter, "template": _template}
+def _shown(environment: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in environment.items() if key != "encrypted_param_names"}
+
+
+async def _environment(case: Case, _judge: Judge) -> Any:
+    template = {"heat_template_version": "rocky", "parameters": case["declared"], "resources": {}}
+    return _shown(read_definition({**case["body"], "template": template}).environment)
+
+
+async def _existing(case: Case, _judge: Judge) -> Any:
+    template = {"heat_template_version": "rocky", "parameters": case["declared"], "resources": {}}
+    old = Definition(template, read_environment(case["old"], {}).document())
+    stack = Stack(name="stack", owner=OWNER, definition=old)
+    return _shown(patched_definition(case["body"], stack).environment)
+
+
+async def _mapping(case: Case, _judge: Judge) -> Any:
+    environment = read_environment({"resource_registry": case["registry"]}, {})
+    entry = environment.entry(case["resource"], case["type"], is_known)
+    if entry is None:
+        raise StackValidationFailed(f"The Resource Type ({case['type']}) could not be found.")
+    return entry.target
+
+
+async def _nested(case: Case, _judge: Judge) -> Any:
+    environment = read_environment({"resource_registry": case["registry"]}, {})
+    return {
+        "hooks": [hook for hook in HOOKS if hook in environment.hooks(case["name"])],
+        "restricted": sorted(environment.restricted(case["name"])),
+        "registry": environment.child(case["name"], None, {})["resource_registry"],
+    }
+
+
+async def _types(_case: Case, _judge: Judge) -> Any:
+    return sorted({*kinds(), *absent()})
+
+
+async def _type(case: Case, _judge: Judge) -> Any:
+    kind = kinds()[case["type"]]
+    status = "HIDDEN" if kind.name in HIDDEN else "UNSUPPORTED" if kind.name in UNSUPPORTED else "SUPPORTED"
+    return {
+        "status": status,
+        "properties": shown_all(kind.properties),
+        "attributes": kind.schema.shown_attributes,
+    }
+
+
+async def _property(case: Case, _judge: Judge) -> Any:
+    schema = {"p": kinds()[case["type"]].properties[case["name"]]}
+    return checked("p", schema, {"p": case["value"]}).get("p")
+
+
+_KINDS = {
+    "snippet": _snippet,
+    "parameter": _parameter,
+    "template": _template,
+    "environment": _environment,
+    "existing": _existing,
+    "mapping": _mapping,
+    "nested": _nested,
+    "types": _types,
+    "type": _type,
+    "property": _property,
+}

@@ -12,6 +12,7 @@ import pytest
 
 from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
+from sonata.formats.recipe import read_recipe
 from sonata.sdk.demonstration import image_recipes
 
 
@@ -21,7 +22,7 @@ def image_store(*examples: str) -> Path:
     store = LocalImages(folder)
     for example in examples:
         for recipe in image_recipes(example):
-            store.build(recipe, lambda message: None)
+            store.build(read_recipe(recipe), lambda message: None)
     return folder
 
 

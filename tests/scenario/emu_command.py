@@ -90,8 +90,13 @@ class Emu:
 
     def foreground(self) -> subprocess.Popen[str]:
         """Start the line in the foreground; not waited for."""
-        command = self.command("up", str(self.topology), "--listen", "127.0.0.1:0")
-        process = subprocess.Popen(command, env=self.env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return self.aside("up", str(self.topology), "--listen", "127.0.0.1:0")
+
+    def aside(self, *args: str) -> subprocess.Popen[str]:
+        """Start a verb that is not waited for."""
+        process = subprocess.Popen(
+            self.command(*args), env=self.env, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
         self._foreground.append(process)
         return process
 

@@ -20,6 +20,7 @@ import pytest
 
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.runtime_oci import OciRuntime
+from sonata.formats.recipe import read_recipe
 from sonata.ports.images import Image
 from sonata.ports.runtime import Limits, MachineSpec, RootFs
 from tests.machines import cable, enter_private_mounts, ip, needs_engine, needs_root, network_namespaces
@@ -57,7 +58,7 @@ def images() -> dict[str, Image]:
 
     store = LocalImages(data_home() / "images")
     names = (*FUNCTIONS, "web-origin")
-    return {name: store.build(RECIPES / f"{name}.yaml", print) for name in names}
+    return {name: store.build(read_recipe(RECIPES / f"{name}.yaml"), print) for name in names}
 
 
 @pytest.fixture

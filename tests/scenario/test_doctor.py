@@ -29,7 +29,7 @@ def test_the_exit_status_says_whether_anything_needed_is_missing() -> None:
     status, findings = doctor()
     missing = [name for name, finding in findings.items() if finding["state"] == "missing"]
     assert status == (1 if missing else 0)
-    assert {"namespaces", "veth", "netem", "overlay", "tun"} <= set(findings)
+    assert {"namespaces", "veth", "netem", "overlay", "tun", "config drive", "login id", "huge pages"} <= set(findings)
     assert all(finding["remedy"] for finding in findings.values() if finding["state"] != "ok")
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,22 @@ def test_packets_take_the_declared_delay_and_follow_live_changes(emu: Emu) -> No
 
     emu.ok("down")
     assert footprint.leftovers() == []
+
+
+def test_a_command_speaks_while_it_runs_and_ends_with_its_caller(emu: Emu) -> None:
+    emu.up()
+    running = emu.aside("exec", "users", "--", "sh", "-c", "echo begun >&2; exec sleep 4713")
+    wait_for_line(running, "begun")
+    count = ("exec", "users", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep [4]713'")
+    assert emu.run(*count).stdout == "1\n"
+    running.send_signal(signal.SIGINT)
+    assert running.wait(10) == 130
+    deadline = time.monotonic() + 10
+    while emu.run(*count).stdout != "0\n":
+        assert time.monotonic() < deadline
+    refused = emu.run("exec", "nobody", "--", "true")
+    assert refused.returncode == 5
+    assert "nobody" in refused.stderr
 
 
 def test_verbs_tell_the_truth(emu: Emu) -> None:

@@ -101,7 +101,7 @@ def test_clouds_come_back_with_ids_credentials_and_working_paths(emu: Emu, near:
     near.compute.create_flavor(name="own", vcpus=1, ram=32, disk=0)
     before, record, token = ids(near), emu.record(), near.authorize()
     assert pings(emu, "a/one", address)
-    emu.ok("exec", "a/one", "--", "sh", "-c", "echo kept > /root/note")
+    emu.ok("exec", "a/one", "--", "sh", "-c", "echo kept > /root/note; echo before >> /proc/1/fd/1")
     settle()
     kill(emu)
 
@@ -113,6 +113,8 @@ def test_clouds_come_back_with_ids_credentials_and_working_paths(emu: Emu, near:
     assert not pings(emu, "users", floating)
     power_on(near, "one", "two")
     assert emu.ok("exec", "a/one", "--", "cat", "/root/note") == "kept\n"
+    emu.ok("exec", "a/one", "--", "sh", "-c", "echo after >> /proc/1/fd/1")
+    assert near.compute.get_server_console_output(one)["output"].split() == ["before", "after"]
     assert pings(emu, "a/one", address)
     assert pings(emu, "users", floating)
     assert through_proxy(record, floating, 9)[0] == 4  # nobody listens, but the way is there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
@@ -89,3 +90,19 @@ def test_clouds_of_an_ordinary_user_come_back_after_a_kill(ordinary: Emu) -> Non
     cloud.close()
     ordinary.ok("down")
     assert footprint.leftovers() == []
+
+
+def test_an_ordinary_users_servers_follow_their_user_data(ordinary: Emu) -> None:
+    ordinary.up()
+    cloud = site(ordinary.record(), "a")
+    data = "#cloud-config\nwrite_files: [{path: /root/a, content: written}]\nruncmd: [hostname > /root/b]\n"
+    server = cloud.compute.create_server(
+        name="one", image_id=cloud.image.find_image("host").id, flavor_id=cloud.compute.find_flavor("tiny").id,
+        networks="none", config_drive=True, user_data=base64.b64encode(data.encode()).decode(),
+    )  # fmt: skip
+    cloud.compute.wait_for_server(server, interval=0.05, wait=30)
+    assert ordinary.ok("exec", "a/one", "--", "sh", "/run/firstboot/status", "--wait") == "status: done\n"
+    told = ordinary.ok("exec", "a/one", "--", "cat", "/root/a", "/root/b", "/config-2/openstack/latest/user_data")
+    assert told == f"writtenone\n{data}"
+    cloud.close()
+    ordinary.ok("down")

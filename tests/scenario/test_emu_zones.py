@@ -39,6 +39,17 @@ ECHO = (
     "while (my $c = $l->accept) { while (sysread $c, my $d, 4096) { syswrite $c, $d } }"
 )
 
+ASK_METADATA = (
+    'my $s = IO::Socket::INET->new(PeerAddr => "169.254.169.254:80", Timeout => 2) or exit 1; '
+    'print $s "GET /openstack/latest/meta_data.json HTTP/1.0\\r\\n\\r\\n"; $/ = undef; $_ = <$s>; '
+    'print /"uuid": *"([^"]+)"/ ? "$1\\n" : exit 1;'
+)
+
+
+def one_line(text: str) -> str:
+    (line,) = text.splitlines()
+    return line
+
 
 def boot(cloud: Any, name: str, network: Any, zone: str | None = None) -> Any:
     image, flavor = cloud.image.find_image("host"), cloud.compute.find_flavor("tiny")
@@ -206,6 +217,27 @@ def test_a_server_moves_over_the_link_with_its_connections(emu: Emu, cloud: Any)
     assert footprint.leftovers() == []
 
 
+def test_a_direct_port_keeps_its_running_server_where_it_is(emu: Emu, cloud: Any) -> None:
+    network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    port = cloud.network.create_port(network_id=network.id, binding_vnic_type="macvtap")
+    image, flavor = cloud.image.find_image("host"), cloud.compute.find_flavor("tiny")
+    made = cloud.compute.create_server(
+        name="direct", image_id=image.id, flavor_id=flavor.id, networks=[{"port": port.id}]
+    )
+    direct = cloud.compute.wait_for_server(made, interval=FAST, wait=60)
+    other = boot(cloud, "other", network)
+    let_in(cloud, "icmp")
+    kept = migrate(cloud, direct, "edge")
+    assert (kept.status, kept.compute_host) == ("ACTIVE", "core")
+    assert "eth0 is a function of a network card" in last_event(cloud, direct)
+    assert pings(emu, "core/direct", address_of(other))
+    assert pings(emu, "core/other", address_of(direct))
+    cloud.compute.migrate_server(direct)
+    moved = settled(cloud, direct)
+    assert (moved.status, moved.compute_host) == ("VERIFY_RESIZE", "edge")
+    assert round_trip_s(emu, "core/direct", address_of(other)) >= ROUND_TRIP_S
+
+
 def test_servers_come_back_in_their_zone_and_take_part_in_connections(emu: Emu, cloud: Any) -> None:
     record = emu.record()
     network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
@@ -235,6 +267,70 @@ def test_servers_come_back_in_their_zone_and_take_part_in_connections(emu: Emu, 
     assert pings(emu, "other/far", address_of(two))
     assert one.id != two.id
     other.close()
+
+
+def received(emu: Emu, machine: str) -> int:
+    """IP packets that a machine has received; ARP does not count."""
+    names, values = (
+        line.split() for line in emu.ok("exec", machine, "--", "grep", "^Ip:", "/proc/net/snmp").splitlines()
+    )
+    return int(dict(zip(names, values, strict=True))["InReceives"])
+
+
+def test_a_chain_leads_over_the_link_to_a_function_in_another_zone(emu: Emu, cloud: Any) -> None:
+    net, network = cloud.network, network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    one, two = boot(cloud, "one", network), boot(cloud, "two", network)
+    function = boot(cloud, "function", network)
+    assert migrate(cloud, function, "edge").compute_host == "edge"
+    let_in(cloud, "icmp")
+    ports = {server.name: next(iter(net.ports(device_id=server.id))) for server in (one, function)}
+    net.update_port(ports["function"], port_security_enabled=False, security_groups=[])
+    emu.ok("exec", "core/function", "--", "/bin/sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    assert round_trip_s(emu, "core/one", address_of(two)) < ROUND_TRIP_S
+    end = ports["function"].id
+    pair = net.create_sfc_port_pair(ingress=end, egress=end)
+    group = net.create_sfc_port_pair_group(port_pairs=[pair.id])
+    classifier = net.create_sfc_flow_classifier(protocol="icmp", logical_source_port=ports["one"].id)
+    chain = net.create_sfc_port_chain(port_pair_groups=[group.id], flow_classifiers=[classifier.id])
+    before = received(emu, "core/function")
+    assert ROUND_TRIP_S <= round_trip_s(emu, "core/one", address_of(two)) < 5 * ROUND_TRIP_S
+    through = received(emu, "core/function") - before
+    assert through >= 4
+    # The sender's groups hold there, too.
+    rules = list(net.security_group_rules(direction="egress", ethertype="IPv4"))
+    for rule in rules:
+        net.delete_security_group_rule(rule)
+    assert not pings(emu, "core/one", address_of(two))
+    assert received(emu, "core/function") - before == through
+    group_id = rules[0].security_group_id
+    net.create_security_group_rule(security_group_id=group_id, direction="egress", protocol="icmp")
+    # A function that moves to its sender takes the chain along.
+    moved = migrate(cloud, function, "core")
+    assert moved.compute_host == "core", last_event(cloud, function)
+    assert round_trip_s(emu, "core/one", address_of(two)) < ROUND_TRIP_S
+    assert received(emu, "core/function") - before >= through + 4
+    net.delete_sfc_port_chain(chain, ignore_missing=False)
+    told = received(emu, "core/function")
+    assert pings(emu, "core/one", address_of(two))
+    assert received(emu, "core/function") == told
+
+
+def test_agents_of_a_zone_are_dead_while_it_is_cut_off(emu: Emu, cloud: Any) -> None:
+    network = cloud.network.create_network(name="inner", availability_zone_hints=["edge"])
+    cloud.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.5.0.0/24")
+    server = boot(cloud, "one", network)
+    metadata = ("exec", "core/one", "--", "/usr/bin/perl", "-MIO::Socket::INET", "-e", ASK_METADATA)
+    assert one_line(emu.ok(*metadata)) == server.id
+    assert all(agent.is_alive for agent in cloud.network.agents())
+    emu.ok("link", "set", "core", "edge", "--down")
+    assert {agent.host for agent in cloud.network.agents() if not agent.is_alive} == {"edge"}
+    states = {zone.name: zone.state for zone in cloud.network.availability_zones(resource="network")}
+    assert states == {"nova": "available", "edge": "unavailable"}
+    # It is served from there, indeed.
+    assert emu.run(*metadata).returncode != 0
+    emu.ok("link", "set", "core", "edge", "--up")
+    assert all(agent.is_alive for agent in cloud.network.agents())
+    assert one_line(emu.ok(*metadata)) == server.id
 
 
 def test_an_ordinary_user_migrates_servers_too(ordinary: Emu) -> None:

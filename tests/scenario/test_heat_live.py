@@ -131,6 +131,7 @@ outputs:
   address: {value: {get_attr: [floating, floating_ip_address]}}
   members: {value: {get_attr: [many, name]}}
   alarm: {value: {get_attr: [more, alarm_url]}}
+  signal: {value: {get_attr: [more, signal_url]}}
 """
 
 
@@ -215,8 +216,12 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
     assert len(web.attached_volumes) == 1
 
     assert len(live.servers()) == 3
+    post = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", made["outputs"]["signal"])
     for wanted in (4, 5, 5):  # the third signal meets max_size
-        assert eventually(lambda: httpx.post(made["outputs"]["alarm"]).status_code == 200)
+        if wanted == 4:  # a server has an address of its own for signals
+            assert eventually(lambda: live.emu.ok("exec", "a/web-one", "--", *post) == "200")
+        else:
+            assert eventually(lambda: httpx.post(made["outputs"]["alarm"]).status_code == 200)
         assert eventually(lambda wanted=wanted: list(live.servers().values()) == ["ACTIVE"] * wanted)
 
     changed = live.stack("update", SERVICE, "--parameter", "label=two", "--parameter", "members=2")
@@ -237,6 +242,121 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
     gone = live.run("stack", "delete", "--yes", "--wait", "s")
     assert gone.returncode == 0, gone.stderr
     assert live.left() == before
+
+
+KEPT = """
+heat_template_version: 2021-04-16
+parameters:
+  words: {type: json, default: {a: one, b: one}}
+resources:
+  net: {type: OS::Neutron::Net, properties: {name: inner}}
+  subnet: {type: OS::Neutron::Subnet, properties: {network_id: {get_resource: net}, cidr: 10.9.0.0/24}}
+  web:
+    type: OS::Nova::Server
+    properties: {name: web, image: host, flavor: tiny, networks: [{network: {get_resource: net}}],
+      user_data_format: SOFTWARE_CONFIG}
+    depends_on: subnet
+  other:
+    type: OS::Nova::Server
+    properties: {name: other, image: host, flavor: tiny, networks: [{network: {get_resource: net}}],
+      user_data_format: SOFTWARE_CONFIG}
+    depends_on: subnet
+  disk: {type: OS::Cinder::Volume, properties: {size: 1}}
+  attached:
+    type: OS::Cinder::VolumeAttachment
+    properties: {instance_uuid: {get_resource: web}, volume_id: {get_resource: disk}}
+  greeting:
+    type: OS::Heat::StructuredConfig
+    properties:
+      group: json-file
+      inputs: [{name: word}]
+      config: {/etc/service/greeting.json: {word: {get_input: word}, list: [1, {get_input: word}]}}
+  greeted:
+    type: OS::Heat::StructuredDeployment
+    properties:
+      config: {get_resource: greeting}
+      server: {get_resource: web}
+      input_values: {word: {get_param: [words, a]}}
+  script:
+    type: OS::Heat::SoftwareConfig
+    properties: {group: script, inputs: [{name: word}], config: "#!/bin/sh\\necho $deploy_action $word"}
+  everywhere:
+    type: OS::Heat::SoftwareDeploymentGroup
+    update_policy: {rolling_update: {max_batch_size: 1}}
+    properties:
+      config: {get_resource: script}
+      servers: {web: {get_resource: web}, other: {get_resource: other}}
+      input_values: {word: {get_param: [words, b]}}
+  phases:
+    type: OS::Heat::SoftwareComponent
+    properties:
+      configs:
+        - {actions: [CREATE], tool: script, config: "#!/bin/sh\\necho made > /phase"}
+        - {actions: [SUSPEND], tool: script, config: "#!/bin/sh\\necho suspended > /phase"}
+  phased:
+    type: OS::Heat::SoftwareDeployment
+    properties: {config: {get_resource: phases}, server: {get_resource: other}}
+outputs:
+  said: {value: {get_attr: [everywhere, deploy_stdouts]}}
+"""
+
+
+def test_what_servers_and_volumes_hold_comes_back_with_a_snapshot(live: Live) -> None:
+    before = live.left()
+    images = {image.id for image in live.cloud.image.images()}
+    made = live.stack("create", KEPT)
+    assert made["status"] == "CREATE_COMPLETE", made["reason"]
+    assert made["outputs"]["said"] == {"web": "CREATE one\n", "other": "CREATE one\n"}
+    greeting = json.loads(live.emu.ok("exec", "a/web", "--", "cat", "/etc/service/greeting.json"))
+    assert greeting == {"word": "one", "list": [1, "one"]}
+    assert live.emu.ok("exec", "a/other", "--", "cat", "/phase") == "made\n"
+
+    live.emu.ok("exec", "a/web", "--", "sh", "-c", "echo before > /root/mark; echo before > /mnt/vdb/mark")
+    taken = json.loads(live.run("stack", "snapshot", "create", "--name", "now", "-f", "json", "s").stdout)
+    assert eventually(lambda: live.show()["status"] == "SNAPSHOT_COMPLETE"), live.show()
+    live.emu.ok("exec", "a/web", "--", "sh", "-c", "echo after > /root/mark; echo after > /mnt/vdb/mark")
+    words = ("--parameter", 'words={"a": "two", "b": "two"}')
+    changed = live.stack("update", KEPT, *words)
+    assert changed["status"] == "UPDATE_COMPLETE", changed["reason"]
+    assert changed["outputs"]["said"] == {"web": "UPDATE two\n", "other": "UPDATE two\n"}
+    assert '"two"' in live.emu.ok("exec", "a/web", "--", "cat", "/etc/service/greeting.json")
+
+    assert live.run("stack", "snapshot", "restore", "s", taken["ID"]).returncode == 0
+    assert eventually(lambda: not live.show()["status"].endswith("IN_PROGRESS"))
+    assert live.show()["status"] == "RESTORE_COMPLETE", live.show()
+    assert live.emu.ok("exec", "a/web", "--", "cat", "/root/mark", "/mnt/vdb/mark") == "before\nbefore\n"
+    assert live.emu.ok("exec", "a/other", "--", "cat", "/phase") == "made\n"
+
+    gone = live.run("stack", "delete", "--yes", "--wait", "s")
+    assert gone.returncode == 0, gone.stderr
+    assert live.left() == before
+    assert {image.id for image in live.cloud.image.images()} == images
+
+
+def test_a_configuration_is_deployed_without_a_stack(live: Live) -> None:
+    live.stack("create", KEPT.partition("  disk:")[0])
+    script = live.emu.home / "script"
+    script.write_text('#!/bin/sh\necho "$word on $(hostname)"; echo found > $heat_outputs_path.place; exit $code\n')
+    inputs = live.emu.home / "definition.yaml"
+    inputs.write_text("inputs: [{name: word}, {name: code, default: 0}]\noutputs: [{name: place}]\n")
+    (web,) = (one for one in live.cloud.compute.servers() if one.name == "web")
+    wish = ("--config-file", str(script), "--definition-file", str(inputs), "--group", "script", "-f", "json", "c")
+    config = json.loads(live.run("software", "config", "create", *wish).stdout)
+
+    def deployed(*values: str) -> dict[str, Any]:
+        given = [part for value in values for part in ("--input-value", value)]
+        where = ("--config", config["id"], "--server", web.id, "--signal-transport", "NO_SIGNAL")
+        made = json.loads(live.run("software", "deployment", "create", *where, *given, "-f", "json", "d").stdout)
+        show = ("software", "deployment", "show", "--long", "-f", "json", made["id"])
+        assert eventually(lambda: json.loads(live.run(*show).stdout)["status"] != "IN_PROGRESS")
+        found: dict[str, Any] = json.loads(live.run(*show).stdout)
+        return found
+
+    done = deployed("word=hello")
+    assert (done["status"], done["output_values"]["deploy_stdout"]) == ("COMPLETE", "hello on web\n")
+    assert done["output_values"]["place"] == "found\n"
+    failed = deployed("word=bye", "code=3")
+    assert (failed["status"], "non-zero status code: 3" in failed["status_reason"]) == ("FAILED", True)
 
 
 BALANCED = """

@@ -182,7 +182,7 @@ def eventually(holds: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
-def _libraries(program: str) -> list[str]:
+def libraries(program: str) -> list[str]:
     """What a program needs beside it; nothing when it is linked statically."""
     told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     return re.findall(r"(/\S+) \(0x", told)
@@ -192,7 +192,7 @@ def archive(folder: Path) -> Path:
     """A root file system as a tar file."""
     root = folder / "rootfs"
     (root / "bin").mkdir(parents=True)
-    for file in (str(BUSYBOX), *_libraries(str(BUSYBOX))):
+    for file in (str(BUSYBOX), *libraries(str(BUSYBOX))):
         place = root / file.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, place)

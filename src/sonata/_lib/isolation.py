@@ -14,6 +14,7 @@ CLONE_NEWNET = 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
 _MNT_DETACH = 2
+_NO_LOGIN = 2**32 - 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -35,6 +36,25 @@ def make_mounts_private() -> None:
 def mount_proc() -> None:
     """Show the processes of this pid namespace alone."""
     _mount("proc", Path("/proc"), "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+
+
+def forget_login() -> str:
+    """Be no login of whoever started this process any more, as services are none (audit's login id).
+
+    A program that lets others log in, such as sshd with PAM, can note them only where nobody is noted yet.
+
+    Returns:
+        Why that cannot be; empty when it is so, or when this kernel notes no logins.
+    """
+    file = Path("/proc/self/loginuid")
+    try:
+        if int(file.read_text()) != _NO_LOGIN:
+            file.write_text(str(_NO_LOGIN))
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def mount_tmpfs(folder: Path) -> None:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 from typing import Any, TypeVar
 
 import msgspec
 
-from sonata._lib.ip import Address, Prefix
+from sonata._lib.ip import Address, Interface, Prefix
 
 T = TypeVar("T")
 
 _TEXTUAL: Mapping[Any, Callable[[str], Any]] = {
     **{kind: kind for kind in (IPv4Address, IPv4Network, IPv6Address, IPv6Network)},
+    **{kind: kind for kind in (IPv4Interface, IPv6Interface)},
+    Interface: ip_interface,
     Address: ip_address,
     Prefix: ip_network,
 }

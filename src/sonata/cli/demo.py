@@ -11,6 +11,7 @@ import typer
 from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
 from sonata.cli import output
+from sonata.formats.recipe import read_recipe
 from sonata.sdk.cdn_demo import DemoReport, PlacementReport, run_cdn_demo
 from sonata.sdk.cdn_demo.demo import EXAMPLE as CDN
 from sonata.sdk.demonstration import image_recipes
@@ -80,7 +81,7 @@ def _build_images(example: str) -> None:
     store = LocalImages(data_home() / "images")
     for recipe in image_recipes(example):
         output.say(f"image {recipe.stem}: looking it up, building it when it is new")
-        store.build(recipe, lambda message: output.say(f"  {message}"))
+        store.build(read_recipe(recipe), lambda message: output.say(f"  {message}"))
 
 
 def _show_forms(report: MultipopReport) -> None:

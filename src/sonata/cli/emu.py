@@ -126,9 +126,7 @@ def exec_(
     """Run a command in an endpoint or server; its exit status becomes ours."""
     stdin = sys.stdin.buffer.read() if with_stdin else b""
     with EmulatorClient.of(find(name)) as client:
-        status, out, err = client.exec(machine, command, stdin)
-    output.raw(out, err)
-    return status
+        return client.follow(machine, command, output.raw, stdin)
 
 
 @app.command(epilog="Example: sonata emu console core/cache")

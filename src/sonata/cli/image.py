@@ -12,6 +12,7 @@ from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
 from sonata.cli import output
 from sonata.cli.output import Format
+from sonata.formats.recipe import read_recipe
 from sonata.ports.images import Image
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Machine images.")
@@ -27,7 +28,7 @@ def build(
     quiet: _QuietOption = False,
 ) -> None:
     """Build images from recipes; what was built before is there at once."""
-    _print([_store().build(recipe, _ignore if quiet else output.say) for recipe in recipes], form)
+    _print([_store().build(read_recipe(recipe), _ignore if quiet else output.say) for recipe in recipes], form)
 
 
 @app.command(name="import", epilog="Example: docker save app -o app.tar; sonata image import app.tar app")

@@ -89,12 +89,11 @@ def _cell(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def raw(out: bytes, err: bytes) -> None:
-    """Pass the output of a command on, byte by byte."""
-    sys.stdout.buffer.write(out)
-    sys.stdout.flush()
-    sys.stderr.buffer.write(err)
-    sys.stderr.flush()
+def raw(stream: str, chunk: bytes) -> None:
+    """Pass output of a command on, byte by byte: what it wrote to `stdout` or `stderr`."""
+    target = getattr(sys, stream)
+    target.buffer.write(chunk)
+    target.flush()
 
 
 def stream(pieces: Iterable[bytes]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -19,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
+from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
@@ -36,6 +37,7 @@ from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
+from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.errors import SonataError
@@ -50,7 +52,7 @@ _OWN = "/emulator/v1"
 
 def main() -> None:
     """Run the emulation that standard input describes, to its end."""
-    config = msgspec.json.decode(sys.stdin.buffer.read(), type=KeeperConfig)
+    config = from_plain(decode(sys.stdin.buffer.read()), KeeperConfig)
     for descriptor in (config.listen, config.proxy, config.report, config.lifeline, config.lock):
         os.set_inheritable(descriptor, False)
     log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -86,7 +88,7 @@ async def _keep(config: KeeperConfig) -> bool:
         folder=Path(config.run),
         journal=FileJournal(Path(config.saved)),
         volumes=LocalVolumes(Path(config.saved) / "volumes"),
-        disks=_disk_folder(config),
+        kept=Kept(_disk_folder(config), Path(config.saved) / "consoles"),
     )
     is_over = False
     try:
@@ -121,6 +123,8 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
     proxy = ManagementProxy(emulation.management, config.proxy_token)
     async with proxy.serving(socket.socket(fileno=config.proxy)):
         serving.add_done_callback(lambda _: end.set())
+        # What has been made until now stays, so collections of garbage need not look at it again and again.
+        gc.freeze()
         _report(config, ready=True)  # the socket listens already
         await _finished(_look_after(emulation), end)
     server.should_exit = True

@@ -23,6 +23,7 @@ from sonata._lib.isolation import (
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_NEWUSER,
+    forget_login,
     make_mounts_private,
     mount_proc,
     mount_tmpfs,
@@ -95,6 +96,7 @@ def _become_first(run_folder: Path) -> None:
     os.setsid()
     make_mounts_private()
     mount_proc()
+    forget_login()  # where it cannot be, `sonata doctor` tells what follows
     mount_tmpfs(run_folder)
     os.execv(sys.executable, [sys.executable, "-m", "sonata.daemon.emulation"])  # noqa: S606  # nosec B606  # no shell
 

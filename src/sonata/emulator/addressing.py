@@ -8,8 +8,9 @@ endpoints, the rest is for the floating and router addresses of its OpenStack. L
 from __future__ import annotations
 
 import hashlib
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
+from sonata._lib.ip import Prefix
 from sonata.errors import QuotaExceeded
 
 EXTERNAL_POOL = IPv4Network("100.64.0.0/10")
@@ -71,6 +72,13 @@ def mac_address(identity: str) -> str:
     """A locally administered unicast MAC address that is always the same for the same identity."""
     digest = hashlib.sha256(identity.encode()).digest()
     return ":".join(f"{byte:02x}" for byte in (0x0A, *digest[:5]))
+
+
+def automatic_address(prefix: Prefix, mac: str) -> IPv6Address:
+    """The address that a host gives itself in a network: its modified EUI-64 (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:]
+    return IPv6Address(int(prefix.network_address) | int.from_bytes(identifier))
 
 
 def is_external(address: IPv4Address) -> bool:

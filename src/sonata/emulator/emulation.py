@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -16,13 +18,16 @@ from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
-from sonata.emulator.cloud.site import Zones
+from sonata.emulator.cloud.entities.network import Subnet
+from sonata.emulator.cloud.site import Kept, Zones
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.contact import Contact
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection, document_of
+from sonata.emulator.outlets import outlets_of
 from sonata.emulator.vnis import Vnis
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
@@ -30,7 +35,7 @@ from sonata.model.topology import Pop, ServerSeed, Topology
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.journal import Journal
-from sonata.ports.runtime import Runtime, Terminal
+from sonata.ports.runtime import Runtime, Tell, Terminal
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -58,10 +63,10 @@ class Emulation:
     Args:
         plane: the data plane; closed together with the emulation.
         runtime: runs machines; closed together with the emulation.
-        folder: scratch folder for console logs.
+        folder: scratch folder.
         journal: where the clouds and connections are written down, and come back from.
         volumes: where the volumes of all clouds are kept; without it there are none.
-        disks: where servers' disks are kept, by PoP; without it they are in `folder`.
+        kept: folders of servers' disks and consoles, by PoP; without them they are in `folder`.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class Emulation:
         folder: Path,
         journal: Journal,
         volumes: VolumeStore | None = None,
-        disks: Path | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.topology = topology
         self._plane = plane
@@ -81,7 +86,7 @@ class Emulation:
         self._images = images
         self._folder = folder
         self._volumes = volumes
-        self._disks = disks or folder / "disks"
+        self._kept = kept or Kept()
         self.links = Links(topology, plane)
         self.endpoints = Endpoints(topology, self.links, plane, runtime, folder)
         self.clouds: dict[str, Cloud] = {}
@@ -108,6 +113,7 @@ class Emulation:
         earlier = await self._memory.recall()
         progress(f"{len(self.topology.pops)} PoPs and {len(self.topology.links)} links")
         await self.links.bring_up()
+        await self.endpoints.lay_outlets()
         for pop in self.topology.sites:
             self.clouds[pop.name] = self._open_cloud(pop, earlier.tables.get(pop.name))
         if earlier.tables:
@@ -144,16 +150,20 @@ class Emulation:
         self.links.get(link)
         return await self._plane.run(lambda fabric: fabric.underlay.packet_socket(link))
 
-    async def exec(self, name: str, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, name: str, argv: Sequence[str], stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in an endpoint or a server (`POP/SERVER`); returns exit status, stdout and stderr.
+
+        With `tell` the output goes there as it comes, and none is returned.
 
         Raises:
             NotFound: there is no such machine.
         """
         if endpoint := self.endpoints.find(name):
-            return await self.endpoints.exec(endpoint, argv, stdin)
+            return await self.endpoints.exec(endpoint, argv, stdin, tell)
         cloud, server = self._server(name)
-        return await cloud.exec(server, argv, stdin)
+        return await cloud.exec(server, argv, stdin, tell)
 
     async def terminal(self, name: str, *, rows: int, columns: int) -> Terminal:
         """A shell on a terminal in an endpoint or a server (`POP/SERVER`); the caller closes it.
@@ -187,7 +197,7 @@ class Emulation:
                 state.endpoint.attach,
                 state.image.name,
                 state.status,
-                (str(state.address.ip),),
+                (str(state.address.ip), *(str(value.ip) for value in state.six)),
             )
             for state in self.endpoints
         ]
@@ -223,7 +233,8 @@ class Emulation:
             if self._volumes:
                 for row in (*tables.volumes, *tables.snapshots):
                     await asyncio.to_thread(self._volumes.remove, row.id)
-            await asyncio.to_thread(shutil.rmtree, self._disks / pop, ignore_errors=True)
+            for folder in self._kept.of(pop).folders:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             await self._memory.forget([document_of(pop)])
         for pop, cloud in self.clouds.items():
             self._memory.keep_tables(pop, cloud.tables)
@@ -268,7 +279,7 @@ class Emulation:
         async def stations_changed(network_id: str) -> None:
             await self.wan.stations_changed(pop.name, network_id)
 
-        return Cloud(
+        cloud = Cloud(
             pop=pop,
             plane=self._plane,
             runtime=self._runtime,
@@ -279,9 +290,22 @@ class Emulation:
             on_stations_changed=stations_changed,
             saved=saved,
             volumes=self._volumes,
-            disks=self._disks / pop.name,
-            zones=Zones(self.topology.managed(pop.name), self._vnis),
+            kept=self._kept.of(pop.name),
+            zones=Zones(self.topology.managed(pop.name), self._vnis, Contact(self.links, pop.name).heard_of),
+            outlets=outlets_of(
+                endpoint
+                for endpoint in self.topology.endpoints.values()
+                if self.topology.site_of(endpoint.attach) == pop.name
+            ),
         )
+        cloud.routers.outside.on_subnets = partial(self._number_six, pop.name)
+        return cloud
+
+    async def _number_six(self, pop: str, subnets: Sequence[Subnet]) -> None:
+        """Let the endpoints of a PoP have addresses in its external subnets of IPv6."""
+        gateways = [(subnet.cidr, subnet.gateway_ip) for subnet in subnets]
+        known = [(one, via) for one, via in gateways if isinstance(one, IPv6Network) and isinstance(via, IPv6Address)]
+        await self.endpoints.number_six(pop, known)
 
     def _check_images(self) -> None:
         names = [endpoint.image for endpoint in self.topology.endpoints.values()]

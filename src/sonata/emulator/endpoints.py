@@ -6,19 +6,20 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from itertools import count
 from pathlib import Path
 
-from sonata.emulator.addressing import endpoint_address, mac_address
+from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.links import Links
+from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
-from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Terminal
+from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class EndpointState:
     Args:
         running: whether its machine was started; an idle one is started by the first command run in it.
         ended: how its program ended, empty while it runs.
+        six: its IPv6 addresses on the external network, and `gateway6` the PoP's router there.
     """
 
     endpoint: Endpoint
@@ -41,6 +43,8 @@ class EndpointState:
     address: IPv4Interface
     running: bool = False
     ended: str = ""
+    six: tuple[IPv6Interface, ...] = ()
+    gateway6: IPv6Address | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -76,6 +80,7 @@ class Endpoints:
         self._runtime = runtime
         self._folder = folder
         self._states: dict[str, EndpointState] = {}
+        self._prefixes: dict[str, Sequence[tuple[IPv6Network, IPv6Address]]] = {}
 
     def __iter__(self) -> Iterator[EndpointState]:
         return iter(self._states.values())
@@ -102,10 +107,15 @@ class Endpoints:
         """
         self._states = self._assign(images)
         ports = [_port(state) for state in self._states.values()]
+        further = [
+            outlet.port_spec(state.machine)
+            for state in self._states.values()
+            for outlet in outlets_of([state.endpoint])
+        ]
 
         def build(fabric: Fabric) -> None:
             fabric.machines.add_machines([port.machine for port in ports])
-            fabric.machines.add_ports(ports)
+            fabric.machines.add_ports([*ports, *further])
 
         await self._plane.run(build)
         for port in ports:
@@ -117,12 +127,34 @@ class Endpoints:
             if failure is not None:
                 raise failure
 
-    async def exec(self, state: EndpointState, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+    async def number_six(self, pop: str, prefixes: Sequence[tuple[IPv6Network, IPv6Address]]) -> None:
+        """Give the endpoints of a PoP an address in each of these prefixes, and the router there as their gateway."""
+        self._prefixes[pop] = prefixes
+        changed = [state for state in self._states.values() if state.endpoint.attach == pop]
+        for state in changed:
+            self._number_six(state)
+        ports = [_port(state) for state in changed]
+        await self._plane.run(lambda fabric: fabric.machines.change_ports(ports))
+
+    def _number_six(self, state: EndpointState) -> None:
+        prefixes = self._prefixes.get(state.endpoint.attach, ())
+        mac = mac_address(state.port_id)
+        state.six = tuple(IPv6Interface((automatic_address(one, mac), one.prefixlen)) for one, _gateway in prefixes)
+        state.gateway6 = next((gateway for _prefix, gateway in prefixes), None)
+
+    async def lay_outlets(self) -> None:
+        """Create the bridges to which further interfaces of endpoints lead."""
+        specs = [outlet.network_spec() for outlet in outlets_of(self._declared.values())]
+        await self._plane.run(lambda fabric: fabric.networks.add_networks(specs))
+
+    async def exec(
+        self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in an endpoint; starts the machine of an idle one first."""
         async with state.turn:
             if not state.running:
                 await self._start_machine(state)
-        return await self._runtime.exec(state.machine, argv, stdin=stdin)
+        return await self._runtime.exec(state.machine, argv, stdin=stdin, tell=tell)
 
     async def terminal(self, state: EndpointState, argv: Sequence[str], *, rows: int, columns: int) -> Terminal:
         """A program on a terminal in an endpoint; starts the machine of an idle one first."""
@@ -141,6 +173,7 @@ class Endpoints:
         for name, endpoint in self._declared.items():
             address = endpoint_address(self._links.external_of(endpoint.attach), next(numbers[endpoint.attach]))
             states[name] = EndpointState(endpoint, images.get(endpoint.image), address)
+            self._number_six(states[name])
         return states
 
     async def _start_program(self, state: EndpointState, slots: asyncio.Semaphore) -> None:
@@ -196,7 +229,8 @@ def _port(state: EndpointState) -> PortSpec:
         machine=state.machine,
         ifname="eth0",
         mac=mac_address(state.port_id),
-        addresses=(state.address,),
+        addresses=(state.address, *state.six),
+        gateway6=state.gateway6,
         gateway=state.address.network.network_address + 1,
         impairment=state.endpoint.impairment,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
@@ -62,6 +63,7 @@ class Links:
         self._routes: dict[str, dict[IPv4Network, IPv4Address]] = {}
         self._metrics = {link.name: link.impairment.delay_s for link in topology.links}
         self.routing = Routing(0, ())
+        self.rerouted_at = time.time()
 
     def __iter__(self) -> Iterator[LinkState]:
         return iter(self._states.values())
@@ -176,6 +178,11 @@ class Links:
 
         await self._plane.run(apply)
         self._routes.update(changed)
+        self.rerouted_at = time.time()
+
+    def reaches(self, a: str, b: str) -> bool:
+        """Whether a path of links that are up leads from one PoP to another."""
+        return a == b or self.routing.path(self.number_of(a), self.number_of(b)) is not None
 
     def _changed_routes(self) -> dict[str, dict[IPv4Network, IPv4Address]]:
         wanted = {pop: self._routes_of(number) for number, pop in enumerate(self._pops)}
@@ -183,7 +190,7 @@ class Links:
 
     def _routes_of(self, number: int) -> dict[IPv4Network, IPv4Address]:
         hops = self.routing.next_hops(number)
-        gateways = {int(hop): self._gateway(number, int(hop)) for hop in set(hops.tolist()) if hop >= 0}
+        gateways = {hop: self._gateway(number, hop) for hop in set(hops) if hop >= 0}
         return prefixes(hops, number, self._networks, gateways)
 
     def _gateway(self, number: int, hop: int) -> IPv4Address:

@@ -6,7 +6,6 @@ key, 0003 wrong value, 0004 none of the allowed values. Rules of a format number
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 import typing
@@ -19,18 +18,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Wit
 from pydantic_core import ErrorDetails
 
 from sonata.errors import Diagnostic, InvalidInput
+from sonata.formats.suggestions import suggestion
 from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument
 
 
 class StrictModel(BaseModel):
-    """Base of all file formats: unknown keys, guessed types, NaN and infinity are errors."""
+    """Base of all file formats: unknown keys, guessed types, NaN and infinity are errors.
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, populate_by_name=True)
+    Validators are built at their first use: no process reads files of all formats.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, populate_by_name=True, defer_build=True
+    )
 
 
 H = TypeVar("H", bound=Hashable)
 
-_MAX_CHOICES = 2000
 _MAX_LISTED = 20
 
 
@@ -66,14 +70,6 @@ def matching(pattern: str, meaning: str) -> tuple[Any, ...]:
         return value
 
     return AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
-
-
-def suggestion(word: str, choices: Iterable[str]) -> str:
-    """A hint such as "did you mean `delay`?", or empty when nothing is close."""
-    known = list(islice(choices, _MAX_CHOICES))
-    close = [choice for choice in known if choice.casefold() == word.casefold()]
-    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else ""
 
 
 def one_of(choices: Iterable[str]) -> str:

@@ -20,8 +20,7 @@ missing, -0012 path of a file, -0013 bases in a circle.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +28,7 @@ from pydantic import Field, ValidationError
 
 from sonata.formats.diagnostics import Finding, StrictModel, from_validation_error, matching, raise_errors
 from sonata.formats.yaml_nodes import YamlDocument, read_yaml
+from sonata.model.recipe import Recipe, RecipeFile
 
 _NAME = Annotated[str, *matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "at most 63 letters, digits, `.`, `_` and `-`")]
 _SUITE = Annotated[str, *matching(r"[a-z]{1,30}", "the name of a Debian release in small letters")]
@@ -57,33 +57,6 @@ class RecipeDocument(StrictModel):
     command: list[str] = Field(default_factory=list)
     env: dict[_VARIABLE, str] = Field(default_factory=dict)
     ready_tcp_port: int = Field(0, ge=0, le=65535)
-
-
-@dataclass(frozen=True, slots=True)
-class RecipeFile:
-    """A file to be put into the image; `mode` as in chmod(2)."""
-
-    content: bytes
-    mode: int
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A recipe with all that it refers to.
-
-    Args:
-        base: the recipe below, None for the bare system; its release, program and environment are inherited.
-        files: by absolute path in the image.
-    """
-
-    name: str
-    suite: str
-    base: Recipe | None = None
-    packages: tuple[str, ...] = ()
-    files: Mapping[str, RecipeFile] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    ready_tcp_port: int = 0
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import errors_in, repeated, suggestion
+from sonata.formats.diagnostics import errors_in, repeated
 from sonata.formats.sol006_documents import (
     CpdReference,
     ImageDesc,
@@ -26,6 +26,7 @@ from sonata.formats.sol006_documents import (
     Vnfd,
     VnfdDocument,
 )
+from sonata.formats.suggestions import suggestion
 from sonata.formats.tolerance import read_model
 from sonata.formats.yaml_nodes import DocumentPath, YamlDocument
 from sonata.model.descriptors import (

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 
 from sonata._lib.quantities import format_duration, format_rate, format_share, format_size
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import Finding, from_validation_error, one_of, path_text, raise_errors, suggestion
+from sonata.formats.diagnostics import Finding, from_validation_error, one_of, path_text, raise_errors
+from sonata.formats.suggestions import suggestion
 from sonata.formats.topology_document import (
     EndpointDocument,
     HostDocument,
@@ -367,7 +368,8 @@ def _to_impairment(parsed: ImpairedDocument) -> Impairment:
 
 
 def _to_endpoint(name: str, parsed: EndpointDocument) -> Endpoint:
-    return Endpoint(name, parsed.attach, parsed.image, tuple(parsed.command), _to_impairment(parsed))
+    further = dict(parsed.interfaces)
+    return Endpoint(name, parsed.attach, parsed.image, tuple(parsed.command), _to_impairment(parsed), further)
 
 
 def _to_server(name: str, parsed: ServerDocument) -> ServerSeed:
@@ -407,8 +409,12 @@ def _dump_link(link: Link) -> dict[str, Any]:
 
 
 def _dump_endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    command = {"command": list(endpoint.command)} if endpoint.command else {}
-    return {"attach": endpoint.attach, "image": endpoint.image, **command, **_dump_impairment(endpoint.impairment)}
+    body: dict[str, Any] = {"attach": endpoint.attach, "image": endpoint.image}
+    if endpoint.command:
+        body["command"] = list(endpoint.command)
+    if endpoint.interfaces:
+        body["interfaces"] = {name: str(value) if value else None for name, value in endpoint.interfaces.items()}
+    return {**body, **_dump_impairment(endpoint.impairment)}
 
 
 def _dump_server(server: ServerSeed) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -27,6 +28,21 @@ Size = Annotated[int, *_quantity(quantities.parse_size, _NUMBER + "([kMGT]|[KMGT
 Share = Annotated[float, *_quantity(quantities.parse_share, _NUMBER + "%$", "0.1%")]
 
 Command = list[str]
+
+
+def _read_interface(value: Any) -> Any:
+    """An address with its prefix length, which is mandatory: a host alone has no neighbours."""
+    if isinstance(value, str) and "/" in value:
+        return ip_interface(value)
+    raise ValueError("is no address with a prefix length, as 192.168.7.5/24")
+
+
+InterfaceAddress = Annotated[
+    IPv4Interface | IPv6Interface,
+    BeforeValidator(_read_interface),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f.:]+/[0-9]+$", "examples": ["192.168.7.5/24"]}),
+]
+FurtherInterface = Annotated[str, *matching(r"eth[1-9][0-9]{0,2}", "`eth1`, `eth2`, ...; `eth0` leads outside")]
 
 
 class _MayBeEmpty(StrictModel):
@@ -94,6 +110,10 @@ class EndpointDocument(ImpairedDocument):
     attach: str = Field(description="Name of a PoP")
     image: Image = "host"
     command: Command = Field(default_factory=list)
+    interfaces: dict[FurtherInterface, InterfaceAddress | None] = Field(
+        default_factory=dict,
+        description="Further interfaces `eth1`, ... with their addresses, for layer 2 gateways of the PoP",
+    )
 
 
 class ServerDocument(StrictModel):

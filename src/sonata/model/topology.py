@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sonata._lib.ip import Interface
+
 GIB = 1024**3
 
 
@@ -106,6 +108,8 @@ class Endpoint:
         image: image name, `host` for the host's own programs.
         command: argv of its program; empty means the image's command, or an idle machine when it has none.
         impairment: of its access link.
+        interfaces: its further interfaces `eth1`, `eth2`, ..., with the address of each, or None; they lead into the
+            PoP, where a layer 2 gateway of its OpenStack may join them to a network.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Endpoint:
     image: str = "host"
     command: tuple[str, ...] = ()
     impairment: Impairment = CLEAN
+    interfaces: Mapping[str, Interface | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

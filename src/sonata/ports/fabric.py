@@ -5,8 +5,8 @@ sequence, and are idempotent: adding what stands already with the same specifica
 not stand does nothing. Failures raise `sonata.errors.AdapterError`; what the kernel cannot do raises
 `sonata.errors.Unsupported` and never leaves a silently unimpaired link.
 
-Between PoPs everything is IPv4; inside of a PoP's networks IPv6 is there for those interfaces that have an IPv6
-address, and for no other.
+Between PoPs everything is IPv4; inside of a PoP's networks, the external one included, IPv6 is there for those
+interfaces that have an IPv6 address, and for no other.
 
 Addressing (decided by the emulator): PoP number i (0-based) owns the external network 100.64.0.0/10,
 i-th /24; its router holds `.1` there, which is also its VXLAN tunnel address. Links between PoPs are /31s of
@@ -18,7 +18,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from typing import Literal, Protocol
 
 from sonata._lib.ip import Address, Interface, Prefix
@@ -93,6 +93,9 @@ class Underlay(Protocol):
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
         """Make these the PoP's routes to the other PoPs: destination network to next hop address."""
+
+    def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
+        """Give the PoP's router these IPv6 addresses on its external network, and these routes over routers there."""
 
     def packet_socket(self, link: str) -> socket.socket:
         """A packet socket (packet(7), all protocols) that sees both directions of a link, taken where it leaves its
@@ -232,14 +235,45 @@ class SpanSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PortRate:
+    """The most that may pass in one direction: layer 2 bits per second, and bytes that may pass at once.
+
+    Args:
+        rate_bps: at least 8,000.
+        burst_bytes: 0 for a few milliseconds' worth.
+    """
+
+    rate_bps: float
+    burst_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PortShape:
+    """What a port's machine, or whoever has an address, may send (`egress`) and receive; None is unlimited.
+
+    Args:
+        dscp: mark (RFC 2474) that all IP packets have which the machine sends; None leaves its own.
+    """
+
+    egress: PortRate | None = None
+    ingress: PortRate | None = None
+    dscp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouterInterface:
-    """A router's leg into an inner network; `further` addresses besides the first."""
+    """A router's leg into an inner network; `further` addresses besides the first.
+
+    Args:
+        scopes: address scopes of its network for IPv4 and for IPv6; empty for none.
+    """
 
     port_id: str
     network: str
     address: Interface
     mac: str
     further: tuple[Interface, ...] = ()
+    scopes: tuple[str, str] = ("", "")
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
@@ -264,13 +298,16 @@ class RouterSpec:
 
     Args:
         external: its address on the PoP's external network, or None without a gateway; sources in its inner subnets
-            are masqueraded towards it, other sources are forwarded untouched. IPv6 is never translated.
-        external_gateway: the PoP's router there.
+            are masqueraded towards it, other sources are forwarded untouched, and so are those in the external
+            network's own address scope. IPv6 is never translated.
+        external_gateway: the PoP's router there; so `external_gateway6` for IPv6.
+        external_scopes: address scopes of the external network. Between scopes only what is translated passes.
         external_further: further addresses there.
         floating: inner address by floating address; both directions are translated.
         forwardings: ports of floating addresses that lead inside.
         snat: whether inner sources are masqueraded at all.
         routes: further routes, each over a neighbour on one of its legs.
+        shapes: what is held at its external leg for single addresses that it has there.
     """
 
     id: str
@@ -284,10 +321,22 @@ class RouterSpec:
     forwardings: tuple[Forwarding, ...] = ()
     snat: bool = True
     routes: tuple[Route, ...] = ()
+    shapes: Mapping[IPv4Address, PortShape] = field(default_factory=dict)
+    external_gateway6: IPv6Address | None = None
+    external_scopes: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSpec:
+    """Two networks of one PoP joined into one layer 2 network."""
+
+    id: str
+    pop: str
+    networks: tuple[str, str]
 
 
 class Networks(Protocol):
-    """Tenant networks of PoPs, spans between PoPs, and routers."""
+    """Tenant networks of PoPs, spans between PoPs, patches inside of them, and routers."""
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
         """Create bridges."""
@@ -304,6 +353,12 @@ class Networks(Protocol):
     def remove_span(self, span_id: str) -> None:
         """Drop a span; the networks stay."""
 
+    def set_patch(self, patch: PatchSpec) -> None:
+        """Join two networks; packets pass between them at return."""
+
+    def remove_patch(self, patch_id: str) -> None:
+        """Take them apart again; the networks stay."""
+
     def set_router(self, router: RouterSpec) -> None:
         """Create a router, or change it to this specification."""
 
@@ -318,6 +373,7 @@ class Classifier:
     Args:
         source_port_id: port at which the packets enter (`logical_source_port`); without it they are taken at the
             PoP's edge: its underlay links and the access links of its endpoints.
+        enters: whether the packets enter the chain in this PoP; else they come from the chain's part in another one.
     """
 
     protocol: Literal["tcp", "udp", "icmp"] | None = None
@@ -327,6 +383,7 @@ class Classifier:
     destination_ports: tuple[int, int] | None = None
     source_port_id: str = ""
     ip_version: Literal[4, 6] = 4
+    enters: bool = True
 
     def common(self, other: Classifier) -> Classifier | None:
         """What both match, None when no packet does; the packets enter where they do for this one."""
@@ -500,39 +557,13 @@ class Filtering(Protocol):
         """Let everything pass these ports."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortRate:
-    """The most that may pass a port in one direction: layer 2 bits per second, and bytes that may pass at once.
-
-    Args:
-        rate_bps: at least 8,000.
-        burst_bytes: 0 for a few milliseconds' worth.
-    """
-
-    rate_bps: float
-    burst_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PortShape:
-    """What a port's machine may send (`egress`) and receive; None is unlimited.
-
-    Args:
-        dscp: mark (RFC 2474) that all IP packets have which the machine sends; None leaves its own.
-    """
-
-    egress: PortRate | None = None
-    ingress: PortRate | None = None
-    dscp: int | None = None
-
-
 class Shaping(Protocol):
     """Rates and marks of ports, held outside of the machines."""
 
     def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
         """Hold these rates at ports that stand, by their ids, while packets flow; they go with the port.
 
-        What a chain hands from port to port does not count; it is marked.
+        What chains take from a port, or hand to it, counts.
 
         Raises:
             NotFound: a port does not stand.

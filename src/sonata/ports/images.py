@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sonata.errors import InvalidInput
+from sonata.model.recipe import Recipe
 
 Progress = Callable[[str], None]
 
@@ -59,7 +60,7 @@ class ImageStore(Protocol):
             NotFound: with the list of names that exist.
         """
 
-    def build(self, recipe: Path, progress: Progress) -> Image:
+    def build(self, recipe: Recipe, progress: Progress) -> Image:
         """Build from a recipe; returns at once when the same content was built before."""
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+Tell = Callable[[str, bytes], Awaitable[None]]
+"""Takes output of a command as it comes: the name of the stream, `stdout` or `stderr`, and what was written to it."""
+
 
 def _has_content(folder: Path) -> bool:
     return folder.is_dir() and not folder.is_symlink() and any(folder.iterdir())
@@ -197,8 +200,13 @@ class Runtime(LiveFolders, Protocol):
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine (SIGTERM, then SIGKILL after `grace_s`), drop its overlay and cgroup. Idempotent."""
 
-    async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
-        """Run a command inside; returns exit status, stdout and stderr (each at most 10 MiB)."""
+    async def exec(
+        self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
+        """Run a command inside; returns exit status, stdout and stderr (each at most 10 MiB).
+
+        With `tell` the output goes there as it comes, all of it, and none is returned. Ends the command when cancelled.
+        """
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
         """Whether a process in the machine's network namespace listens on this TCP port."""

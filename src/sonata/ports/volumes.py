@@ -35,6 +35,14 @@ class VolumeStore(Protocol):
             QuotaExceeded: it does not fit.
         """
 
+    def unpack(self, volume_id: str, archive: Path) -> None:
+        """Write the files of a tar file into a volume; paths in it cannot escape.
+
+        Raises:
+            QuotaExceeded: they do not fit.
+            AdapterError: the file is damaged.
+        """
+
     def extend(self, volume_id: str, size_gib: int) -> None:
         """Give a volume more room.
 

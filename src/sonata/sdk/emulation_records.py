@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from sonata._lib.paths import private_folder, state_home, write_private
+from sonata._lib.plain import decode, encode, from_plain
 from sonata._lib.processes import ProcessId, is_running
 from sonata._lib.trees import remove_tree
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
@@ -98,14 +99,14 @@ def saved_of(name: str) -> Path:
 
 def save(record: EmulationRecord) -> None:
     """Write a record; only its owner can read it."""
-    write_private(folder_of(record.name) / _RECORD, msgspec.json.encode(record).decode())
+    write_private(folder_of(record.name) / _RECORD, encode(record).decode())
 
 
 def load(name: str) -> EmulationRecord | None:
     """The record of a name, whether it runs or has died; None when there is none."""
     try:
-        return msgspec.json.decode((folder_of(name) / _RECORD).read_bytes(), type=EmulationRecord)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return from_plain(decode((folder_of(name) / _RECORD).read_bytes()), EmulationRecord)
+    except (FileNotFoundError, msgspec.DecodeError, ValueError):
         return None
 
 

@@ -24,12 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import msgspec
-
 from sonata import errors
 from sonata._lib.locks import try_lock
 from sonata._lib.paths import data_home
-from sonata._lib.plain import from_plain
+from sonata._lib.plain import encode, from_plain
 from sonata._lib.processes import ProcessId, end_process, identify
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
@@ -418,7 +416,7 @@ def _spawn(config: KeeperConfig, log: Path) -> subprocess.Popen[bytes]:
 def _as_stdin(config: KeeperConfig) -> Iterator[IO[bytes]]:
     """The configuration, secrets included, as a file that exists in memory alone."""
     with open(os.memfd_create("keeper"), "w+b") as stream:
-        stream.write(msgspec.json.encode(config))
+        stream.write(encode(config))
         stream.seek(0)
         yield stream
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -62,10 +64,7 @@ class EmulatorClient:
     def capture(self, name: str, seconds: float | None = None) -> Iterator[bytes]:
         """A link's packets as pcap, piece by piece."""
         params = {} if seconds is None else {"seconds": str(seconds)}
-        with self._http.stream("GET", f"/links/{quote(name, safe='')}/capture", params=params) as response:
-            if response.is_error:
-                response.read()
-                raise as_error(response)
+        with self._stream("GET", f"/links/{quote(name, safe='')}/capture", params=params) as response:
             yield from response.iter_raw()
 
     def endpoints(self) -> Rows:
@@ -85,9 +84,33 @@ class EmulatorClient:
 
     def exec(self, machine: str, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
         """Run a command in an endpoint or server; returns exit status, stdout and stderr."""
-        body = {"name": machine, "argv": list(argv), "stdin": base64.b64encode(stdin).decode()}
-        answer = self._json("POST", "/exec", json=body)
-        return answer["status"], base64.b64decode(answer["stdout"]), base64.b64decode(answer["stderr"])
+        kept = {"stdout": bytearray(), "stderr": bytearray()}
+        status = self.follow(machine, argv, lambda stream, chunk: kept[stream].extend(chunk), stdin)
+        return status, bytes(kept["stdout"]), bytes(kept["stderr"])
+
+    def follow(self, machine: str, argv: Sequence[str], tell: Callable[[str, bytes], None], stdin: bytes = b"") -> int:
+        """Run a command in an endpoint or server and tell its output as it comes; returns the exit status.
+
+        The command ends when the caller goes away, e.g. by `KeyboardInterrupt`.
+
+        Args:
+            machine: an endpoint, or POP/SERVER.
+            argv: the command and its arguments.
+            tell: takes `stdout` or `stderr`, and what the command wrote there.
+            stdin: what it reads.
+        """
+        body = {"name": machine, "argv": list(argv), "stdin": base64.b64encode(stdin).decode(), "stream": True}
+        with self._stream("POST", "/exec", json=body) as response:
+            for line in response.iter_lines():
+                ((kind, value),) = json.loads(line).items()
+                if kind == "status":
+                    return int(value)
+                if kind == "error":
+                    raise _error_of(value)
+                tell(kind, base64.b64decode(value))
+        raise errors.TransientError(
+            f"the emulator ended while the command ran in `{machine}`", hint="see `sonata emu ls`"
+        )
 
     def wan_graph(self) -> Document:
         """The wide area as an orchestrator sees it."""
@@ -99,27 +122,43 @@ class EmulatorClient:
         answer: Rows = self._json("GET", "/wan/connections", params={"tag_prefix": tag_prefix})
         return answer
 
+    @contextmanager
+    def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+        with _reached(method, path), self._http.stream(method, path, **options) as response:
+            if response.is_error:
+                response.read()
+                raise as_error(response)
+            yield response
+
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return self._call(method, path, **options).json()
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
+        with _reached(method, path):
             response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise errors.TransientError(
-                f"the emulator does not answer: {error}", call=f"{method} {path}", hint="see `sonata emu ls`"
-            ) from error
         if response.is_error:
             raise as_error(response)
         return response
 
 
+@contextmanager
+def _reached(method: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise errors.TransientError(
+            f"the emulator does not answer: {error}", call=f"{method} {path}", hint="see `sonata emu ls`"
+        ) from error
+
+
 def as_error(response: httpx.Response) -> errors.SonataError:
     """The problem document of an answer, as an exception of the class that the emulator raised."""
     try:
-        problem = response.json()
-        kind = errors.error_class(problem["code"])
+        return _error_of(response.json())
     except (ValueError, KeyError):
         call = f"{response.request.method} {response.request.url.path}"
         return errors.PermanentError(f"the emulator answered {response.status_code}", call=call, answer=response.text)
-    return kind(problem["detail"], hint=problem["hint"])
+
+
+def _error_of(problem: Mapping[str, Any]) -> errors.SonataError:
+    return errors.error_class(problem["code"])(problem["detail"], hint=problem["hint"])

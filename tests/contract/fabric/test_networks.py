@@ -9,9 +9,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from sonata.errors import Conflict, InvalidInput
+from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.model.topology import Impairment
-from sonata.ports.fabric import LinkSpec, NetworkSpec
+from sonata.ports.fabric import LinkSpec, NetworkSpec, PatchSpec
 
 from .conftest import World, external, over, router_spec, span_of, tenant
 
@@ -246,3 +246,28 @@ def test_a_router_without_an_outside_forwards_untouched(world: World) -> None:
     world.machine("web", world.port("web", 0, "blue", "10.0.0.5/24", "10.0.0.1"))
     world.machine("db", world.port("db", 0, "red", "10.0.1.5/24", "10.0.1.1"))
     assert seen_source(world, "web", "db", IPv4Address("10.0.1.5")) == "10.0.0.5"
+
+
+def asks_anew(world: World, machine: str, target: str) -> bool:
+    """Whether an address answers somebody who has not asked for it before."""
+    assert world.run(machine, "ip", "neigh", "flush", "all").returncode == 0
+    return world.reaches(machine, target)
+
+
+def test_a_patch_makes_one_network_of_two_until_it_is_removed(world: World) -> None:
+    world.pops(1)
+    world.fabric.networks.add_networks([NetworkSpec("n1", "p0"), NetworkSpec("n2", "p0", mtu=1400)])
+    world.machine("a", world.port("a", 0, "n1", "10.0.0.10/24"))
+    world.machine("b", world.port("b", 0, "n2", "10.0.0.11/24"))
+    assert not asks_anew(world, "a", "10.0.0.11")
+    patch = PatchSpec("patch", "p0", ("n1", "n2"))
+    for _ in range(2):
+        world.fabric.networks.set_patch(patch)
+        assert asks_anew(world, "a", "10.0.0.11")
+    world.fabric.networks.change_network(NetworkSpec("n2", "p0", mtu=1500))
+    assert asks_anew(world, "b", "10.0.0.10")
+    for _ in range(2):
+        world.fabric.networks.remove_patch("patch")
+        assert not asks_anew(world, "a", "10.0.0.11")
+    with pytest.raises(NotFound):
+        world.fabric.networks.set_patch(replace(patch, networks=("n1", "n3")))

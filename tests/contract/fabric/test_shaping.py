@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import socket
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 
 from sonata.errors import NotFound
-from sonata.ports.fabric import FilterRule, PortRate, PortShape
+from sonata.ports.fabric import FilterRule, NetworkSpec, PortRate, PortShape
 
-from .conftest import World
+from .conftest import World, external, router_spec
 from .test_filtering import PING_IN, TCP, pair, passes, secure
 
 MBIT = 1e6
@@ -97,3 +98,58 @@ def test_what_a_port_sends_is_marked(world: World) -> None:
     world.fabric.shaping.set_shapes({b.id: PortShape(dscp=46)})
     world.fabric.shaping.set_shapes({b.id: PortShape()})
     assert marks_seen(world) == {10}
+
+
+def routed_out(world: World, *shapes: PortShape) -> tuple[IPv4Address, ...]:
+    """A user outside; servers `in0`, `in1` behind a router, each with a floating address that has a shape."""
+    world.pops(1)
+    world.host("user", 0)
+    world.fabric.networks.add_networks([NetworkSpec("blue", "p0")])
+    floating = tuple(external(0, 201 + number).ip for number in range(len(shapes)))
+    inner = [IPv4Address(f"10.0.0.{10 + number}") for number in range(len(shapes))]
+    for number, address in enumerate(inner):
+        world.machine(f"in{number}", world.port(f"in{number}", 0, "blue", f"{address}/24", "10.0.0.1"))
+    spec = router_spec(0, [("blue", "10.0.0.0/24")], dict(zip(floating, inner, strict=True)))
+    world.fabric.networks.set_router(replace(spec, shapes=dict(zip(floating, shapes, strict=True))))
+    return floating
+
+
+def reaches_rate(world: World, server: str, address: IPv4Address, wanted_bps: float, *options: str) -> bool:
+    """As `holds`, from the user to a floating address."""
+    for _ in range(TRIES):
+        measured = world.bits_per_second("user", server, address, 1.0, *options)
+        if not measured <= 1.1 * wanted_bps:
+            return False
+        if measured >= 0.75 * wanted_bps:
+            return True
+    return False
+
+
+@pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
+def test_rates_of_floating_addresses_hold_in_both_directions_and_for_them_alone(world: World) -> None:
+    limited = PortShape(egress=PortRate(20 * MBIT), ingress=PortRate(40 * MBIT))
+    one, two = routed_out(world, limited, PortShape())
+    assert reaches_rate(world, "in0", one, 40 * MBIT)
+    assert reaches_rate(world, "in0", one, 20 * MBIT, "-R")
+    assert world.bits_per_second("user", "in1", two) > 200 * MBIT
+    assert world.bits_per_second("user", "in1", two, 1.0, "-R") > 200 * MBIT
+    spec = router_spec(0, [("blue", "10.0.0.0/24")], {one: IPv4Address("10.0.0.10"), two: IPv4Address("10.0.0.11")})
+    world.fabric.networks.set_router(replace(spec, shapes={two: PortShape(egress=PortRate(10 * MBIT))}))
+    assert world.bits_per_second("user", "in0", one) > 200 * MBIT
+    assert reaches_rate(world, "in1", two, 10 * MBIT, "-R")
+    assert spec.external is not None
+    world.fabric.networks.set_router(
+        replace(spec, floating={}, shapes={spec.external.ip: PortShape(PortRate(5 * MBIT))})
+    )
+    assert world.bits_per_second("in0", "user", external(0, 10).ip) <= 5.5 * MBIT
+
+
+def test_what_a_floating_address_sends_is_marked(world: World) -> None:
+    (floating,) = routed_out(world, PortShape(dscp=46))
+    with world.socket("user") as there, world.socket("in0") as here:
+        there.bind((str(external(0, 10).ip), 5000))
+        there.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        here.sendto(b"marked", (str(external(0, 10).ip), 5000))
+        _, ancillary, _, sender = there.recvmsg(100, 100)
+    assert sender[0] == str(floating)
+    assert ancillary[0][2][0] >> 2 == 46

@@ -22,6 +22,8 @@ from tests.machines import needs_root
 from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
 from sonata.errors import InvalidInput, PermanentError
+from sonata.formats.recipe import read_recipe
+from sonata.model.recipe import Recipe
 
 pytestmark = [
     pytest.mark.root,
@@ -46,10 +48,14 @@ def name(store: LocalImages) -> Iterator[str]:
         store.remove(fresh)
 
 
-def recipe(folder: Path, name: str, text: str) -> Path:
+def recipe_file(folder: Path, name: str, text: str) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(f"name: {name}\n{text}")
     return path
+
+
+def recipe(folder: Path, name: str, text: str) -> Recipe:
+    return read_recipe(recipe_file(folder, name, text))
 
 
 def test_known_content_is_there_at_once(store: LocalImages, name: str, tmp_path: Path) -> None:
@@ -83,7 +89,7 @@ def test_builds_side_by_side_wait_for_each_other(store: LocalImages, name: str, 
     written = [recipe(tmp_path / each, each, text) for each, text in texts.items()]
     try:
         with ThreadPoolExecutor() as threads:
-            images = list(threads.map(lambda path: store.build(path, print), written))
+            images = list(threads.map(lambda each: store.build(each, print), written))
     finally:
         for each in {image.name for image in store.list()} & set(texts):
             store.remove(each)
@@ -106,10 +112,12 @@ def test_no_daemon_is_started_and_nothing_stays_mounted(store: LocalImages, name
 
 
 def test_an_interrupted_build_leaves_nothing_half_made(store: LocalImages, name: str, tmp_path: Path) -> None:
-    written = recipe(tmp_path, name, "packages: [tinyproxy-bin, socat, netcat-openbsd]\n")
+    written = recipe_file(tmp_path, name, "packages: [tinyproxy-bin, socat, netcat-openbsd]\n")
     before = set(os.listdir(data_home() / "images/layers"))
     code = "import sys; from pathlib import Path; from sonata.adapters.images_local import LocalImages;"
-    code += "LocalImages(Path(sys.argv[1])).build(Path(sys.argv[2]), lambda line: print(line, flush=True))"
+    code += "from sonata.formats.recipe import read_recipe;"
+    code += "recipe = read_recipe(Path(sys.argv[2]));"
+    code += "LocalImages(Path(sys.argv[1])).build(recipe, lambda line: print(line, flush=True))"
     argv = [sys.executable, "-c", code, str(data_home() / "images"), str(written)]
     builder = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     assert builder.stdout
@@ -119,7 +127,7 @@ def test_an_interrupted_build_leaves_nothing_half_made(store: LocalImages, name:
     builder.wait()
     assert set(os.listdir(data_home() / "images/layers")) == before
     assert name not in [image.name for image in store.list()]
-    image = store.build(written, print)
+    image = store.build(read_recipe(written), print)
     assert (image.layers[0] / "usr/bin/tinyproxy").is_file()
     assert os.listdir(data_home() / "images/scratch") == []
 

@@ -24,6 +24,7 @@ from sonata.api.openstack import openstack_app
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.site import Zones
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.outlets import Outlet
 from sonata.model.topology import GIB, Pop
 
 __all__ = ["access", "emulation"]  # fixtures of tests with a real emulation
@@ -116,7 +117,11 @@ class SiteThread:
         pop = Pop(name, cpus=8, memory_bytes=16 * GIB)
         below = (self._plane, self.site.runtime, self._store)
         where = (external, external[1], folder / name)
-        cloud = Cloud(pop, *below, *where, _nobody_cares, volumes=self.site.volumes, zones=zones)
+        # What leads into an endpoint `plant` of the topology.
+        outlets = [Outlet("plant", interface, name) for interface in ("eth1", "eth2")]
+        for outlet in outlets:
+            self.site.fabric.networks.add_networks([outlet.network_spec()])
+        cloud = Cloud(pop, *below, *where, _nobody_cares, volumes=self.site.volumes, zones=zones, outlets=outlets)
         self.site.clouds[name] = cloud
 
     async def _close(self) -> None:

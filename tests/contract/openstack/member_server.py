@@ -20,10 +20,12 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Tells its name; `/header/NAME` a header of the request, `/slow` 40 bytes within two seconds."""
+    """Tells its name; `/late` after two seconds, `/slow` 40 bytes in two; `/header/NAME` a header of the request."""
 
     def do_GET(self) -> None:
         """Answer."""
+        if self.path == "/late":
+            time.sleep(2)
         self.send_response(200)
         self.send_header("Set-Cookie", f"who={NAME}")
         if self.path == "/slow":

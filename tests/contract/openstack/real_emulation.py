@@ -31,6 +31,7 @@ links:
 endpoints:
   users: {attach: access, image: host}
   origin: {attach: core, image: host}
+  plant: {attach: access, image: host, interfaces: {eth1: 10.1.0.200/24}}
 """
 
 
@@ -111,6 +112,10 @@ def sweep(cloud: Any) -> None:
         cloud.compute.wait_for_delete(server, interval=FAST, wait=20)
     for address in net.ips():
         net.delete_ip(address)
+    for kind in ("l2_gateway_connections", "l2_gateways"):
+        path = f"/{kind.replace('_', '-')}"
+        for one in net.get(path).json()[kind]:
+            net.delete(f"{path}/{one['id']}")
     for router in net.routers():
         for port in net.ports(device_id=router.id, device_owner="network:router_interface"):
             net.remove_interface_from_router(router, port_id=port.id)

@@ -12,6 +12,7 @@ import pytest
 from tests.contract.openstack.conftest import PASSWORD, Site
 
 MICROVERSION = "2.60"
+CONNECTIONS = "/v2.0/l2-gateway-connections"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 Document = dict[str, Any]
 
@@ -212,6 +213,59 @@ def test_underlay_networks_have_vlans_of_the_physical_network(vim: Connector) ->
     for kind in ("direct", "direct-physical"):
         assert vim.port(made, **{"binding:vnic_type": kind})["binding:vnic_type"] == kind
     assert create(network_type="vxlan").json()["network"]["provider:segmentation_id"] == 1
+
+
+def test_a_network_is_joined_to_a_layer_2_gateway(vim: Connector, site: Site) -> None:
+    aliases = {one["alias"] for one in vim.get("network", "/v2.0/extensions")["extensions"]}
+    assert aliases >= {"l2-gateway", "l2-gateway-connection"}
+    device = {"device_name": "plant", "interfaces": [{"name": "eth1"}]}
+    made = vim.post("network", "/v2.0/l2-gateways", {"l2_gateway": {"name": "wall", "devices": [device]}})["l2_gateway"]
+    (gateway,) = vim.get("network", "/v2.0/l2-gateways", name="wall")["l2_gateways"]
+    assert gateway == made
+    assert [one["device_name"] for one in gateway["devices"]] == ["plant"]
+    network, _ = vim.network("data")
+    wish = {"l2_gateway_id": gateway["id"], "network_id": network["id"], "segmentation_id": ""}
+    connection = vim.post("network", CONNECTIONS, {"l2_gateway_connection": wish})["l2_gateway_connection"]
+    assert vim.get("network", CONNECTIONS)["l2_gateway_connections"] == [connection]
+    assert [one.networks for one in site.fabric.networks.patches.values()] == [(network["id"], "outlet-plant-eth1")]
+    vim.delete("network", f"{CONNECTIONS}/{connection['id']}")
+    assert not site.fabric.networks.patches
+    vim.delete("network", f"/v2.0/networks/{network['id']}")
+    vim.delete("network", f"/v2.0/l2-gateways/{gateway['id']}")
+
+
+def test_layer_2_gateways_are_refused_what_is_not_there(vim: Connector, site: Site) -> None:
+    def gateway(device: str, *interfaces: str, **more: Any) -> str:
+        named = [{"name": name, **more} for name in interfaces]
+        body = {"l2_gateway": {"name": "g", "devices": [{"device_name": device, "interfaces": named}]}}
+        answer = vim.call("network", "POST", "/v2.0/l2-gateways", body)
+        return str(answer.json()["l2_gateway"]["id"] if answer.status_code == 201 else answer.status_code)
+
+    def refusal(gateway_id: str, network_id: str, **more: Any) -> tuple[int, str]:
+        wish = {"l2_gateway_id": gateway_id, "network_id": network_id, **more}
+        answer = vim.call("network", "POST", CONNECTIONS, {"l2_gateway_connection": wish})
+        error = answer.json().get("NeutronError", {})
+        return answer.status_code, error.get("type", "")
+
+    one, two = vim.network("one")[0]["id"], vim.network("two", cidr="10.9.0.0/24")[0]["id"]
+    (external,) = vim.get("network", "/v2.0/networks", **{"router:external": True})["networks"]
+    first, both = gateway("plant", "eth1"), gateway("plant", "eth1", "eth2")
+    assert [gateway("plant"), gateway("plant", "eth1", segmentation_id=[7])] == ["400", "400"]
+    assert refusal(gateway("nothing", "eth1"), one) == (404, "L2GatewayDeviceNotFound")
+    assert refusal(gateway("plant", "eth9"), one) == (404, "L2GatewayInterfaceNotFound")
+    assert refusal(NOBODY, one) == (404, "L2GatewayNotFound")
+    assert refusal(first, NOBODY) == (404, "NetworkNotFound")
+    assert refusal(first, external["id"])[0] == refusal(first, one, segmentation_id="100")[0] == 400
+    site.fabric.networks.fail_next = "no room"
+    assert refusal(both, two)[0] >= 500
+    assert vim.get("network", CONNECTIONS)["l2_gateway_connections"] == []
+    assert not site.fabric.networks.patches
+    assert refusal(first, one)[0] == 201
+    assert refusal(first, one) == (409, "L2GatewayConnectionExists")
+    assert refusal(both, two) == (409, "L2GatewaySegmentationIDExists")
+    for path, kind in ((f"l2-gateways/{first}", "L2GatewayInUse"), (f"networks/{one}", "NetworkInUse")):
+        answer = vim.call("network", "DELETE", f"/v2.0/{path}")
+        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (409, kind)
 
 
 def test_flavors_by_id_name_and_data(vim: Connector) -> None:

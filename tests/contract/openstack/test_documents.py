@@ -84,6 +84,8 @@ KEYS = {
         fixed_ip_address floating_ip_address floating_network_id port_details port_forwardings port_id router_id status
         qos_policy_id
     """,
+    "layer 2 gateway": "id name devices project_id tenant_id",
+    "layer 2 gateway connection": "id l2_gateway_id network_id segmentation_id project_id tenant_id",
     "security group": f"{OWNED} security_group_rules shared stateful",
     "security group rule": """
         id description project_id tenant_id created_at updated_at revision_number tags direction ethertype
@@ -197,6 +199,23 @@ def floating_ip(cloud: Any, _version: str) -> Document:
     external = cloud.network.find_network("external")
     made = cloud.network.create_ip(floating_network_id=external.id)
     return neutron(cloud, f"/floatingips/{made.id}", "floatingip")
+
+
+def gateway_of(cloud: Any) -> str:
+    device = {"device_name": "plant", "interfaces": [{"name": "eth1"}]}
+    answer = cloud.network.post("/l2-gateways", json={"l2_gateway": {"name": "g", "devices": [device]}})
+    return str(answer.json()["l2_gateway"]["id"])
+
+
+def layer_2_gateway(cloud: Any, _version: str) -> Document:
+    return neutron(cloud, f"/l2-gateways/{gateway_of(cloud)}", "l2_gateway")
+
+
+def layer_2_gateway_connection(cloud: Any, _version: str) -> Document:
+    wish = {"l2_gateway_id": gateway_of(cloud), "network_id": network_of(cloud).id}
+    made = cloud.network.post("/l2-gateway-connections", json={"l2_gateway_connection": wish}).json()
+    found = made["l2_gateway_connection"]["id"]
+    return neutron(cloud, f"/l2-gateway-connections/{found}", "l2_gateway_connection")
 
 
 def security_group(cloud: Any, _version: str) -> Document:

@@ -235,7 +235,7 @@ def test_networks_are_shared_by_grants_and_only_with_those_named(site: Site, clo
 def test_the_network_service_tells_of_itself(cloud: Any) -> None:
     net, network = cloud.network, network_of(cloud)
     agents = {agent.agent_type: agent for agent in net.agents()}
-    assert set(agents) == {"L3 agent", "DHCP agent", "Linux bridge agent"}
+    assert set(agents) == {"L3 agent", "DHCP agent", "Metadata agent", "Linux bridge agent"}
     assert all(agent.is_alive for agent in agents.values())
     assert [one.id for one in net.dhcp_agent_hosting_networks(agents["DHCP agent"])] == [network.id]
     net.create_port(network_id=network.id)

@@ -253,7 +253,7 @@ resources:
       {auto_scaling_group_id: {get_resource: group}, scaling_adjustment: 5, adjustment_type: change_in_capacity}
 outputs:
   size: {value: {get_attr: [group, current_size]}}
-  url: {value: {get_attr: [out, signal_url]}}
+  url: {value: {get_attr: [out, alarm_url]}}
   values: {value: {get_attr: [group, outputs_list, value]}}
 """
     stack = heat.create("scaled", template)
@@ -283,8 +283,13 @@ def test_what_cannot_be_is_refused_in_heats_form(heat: Heat) -> None:
     ):
         answer = heat.call("POST", "/stacks", {"stack_name": "wrong", "template": text})
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, told), answer.text
-    stack_id = heat.show("taken")["id"]
-    assert heat.call("POST", f"/stacks/taken/{stack_id}/snapshots", {}).status_code == 501
+    cluster = VALUES.replace("OS::Heat::Value", "OS::Magnum::Cluster")
+    absent = heat.call("POST", "/stacks", {"stack_name": "wrong", "template": cluster})
+    assert (absent.status_code, absent.json()["error"]["message"]) == (
+        400,
+        "HEAT-E99001 Service magnum is not available for resource type OS::Magnum::Cluster, reason: "
+        "magnum container-infra endpoint is not in service catalog.",
+    )
     assert heat.call("GET", "/stacks?limit=1&sort_keys=stack_name").json()["stacks"][0]["stack_name"] == "taken"
     other = heat.base.replace(heat.project, "0" * 32)
     assert httpx.get(f"{other}/stacks", headers=heat.headers).status_code == 403

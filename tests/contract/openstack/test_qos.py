@@ -76,6 +76,45 @@ def test_ports_inherit_from_their_network(site: Site, cloud: Any) -> None:
         net.create_qos_policy(name="other", is_default=True)
 
 
+def test_policies_of_floating_ips_and_gateways_reach_their_router(site: Site, cloud: Any) -> None:
+    net = cloud.network
+    policy = net.create_qos_policy(name="slow")
+    rule = net.create_qos_bandwidth_limit_rule(policy, max_kbps=1000)
+    network, external = network_of(cloud), net.find_network("external")
+    gateway = {"network_id": external.id, "qos_policy_id": policy.id}
+    router = net.create_router(name="r", external_gateway_info=gateway)
+    (subnet,) = net.subnets(network_id=network.id)
+    net.add_interface_to_router(router, subnet_id=subnet.id)
+    port = net.create_port(network_id=network.id)
+    address = net.create_ip(floating_network_id=external.id, port_id=port.id, qos_policy_id=policy.id)
+
+    def shapes() -> dict[str, PortShape]:
+        spec = site.fabric.networks.routers[router.id]
+        return {str(one): shape for one, shape in spec.shapes.items()}
+
+    own = str(site.fabric.networks.routers[router.id].external.ip)  # type: ignore[union-attr]
+    slow = PortShape(egress=PortRate(1e6))
+    assert shapes() == {own: slow, address.floating_ip_address: slow}
+    net.update_qos_bandwidth_limit_rule(rule, policy, max_kbps=500)
+    assert set(shapes().values()) == {PortShape(egress=PortRate(5e5))}
+    net.update_ip(address, qos_policy_id=None)
+    assert set(shapes()) == {own}
+    with pytest.raises(exceptions.ConflictException, match="is used by router"):
+        net.delete_qos_policy(policy, ignore_missing=False)
+    net.update_ip(address, qos_policy_id=policy.id)
+    with pytest.raises(exceptions.ConflictException, match="is used by floating IP"):
+        net.delete_qos_policy(policy, ignore_missing=False)
+    kept = net.update_router(router, external_gateway_info={"network_id": external.id})
+    assert kept.external_gateway_info["qos_policy_id"] == policy.id
+    gateway["qos_policy_id"] = None
+    assert net.update_router(router, external_gateway_info=gateway).external_gateway_info["qos_policy_id"] is None
+    net.update_ip(address, qos_policy_id=None)
+    assert shapes() == {}
+    net.delete_qos_policy(policy, ignore_missing=False)
+    answer = net.post("/floatingips", json={"floatingip": {"floating_network_id": external.id, "qos_policy_id": "no"}})
+    assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (404, "QosPolicyNotFound")
+
+
 def test_what_cannot_be_enforced_is_refused(cloud: Any) -> None:
     net = cloud.network
     policy = net.create_qos_policy(name="q")

@@ -121,3 +121,23 @@ def test_a_chain_leads_packets_through_its_function_until_it_is_deleted(emulatio
     net.delete_sfc_port_chain(chain, ignore_missing=False)
     assert emulation.pings("users", "100.64.1.10")
     assert received(emulation, "access/function") == through
+
+
+def test_a_layer_2_gateway_makes_one_network_of_a_plant_and_its_servers(emulation: Emulation, access: Any) -> None:
+    net, network = access.network, network_of(access)
+    server = boot(access, "one", networks=[{"uuid": network.id}])
+    address = server.addresses["inner"][0]["addr"]
+    device = {"device_name": "plant", "interfaces": [{"name": "eth1"}]}
+    gateway = net.post("/l2-gateways", json={"l2_gateway": {"name": "wall", "devices": [device]}}).json()["l2_gateway"]
+    wish = {"l2_gateway_id": gateway["id"], "network_id": network.id}
+    assert not emulation.pings("access/one", "10.1.0.200")
+    made = net.post("/l2-gateway-connections", json={"l2_gateway_connection": wish}).json()["l2_gateway_connection"]
+    assert emulation.pings("access/one", "10.1.0.200")
+    # The server's security group keeps strangers out; its plant is one, too.
+    assert not emulation.pings("plant", address)
+    (port,) = net.ports(device_id=server.id)
+    net.update_port(port, port_security_enabled=False, security_groups=[])
+    assert emulation.pings("plant", address)
+    assert net.delete(f"/l2-gateway-connections/{made['id']}").status_code == 204
+    assert not emulation.pings("access/one", "10.1.0.200")
+    assert not emulation.pings("plant", address)

@@ -52,6 +52,22 @@ def test_a_new_group_lets_everything_out_and_default_its_own_ports_in(cloud: Any
     assert not list(net.security_group_rules(security_group_id=group.id))
 
 
+def test_a_project_sees_its_default_group_before_it_has_used_anything(site: Site, cloud: Any) -> None:
+    identity = cloud.identity
+    project, user = identity.create_project(name="red"), identity.create_user(name="eve", password="difference")
+    identity.assign_project_role_to_user(project, user, identity.find_role("member"))
+    eve = site.connect(username="eve", password="difference", project_name="red").network
+    (default,) = eve.security_groups()
+    assert (default.name, default.project_id) == ("default", project.id)
+    assert len(default.security_group_rules) == 4
+    assert [group.id for group in eve.security_groups()] == [default.id]
+    other = identity.create_project(name="green")
+    (seen,) = cloud.network.security_groups(project_id=other.id)
+    assert seen.name == "default"
+    assert list(cloud.network.security_groups(project_id="0" * 32)) == []
+    assert list(eve.security_groups(project_id=other.id)) == []
+
+
 def test_only_administrators_delete_a_default_group_and_it_is_made_anew(site: Site, cloud: Any) -> None:
     identity = cloud.identity
     project, user = identity.create_project(name="blue"), identity.create_user(name="ada", password="difference")

@@ -149,6 +149,20 @@ def test_snapshots_clones_images_and_transfers(cloud: Any, site: Site) -> None:
     storage.wait_for_delete(snapshot, interval=FAST, wait=10)
 
 
+def test_a_volume_is_filled_anew_from_an_image(cloud: Any, site: Site) -> None:
+    volume, image = volume_of(cloud, size=2), cloud.image.find_image("web")
+    (site.volumes.folder / volume.id / "old").touch()
+    path, wish = f"/v3/volumes/{volume.id}/action", {"os-reimage": {"image_id": image.id}}
+    assert call(site, cloud, "POST", path, "3.67", json=wish).status_code == 400
+    assert call(site, cloud, "POST", path, json={"os-reimage": {"image_id": "nothing"}}).status_code == 400
+    assert call(site, cloud, "POST", path, json=wish).status_code == 202
+    found = settled(cloud, volume, "available")
+    assert (found.size, found.is_bootable, found.volume_image_metadata["image_id"]) == (2, True, image.id)
+    assert [one.name for one in (site.volumes.folder / volume.id).iterdir()] == ["filled"]
+    cloud.compute.create_volume_attachment(boot(cloud, image="web"), volume_id=volume.id)
+    assert call(site, cloud, "POST", path, json=wish).status_code == 400
+
+
 def test_a_full_disk_and_quotas_end_in_words(cloud: Any, site: Site) -> None:
     site.volumes.full = True
     volume = cloud.block_storage.create_volume(size=1)

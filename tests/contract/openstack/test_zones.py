@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from tests.contract.openstack.conftest import Site, SiteThread
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_server_life import act, migrations
 
+from sonata.emulator.cloud.site import Zones
 from sonata.model.topology import GIB, Host, Pop
 
 HOSTS = (Host("edge-1", 4, 4 * GIB, 40 * GIB), Host("edge-2", 4, 4 * GIB, 40 * GIB))
@@ -71,6 +74,64 @@ def test_a_server_migrates_live_between_zones(region: Any, site: Site) -> None:
     (event,) = told.json()["instanceAction"]["events"]
     assert event["traceback"] is None
     assert "stood still for" in event["details"]
+
+
+def test_networks_are_served_in_the_zone_that_they_ask_for(region: Any) -> None:
+    net = region.network
+    zones = [(zone.resource, zone.name, zone.state) for zone in net.availability_zones()]
+    assert zones == [
+        ("network", "nova", "available"),
+        ("network", "edge", "available"),
+        ("router", "nova", "available"),
+    ]
+    far = net.create_network(name="far", availability_zone_hints=["edge"])
+    near = net.create_network(name="near")
+    assert far.availability_zones == []
+    for network in (far, near):
+        net.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/24")
+    assert net.get_network(far.id).availability_zones == ["edge"]
+    assert net.get_network(near.id).availability_zones == ["nova"]
+    hosts: dict[str, set[str]] = {}
+    for agent in net.agents():
+        hosts.setdefault(agent.agent_type, set()).add(agent.host)
+    assert hosts == {
+        "L3 agent": {"region"},
+        "DHCP agent": {"region", "edge"},
+        "Metadata agent": {"region", "edge"},
+        "Linux bridge agent": {"region", "edge-1", "edge-2"},
+    }
+    (agent,) = net.network_hosting_dhcp_agents(far)
+    assert (agent.host, agent.availability_zone) == ("edge", "edge")
+    assert [one.id for one in net.dhcp_agent_hosting_networks(agent)] == [far.id]
+
+
+def test_zones_that_are_not_there_are_refused(region: Any) -> None:
+    for path, kind, zone in (("/networks", "network", "mars"), ("/routers", "router", "edge")):
+        answer = region.network.post(path, json={kind: {"availability_zone_hints": [zone]}})
+        assert (answer.status_code, answer.json()["NeutronError"]["type"]) == (404, "AvailabilityZoneNotFound")
+
+
+def test_agents_are_dead_while_they_are_cut_off_or_do_not_serve(region: Any, site: Site) -> None:
+    def dead() -> set[tuple[str, str]]:
+        return {(agent.agent_type, agent.host) for agent in region.network.agents() if not agent.is_alive}
+
+    cloud = site.clouds["region"]
+    assert dead() == set()
+    # No namespace stands behind this site, so that its networks cannot be served.
+    network = region.network.create_network(name="far", availability_zone_hints=["edge"])
+    region.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/24")
+    server = boot(region, networks=[{"uuid": network.id}])
+    assert dead() == {("DHCP agent", "edge"), ("Metadata agent", "edge")}
+    region.compute.delete_server(server)
+    region.compute.wait_for_delete(server, interval=FAST, wait=10)
+    assert dead() == set()
+    cut = Zones(cloud.site.zones.pops, heard_of=lambda pop: 1e9 if pop == "edge" else time.time())
+    cloud.site = replace(cloud.site, zones=cut)
+    assert {host for _kind, host in dead()} == {"edge", "edge-1", "edge-2"}
+    (agent,) = (one for one in region.network.agents(host="edge-1"))
+    assert agent.last_heartbeat_at == "2001-09-09T01:46:40Z"
+    states = {zone.name: zone.state for zone in region.network.availability_zones(resource="network")}
+    assert states == {"nova": "available", "edge": "unavailable"}
 
 
 @pytest.mark.parametrize(

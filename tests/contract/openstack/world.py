@@ -40,6 +40,8 @@ DELETIONS = (
     ("port_pair_groups", "/network/v2.0/sfc/port_pair_groups/{id}"),
     ("port_pairs", "/network/v2.0/sfc/port_pairs/{id}"),
     ("floating_ips", "/network/v2.0/floatingips/{id}"),
+    ("l2_gateway_connections", "/network/v2.0/l2-gateway-connections/{id}"),
+    ("l2_gateways", "/network/v2.0/l2-gateways/{id}"),
     ("routers", "/network/v2.0/routers/{id}"),
     ("rbac_policies", "/network/v2.0/rbac-policies/{id}"),
     ("ports", "/network/v2.0/ports/{id}"),
@@ -55,6 +57,7 @@ DELETIONS = (
     ("server_groups", "/compute/v2.1/os-server-groups/{id}"),
     ("aggregates", "/compute/v2.1/os-aggregates/{number}"),
     ("flavors", "/compute/v2.1/flavors/{id}"),
+    ("software_deployments", "/orchestration/v1/{project}/software_deployments/{id}"),
     ("software_configs", "/orchestration/v1/{project}/software_configs/{id}"),
     ("application_credentials", "/identity/v3/users/{user_id}/application_credentials/{id}"),
     ("groups", "/identity/v3/groups/{id}"),
@@ -126,6 +129,10 @@ class World:
         scope = self.make(f"{net}/address-scopes", {"address_scope": {"name": "s", "ip_version": 4}})["id"]
         pool = {"name": "p", "prefixes": ["172.16.0.0/16"], "default_prefixlen": 24, "address_scope_id": scope}
         self.make(f"{net}/subnetpools", {"subnetpool": pool})
+        device = {"device_name": "plant", "interfaces": [{"name": "eth1"}]}
+        gateway = self.make(f"{net}/l2-gateways", {"l2_gateway": {"name": "g", "devices": [device]}})["id"]
+        joined = {"l2_gateway_id": gateway, "network_id": self.network}
+        self.make(f"{net}/l2-gateway-connections", {"l2_gateway_connection": joined})
         shared = {"object_type": "network", "object_id": self.network, "action": "access_as_shared"}
         self.make(f"{net}/rbac-policies", {"rbac_policy": {**shared, "target_tenant": "*"}})
 

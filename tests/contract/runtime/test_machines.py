@@ -182,6 +182,31 @@ async def test_exec_output_is_bounded(runtime: OciRuntime, spec: Callable[..., M
     assert (status, len(out)) == (0, 10 * 1024**2)
 
 
+async def test_exec_tells_output_as_it_comes_and_all_of_it(
+    runtime: OciRuntime, spec: Callable[..., MachineSpec]
+) -> None:
+    await runtime.start(spec("sleep", "1000"))
+    told: list[tuple[str, bytes]] = []
+    begun = asyncio.Event()
+
+    async def tell(stream: str, chunk: bytes) -> None:
+        told.append((stream, chunk))
+        begun.set()
+
+    wait = "echo begun; until [ -e /tmp/go ]; do sleep 0.01; done; head -c 20000000 /dev/zero; echo end >&2"
+    running = asyncio.create_task(runtime.exec("m1", ["sh", "-c", wait], tell=tell))
+    await asyncio.wait_for(begun.wait(), 10)
+    assert told == [("stdout", b"begun\n")]
+    await runtime.exec("m1", ["touch", "/tmp/go"])
+    assert await running == (0, b"", b"")
+    assert sum(len(chunk) for stream, chunk in told if stream == "stdout") == 20_000_006
+    assert [chunk for stream, chunk in told if stream == "stderr"] == [b"end\n"]
+    status, _, err = await runtime.exec("m1", ["no-such-program"], tell=tell)
+    assert (status, err) == (127, b"")
+    assert told[-1][0] == "stderr"
+    assert b"no-such-program" in told[-1][1]
+
+
 async def test_exec_does_not_wait_for_what_it_left_running(
     runtime: OciRuntime, spec: Callable[..., MachineSpec]
 ) -> None:

@@ -11,9 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from sonata.adapters.store_sql import DataLock, SqlStore
-from sonata.errors import Conflict, NotFound
+from sonata.adapters.store_sql.engine import open_engine
+from sonata.adapters.store_sql.migrations.__main__ import upgrade
+from sonata.adapters.store_sql.schema import bring_up_to_date
+from sonata.adapters.store_sql.tables import SCHEMA, metadata, schema_version
+from sonata.errors import Conflict, NotFound, PermanentError
 from sonata.model.records import LcmOperationOccurrence, OperationState, StepRecord, StepState
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +126,37 @@ async def test_reopening_finds_everything_and_migrates_nothing_twice(tmp_path: P
         await store.put("nsd", "x", {})
         assert len(await store.list("nsd")) == 1
         await store.close()
+
+
+def test_a_new_file_is_what_the_migrations_make_of_an_empty_one(tmp_path: Path) -> None:
+    new, migrated = open_engine(tmp_path / "new.db"), open_engine(tmp_path / "migrated.db")
+    bring_up_to_date(new, tmp_path / "new.db")
+    upgrade(tmp_path / "migrated.db")
+    found = []
+    for engine in (new, migrated):
+        with engine.begin() as connection:
+            assert connection.scalar(sa.select(schema_version.c.version_num)) == SCHEMA
+            known = sa.inspect(connection)
+            for table in known.get_table_names():
+                columns = [{**column, "type": str(column["type"])} for column in known.get_columns(table)]
+                found.append((table, columns, known.get_indexes(table)))
+        engine.dispose()
+    assert len(found) == 2 * len(metadata.tables)
+    assert found[: len(metadata.tables)] == found[len(metadata.tables) :]
+
+
+def test_an_old_file_is_migrated_and_a_later_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sonata.db"
+    engine = open_engine(path)
+    with engine.begin() as connection:
+        schema_version.create(connection)  # as before the first migration
+    bring_up_to_date(engine, path)
+    with engine.begin() as connection:
+        assert set(metadata.tables) <= set(sa.inspect(connection).get_table_names())
+        connection.execute(schema_version.update().values(version_num="9999"))
+    with pytest.raises(PermanentError, match=r"has schema 9999 .*9999.*version of Sonata that wrote it"):
+        bring_up_to_date(engine, path)
+    engine.dispose()
 
 
 def test_a_data_folder_belongs_to_one_process(tmp_path: Path) -> None:

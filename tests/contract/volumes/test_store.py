@@ -43,6 +43,9 @@ def test_content_follows_clones_and_growth(store: LocalVolumes, tmp_path: Path) 
     assert (store.open(copy) / "file").read_text() == "one"
     store.pack(copy, tmp_path / "packed.tar")
     assert (tmp_path / "packed.tar").stat().st_size > 0
+    store.create(back := new(), 1)
+    store.unpack(back, tmp_path / "packed.tar")
+    assert (store.open(back) / "file").read_text() == "one"
     with pytest.raises(Conflict, match="exists"):
         store.create(volume, 1)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 from tests.unit.cloud.conftest import World
 
-from sonata.emulator.cloud.causes import IpAddressInUse, PortInUse, RouterInUse
+from sonata.emulator.cloud.causes import IpAddressInUse, PortInUse, RouterInUse, SubnetInUse
 from sonata.emulator.cloud.compute.nics import NicWish
-from sonata.emulator.cloud.entities.network import FloatingIp, Port, Router, Subnet
+from sonata.emulator.cloud.entities.network import AddressScope, FloatingIp, Port, Router, Subnet, SubnetPool
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.ports.fabric import RouterSpec
@@ -154,3 +154,78 @@ async def test_a_floating_ip_needs_a_router_and_a_free_port(world: World) -> Non
     bare = world.cloud.ports.create(Port(network_id=network.id), [])
     with pytest.raises(InvalidInput, match="does not have fixed ip"):
         await floating_to(world, bare.id)
+
+
+SIX = {"cidr": IPv6Network("fd00:64::/64"), "gateway_ip": IPv6Address("fd00:64::1")}
+
+
+async def test_the_outside_has_ipv6_once_it_has_a_subnet(world: World) -> None:
+    cloud, outside = world.cloud, world.fabric.underlay.outside
+    network, four = await world.network()
+    external = cloud.networks.external.id
+    six = await cloud.networks.create_subnet(
+        Subnet(network_id=network.id, cidr=IPv6Network("fd00:1::/64")), default_gateway=True
+    )
+    router = await router_of(world, four, six)
+    assert not outside
+    outer = await cloud.networks.create_subnet(Subnet(network_id=external, **SIX))
+    assert outside["edge"] == (["fd00:64::1/64"], {})
+    assert spec(world, router).external_gateway6 is None
+    second = await router_of(world)
+    assert str(spec(world, second).external_gateway6) == "fd00:64::1"
+    await cloud.routers.delete(second.id)
+    wishes = [AddressWish(version=4), AddressWish(outer.id, IPv6Address("fd00:64::7"))]
+    await cloud.routers.set_gateway(router.id, external, wishes)
+    assert outside["edge"][1] == {"fd00:1::/64": "fd00:64::7"}
+    assert [str(one) for one in spec(world, router).external_further] == ["fd00:64::7/64"]
+    assert str(spec(world, router).external) == "100.64.3.64/24"
+    with pytest.raises(SubnetInUse):
+        await cloud.networks.delete_subnet(outer.id)
+    with pytest.raises(InvalidInput, match="IPv4"):
+        await cloud.routers.set_gateway(router.id, external, [AddressWish(outer.id)])
+    with pytest.raises(InvalidInput, match="IPv4"):
+        await cloud.floating_ips.create(FloatingIp(network_id=external), AddressWish(outer.id))
+    await cloud.routers.remove_interface(router.id, subnet_id=six.id)
+    assert outside["edge"][1] == {}
+    await cloud.routers.remove_interface(router.id, subnet_id=four.id)
+    await cloud.routers.delete(router.id)
+    await cloud.networks.delete_subnet(outer.id)
+    assert outside["edge"] == ([], {})
+
+
+async def test_further_subnets_of_the_outside_are_refused(world: World) -> None:
+    external = world.cloud.networks.external.id
+    with pytest.raises(Conflict, match="IPv4"):
+        await world.cloud.networks.create_subnet(Subnet(network_id=external, cidr=IPv4Network("192.0.2.0/24")))
+    for wrong in ({"cidr": IPv6Network("fd00:64::/60")}, {"gateway_ip": None}, {"address_mode": "slaac"}):
+        with pytest.raises(InvalidInput):
+            await world.cloud.networks.create_subnet(Subnet(network_id=external, **{**SIX, **wrong}))
+    await world.cloud.networks.create_subnet(Subnet(network_id=external, **SIX))
+    with pytest.raises(Conflict, match="IPv6"):
+        await world.cloud.networks.create_subnet(Subnet(network_id=external, **SIX))
+
+
+async def test_scopes_reach_routers_and_the_way_in(world: World) -> None:
+    cloud, outside = world.cloud, world.fabric.underlay.outside
+    scope = cloud.subnet_pools.create_scope(AddressScope(name="s"))
+    prefixes = (IPv4Network("10.0.0.0/8"), IPv4Network("100.64.0.0/16"))
+    pool = cloud.subnet_pools.create(
+        SubnetPool(prefixes=prefixes, ip_version=4, default_prefixlen=24, min_prefixlen=8, max_prefixlen=32)
+    )
+    network, subnet = await world.network()
+    mine, own = await world.network("100.64.9.0/24", "of the site")
+    router = await router_of(world, subnet, own)
+    for one in (network, mine, cloud.networks.external):
+        cloud.subnet_pools.onboard(pool.id, one.id)
+    assert cloud.tables.subnets.get(subnet.id).subnetpool_id == pool.id
+    with pytest.raises(InvalidInput, match="no subnets"):
+        cloud.subnet_pools.onboard(pool.id, network.id)
+    await cloud.routers.follow_scopes()
+    assert not outside
+    cloud.subnet_pools.update(pool.id, address_scope_id=scope.id)
+    await cloud.routers.follow_scopes()
+    assert outside["edge"] == ([], {"10.1.0.0/24": "100.64.3.64"})
+    assert spec(world, router).external_scopes == (scope.id, "")
+    assert {leg.scopes for leg in spec(world, router).interfaces} == {(scope.id, "")}
+    await cloud.routers.update(router.id, admin_state_up=False)
+    assert outside["edge"] == ([], {})

@@ -91,3 +91,25 @@ async def test_work_of_one_name_begins_when_what_went_before_has_ended() -> None
     assert seen == ["first", "second"]
     assert not background.busy("one")
     assert crashed == []
+
+
+async def test_who_is_cancelled_while_it_waits_for_work_of_its_name_ends_that_too() -> None:
+    seen: list[str] = []
+    background = Background(lambda _name, error: seen.append(str(error)))
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("cleaned up")
+
+    async def never() -> None:
+        seen.append("began")
+
+    background.spawn("a", endless())
+    await asyncio.sleep(0)
+    background.spawn("a", never())
+    await asyncio.sleep(0)
+    await background.cancel("a")
+    assert seen == ["cleaned up"]
+    assert not background.busy("a")

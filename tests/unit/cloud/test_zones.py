@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import BootRequest
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
-from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router
+from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2GatewayConnection
+from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router, Subnet
 from sonata.emulator.cloud.entities.qos import BandwidthRule, QosPolicy
 from sonata.emulator.cloud.site import Zones
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.outlets import Outlet
 from sonata.emulator.vnis import LAST, Vnis
 from sonata.model.topology import GIB, Pop
 from sonata.ports.fabric import EXTERNAL as EXTERNAL_ID
@@ -31,6 +34,7 @@ from sonata.ports.fabric import PortSpec
 pytestmark = pytest.mark.anyio
 
 CORE = Pop("core", cpus=4, memory_bytes=GIB)
+OUTLET = Outlet("plant", "eth1", "edge")
 EDGE = Pop("edge", cpus=4, memory_bytes=2 * GIB, managed_by="core")
 
 
@@ -50,16 +54,20 @@ def world_in(folder: Path) -> World:
         changed.append(network_id)
 
     zones = Zones((EDGE,), Vnis())
-    cloud = Cloud(CORE, DataPlane(fabric), runtime, images, EXTERNAL, EXTERNAL[1], folder, note, zones=zones)  # type: ignore[arg-type]
+    fabric.networks.add_networks([OUTLET.network_spec()])
+    more = {"zones": zones, "outlets": [OUTLET]}
+    cloud = Cloud(CORE, DataPlane(fabric), runtime, images, EXTERNAL, EXTERNAL[1], folder, note, **more)  # type: ignore[arg-type]
     return World(cloud, fabric, runtime, images, changed)
 
 
-async def boot(world: World, network: Network, zone: str = "", host: str = "", name: str = "vnf") -> Server:
+async def boot(
+    world: World, network: Network, zone: str = "", host: str = "", name: str = "vnf", image_name: str = "host"
+) -> Server:
     request = BootRequest(
         name=name,
         project_id=world.cloud.identity.admin_project.id,
         user_id=world.cloud.identity.admin.id,
-        image_id=world.cloud.images.find("host").id,
+        image_id=world.cloud.images.find(image_name).id,
         flavor=world.cloud.tables.flavors.find("tiny"),
         nics=[NicWish(network_id=network.id)],
         availability_zone=zone,
@@ -203,6 +211,35 @@ async def test_a_migration_that_fails_leaves_the_server_where_it_was(world: Worl
     assert (await migrate(world, server)).host == "edge"
 
 
+async def test_a_program_that_ends_while_its_server_moves_leaves_it_off_where_it_went(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network, image_name="web")
+    world.cloud.live_migration.begin(server.id, "edge")
+    await asyncio.sleep(0)
+    assert world.cloud.tables.servers.get(server.id).task_state == "migrating"
+    await world.runtime.end(world.cloud.wiring.machine_id(server.id), 3)
+    ended = await world.settled(server)
+    assert (ended.status, ended.task_state, ended.host) == (ServerStatus.SHUTOFF, None, "edge")
+    assert ended.fault is not None
+    assert "exit status 3" in ended.fault.message
+    world.cloud.servers.start(server.id)
+    assert (await world.settled(server)).status == ServerStatus.ACTIVE
+
+
+async def test_a_direct_port_keeps_a_running_server_in_its_pop(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network)
+    world.cloud.tables.ports.change(server.nics[0].port_id, vnic_type="macvtap")
+    kept = await migrate(world, server)
+    assert (kept.status, kept.task_state, kept.host) == (ServerStatus.ACTIVE, None, "core")
+    assert kept.fault is not None
+    assert "eth0 is a function of a network card" in kept.fault.message
+    assert list(world.cloud.tables.migrations) == []
+    world.cloud.moving.migrate(server.id, "")
+    moved = await world.settled(server)
+    assert (moved.status, moved.host) == (ServerStatus.VERIFY_RESIZE, "edge")
+
+
 async def test_what_fails_after_the_ports_have_moved_is_undone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     network, _ = await world.network()
     server = await boot(world, network)
@@ -336,28 +373,62 @@ def chain_of(world: World, *servers: Server, source: str | None = None) -> PortC
     return PortChain(groups=tuple(groups), classifiers=(classifier.id,))
 
 
-async def test_a_chain_lies_in_one_zone(world: World) -> None:
+async def test_a_chain_over_zones_is_steered_in_each_of_them(world: World) -> None:
     network, _ = await world.network()
-    client, here = await boot(world, network), await boot(world, network)
-    user, there = await boot(world, network, "edge"), await boot(world, network, "edge")
-    with pytest.raises(ChainAcrossZones, match="several PoPs: core, edge"):
-        await world.cloud.chaining.create_chain(chain_of(world, here, there))
+    here, there, user = [await boot(world, network, zone) for zone in ("", "edge", "edge")]
+    chains, steered = world.cloud.chaining, world.fabric.steering.chains
     with pytest.raises(ChainAcrossZones, match="logical_source_port"):
-        await world.cloud.chaining.create_chain(chain_of(world, there))
-    chain = await world.cloud.chaining.create_chain(chain_of(world, there, source=user.nics[0].port_id))
-    assert world.fabric.steering.chains[chain.id].pop == "edge"
-    kept = await migrate(world, there, "core", force=True)
-    assert (kept.status, kept.host) == ("ACTIVE", "edge")
-    assert kept.fault is not None
-    assert "several PoPs" in kept.fault.message
-    second = await world.cloud.chaining.create_chain(chain_of(world, here, source=client.nics[0].port_id))
-    assert world.fabric.steering.chains[second.id].pop == "core"
+        await chains.create_chain(chain_of(world, there))
+    both = await chains.create_chain(chain_of(world, here, there))
+    near, far = steered[f"{both.id}@core"], steered[f"{both.id}@edge"]
+    assert [(one.pop, one.classifiers[0].enters) for one in (near, far)] == [("core", True), ("edge", False)]
+    known = [here.nics[0].port_id, there.nics[0].port_id]
+    assert [hop.ingress.port_id for hop in near.hops] == [known[0], ""]
+    assert [hop.ingress.port_id for hop in far.hops] == ["", known[1]]
+    assert [hop.ingress.mac for hop in near.hops] == [hop.ingress.mac for hop in far.hops]
+    await chains.delete_chain(both.id)
+    assert not steered
+
+    chain = await chains.create_chain(chain_of(world, there, source=user.nics[0].port_id))
+    assert [one.pop for one in steered.values()] == ["edge"]
+    assert (await migrate(world, there, "core", force=True)).host == "core"
+    far, near = steered[f"{chain.id}@edge"], steered[f"{chain.id}@core"]
+    assert chain.id not in steered
+    source = world.cloud.tables.ports.get(user.nics[0].port_id)
+    assert (far.classifiers[0].source_port_id, far.hops[0].ingress.port_id) == (source.id, "")
+    (seen,) = near.classifiers
+    assert (seen.enters, str(seen.source)) == (False, f"{source.fixed_ips[0].address}/32")
+    assert near.hops[0].ingress.port_id == there.nics[0].port_id
+
+
+async def test_chains_over_zones_that_cannot_be_are_refused(world: World) -> None:
+    network, _ = await world.network()
+    other, _ = await world.network("10.7.0.0/24", "other")
+    here, there = await boot(world, network), await boot(world, network, "edge")
+    apart = await boot(world, other, "edge")
+    user = await boot(world, network)
+    source = user.nics[0].port_id
+    with pytest.raises(ChainAcrossZones, match="on different networks"):
+        await world.cloud.chaining.create_chain(chain_of(world, here, apart, source=source))
+    with pytest.raises(ChainAcrossZones, match="ends in core"):
+        await world.cloud.chaining.create_chain(replace(chain_of(world, there, source=source), symmetric=True))
+    sticky = chain_of(world, there, source=source)
+    world.cloud.tables.port_pair_groups.change(sticky.groups[0], parameters={"sticky": True})
+    with pytest.raises(ChainAcrossZones, match="remember them in one PoP"):
+        await world.cloud.chaining.create_chain(sticky)
+    one = await world.cloud.chaining.create_chain(chain_of(world, here))
+    two = await world.cloud.chaining.create_chain(chain_of(world, there, source=source))
+    with pytest.raises(ChainAcrossZones, match="service graph"):
+        await world.cloud.service_graphs.create(ServiceGraph(port_chains={one.id: (two.id,)}))
+    back = await world.cloud.chaining.create_chain(replace(chain_of(world, there, here, source=source), symmetric=True))
+    assert {spec.pop for name, spec in world.fabric.steering.chains.items() if back.id in name} == {"core", "edge"}
 
 
 async def test_a_server_that_would_tear_a_chain_apart_is_not_built(world: World) -> None:
     network, _ = await world.network()
     here = await boot(world, network)
-    port = world.port(network)
+    other, _ = await world.network("10.7.0.0/24", "other")
+    port = world.port(other)
     pair = await world.cloud.chaining.create_pair(PortPair(ingress=port.id, egress=port.id))
     group = await world.cloud.chaining.create_group(PortPairGroup(port_pairs=(pair.id,)))
     chain = chain_of(world, here)
@@ -410,3 +481,47 @@ async def test_a_host_that_is_gone_leaves_its_servers_to_the_first_one(world: Wo
 
 async def _ignore(_network_id: str) -> None:
     pass
+
+
+async def test_a_layer_2_gateway_of_a_zone_brings_the_network_there(world: World) -> None:
+    network, _ = await world.network()
+    server = await boot(world, network)
+    wall = L2Gateway(devices=(L2Device(name="plant", interfaces=("eth1",)),))
+    gateways = world.cloud.l2_gateways
+    gateways.create(wall)
+    joined = await gateways.connect(L2GatewayConnection(l2_gateway_id=wall.id, network_id=network.id))
+    assert pops_with(world, network) == {"core", "edge"}
+    (span,) = world.fabric.networks.spans.values()
+    assert span.stations["edge"] == (OUTLET.mac,)
+    assert port_of(world, server).mac in span.stations["core"]
+    assert OUTLET.mac in world.cloud.stations(network.id)
+    (patch,) = world.fabric.networks.patches.values()
+    assert (patch.pop, patch.networks) == ("edge", (network.id, OUTLET.network))
+    await gateways.disconnect(joined.id)
+    assert pops_with(world, network) == {"core"}
+    assert not world.fabric.networks.patches
+
+
+async def test_layer_2_gateways_come_back_but_not_to_what_is_gone(world: World) -> None:
+    network, _ = await world.network()
+    wall = world.cloud.l2_gateways.create(L2Gateway(devices=(L2Device(name="plant", interfaces=("eth1",)),)))
+    joined = await world.cloud.l2_gateways.connect(L2GatewayConnection(l2_gateway_id=wall.id, network_id=network.id))
+    world.fabric.networks.patches.clear()
+    await world.cloud.restore()
+    assert [one.pop for one in world.fabric.networks.patches.values()] == ["edge"]
+    tables = world.cloud.tables
+    tables.l2_gateways.change(wall.id, devices=(L2Device(name="gone", interfaces=("eth1",)),))
+    await world.cloud.restore()
+    assert joined.id not in tables.l2_gateway_connections
+
+
+async def test_a_network_is_served_in_its_zone(world: World) -> None:
+    network = await world.cloud.networks.create(Network(name="far", zone_hints=("edge",)))
+    await world.cloud.networks.create_subnet(Subnet(network_id=network.id, cidr=IPv4Network("10.1.0.0/24")))
+    seen: list[PortSpec] = []
+    world.fabric.machines.netns_path = lambda name: seen.extend(world.fabric.machines.of(name)) or "/nowhere"  # type: ignore[method-assign]
+    await boot(world, network)
+    (served,) = [spec for spec in seen if "services" in spec.machine]
+    assert served.pop == "edge"
+    assert pops_with(world, network) == {"core"}  # the services could not start there, and left again
+    assert world.cloud.services.failed == {network.id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -88,6 +89,10 @@ async def test_commands_run_and_counters_are_counted(http: httpx.AsyncClient) ->
     answer = (await http.post("/exec", json=body)).json()
     assert (answer["status"], base64.b64decode(answer["stdout"])) == (0, b"cat\x00\xff")
     assert (await http.post("/exec", json={"name": "users", "argv": []})).status_code == 400
+    lines = (await http.post("/exec", json=body | {"stream": True})).text.splitlines()
+    assert [json.loads(line) for line in lines] == [{"stdout": answer["stdout"]}, {"status": 0}]
+    (line,) = (await http.post("/exec", json=body | {"stream": True, "name": "nobody"})).text.splitlines()
+    assert json.loads(line)["error"]["code"] == "SONATA-0003"
     counters = (await http.get("/machines/users/counters")).json()
     assert counters == {"access-users": {"rx_packets": 1, "rx_bytes": 60, "tx_packets": 2, "tx_bytes": 120}}
 

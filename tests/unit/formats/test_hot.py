@@ -273,20 +273,42 @@ def test_hidden_parameters_are_not_shown() -> None:
     assert json.loads(shown(declared("p", {"type": "json"}), {"a": 1})) == {"a": 1}
 
 
+def known(kind: str) -> bool:
+    return kind.startswith("OS::")
+
+
 def test_environments_merge_in_their_order() -> None:
     files = {
-        "a.yaml": "parameters: {x: 1, l: [1]}\nresource_registry: {'My::*': 'OS::*'}",
+        "a.yaml": "parameters: {x: 1, l: [1]}\nresource_registry: {'My::*': 'OS::*'}\n"
+        "parameter_merge_strategies: {l: merge}",
         "b.yaml": "parameters: {x: 2, l: [2]}\nparameter_merge_strategies: {l: merge}",
     }
-    read = read_environment({"parameter_defaults": {"y": 3}}, files, ["a.yaml", "b.yaml"])
-    assert (read.parameters, read.defaults) == ({"x": 2, "l": [1, 2]}, {"y": 3})
-    assert read.mapped("r", "My::Nova::Server") == "OS::Nova::Server"
-    assert read.mapped("r", "OS::Nova::Server") == "OS::Nova::Server"
+    kinds = {"x": "number", "l": "comma_delimited_list"}
+    read = read_environment({"parameter_defaults": {"y": 3}}, files, ["a.yaml", "b.yaml"], kinds)
+    assert (read.parameters, read.defaults) == ({"x": 2, "l": [1, 2]}, {})
+    assert read.mapped("r", "My::Nova::Server", known) == "OS::Nova::Server"
+    assert read.mapped("r", "OS::Nova::Server", known) == "OS::Nova::Server"
 
 
-def test_hooks_and_sinks_and_unknown_sections_are_refused() -> None:
-    with pytest.raises(Unsupported):
-        read_environment({"resource_registry": {"resources": {"r": {"hooks": "pre-create"}}}}, {})
+def test_an_environment_is_laid_over_another() -> None:
+    old = {"parameters": {"a": 1}, "resource_registry": {"A::B": "OS::B", "resources": {"r": {"A::C": "OS::C"}}}}
+    new = {"parameters": {"b": 2}, "resource_registry": {"A::B": None, "resources": {"r": {"hooks": "pre-update"}}}}
+    read = read_environment(new, {}, existing=old)
+    assert read.parameters == {"a": 1, "b": 2}
+    assert read.registry == {"resources": {"r": {"A::C": "OS::C", "hooks": "pre-update"}}}
+
+
+def test_hooks_and_restrictions_go_by_patterns_and_down_to_nested_stacks() -> None:
+    resources = {"web*": {"hooks": "pre-create", "inner": {"restricted_actions": ["replace"]}}, "db": {}}
+    read = read_environment({"resource_registry": {"resources": resources}}, {})
+    assert (read.hooks("web1"), read.hooks("db")) == ({"pre-create"}, frozenset())
+    nested = read_environment(read.child("web1", None, {}), {})
+    assert (nested.restricted("inner"), nested.restricted("web1")) == ({"replace"}, frozenset())
+
+
+def test_sinks_and_unknown_words_are_refused() -> None:
+    with pytest.raises(StackValidationFailed, match="acceptable hook types"):
+        read_environment({"resource_registry": {"resources": {"r": {"hooks": "never"}}}}, {})
     with pytest.raises(Unsupported):
         read_environment({"event_sinks": [{"type": "zaqar-queue"}]}, {})
     with pytest.raises(StackValidationFailed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ links:
 endpoints:
   users:  {attach: access, image: host}
   origin: {attach: core, image: web-origin, delay: 1ms}
+  plant:  {attach: access, interfaces: {eth1: 10.1.0.200/24, eth2: }}
 servers:
   probe:  {pop: access, image: host, flavor: tiny, command: [sleep, infinity]}
 """
@@ -52,6 +54,7 @@ def test_the_documented_file():
         endpoints={
             "users": Endpoint("users", "access"),
             "origin": Endpoint("origin", "core", "web-origin", impairment=Impairment(0.001)),
+            "plant": Endpoint("plant", "access", interfaces={"eth1": IPv4Interface("10.1.0.200/24"), "eth2": None}),
         },
         servers={"probe": ServerSeed("probe", "access", command=("sleep", "infinity"))},
     )
@@ -125,8 +128,8 @@ def test_all_mistakes_at_once():
     text = WHOLE.replace("attach: access", "attach: x").replace("attach: core", "attach: y").replace("20ms", "1ms")
     with pytest.raises(InvalidInput) as caught:
         parse_topology(text)
-    assert sorted(d.code for d in caught.value.diagnostics) == ["TOPO-0010", "TOPO-0010", "TOPO-0015"]
-    assert "3 errors" in str(caught.value)
+    assert sorted(d.code for d in caught.value.diagnostics) == ["TOPO-0010"] * 3 + ["TOPO-0015"]
+    assert "4 errors" in str(caught.value)
 
 
 def test_islands_are_a_warning(tmp_path):

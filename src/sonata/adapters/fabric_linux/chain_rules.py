@@ -158,7 +158,7 @@ def _has_one_port(place: Hop) -> bool:
 
 
 def _entry(classifier: Classifier, first: Hop, around: Surroundings) -> Iterator[tuple[str, str]]:
-    if not first.ingress.port_id:
+    if not classifier.enters or not (first.ingress.port_id or classifier.source_port_id):
         return
     interfaces: Sequence[str] = around.edge
     if classifier.source_port_id:

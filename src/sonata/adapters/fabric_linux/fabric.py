@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sonata._lib import namespaces
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
+from sonata.adapters.fabric_linux.checkpoints import Checkpoints
 from sonata.adapters.fabric_linux.filtering import LinuxFiltering
 from sonata.adapters.fabric_linux.machines import LinuxMachines
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
@@ -41,9 +42,19 @@ class LinuxFabric:
         self._underlay = LinuxUnderlay(
             self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
         )
+        checkpoints = Checkpoints(
+            self._world,
+            sources=self._steering.sources,
+            is_secured=self._filtering.is_filtered,
+            track=self._filtering.track_checkpoints,
+            moved=self._steering.refresh,
+        )
+        self._filtering.on_filters_changed = checkpoints.refresh
+        self._steering.on_sources_changed = checkpoints.refresh
         self._world.before_ports.append(self._filtering.prepare)
-        self._world.around_moves += [self._shaping.laid_aside, self._filtering.laid_aside]
-        self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, self._steering.refresh]
+        self._world.around_moves += [self._shaping.laid_aside, self._filtering.laid_aside, checkpoints.laid_aside]
+        self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, checkpoints.refresh]
+        self._world.on_interfaces_changed.append(self._steering.refresh)
 
     @property
     def underlay(self) -> LinuxUnderlay:

@@ -8,7 +8,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address
 
@@ -50,6 +50,8 @@ class Netspace:
     Args:
         name: for error messages.
         descriptor: of the namespace; owned.
+
+    `closed_with_it` is what others have open here, by their name: called at the end, as it would keep the namespace.
     """
 
     def __init__(self, name: str, descriptor: int, route: NetlinkSocket) -> None:
@@ -57,6 +59,7 @@ class Netspace:
         self.descriptor = descriptor
         self._route = route
         self._packets: socket.socket | None = None
+        self.closed_with_it: dict[str, Callable[[], None]] = {}
 
     @property
     def path(self) -> str:
@@ -129,6 +132,8 @@ class Netspace:
         """Let go of the namespace; it vanishes when no process is in it any more."""
         if self.descriptor < 0:
             return
+        for close in tuple(self.closed_with_it.values()):
+            close()
         self._route.close()
         if self._packets is not None:
             self._packets.close()

@@ -12,10 +12,11 @@ from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
 from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.patches import Patches
 from sonata.adapters.fabric_linux.routers import Routers
 from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, World
 from sonata.errors import Conflict, InvalidInput
-from sonata.ports.fabric import EXTERNAL, NetworkSpec, RouterSpec, SpanSpec
+from sonata.ports.fabric import EXTERNAL, NetworkSpec, PatchSpec, RouterSpec, SpanSpec
 
 _EVERYBODY = "00:00:00:00:00:00"
 _MAX_VNI = 2**24 - 1
@@ -58,6 +59,7 @@ class LinuxNetworks:
         self._nftables = nftables
         world.on_pops_added.append(self._guard)
         self._spans: dict[str, _Span] = {}
+        self._patches = Patches(world, cables)
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
         """Create bridges."""
@@ -96,7 +98,10 @@ class LinuxNetworks:
             if (port.spec.pop, port.spec.network) == (spec.pop, spec.id):
                 self._cables.resize(port.cable, spec.mtu)
                 port.spec = replace(port.spec, mtu=spec.mtu)
+                further = [requests.set_mtu(*one, spec.mtu) for one in port.further_interfaces]
+                self._world.pop(spec.pop).netspace.apply(further)
         self._routers.resize_legs(spec)
+        self._patches.resize(spec)
         pop = self._world.pop(spec.pop).netspace
         ends = [span.tunnels[spec.pop] for span in self._spans.values() if spec.pop in span.tunnels]
         pop.apply([requests.set_mtu(end.index, f"x{end.index}", spec.mtu) for end in ends if end.network == spec.id])
@@ -134,6 +139,14 @@ class LinuxNetworks:
         if span := self._spans.pop(span_id, None):
             self._drop_tunnels(span, list(span.tunnels))
 
+    def set_patch(self, patch: PatchSpec) -> None:
+        """Join two networks; packets pass between them at return."""
+        self._patches.set(patch)
+
+    def remove_patch(self, patch_id: str) -> None:
+        """Take them apart again; the networks stay."""
+        self._patches.remove([patch_id])
+
     def set_router(self, router: RouterSpec) -> None:
         """Create a router, or change it to this specification."""
         self._routers.set(router)
@@ -143,8 +156,9 @@ class LinuxNetworks:
         self._routers.remove(router_id)
 
     def drop_contents(self, pops: Sequence[str]) -> None:
-        """Drop the routers of PoPs, and their ends of spans."""
+        """Drop the routers and patches of PoPs, and their ends of spans."""
         self._routers.drop_contents(pops)
+        self._patches.drop_contents(pops)
         for span in self._spans.values():
             self._drop_tunnels(span, [pop for pop in pops if pop in span.tunnels])
 
@@ -196,20 +210,22 @@ class LinuxNetworks:
         wanted: list[tuple[Netspace, Request]] = []
         entries: dict[str, set[Entry]] = {}
         for pop, tunnel in span.tunnels.items():
-            entries[pop] = set(self._entries(spec, pop))
+            entries[pop] = set(_entries(self._world, spec, pop))
             wanted += [(tunnel.netspace, request) for request in _entry_changes(tunnel, entries[pop])]
         apply_each(wanted)
         for pop, tunnel in span.tunnels.items():
             tunnel.entries = entries[pop]
 
-    def _entries(self, spec: SpanSpec, pop: str) -> Iterator[Entry]:
-        for other in spec.members:
-            if other == pop:
-                continue
-            remote = self._world.pop(other).spec.external.ip
-            yield _EVERYBODY, remote
-            for mac in spec.stations.get(other, ()):
-                yield mac, remote
+
+def _entries(world: World, spec: SpanSpec, pop: str) -> Iterator[Entry]:
+    """Where broadcasts, and the stations of the other members, are to be sent from a PoP."""
+    for other in spec.members:
+        if other == pop:
+            continue
+        remote = world.pop(other).spec.external.ip
+        yield _EVERYBODY, remote
+        for mac in spec.stations.get(other, ()):
+            yield mac, remote
 
 
 def _entry_changes(tunnel: _Tunnel, wanted: set[Entry]) -> Iterator[Request]:

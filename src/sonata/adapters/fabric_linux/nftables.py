@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import subprocess
+from collections import OrderedDict
 from collections.abc import Callable
 
 from sonata.adapters.fabric_linux.netspace import Netspace
@@ -16,18 +17,21 @@ from sonata.errors import PermanentError, Unsupported
 
 logger = logging.getLogger(__name__)
 
+MOST_CONTEXTS = 4
+"""Contexts that stay open; each takes more than half a mebibyte."""
 _LIBRARY = "libnftables.so.1"
 _TIMEOUT_S = 10.0
 
-Load = Callable[[str], str]
-"""Loads a rule set in the current namespace and returns what went wrong, empty if nothing did."""
+Load = Callable[[Netspace, str], str]
+"""Loads a rule set in a namespace that was entered, and returns what went wrong, empty if nothing did."""
 
 
 class Nftables:
     """Loads rule sets into namespaces."""
 
     def __init__(self) -> None:
-        self._load = _from_library() or _by_program
+        library = _library()
+        self._load: Load = _Contexts(library).load if library else _by_program
 
     def load(self, netspace: Netspace, rules: str) -> None:
         """Load rules in a namespace: all of them or none.
@@ -37,7 +41,7 @@ class Nftables:
             Unsupported: neither library nor program is installed.
         """
         with netspace.entered():
-            answer = self._load(rules)
+            answer = self._load(netspace, rules)
         if answer:
             raise PermanentError(
                 f"nftables refused the rules of `{netspace.name}`: {answer.splitlines()[0]}",
@@ -47,7 +51,40 @@ class Nftables:
             )
 
 
-def _from_library() -> Load | None:
+class _Contexts:
+    """The library's contexts: each holds a netlink socket, so it belongs to one namespace.
+
+    New rules hold when the load returns, but closing the socket waits until the kernel has done away with what they
+    replaced: a grace period of its readers, 15 ms. Who changes rules does so again soon, so the contexts of the
+    namespaces that were used last stay open, and are closed together with them.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._open: OrderedDict[Netspace, int] = OrderedDict()
+
+    def load(self, netspace: Netspace, rules: str) -> str:
+        """See `Load`."""
+        context = self._context_in(netspace)
+        failed = self._library.nft_run_cmd_from_buffer(context, rules.encode())
+        return _words(self._library.nft_ctx_get_error_buffer(context)) if failed else ""
+
+    def _context_in(self, netspace: Netspace) -> int:
+        if netspace not in self._open:
+            self._open[netspace] = self._library.nft_ctx_new(0)
+            self._library.nft_ctx_buffer_error(self._open[netspace])
+            netspace.closed_with_it["nftables"] = lambda: self._close(netspace)
+            if len(self._open) > MOST_CONTEXTS:
+                self._close(next(iter(self._open)))
+        self._open.move_to_end(netspace)
+        return self._open[netspace]
+
+    def _close(self, netspace: Netspace) -> None:
+        netspace.closed_with_it.pop("nftables")
+        self._library.nft_ctx_free(self._open.pop(netspace))
+
+
+def _library() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError:
@@ -59,21 +96,10 @@ def _from_library() -> Load | None:
     for name in ("nft_ctx_free", "nft_ctx_buffer_error", "nft_ctx_get_error_buffer"):
         getattr(library, name).argtypes = [ctypes.c_void_p]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-
-    def load(rules: str) -> str:
-        # A context holds a netlink socket, so it belongs to one namespace.
-        context = library.nft_ctx_new(0)
-        try:
-            library.nft_ctx_buffer_error(context)
-            failed = library.nft_run_cmd_from_buffer(context, rules.encode())
-            return _words(library.nft_ctx_get_error_buffer(context)) if failed else ""
-        finally:
-            library.nft_ctx_free(context)
-
-    return load
+    return library
 
 
-def _by_program(rules: str) -> str:
+def _by_program(_netspace: Netspace, rules: str) -> str:
     try:
         result = subprocess.run(
             ["nft", "-f", "-"], input=rules, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
 from itertools import chain
 
+import sonata.adapters.fabric_linux.address_rates as address_rates
 import sonata.adapters.fabric_linux.requests as requests
+import sonata.adapters.fabric_linux.scope_rules as scope_rules
 from sonata._lib.ip import Interface
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
@@ -15,11 +17,13 @@ from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import AdapterError, Unsupported
 from sonata.model.topology import CLEAN
-from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, RouterInterface, RouterSpec
+from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, PortShape, RouterInterface, RouterSpec
 
 _OUTSIDE = "ext"
-_ANYWHERE = IPv4Network("0.0.0.0/0")
+_ANYWHERE, _ANYWHERE6 = IPv4Network("0.0.0.0/0"), IPv6Network("::/0")
 _TABLE = "translation"
+_TABLES = (f"ip {_TABLE}", f"inet {scope_rules.TABLE}")
+_AFTER_TRANSLATION = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class _Router:
     spec: RouterSpec
     legs: dict[_Leg, Cable] = field(default_factory=dict)
     floating: set[IPv4Address] = field(default_factory=set)
+    shapes: Mapping[IPv4Address, PortShape] = field(default_factory=dict)
     rules: str = ""
 
 
@@ -101,12 +106,14 @@ class Routers:
         self._cables.cut([router.legs.pop(leg) for leg in stale])
         if any(leg.ifname == _OUTSIDE for leg in stale):
             router.floating.clear()
+            router.shapes = {}
         new = {leg: self._plan(router, spec.pop, leg) for leg in wanted if leg not in router.legs}
         self._cables.lay(list(new.values()))
         router.legs.update(new)
         self._set_outside(router, spec)
         self._set_routes(router, spec)
         self._set_rules(router, spec)
+        self._set_rates(router, spec)
         self._announce(spec, new)
         router.spec = spec
 
@@ -134,6 +141,9 @@ class Routers:
         if spec.external_gateway:
             body = requests.device_route(_ANYWHERE, index, gateway=spec.external_gateway)
             changes.append(requests.add_route(body, f"default route via {spec.external_gateway}"))
+        if spec.external_gateway6:
+            body = requests.device_route(_ANYWHERE6, index, gateway=spec.external_gateway6)
+            changes.append(requests.add_route(body, f"default route via {spec.external_gateway6}"))
         router.netspace.apply(changes)
         for address in sorted(floating - router.floating):
             self._announce_outside(spec, address)
@@ -149,9 +159,22 @@ class Routers:
     def _set_rules(self, router: _Router, spec: RouterSpec) -> None:
         rules = _rules(spec)
         if rules != router.rules:
-            # Named before it is deleted, so that the first load finds something to delete.
-            self._nftables.load(router.netspace, f"table ip {_TABLE}\ndelete table ip {_TABLE}\n{rules}")
+            # Named before they are deleted, so that the first load finds something to delete.
+            before = "".join(f"table {name}\ndelete table {name}\n" for name in _TABLES)
+            self._nftables.load(router.netspace, before + rules)
             router.rules = rules
+
+    def _set_rates(self, router: _Router, spec: RouterSpec) -> None:
+        """Hold the rates of single addresses at both ends of the external leg, each where packets go in."""
+        outside = next((cable for leg, cable in router.legs.items() if leg.ifname == _OUTSIDE), None)
+        if outside is None or spec.shapes == router.shapes:
+            return
+        sent = {address: shape.egress for address, shape in spec.shapes.items() if shape.egress}
+        taken = {address: shape.ingress for address, shape in spec.shapes.items() if shape.ingress}
+        near, far = outside.a, outside.b
+        far.netspace.apply(address_rates.hold(outside.index_b, far.ifname, sent, "source"))
+        near.netspace.apply(address_rates.hold(outside.index_a, near.ifname, taken, "destination"))
+        router.shapes = spec.shapes
 
     def _announce(self, spec: RouterSpec, legs: dict[_Leg, Cable]) -> None:
         pop = self._world.pop(spec.pop)
@@ -171,9 +194,12 @@ class Routers:
         pop.netspace.apply([requests.neighbour(bridge.index, address, spec.external_mac)])
 
 
+def _ifname(interface: RouterInterface) -> str:
+    return f"i{interface.mac.replace(':', '')}"
+
+
 def _wanted_leg(interface: RouterInterface) -> _Leg:
-    name = f"i{interface.mac.replace(':', '')}"
-    return _Leg(interface.network, name, interface.mac, interface.addresses)
+    return _Leg(interface.network, _ifname(interface), interface.mac, interface.addresses)
 
 
 def _rules(spec: RouterSpec) -> str:
@@ -192,7 +218,9 @@ def _rules(spec: RouterSpec) -> str:
             "chain after { type nat hook postrouting priority srcnat; policy accept;",
             *_source_rules(spec),
             "}",
+            *_marks(spec),
             "}",
+            *scope_rules.table(spec, _OUTSIDE, _ifname, _masqueraded(spec)),
             "",
         )
     )
@@ -209,6 +237,16 @@ def _subnets(spec: RouterSpec) -> list[str]:
         and any(route.via in network for network in own)
     ]
     return [str(network) for network in collapse_addresses(chain(own, behind))]
+
+
+def _masqueraded(spec: RouterSpec) -> list[str]:
+    """What is hidden behind the router's own address: all but what is in the external network's address scope."""
+    if not spec.snat:
+        return []
+    scope, _ = spec.external_scopes
+    return _subnets(
+        replace(spec, interfaces=tuple(leg for leg in spec.interfaces if not scope or leg.scopes[0] != scope))
+    )
 
 
 def _outer_addresses(spec: RouterSpec) -> set[IPv4Address]:
@@ -239,6 +277,15 @@ def _bypass(spec: RouterSpec) -> Iterator[str]:
     yield "}"
 
 
+def _marks(spec: RouterSpec) -> Iterator[str]:
+    """What leaves from an address has its mark, once it has that address."""
+    marks = {address: shape.dscp for address, shape in sorted(spec.shapes.items()) if shape.dscp is not None}
+    if marks:
+        yield f"chain marks {{ type filter hook postrouting priority {_AFTER_TRANSLATION}; policy accept;"
+        yield from (f'oifname "{_OUTSIDE}" ip saddr {one} ip dscp set {mark}' for one, mark in marks.items())
+        yield "}"
+
+
 def _source_rules(spec: RouterSpec) -> Iterator[str]:
     subnets = _subnets(spec)
     if not spec.external or not subnets:
@@ -246,7 +293,7 @@ def _source_rules(spec: RouterSpec) -> Iterator[str]:
     inner = f"ip saddr {{ {', '.join(subnets)} }}"
     for outer, inside in sorted(spec.floating.items()):
         yield f'oifname "{_OUTSIDE}" ip saddr {inside} snat to {outer}'
-    if spec.snat:
-        yield f'oifname "{_OUTSIDE}" {inner} snat to {spec.external.ip}'
+    if hidden := _masqueraded(spec):
+        yield f'oifname "{_OUTSIDE}" ip saddr {{ {", ".join(hidden)} }} snat to {spec.external.ip}'
     if spec.floating or spec.forwardings:
         yield f'oifname != "{_OUTSIDE}" {inner} ct status dnat masquerade'

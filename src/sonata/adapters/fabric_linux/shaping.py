@@ -3,7 +3,8 @@
 A shaped port's interface leaves its bridge; a veth pair takes its place there, and everything that comes in at one side
 goes out at the other by nftables' `fwd`. Each side of the pair has the bucket of one direction: shaped frames wait in
 a queue and are not lost at once, as policing would have it. The machine's own interface is not touched, so that rates
-come, change and go while packets flow. Marks are set where a port's packets enter the PoP, before chains steer them.
+come, change and go while packets flow. Chains meet a shaped port's packets behind the pair, so that rates hold for what
+is steered, too. Marks are set where a port's packets enter the PoP, before chains steer them.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class LinuxShaping:
         self._world.pop(port.spec.pop).netspace.apply(changes)
         if port.spec.id not in self._joined:
             self._join(port, shim)
+            self._world.interfaces_changed(port.spec.pop)
 
     def _mark(self, port: Port, dscp: int | None) -> None:
         self._unmark(port.spec.id)
@@ -118,7 +120,7 @@ class LinuxShaping:
         self._nftables.load(pop.netspace, _exchange(outside.ifname, shim))
         changes = [requests.enslave(port.cable.index_a, outside.ifname, _NO_BRIDGE)]
         changes += [
-            requests.enslave(*shim.far, bridge.index),
+            requests.enslave(*shim.far, self._world.bridge_under(port)),
             *(requests.set_up(*end) for end in (shim.near, shim.far)),
         ]
         pop.netspace.apply(changes)
@@ -126,14 +128,18 @@ class LinuxShaping:
             pop.netspace.synchronise(name)
         pop.netspace.synchronise(bridge.ifname)
         self._joined[port.spec.id] = (shim, port.cable.index_a)
+        port.shaped = True
 
     def _take_out(self, port: Port) -> None:
         shim, pop = port.shim, self._world.pop(port.spec.pop)
         if shim is None:
             return
+        # Chains meet its packets at its own interface again, before the pair goes.
+        port.shaped = False
+        self._world.interfaces_changed(port.spec.pop)
         bridge, outside = self._world.bridge(port.spec.pop, port.spec.network), port.cable.a
-        changes = [*requests.delete_links([shim.near[0]])]
-        pop.netspace.apply([*changes, requests.enslave(port.cable.index_a, outside.ifname, bridge.index)])
+        seat = requests.enslave(port.cable.index_a, outside.ifname, self._world.bridge_under(port))
+        pop.netspace.apply([*requests.delete_links([shim.near[0]]), seat])
         self._nftables.load(pop.netspace, _no_exchange(outside.ifname))
         pop.netspace.synchronise(bridge.ifname)
         port.shim = None

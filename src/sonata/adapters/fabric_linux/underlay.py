@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from itertools import chain
 
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Address, Prefix
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, apply_each, create
@@ -114,6 +115,28 @@ class LinuxUnderlay:
         ]
         standing.netspace.apply(gone + new)
         standing.routes = dict(routes)
+
+    def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
+        """Give the PoP's router these IPv6 addresses on its external network, and these routes over routers there."""
+        standing, bridge = self._world.pop(pop), self._world.bridge(pop, EXTERNAL)
+        if addresses:
+            standing.netspace.enable_ipv6(("lo", bridge.ifname), forwarding=True)
+        stay = [value for value in standing.outside if value in addresses]
+        # Routes over an address go along with it, so that those that stay are made again.
+        gone = [
+            requests.delete_route_via(prefix, via)
+            for prefix, via in standing.inward.items()
+            if routes.get(prefix) != via
+        ]
+        gone += [
+            requests.delete_address(bridge.index, bridge.ifname, value)
+            for value in standing.outside
+            if value not in addresses
+        ]
+        new = [requests.address(bridge.index, bridge.ifname, value) for value in addresses if value not in stay]
+        new += [requests.route_via(prefix, via) for prefix, via in routes.items()]
+        standing.netspace.apply([*gone, *new])
+        standing.outside, standing.inward = tuple(addresses), dict(routes)
 
     def packet_socket(self, link: str) -> socket.socket:
         """A packet socket that sees both directions of a link, taken where it leaves its PoP `a`."""

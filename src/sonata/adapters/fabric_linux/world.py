@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
+from sonata._lib.ip import Address, Prefix
 from sonata.adapters.fabric_linux.cable import Cable
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import NotFound, Unsupported
@@ -45,6 +46,8 @@ class Pop:
 
     Args:
         guarded: whether forged tunnel packets are refused at its external network.
+        outside: its router's IPv6 addresses on its external network.
+        inward: its routes over routers on its external network.
     """
 
     spec: PopSpec
@@ -53,6 +56,8 @@ class Pop:
     cards: dict[str, Card] = field(default_factory=dict)
     routes: dict[IPv4Network, IPv4Address] = field(default_factory=dict)
     guarded: bool = False
+    outside: tuple[IPv6Interface, ...] = ()
+    inward: dict[Prefix, Address] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,6 +81,21 @@ class Shim:
     far: tuple[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A bridge of a port's own, and the veth pair that leads from it to the bridge of the port's network.
+
+    Args:
+        bridge: index and name, as of the sides of the pair.
+        inner: the side that is a port of it.
+        outer: the side that is a port of the network's bridge.
+    """
+
+    bridge: tuple[int, str]
+    inner: tuple[int, str]
+    outer: tuple[int, str]
+
+
 @dataclass(slots=True)
 class Port:
     """A machine's port that stands.
@@ -83,17 +103,38 @@ class Port:
     Args:
         shim: where its rates are held, None while it has none.
         held: whether no packet may pass for the time being.
+        shaped: whether its frames go through the shim: not yet while that comes, and no more while it goes.
+        checkpoint: where its filter judges what is steered, None while it has none.
     """
 
     spec: PortSpec
     cable: Cable
     shim: Shim | None = None
     held: bool = False
+    shaped: bool = False
+    checkpoint: Checkpoint | None = None
 
     @property
     def bridged_names(self) -> tuple[str, ...]:
         """The names under which the bridge knows it: one, but for the moment in which a shim comes or goes."""
         return (self.cable.a.ifname, self.shim.far[1]) if self.shim else (self.cable.a.ifname,)
+
+    @property
+    def bridged_end(self) -> tuple[int, str]:
+        """Index and name of what is a port of a bridge: the far side of its shim, else its own interface."""
+        return self.shim.far if self.shim and self.shaped else (self.cable.index_a, self.cable.a.ifname)
+
+    @property
+    def steered_name(self) -> str:
+        """Name of the interface at which chains meet its packets: the last one before its network."""
+        return self.checkpoint.outer[1] if self.checkpoint else self.bridged_end[1]
+
+    @property
+    def further_interfaces(self) -> tuple[tuple[int, str], ...]:
+        """Index and name of all that its frames go through besides its cable, the bridge last."""
+        shim = (self.shim.near, self.shim.far) if self.shim else ()
+        own = (self.checkpoint.inner, self.checkpoint.outer, self.checkpoint.bridge) if self.checkpoint else ()
+        return (*shim, *own)
 
     @property
     def is_routed(self) -> bool:
@@ -175,6 +216,10 @@ class World:
         if network not in bridges:
             raise NotFound(f"no network `{network}` in PoP `{pop}`", hint=_choices("networks", bridges))
         return bridges[network]
+
+    def bridge_under(self, port: Port) -> int:
+        """Index of the bridge that a port's frames come to first: its checkpoint, or its network's."""
+        return port.checkpoint.bridge[0] if port.checkpoint else self.bridge(port.spec.pop, port.spec.network).index
 
     def close(self) -> None:
         """Let go of all namespaces and forget everything."""

@@ -1,5 +1,6 @@
 """What this machine can do for an emulation, found out by trying."""
 
-from sonata.adapters.host_probe.probe import Finding, probe
+from sonata.adapters.host_probe.findings import Finding
+from sonata.adapters.host_probe.probe import probe
 
 __all__ = ["Finding", "probe"]

@@ -15,26 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from sonata._lib.huge_pages import free_huge_pages
+from sonata.adapters.host_probe.findings import PATH, Finding
+from sonata.adapters.host_probe.first_boot import first_boot
+
 _CONTROLLERS = ("cpu", "memory", "pids")
 _ENOUGH_FILES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that this machine has or lacks.
-
-    Args:
-        state: `ok`; `missing` stops the defaults from running; `limited` costs something, told in `why`.
-        why: what was found, or what its lack costs.
-        remedy: how to get it, empty when it is there.
-    """
-
-    group: str
-    name: str
-    state: Literal["ok", "limited", "missing"]
-    why: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +71,7 @@ _FEATURES = (
 
 def probe() -> list[Finding]:
     """Everything worth telling, in the order in which it is told."""
-    return [*_kernel(), *_users(), _cgroups(), *_runtimes(), *_tools(), _open_files()]
+    return [*_kernel(), *_users(), _cgroups(), *_runtimes(), *_tools(), *first_boot(), _huge_pages(), _open_files()]
 
 
 def _kernel() -> Iterator[Finding]:
@@ -106,7 +92,7 @@ def _tried() -> Mapping[str, str]:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "PATH": _PATH},
+            env={**os.environ, "PATH": PATH},
         )
     if answer.returncode:
         return {"namespaces": answer.stderr.strip().rpartition("\n")[2] or f"exit status {answer.returncode}"}
@@ -130,7 +116,7 @@ def _users() -> Iterator[Finding]:
 def _subordinate_ids() -> Finding:
     user = pwd.getpwuid(os.geteuid()).pw_name if _has_name() else str(os.geteuid())
     granted = all(_mentions(Path(file), user) for file in ("/etc/subuid", "/etc/subgid"))
-    if granted and shutil.which("newuidmap", path=_PATH):
+    if granted and shutil.which("newuidmap", path=PATH):
         return Finding("user", "subordinate ids", "ok", "machines have users beside root")
     why = "machines know the user root alone; programs that change their user fail"
     remedy = f"as root: apt-get install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
@@ -177,7 +163,7 @@ def _delegation(version: str, folders: Mapping[str, Path]) -> Finding:
 
 
 def _runtimes() -> Iterator[Finding]:
-    found = [name for name in ("crun", "runc") if shutil.which(name, path=_PATH)]
+    found = [name for name in ("crun", "runc") if shutil.which(name, path=PATH)]
     if found:
         yield Finding("runtime", found[0], "ok", f"installed: {', '.join(found)}")
     else:
@@ -191,10 +177,19 @@ def _tools() -> Iterator[Finding]:
         ("tcpdump", "tcpdump", "reading captures; Wireshark does, too"),
         ("openstack", "python3-openstackclient", "the stock command line client, for trying sites out"),
     ):
-        if shutil.which(program, path=f"{Path(sys.executable).parent}:{_PATH}"):
+        if shutil.which(program, path=f"{Path(sys.executable).parent}:{PATH}"):
             yield Finding("tools", program, "ok", purpose)
         else:
             yield Finding("tools", program, "limited", purpose, f"apt-get install {package}")
+
+
+def _huge_pages() -> Finding:
+    free = {size: count for size, count in sorted(free_huge_pages().items()) if count > 0}
+    if free:
+        counted = ", ".join(f"{count} of {size} KiB" for size, count in free.items())
+        return Finding("memory", "huge pages", "ok", f"free: {counted}; for flavors with `hw:mem_page_size`")
+    why = "none free: servers of flavors with `hw:mem_page_size` find no host"
+    return Finding("memory", "huge pages", "limited", why, "as root: sysctl vm.nr_hugepages=N")
 
 
 def _open_files() -> Finding:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sonata.adapters.images_local.namespaces as namespaces
 from sonata._lib.trees import remove_tree
-from sonata.formats.recipe import Recipe, RecipeFile
+from sonata.model.recipe import Recipe, RecipeFile
 from sonata.ports.images import Progress
 
 _FORMAT = 1

@@ -27,7 +27,7 @@ from sonata._lib.paths import write_private
 from sonata._lib.trees import remove_tree
 from sonata.adapters.images_local.builder import Builder
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
-from sonata.formats.recipe import Recipe, read_recipe
+from sonata.model.recipe import Recipe
 from sonata.ports.images import Image, Progress
 
 logger = logging.getLogger(__name__)
@@ -63,24 +63,22 @@ class LocalImages:
         known = ", ".join(f"`{image.name}`" for image in images)
         raise NotFound(f"there is no image `{name_or_id}`; there are {known}", hint="see `sonata image build --help`")
 
-    def build(self, recipe: Path, progress: Progress) -> Image:
+    def build(self, recipe: Recipe, progress: Progress) -> Image:
         """Build from a recipe; returns at once when the same content was built before.
 
         Raises:
-            NotFound: there is no such recipe.
-            InvalidInput: the recipe is wrong; with all findings.
+            InvalidInput, Conflict: the image cannot have this name.
             Unsupported: this user or host cannot build; says why.
             PermanentError: a package does not exist, or cannot be had.
         """
-        wanted = read_recipe(recipe)
-        _check_name(wanted.name)
-        digest = self._builder.digest(wanted)
-        with self._lock(wanted.name, progress):
-            if (known := self._find(wanted.name)) and known.digest == digest and _is_whole(known):
-                progress(f"image {wanted.name} is up to date")
+        _check_name(recipe.name)
+        digest = self._builder.digest(recipe)
+        with self._lock(recipe.name, progress):
+            if (known := self._find(recipe.name)) and known.digest == digest and _is_whole(known):
+                progress(f"image {recipe.name} is up to date")
                 return known
-            layers = self._builder.layers(wanted, progress)
-            return self._register(_image_of(wanted, digest, layers))
+            layers = self._builder.layers(recipe, progress)
+            return self._register(_image_of(recipe, digest, layers))
 
     def import_archive(self, archive: Path, name: str, progress: Progress) -> Image:
         """Import an OCI layout (folder or tar), a `docker save` archive, or a tar file of a root file system.

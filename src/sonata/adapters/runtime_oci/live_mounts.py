@@ -33,7 +33,7 @@ class _Attributes(ctypes.Structure):
 
 
 def attach(pid: int, source: Path, target: str, *, read_only: bool) -> None:
-    """Show a folder of the host in a running machine; missing folders on the way to it are made.
+    """Show a folder of the host in a running machine; missing folders on the way to it are made. Idempotent.
 
     Raises:
         InvalidInput: the target is no absolute path, or something else is in its place.
@@ -41,10 +41,12 @@ def attach(pid: int, source: Path, target: str, *, read_only: bool) -> None:
     """
     if not target.startswith("/") or ".." in target.split("/"):
         raise InvalidInput(f"`{target}` is no place for a folder: an absolute path is needed")
-    tree = _tree(source, read_only=read_only)
+    tree, wanted = _tree(source, read_only=read_only), os.stat(source)
 
     def move() -> None:
         os.makedirs(target, exist_ok=True)
+        if os.path.samestat(os.stat(target), wanted):
+            return  # the machine was started with it
         _call("move_mount", _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
 
     try:

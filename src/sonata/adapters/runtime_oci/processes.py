@@ -7,12 +7,16 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from sonata.ports.runtime import Tell
+
 _DRAIN_S = 0.2
 _CHUNK = 65536
+_LATE_CHUNKS = 16  # a pipe holds at most 1 MiB (pipe(7)): all that the program itself has written
 
 
 async def wait_readable(descriptor: int) -> None:
@@ -36,25 +40,42 @@ async def run(argv: Sequence[str], console: Path = Path(os.devnull)) -> int:
     return await _ended(_spawn_with_console(argv, console))
 
 
-async def capture(argv: Sequence[str], stdin: bytes, limit: int) -> tuple[int, bytes, bytes]:
-    """Run a program; returns exit status and the first `limit` bytes of stdout and stderr each.
+class Kept:
+    """The first `limit` bytes of each stream of a program."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._streams = {"stdout": bytearray(), "stderr": bytearray()}
+
+    async def __call__(self, stream: str, chunk: bytes) -> None:
+        """Keep what there is room for."""
+        kept = self._streams[stream]
+        kept += chunk[: self._limit - len(kept)]
+
+    def __getitem__(self, stream: str) -> bytes:
+        return bytes(self._streams[stream])
+
+
+async def pass_on(argv: Sequence[str], stdin: bytes, tell: Tell) -> int:
+    """Run a program, tell its output as it comes, and return the exit status; kills it when cancelled.
 
     Output that comes more than a moment after the program's end (from a process that it left behind) is not waited for.
     """
     process = _spawn_with_pipes(argv, stdin)
-    kept = bytearray(), bytearray()
-    pipes = [pipe for pipe in (process.stdout, process.stderr) if pipe]
-    readers = [asyncio.create_task(_read(pipe, into, limit)) for pipe, into in zip(pipes, kept, strict=True)]
+    pipes = {name: pipe for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)) if pipe}
+    over = asyncio.Event()
+    readers = [asyncio.create_task(_read(pipe, partial(tell, name), over)) for name, pipe in pipes.items()]
     try:
         status = await _ended(process)
-        await asyncio.wait(readers, timeout=_DRAIN_S)
+        over.set()
+        await asyncio.gather(*readers)
     finally:
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-        for pipe in pipes:
+        for pipe in pipes.values():
             pipe.close()
-    return status, bytes(kept[0]), bytes(kept[1])
+    return status
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:
@@ -70,16 +91,29 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
     return process.wait()
 
 
-async def _read(pipe: IO[bytes], into: bytearray, limit: int) -> None:
+async def _read(pipe: IO[bytes], take: Callable[[bytes], Awaitable[None]], over: asyncio.Event) -> None:
     descriptor = pipe.fileno()
     os.set_blocking(descriptor, False)
-    while True:
-        await wait_readable(descriptor)
+    more = _LATE_CHUNKS
+    while more and await _comes(descriptor, over):
+        more -= over.is_set()
         with contextlib.suppress(BlockingIOError):
             chunk = os.read(descriptor, _CHUNK)
             if not chunk:
                 return
-            into += chunk[: limit - len(into)]
+            await take(chunk)
+
+
+async def _comes(descriptor: int, over: asyncio.Event) -> bool:
+    """Wait for output, or for its end; only a moment once the program is over."""
+    readable, ended = asyncio.create_task(wait_readable(descriptor)), asyncio.create_task(over.wait())
+    try:
+        await asyncio.wait({readable, ended}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({readable}, timeout=_DRAIN_S)
+        return bool(done)
+    finally:
+        readable.cancel()
+        ended.cancel()
 
 
 def _spawn_with_console(argv: Sequence[str], console: Path) -> subprocess.Popen[bytes]:

@@ -27,7 +27,7 @@ from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
 from sonata.adapters.runtime_oci.terminals import open_terminal
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, Unsupported
-from sonata.ports.runtime import Bind, Limits, MachineSpec, OnExit, Terminal, Usage
+from sonata.ports.runtime import Bind, Limits, MachineSpec, OnExit, Tell, Terminal, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +102,14 @@ class OciRuntime:
         """End a machine and drop all that is its own; see the port."""
         await self._launcher.stop(machine_id, grace_s=grace_s)
 
-    async def exec(self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command inside, as the machine's user and as confined as it; see the port."""
-        machine = self._running(machine_id)
+        machine, kept = self._running(machine_id), processes.Kept(OUTPUT_LIMIT)
         with tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch:
-            return await self._exec(machine, argv, stdin, Path(scratch))
+            status = await self._exec(machine, argv, stdin, Path(scratch), tell or kept)
+        return status, kept["stdout"], kept["stderr"]
 
     async def attach_folder(self, machine_id: str, bind: Bind) -> None:
         """Show a folder of the host in a running machine; see the port."""
@@ -164,26 +167,25 @@ class OciRuntime:
         await asyncio.gather(*(self.stop(name) for name in list(self._launcher.machines)))
         cgroups.remove_cgroups(self._cgroups.prefix)
 
-    async def _exec(
-        self, machine: Machine, argv: Sequence[str], stdin: bytes, scratch: Path
-    ) -> tuple[int, bytes, bytes]:
+    async def _exec(self, machine: Machine, argv: Sequence[str], stdin: bytes, scratch: Path, tell: Tell) -> int:
         log, pid_file, request = scratch / "log", scratch / "pid", scratch / "process.json"
         request.write_bytes(msgspec.json.encode(process(machine.spec, argv)))
         command = self._engine.command(
             "exec", f"--process={request}", f"--pid-file={pid_file}", machine.spec.id, log=log
         )
         try:
-            status, out, err = await processes.capture(command, stdin, OUTPUT_LIMIT)
+            status = await processes.pass_on(command, stdin, tell)
         except asyncio.CancelledError:
             processes.kill_recorded(pid_file)
             self._reap_soon()
             raise
         complaint = first_line(log)
-        if complaint:
-            self._reap_soon()
-        if complaint.encode() not in err:  # crun writes it to both places, runc to its log alone
-            err += f"{complaint}\n".encode()
-        return (_NOT_EXECUTED if complaint else status), out, err
+        if not complaint:
+            return status
+        self._reap_soon()
+        if self._engine.kind != "crun":  # which has written it to both places
+            await tell("stderr", f"{complaint}\n".encode())
+        return _NOT_EXECUTED
 
     def _reap_soon(self) -> None:
         """Collect what a failed call left to us; it may die a moment after the engine has returned."""

@@ -1,4 +1,4 @@
-"""The SQLite database: WAL mode, migrations at start, one writer thread that groups commits."""
+"""The SQLite database: one writer thread that groups commits, and a small pool of readers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
+from sonata.adapters.store_sql.engine import open_engine
+from sonata.adapters.store_sql.schema import bring_up_to_date
 from sonata.errors import PermanentError
 
 T = TypeVar("T")
@@ -24,34 +23,6 @@ _Job = tuple[Callable[[sa.Connection], Any], "Future[Any]"]
 
 MAX_GROUP = 256
 _READERS = 2
-_MIGRATIONS = Path(__file__).with_name("migrations")
-
-
-def open_engine(path: Path) -> sa.Engine:
-    """An engine on an SQLite file in WAL mode; a commit survives the death of the process (synchronous NORMAL)."""
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        # The driver's own transaction handling knows no savepoints: we begin ourselves.
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=30000"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
-
-
-def migrate(engine: sa.Engine) -> None:
-    """Bring the schema up to date."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
 
 
 class Database:
@@ -63,7 +34,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._engine = open_engine(path)
-        migrate(self._engine)
+        bring_up_to_date(self._engine, path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-reader")
         self._writer = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)

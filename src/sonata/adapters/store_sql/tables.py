@@ -1,10 +1,16 @@
-"""Tables of `sonata.db`. A change here needs a migration in `migrations/versions`."""
+"""Tables of `sonata.db`. A change here needs a migration in `migrations/versions` and the next number in `SCHEMA`."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
+SCHEMA = "0001"
+"""The last migration, after which the tables are as they are here."""
+
 metadata = sa.MetaData()
+
+schema_version = sa.Table("alembic_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
+"""One row: the migration after which this database is as it is; Alembic's own table."""
 
 documents = sa.Table(
     "documents",

@@ -6,10 +6,11 @@ an error can name the call that failed.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import openstack
 from keystoneauth1 import exceptions as keystone
@@ -78,6 +79,16 @@ class Calls:
         """DELETE an object."""
         self._call(service, "DELETE", path)
 
+    def find_services(self) -> None:
+        """Find all services in the catalogue now, instead of anew with each request.
+
+        One that is not there is told of when it is needed.
+        """
+        for service in get_args(Service):
+            with contextlib.suppress(keystone.ClientException, sdk.SDKException):
+                proxy = getattr(self._connected(), service)
+                proxy.endpoint_override = proxy.get_endpoint()
+
     def close(self) -> None:
         """Release the connection."""
         with self._lock:
@@ -129,13 +140,20 @@ class Calls:
                     api_timeout=TIMEOUT_S,
                     app_name="sonata",
                 )
-                # The token is the only credential: without this, each request looks for a .netrc.
-                self._connection.session.session.auth = _as_it_is
+                _settle(self._connection.session, self._login)
             return self._connection
 
 
-def _as_it_is(request: Any) -> Any:
-    return request
+def _settle(session: Any, login: Login) -> None:
+    """Give a session the proxies and certificates that the environment names for the address of the login.
+
+    Looked up once: each request would read the environment three times over, and look for a .netrc, while the token is
+    the only credential.
+    """
+    connections = session.session
+    found = connections.merge_environment_settings(login.auth_url, {}, None, login.verify, None)
+    connections.proxies, session.verify = found["proxies"], found["verify"]
+    connections.trust_env = False
 
 
 def _has_next(page: Mapping[str, Any], key: str) -> bool:

@@ -69,8 +69,10 @@ class OpenStackVim:
         )
 
     async def capacity(self) -> PopCapacity:
-        """Free and total resources."""
-        return await self._run(servers.capacity)
+        """Free and total resources; the first to ask finds the other services, too, as they are needed next."""
+        found = await self._run(servers.capacity)
+        await self._run(Calls.find_services)
+        return found
 
     async def check_image(self, name: str) -> str:
         """Id of the image of this name; raises NotFound with what exists."""

@@ -38,7 +38,7 @@ class LocalVolumes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
-        self._mounting = threading.Lock()
+        self._turn = threading.Lock()  # of opening and shutting: two servers, or two threads, may want the same volume
 
     @cached_property
     def unenforced(self) -> str:
@@ -76,7 +76,7 @@ class LocalVolumes:
                 programs.run("cp", "-a", "--reflink=auto", str(self._path(source_id)), str(self._path(volume_id)))
                 return
             image = self._image(volume_id)
-            with self._still(source_id):
+            with _still(self._path(source_id)):
                 programs.run("cp", "--sparse=always", "--reflink=auto", str(self._image(source_id)), str(image))
             _mend(image)
             if size_gib * GIB > image.stat().st_size:
@@ -86,6 +86,15 @@ class LocalVolumes:
         """Copy a root file system into a volume; see the port."""
         with self._opened(volume_id) as target, _merged(layers, self._made()) as source:
             programs.run("cp", "-a", "--sparse=auto", f"{source}/.", f"{target}/")
+
+    def unpack(self, volume_id: str, archive: Path) -> None:
+        """Write the files of a tar file into a volume; see the port."""
+        with self._opened(volume_id) as folder:
+            # tar itself refuses members that lead out of the folder.
+            programs.run(
+                "tar", "--extract", "--sparse", "--numeric-owner", "--same-owner", "--same-permissions",
+                "--file", str(archive), "--directory", str(folder),
+            )  # fmt: skip
 
     def extend(self, volume_id: str, size_gib: int) -> None:
         """Give a volume more room; see the port."""
@@ -114,7 +123,7 @@ class LocalVolumes:
         """Mount a volume; see the port."""
         self._require(volume_id)
         folder, image = self._path(volume_id), self._image(volume_id)
-        with self._mounting:
+        with self._turn:
             if image.exists() and not os.path.ismount(folder):
                 folder.mkdir(mode=0o755, exist_ok=True)
                 _mount(image, folder)
@@ -123,7 +132,7 @@ class LocalVolumes:
     def shut(self, volume_id: str) -> None:
         """Unmount a volume; see the port."""
         folder = self._path(volume_id)
-        with self._mounting:
+        with self._turn:
             if os.path.ismount(folder):
                 _unmount(folder)
 
@@ -182,22 +191,22 @@ class LocalVolumes:
             if not was_open:
                 self.shut(volume_id)
 
-    @contextlib.contextmanager
-    def _still(self, volume_id: str) -> Iterator[None]:
-        """Hold back the writers of a volume, so that its file is of one moment (ioctl_fsfreeze(2))."""
-        folder = self._path(volume_id)
-        if not os.path.ismount(folder):
-            yield
-            return
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+@contextlib.contextmanager
+def _still(folder: Path) -> Iterator[None]:
+    """Hold back the writers of a volume, so that its file is of one moment (ioctl_fsfreeze(2))."""
+    if not os.path.ismount(folder):
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(descriptor, _FREEZE, 0)
         try:
-            fcntl.ioctl(descriptor, _FREEZE, 0)
-            try:
-                yield
-            finally:
-                fcntl.ioctl(descriptor, _THAW, 0)
+            yield
         finally:
-            os.close(descriptor)
+            fcntl.ioctl(descriptor, _THAW, 0)
+    finally:
+        os.close(descriptor)
 
 
 def _format(image: Path, size: int) -> None:

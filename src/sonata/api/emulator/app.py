@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from sonata.api.emulator.commands import CommandApi
 from sonata.api.emulator.errors import problem, unknown_path
 from sonata.api.emulator.json import JsonResponse, body_of
 from sonata.api.emulator.wan import WanApi
@@ -39,14 +40,6 @@ class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
     loss: float | msgspec.UnsetType = msgspec.UNSET
     rate_bps: float | msgspec.UnsetType | None = msgspec.UNSET
     up: bool | None = None
-
-
-class Command(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `POST /exec`: what to run where; `stdin` is base64."""
-
-    name: str
-    argv: list[str]
-    stdin: bytes = b""
 
 
 class EmulatorApi:
@@ -74,7 +67,7 @@ class EmulatorApi:
             Route("/machines", guard(self.machines)),
             Route("/machines/{name:path}/counters", guard(self.counters)),
             WebSocketRoute("/machines/{name:path}/console", self.console),
-            Route("/exec", guard(self.exec), methods=["POST"]),
+            Route("/exec", guard(CommandApi(self._emulation).run), methods=["POST"]),
             Route("/openstack/openapi.json", guard(self.openstack_description)),
         ]
 
@@ -160,14 +153,6 @@ class EmulatorApi:
             await socket.send_denial_response(await problem(socket, error))
             return
         await serve_terminal(socket, terminal)
-
-    async def exec(self, request: Request) -> Response:
-        """Run a command and answer with its exit status and output, base64."""
-        command = await body_of(request, Command)
-        if not command.argv:
-            raise InvalidInput("no command given", hint='put it into `argv`, e.g. ["ip", "address"]')
-        status, out, err = await self._emulation.exec(command.name, command.argv, command.stdin)
-        return JsonResponse({"status": status, "stdout": out, "stderr": err})
 
     async def openstack_description(self, request: Request) -> Response:
         """The OpenStack APIs of the PoPs, as OpenAPI 3.1."""

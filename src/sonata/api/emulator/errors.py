@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
@@ -37,15 +39,19 @@ async def problem(request: HTTPConnection, error: Exception) -> Response:
     """The answer to a request that failed with one of our errors."""
     if not isinstance(error, errors.SonataError):
         raise error
-    status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    document = {
+    document = document_of(error, request.url.path)
+    headers = {"WWW-Authenticate": "Bearer"} if document["status"] == 401 else None
+    return JsonResponse(document, document["status"], headers=headers, media_type=PROBLEM)
+
+
+def document_of(error: errors.SonataError, path: str) -> dict[str, Any]:
+    """What is told of an error that a request to this path met."""
+    return {
         "type": f"urn:sonata:error:{error.code}",
         "title": type(error).__name__,
-        "status": status,
+        "status": next(status for kind, status in _STATUS if isinstance(error, kind)),
         "detail": error.message,
         "code": error.code,
         "hint": error.hint,
-        "instance": request.url.path,
+        "instance": path,
     }
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JsonResponse(document, status, headers=headers, media_type=PROBLEM)

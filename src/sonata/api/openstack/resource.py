@@ -59,6 +59,7 @@ class Resource(Generic[E]):
         standard: what every resource of the service has.
         tag_routes: whether tags are a resource of their own below each object.
         within: of a nested path, which entities belong to it; refuses a parent that is not there.
+        before_list: called before the collection is listed.
         needs: the role for changes, where it is not `member`.
     """
 
@@ -75,6 +76,7 @@ class Resource(Generic[E]):
     standard: tuple[Field, ...] = STANDARD
     tag_routes: bool = True
     within: Within[E] = lambda _call: lambda _entity: True
+    before_list: Callable[[Call], None] = lambda _call: None
     needs: Needed | None = None
 
     @property
@@ -113,6 +115,7 @@ class Service(Generic[E]):
 
     async def list(self, call: Call) -> Reply:
         """GET of the collection."""
+        self._resource.before_list(call)
         query = call.query
         documents = filtered((self.document(call, entity) for entity in self._candidates(call)), query)
         found, more = page(ordered(documents, query), query)

@@ -64,5 +64,7 @@ async def _after(earlier: asyncio.Task[None], work: Coroutine[None, None, None])
         await asyncio.wait([earlier])
     except asyncio.CancelledError:
         work.close()
+        earlier.cancel()
+        await asyncio.wait([earlier])
         raise
     await work

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -15,15 +16,16 @@ from sonata.emulator.cloud.compute.carrying import Carrying
 from sonata.emulator.cloud.compute.consoles import Consoles
 from sonata.emulator.cloud.compute.flavors import Flavors
 from sonata.emulator.cloud.compute.freezing import Freezing
-from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE, Hosts
+from sonata.emulator.cloud.compute.hosts import Hosts
 from sonata.emulator.cloud.compute.keypairs import KeyPairs
-from sonata.emulator.cloud.compute.leftovers import drop_disks, sweep_disks
+from sonata.emulator.cloud.compute.leftovers import drop_all, sweep
 from sonata.emulator.cloud.compute.live_migration import LiveMigration
 from sonata.emulator.cloud.compute.moving import Moving
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.rebuilding import Rebuilding
 from sonata.emulator.cloud.compute.scheduler import Scheduler
 from sonata.emulator.cloud.compute.servers import BootRequest, Servers
+from sonata.emulator.cloud.compute.states import RUNS, power_state
 from sonata.emulator.cloud.compute.targets import Targets
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
@@ -38,6 +40,7 @@ from sonata.emulator.cloud.network.auto_topology import AutoTopology
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.footing import Footing
 from sonata.emulator.cloud.network.forwarding import PortForwardings
+from sonata.emulator.cloud.network.l2_gateways import L2Gateways
 from sonata.emulator.cloud.network.networks import Networks
 from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.network.pools import SubnetPools
@@ -55,18 +58,19 @@ from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
-from sonata.emulator.cloud.site import Site, StationsChanged, Zones
+from sonata.emulator.cloud.site import DEFAULT_ZONE, Kept, Site, StationsChanged, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.volume.attachments import Attachments
 from sonata.emulator.cloud.volume.transfers import Transfers
 from sonata.emulator.cloud.volume.types import VolumeTypes
 from sonata.emulator.cloud.volume.volumes import Volumes
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.outlets import Outlet
 from sonata.errors import Conflict, PermanentError
 from sonata.model.topology import Pop, ServerSeed
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
-from sonata.ports.runtime import Runtime
+from sonata.ports.runtime import Runtime, Tell
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -85,12 +89,13 @@ class Cloud:
     Args:
         external: the PoP's external network.
         external_gateway: the PoP's router there.
-        folder: private folder for consoles and uploads; exists.
+        folder: private folder for uploads and the like; exists.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         saved: the tables of the same cloud before it died; `restore` then builds the data plane from them.
         volumes: where volumes are kept; without it there are none.
         zones: the PoPs that it has as availability zones besides its own.
-        disks: private folder for servers' disks, which `close` keeps when told so; None for a part of `folder`.
+        kept: folders that `close` keeps when told so.
+        outlets: interfaces of the world outside that layer 2 gateways can join to networks.
     """
 
     def __init__(
@@ -106,13 +111,15 @@ class Cloud:
         saved: Tables | None = None,
         volumes: VolumeStore | None = None,
         zones: Zones | None = None,
-        disks: Path | None = None,
+        kept: Kept | None = None,
+        outlets: Sequence[Outlet] = (),
     ) -> None:
         self.pop = pop
         tables = self.tables = Tables() if saved is None else _woken(saved, pop, external, external_gateway)
         self._tell, changed, zones = on_stations_changed, self._stations_changed, zones or Zones()
         below, around = (plane, runtime, images), (external, external_gateway)
-        self.site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, disk_folder=disks)
+        site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, kept=kept or Kept())
+        self.site = replace(site, outlets=tuple(outlets))
         self.quotas = self.site.quotas
         addresses = Addresses()
         self.identity = Identity(self.tables)
@@ -128,6 +135,7 @@ class Cloud:
         self.security_groups.default(self.identity.admin_project.id)
         standing = Standing(self.site, places)
         self.networks = Networks(self.site, addresses, standing, self._spreading)
+        self.l2_gateways = L2Gateways(self.site)
         self.ports = Ports(self.site, addresses)
         self.routers = Routers(self.site, self.ports)
         self.floating_ips = FloatingIps(self.site, self.ports, self.routers)
@@ -146,7 +154,6 @@ class Cloud:
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)
-        self.load_balancing.changes.listener = self._steering.pools_changed
         self.volume_types = VolumeTypes(self.tables)
         self.volumes = Volumes(self.site, self.images, self.volume_types)
         self.attachments = Attachments(self.site, self.volumes, self.wiring.machine_id)
@@ -163,26 +170,36 @@ class Cloud:
         self.live_migration = LiveMigration(tables, self.servers.operations, self.servers.power, targets, carrying)
         self.stacks = Stacks(self.tables)
         self.services = NetworkServices(self.site, self.ports, self.wiring)
-        self.services.on_post = self.stacks.post
-        self.stacks.run_in_server = self._run_in_server
-        self.wiring.on_servers_moved = self.services.follow
-        self.networks.on_release = self.services.release
-        self.networks.on_subnets_changed = self.services.subnets_changed
-        self.nics.on_service_port_deleted = self.services.release
         boot_folders = BootFolders(self.tables, folder / "boot")
         self.servers.power.dressing = boot_folders.dress
         self.servers.on_deleted = boot_folders.discard
         self._default: asyncio.Task[Network] | None = None
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Let parts know who is to be told what they do."""
+        self._spreading.guests = self.l2_gateways.stations
+        self.networks.on_delete = self.l2_gateways.require_apart
+        self.qos.on_rules_changed = self.routers.follow_policy
+        self.load_balancing.changes.listener = self._steering.pools_changed
+        self.services.on_post = self.stacks.post
+        self.stacks.run_in_server = self._run_in_server
+        self.wiring.on_servers_moved = self.services.follow
+        self.networks.on_release = self.services.release
+        self.networks.on_subnets_changed = self._subnets_changed
+        self.nics.on_service_port_deleted = self.services.release
 
     async def restore(self) -> None:
         """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
         self.images.restore()
         await self.images.sweep()
-        await sweep_disks(self.site)
+        await sweep(self.site)
         self.volumes.restore()
         await self.networks.restore()
         for router in self.tables.routers:
             await self.routers.apply(router)
+        await self.routers.outside.follow()
+        await self.l2_gateways.restore()
         await self._steering.restore()
         self.load_balancing.changes.restore()
 
@@ -197,15 +214,24 @@ class Cloud:
         """Capacity of the site's PoPs and what is claimed of it."""
         return usage(self.site.pops, self.tables)
 
+    async def _subnets_changed(self, network_id: str) -> None:
+        if self.tables.networks.get(network_id).external:
+            await self.routers.outside.follow()
+        else:
+            await self.services.subnets_changed(network_id)
+
     async def _stations_changed(self, network_id: str) -> None:
         """Let the site's other PoPs, and then the wide area, know where the ports of a network are."""
         await self._spreading.follow([network_id])
         await self._tell(network_id)
 
     def stations(self, network_id: str) -> tuple[str, ...]:
-        """MAC addresses that are plugged into a network here, routers included; a stand-in for another PoP is not."""
+        """MAC addresses that are plugged into a network here, routers and what layer 2 gateways join to it included; a
+        stand-in for another PoP is not.
+        """
         ports = (port for port in self.tables.ports if port.network_id == network_id)
-        return tuple(port.mac for port in ports if port.plugged)
+        guests = (mac for _pop, mac in self.l2_gateways.stations(network_id))
+        return (*(port.mac for port in ports if port.plugged), *guests)
 
     def find_server(self, name_or_id: str) -> Server:
         """A server by id or name.
@@ -262,15 +288,17 @@ class Cloud:
             return ""
         return DEFAULT_ZONE if pop == self.pop.name else pop
 
-    async def exec(self, server: Server, argv: Sequence[str], stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, server: Server, argv: Sequence[str], stdin: bytes = b"", tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in a server; returns exit status, stdout and stderr.
 
         Raises:
-            Conflict: the server is not ACTIVE.
+            Conflict: the server does not run.
         """
-        if server.status != ServerStatus.ACTIVE:
+        if power_state(server) != RUNS:
             raise Conflict(f"server `{server.name}` is {server.status}, not ACTIVE", hint="start it first")
-        return await self.servers.power.exec(server, argv, stdin)
+        return await self.servers.power.exec(server, argv, stdin, tell)
 
     async def port_counters(self, server: Server) -> Mapping[str, PortCounters]:
         """Counters of a server's interfaces by their name in it, `eth0`, ..."""
@@ -290,7 +318,7 @@ class Cloud:
         if not keep:
             await self.images.discard()
             await self.volumes.discard()
-            await drop_disks(self.site)
+            await drop_all(self.site)
 
     async def _default_network(self) -> Network:
         """The network `default` with its router, made at first use."""

@@ -41,7 +41,8 @@ def renumber(tables: Tables, external: IPv4Network, gateway: IPv4Address) -> boo
     """Move the external network to other addresses, host by host; whether there was anything to do."""
     moved = False
     for subnet in tables.subnets:
-        if tables.networks.get(subnet.network_id).external and subnet.cidr != external:
+        outer = subnet.cidr.version == 4 and tables.networks.get(subnet.network_id).external
+        if outer and subnet.cidr != external:
             _move(tables, subnet, external, gateway)
             moved = True
     return moved

@@ -78,6 +78,8 @@ def _check(tables: Tables) -> None:
     _require(tables.port_pair_groups, (group for chain in tables.port_chains for group in chain.groups))
     _require(tables.flow_classifiers, (one for chain in tables.port_chains for one in chain.classifiers))
     _require(tables.port_chains, (one for graph in tables.service_graphs for one in graph.chains))
+    _require(tables.l2_gateways, (one.l2_gateway_id for one in tables.l2_gateway_connections))
+    _require(tables.networks, (one.network_id for one in tables.l2_gateway_connections))
     _require(tables.ports, (nic.port_id for server in tables.servers for nic in server.nics))
     _check_load_balancing(tables)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -12,6 +13,7 @@ from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.turns import Turns
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.outlets import Outlet
 from sonata.emulator.vnis import Vnis
 from sonata.errors import Unsupported
 from sonata.model.topology import Pop
@@ -20,6 +22,9 @@ from sonata.ports.runtime import Runtime
 from sonata.ports.volumes import VolumeStore
 
 StationsChanged = Callable[[str], Awaitable[None]]
+
+DEFAULT_ZONE = "nova"
+"""Availability zone of a site's own PoP."""
 
 EXTERNAL_POOL_START = 64
 """Host number from which routers and floating IPs get addresses; those below are for the PoP and its endpoints."""
@@ -31,10 +36,34 @@ class Zones:
 
     Args:
         vnis: where it gets the numbers of networks over several PoPs from.
+        heard_of: when a PoP was last in reach over links, in Unix time: now, unless it is cut off.
     """
 
     pops: tuple[Pop, ...] = ()
     vnis: Vnis = field(default_factory=Vnis)
+    heard_of: Callable[[str], float] = lambda _pop: time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Private folders of what may outlive a cloud; None for a part of the cloud's own folder.
+
+    Args:
+        disks: of servers, what they have written to their root file systems.
+        consoles: what servers have said.
+    """
+
+    disks: Path | None = None
+    consoles: Path | None = None
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Those that are named."""
+        return tuple(folder for folder in (self.disks, self.consoles) if folder)
+
+    def of(self, pop: str) -> Kept:
+        """The part of one PoP."""
+        return Kept(self.disks and self.disks / pop, self.consoles and self.consoles / pop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +73,14 @@ class Site:
     Args:
         external: the PoP's external network.
         external_gateway: the PoP's router there.
-        folder: where consoles and uploads are kept while the cloud lives.
+        folder: where uploads and the like are kept while the cloud lives.
         on_stations_changed: awaited with a network id after the MAC addresses plugged into it have changed.
         tables: its state; empty for a new site.
         volume_store: where volumes are kept; None for a site without block storage.
         server_turns: whoever changes what a server has or does waits for its turn there.
         zones: its further PoPs.
-        disk_folder: where servers' disks are kept, also beyond the cloud's life; None for a part of `folder`.
+        kept: where what outlives the cloud is kept.
+        outlets: interfaces of the world outside that layer 2 gateways can join to networks.
     """
 
     pop: Pop
@@ -65,7 +95,8 @@ class Site:
     volume_store: VolumeStore | None = None
     zones: Zones = field(default_factory=Zones)
     server_turns: Turns = field(default_factory=Turns)
-    disk_folder: Path | None = None
+    kept: Kept = field(default_factory=Kept)
+    outlets: tuple[Outlet, ...] = ()
 
     @property
     def pops(self) -> tuple[Pop, ...]:
@@ -75,6 +106,16 @@ class Site:
     def pop_of(self, host: str) -> Pop:
         """The PoP that a host is in; its own for a host that is not there."""
         return next((pop for pop in self.zones.pops for one in pop.hypervisors if one.name == host), self.pop)
+
+    @property
+    def zone_pops(self) -> dict[str, Pop]:
+        """The PoP of each availability zone of the site, its own first."""
+        return {DEFAULT_ZONE: self.pop, **{pop.name: pop for pop in self.zones.pops}}
+
+    def service_pop(self, network: Network) -> Pop:
+        """Where a network's services stand: in the first zone that is asked for, else in the site's own PoP."""
+        known = (pop for hint in network.zone_hints if (pop := self.zone_pops.get(hint)))
+        return next(known, self.pop)
 
     def is_near(self, host: str) -> bool:
         """Whether a host is in the site's own PoP, where its routers are."""
@@ -87,7 +128,12 @@ class Site:
     @property
     def disks(self) -> Path:
         """The folder of servers' disks: what they have written to their root file systems, by their ids."""
-        return self.disk_folder or self.folder / "disks"
+        return self.kept.disks or self.folder / "disks"
+
+    @property
+    def consoles(self) -> Path:
+        """The folder of what servers say on their consoles."""
+        return self.kept.consoles or self.folder / "consoles"
 
     @property
     def volumes(self) -> VolumeStore:

@@ -25,6 +25,7 @@ from sonata.emulator.cloud.entities.identity import (
 )
 from sonata.emulator.cloud.entities.image import GlanceImage, ImageMember
 from sonata.emulator.cloud.entities.keypair import KeyPair
+from sonata.emulator.cloud.entities.l2_gateway import L2Gateway, L2GatewayConnection
 from sonata.emulator.cloud.entities.load_balancing import (
     FlavorProfile,
     HealthMonitor,
@@ -48,7 +49,14 @@ from sonata.emulator.cloud.entities.network import (
     Subnet,
     SubnetPool,
 )
-from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.orchestration import (
+    SoftwareConfig,
+    SoftwareDeployment,
+    Stack,
+    StackEvent,
+    StackResource,
+    StackSnapshot,
+)
 from sonata.emulator.cloud.entities.qos import QosPolicy
 from sonata.emulator.cloud.entities.security import AddressGroup, SecurityGroupRule
 from sonata.emulator.cloud.entities.volume import Attachment, Snapshot, Transfer, Volume, VolumeType
@@ -184,6 +192,8 @@ class Tables:
     flow_classifiers: Table[FlowClassifier] = field(default_factory=lambda: Table("FlowClassifier"))
     port_chains: Table[PortChain] = field(default_factory=lambda: Table("PortChain"))
     service_graphs: Table[ServiceGraph] = field(default_factory=lambda: Table("ServiceGraph"))
+    l2_gateways: Table[L2Gateway] = field(default_factory=lambda: Table("L2Gateway"))
+    l2_gateway_connections: Table[L2GatewayConnection] = field(default_factory=lambda: Table("L2GatewayConnection"))
     flavors: Table[Flavor] = field(default_factory=lambda: Table("Flavor"))
     keypairs: Table[KeyPair] = field(default_factory=lambda: Table("Keypair"))
     servers: Table[Server] = field(default_factory=lambda: Table("Instance"))
@@ -205,7 +215,9 @@ class Tables:
     stacks: Table[Stack] = field(default_factory=lambda: Table("Stack"))
     stack_resources: Table[StackResource] = field(default_factory=lambda: Table("StackResource"))
     stack_events: Table[StackEvent] = field(default_factory=lambda: Table("StackEvent"))
+    stack_snapshots: Table[StackSnapshot] = field(default_factory=lambda: Table("StackSnapshot"))
     software_configs: Table[SoftwareConfig] = field(default_factory=lambda: Table("SoftwareConfig"))
+    software_deployments: Table[SoftwareDeployment] = field(default_factory=lambda: Table("SoftwareDeployment"))
     image_members: Table[ImageMember] = field(default_factory=lambda: Table("Member"))
     volumes: Table[Volume] = field(default_factory=lambda: Table("Volume"))
     snapshots: Table[Snapshot] = field(default_factory=lambda: Table("Snapshot"))

@@ -6,7 +6,8 @@ Source: Heat template guide, "Environments".
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,13 +17,50 @@ from sonata.formats.yaml_nodes import parse_yaml
 
 SECTIONS = (
     "parameters",
-    "parameter_defaults",
     "resource_registry",
-    "event_sinks",
+    "parameter_defaults",
     "encrypted_param_names",
+    "event_sinks",
     "parameter_merge_strategies",
 )
-STRATEGIES = ("overwrite", "merge", "deep_merge")
+LISTS = ("encrypted_param_names", "event_sinks")
+OVERWRITE, MERGE, DEEP_MERGE = "overwrite", "merge", "deep_merge"
+STRATEGIES = (OVERWRITE, MERGE, DEEP_MERGE)
+HOOKS = ("pre-create", "pre-update", "pre-delete", "post-create", "post-update", "post-delete")
+"""Where a stack can be held up until a client lets it go on."""
+RESTRICTIONS = ("update", "replace")
+TEMPLATES = (".yaml", ".template")
+"""How names of templates end."""
+
+Known = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the registry says of types: `path` leads to the entry, the last of it is the type or a pattern."""
+
+    path: tuple[str, ...]
+    target: str
+
+    @property
+    def name(self) -> str:
+        """The type, or a prefix and an asterisk."""
+        return self.path[-1]
+
+    @property
+    def is_template(self) -> bool:
+        """Whether a template stands for the type."""
+        return self.name.endswith(TEMPLATES) or self.target.endswith(TEMPLATES)
+
+    def fits(self, kind: str) -> bool:
+        """Whether it is a pattern in which a type falls; one that leads to itself does not."""
+        return self.name.endswith("*") and kind != self.target and kind.startswith(self.name[:-1])
+
+    def leads_to(self, kind: str) -> str:
+        """The type that stands for one."""
+        if self.name.endswith("*") and self.target.endswith("*"):
+            return self.target[:-1] + kind[len(self.name) - 1 :]
+        return self.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +69,7 @@ class Environment:
 
     Args:
         registry: `resource_registry`: type or pattern to another type or the name of a template; `resources` holds the
-            same for single resources.
+            same for single resources, and their hooks and restricted actions.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -39,19 +77,84 @@ class Environment:
     registry: Mapping[str, Any] = field(default_factory=dict)
     encrypted: tuple[str, ...] = ()
 
-    def mapped(self, resource: str, kind: str) -> str:
-        """The type or template that stands for a type; the type itself when none does. The most special entry wins."""
+    def mapped(self, resource: str, kind: str, known: Known) -> str:
+        """The type or template that stands for a type; the type itself when none does.
+
+        Args:
+            resource: name of the resource.
+            kind: its type.
+            known: whether there is a type of a name.
+        """
+        found = self.entry(resource, kind, known)
+        return found.target if found else kind
+
+    def entry(self, resource: str, kind: str, known: Known, depth: int = 0) -> Entry | None:
+        """The entry that says at last what stands for a type; None when the type is none.
+
+        That of the single resource comes before those of all; among these the order of the alphabet counts, in which
+        an asterisk comes first.
+
+        Raises:
+            StackValidationFailed: entries lead to one another in a circle.
+        """
+        if depth > len(self.registry) + 10:
+            raise StackValidationFailed(f"the resource_registry leads in a circle at {kind}")
+        for found in sorted(self._entries(resource, kind), key=lambda one: (-len(one.path), one.path)):
+            if found.is_template:
+                return found
+            target = found.leads_to(kind)
+            if last := self.entry(resource, target, known, depth + 1):
+                return last
+        return Entry((kind,), kind) if known(kind) else None
+
+    def _entries(self, resource: str, kind: str) -> Iterator[Entry]:
         own = (self.registry.get("resources") or {}).get(resource)
-        if isinstance(own, Mapping) and isinstance(target := own.get(kind), str):
-            return target
-        plain = {key: value for key, value in self.registry.items() if isinstance(value, str)}
-        if kind in plain:
-            return plain[kind]
-        for pattern in sorted((key for key in plain if "*" in key), key=len, reverse=True):
-            if fnmatch.fnmatchcase(kind, pattern):
-                prefix = pattern.partition("*")[0]
-                return plain[pattern].replace("*", kind.removeprefix(prefix))
-        return kind
+        if isinstance(own, Mapping) and isinstance(own.get(kind), str):
+            yield Entry(("resources", resource, kind), own[kind])
+        if kind.endswith(TEMPLATES):
+            yield Entry((kind,), kind)
+        for name, target in self.registry.items():
+            one = Entry((name,), target) if isinstance(target, str) and not name.endswith(TEMPLATES) else None
+            if one and (name == kind or one.fits(kind)):
+                yield one
+
+    def hooks(self, resource: str) -> frozenset[str]:
+        """Where a resource is held up."""
+        return self._told(resource, "hooks")
+
+    def restricted(self, resource: str) -> frozenset[str]:
+        """What may not be done to a resource: `update`, `replace`."""
+        return self._told(resource, "restricted_actions")
+
+    def _told(self, resource: str, what: str) -> frozenset[str]:
+        found: set[str] = set()
+        for _pattern, one in _matching(self.registry.get("resources") or {}, resource):
+            found |= set(_words(one.get(what)))
+        return frozenset(found)
+
+    def child(self, resource: str | None, entry: Entry | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The environment of a nested stack.
+
+        Args:
+            resource: what stands for it in this stack; what is said of that holds for the resources in it. None when
+                all of the environment holds there.
+            entry: of the registry, by which it is nested; it does not hold inside, so that no template is in itself.
+            parameters: of the nested stack.
+        """
+        registry = {key: value for key, value in self.registry.items() if key != "resources"}
+        own = self.registry.get("resources") or {}
+        single: dict[str, Any] = dict(own) if resource is None else {}
+        for _pattern, one in _matching(own, resource or ""):
+            single |= one
+        if isinstance(own.get(resource), Mapping):
+            single |= own[resource]
+        if entry and entry.is_template and len(entry.path) == 1:
+            registry.pop(entry.name, None)
+        return {
+            **self.document(),
+            "parameters": dict(parameters),
+            "resource_registry": {**registry, "resources": single},
+        }
 
     def document(self) -> dict[str, Any]:
         """The environment as it is shown."""
@@ -64,87 +167,224 @@ class Environment:
         }
 
 
+def _matching(resources: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for pattern, one in resources.items():
+        if isinstance(one, Mapping) and fnmatch.fnmatchcase(name, pattern):
+            yield pattern, one
+
+
+def _words(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return (given,)
+    return tuple(map(str, given)) if isinstance(given, list | tuple) else ()
+
+
 def read_environment(
-    given: str | Mapping[str, Any] | None, files: Mapping[str, str], names: Iterable[str] = ()
+    given: str | Mapping[str, Any] | None,
+    files: Mapping[str, str],
+    names: Iterable[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    existing: Mapping[str, Any] | None = None,
 ) -> Environment:
-    """The environment of a request: files in their order, each over the one before, then what is given directly.
+    """The environment of a request: what is given, or files in their order, each over the one before.
 
     Args:
-        given: its text or object.
+        given: its text or object; passed over where there are files, since clients put these together in it.
         files: content of files by name.
         names: of the environments among the files.
+        kinds: types of the parameters of the template and those nested in it, by which files are merged.
+        existing: an environment as it is shown, over which all of that is laid.
 
     Raises:
         StackValidationFailed: it has unknown sections or a section of the wrong form.
-        Unsupported: it asks for hooks or event sinks.
+        Unsupported: it asks for event sinks.
     """
-    merged: dict[str, Any] = {}
+    names = tuple(names)
+    merged: dict[str, Any] = {} if names else dict(_parsed(given, "environment"))
+    merger = _Merger(kinds or {})
     for name in names:
         if name not in files:
             raise StackValidationFailed(f'No contents available for environment file "{name}"')
-        _merge(merged, _parsed(files[name], name))
-    _merge(merged, _parsed(given, "environment"))
-    registry = merged.get("resource_registry") or {}
-    _refuse_hooks(registry)
+        merger.add(merged, _parsed(files[name], name), name)
+    merged = _over_existing(existing or {}, merged)
     if merged.get("event_sinks"):
         raise Unsupported("event_sinks are not offered: there is no message queue service", hint="poll the events")
+    registry = merged.get("resource_registry") or {}
+    _check_told(registry.get("resources") or {})
     return Environment(
         parameters=merged.get("parameters") or {},
         defaults=merged.get("parameter_defaults") or {},
-        registry=_with_base(registry),
+        registry=_without_removed(_with_base(registry)),
         encrypted=tuple(merged.get("encrypted_param_names") or ()),
     )
+
+
+def _over_existing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment over another, as an update that keeps what it does not name wants it."""
+    values = ("parameters", "parameter_defaults")
+    return {
+        **{section: {**(old.get(section) or {}), **(new.get(section) or {})} for section in values},
+        **{section: [*(old.get(section) or ()), *(new.get(section) or ())] for section in LISTS},
+        "resource_registry": _nested(old.get("resource_registry") or {}, new.get("resource_registry") or {}),
+    }
+
+
+def _nested(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A registry over another; a null comes after what it takes out."""
+    merged = {key: value for key, value in old.items() if key not in new or new[key] is not None}
+    for key, value in new.items():
+        before = merged.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            merged[key] = _nested(before, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _parsed(given: str | Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
     if not given or (isinstance(given, str) and not given.strip()):
         return {}
     document = parse_yaml(given, name).data if isinstance(given, str) else given
+    if document is None:
+        return {}
     if not isinstance(document, Mapping):
         raise StackValidationFailed(f"The environment `{name}` is not a valid YAML mapping data type.")
-    if unknown := [key for key in document if key not in SECTIONS]:
-        raise StackValidationFailed(f'environment has wrong section "{unknown[0]}"')
+    for section, content in document.items():
+        if section not in SECTIONS:
+            raise StackValidationFailed(f'environment has wrong section "{section}"')
+        if content is None:
+            raise StackValidationFailed(f'environment has empty section "{section}"')
+        if not isinstance(content, list if section in LISTS else Mapping):
+            raise StackValidationFailed(f'the environment section "{section}" must be a map')
     return document
 
 
-def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
-    strategies = more.get("parameter_merge_strategies") or {}
-    for section, content in more.items():
-        if section == "parameter_merge_strategies" or content is None:
-            continue
-        if isinstance(content, list):
-            into[section] = [*into.get(section, []), *content]
-            continue
-        if not isinstance(content, Mapping):
-            raise StackValidationFailed(f'the environment section "{section}" must be a map')
-        target = into.setdefault(section, {})
-        for key, value in content.items():
-            strategy = strategies.get(key, strategies.get("default", "overwrite")) if "param" in section else "merge"
-            target[key] = _combined(target.get(key), value, strategy)
+class _Merger:
+    """Puts environments together; what a file says of how a parameter is merged holds for all of them.
+
+    Args:
+        kinds: types of parameters.
+    """
+
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        self._kinds = kinds
+        self._strategies: dict[str, str] = {}
+
+    def add(self, into: dict[str, Any], more: Mapping[str, Any], file: str) -> None:
+        """Merge a file over what there is.
+
+        Raises:
+            StackValidationFailed: files contradict one another, or values cannot be merged.
+        """
+        told = more.get("parameter_merge_strategies") or {}
+        for section, content in more.items():
+            if section == "parameter_merge_strategies" or not content:
+                continue
+            if section in ("parameters", "parameter_defaults"):
+                into[section] = self._parameters(into.get(section) or {}, content, told, file)
+            elif section in LISTS:
+                into[section] = [*into.get(section, []), *content]
+            else:
+                into[section] = _laid_over(into.get(section) or {}, content)
+
+    def _parameters(
+        self, old: Mapping[str, Any], new: Mapping[str, Any], told: Mapping[str, Any], file: str
+    ) -> dict[str, Any]:
+        declared = {key: value for key, value in new.items() if key in self._kinds and value is not None}
+        for key in declared:
+            strategy = self._strategy(key, told)
+            if self._strategies.setdefault(key, strategy) != strategy:
+                raise StackValidationFailed(
+                    f"Conflicting merge strategy '{strategy}' for parameter '{key}' in file '{file}'."
+                )
+        if not old:
+            return dict(new)
+        merged = dict(old)
+        for key, value in declared.items():
+            strategy = self._strategies[key]
+            merged[key] = value if strategy == OVERWRITE else self._merged(key, old.get(key), value, strategy)
+        return merged
+
+    def _strategy(self, key: str, told: Mapping[str, Any]) -> str:
+        usual = str(told.get("default", OVERWRITE))
+        strategy = told.get(key, self._strategies.get(key, usual))
+        return str(strategy) if strategy in STRATEGIES else usual
+
+    def _merged(self, key: str, old: Any, new: Any, strategy: str) -> Any:
+        kind = self._kinds[key]
+        if kind == "json":
+            if isinstance(old, str):
+                raise StackValidationFailed(f"the parameter {key} cannot be merged: it is written as text before")
+            return _laid_over(old or {}, _object(new), deep=strategy == DEEP_MERGE)
+        if kind in ("boolean", "number") or not isinstance(new, str | list):
+            raise StackValidationFailed(f"Invalid merge strategy '{strategy}' for parameter '{key}'.")
+        try:
+            return _listed(old, new) if kind == "comma_delimited_list" else new if old is None else old + new
+        except TypeError as error:
+            raise StackValidationFailed(f"the parameter {key} cannot be merged: {error}") from None
 
 
-def _combined(old: Any, new: Any, strategy: str) -> Any:
-    if strategy not in STRATEGIES:
-        raise StackValidationFailed(f"parameter merge strategy {strategy!r} is none of {', '.join(STRATEGIES)}")
-    if strategy == "overwrite" or old is None:
+def _object(value: Any) -> Mapping[str, Any]:
+    try:
+        found = json.loads(value) if isinstance(value, str) and value else value
+    except ValueError as error:
+        raise StackValidationFailed(f"Invalid parameter in environment {error}.") from None
+    if not isinstance(found, Mapping):
+        raise StackValidationFailed("Invalid parameter in environment: a map is needed.")
+    return found
+
+
+def _listed(old: Any, new: Any) -> Any:
+    if not old:
         return new
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        deep = {key: _combined(old[key], new[key], strategy) for key in old.keys() & new.keys()}
-        return {**old, **new, **(deep if strategy == "deep_merge" else {})}
-    if isinstance(old, list) and isinstance(new, list):
-        return [*old, *new]
-    if isinstance(old, str) and isinstance(new, str) and strategy != "overwrite" and "," in old + new:
-        return f"{old},{new}"
-    return new
+    return [*old, *new] if isinstance(new, list) else f"{old},{new}"
 
 
-def _refuse_hooks(registry: Mapping[str, Any]) -> None:
-    for name, entry in (registry.get("resources") or {}).items():
-        if isinstance(entry, Mapping) and ("hooks" in entry or "restricted_actions" in entry):
-            raise Unsupported(
-                f"hooks and restricted_actions are not offered (resource_registry.resources.{name})",
-                hint="leave them out of the environment",
-            )
+def _laid_over(old: Mapping[str, Any], new: Mapping[str, Any], *, deep: bool = False) -> dict[str, Any]:
+    """A map over another; what is null in it changes nothing."""
+    return {**old, **{key: _inner(old, key, value, deep) for key, value in new.items() if value is not None}}
+
+
+def _inner(old: Mapping[str, Any], key: str, value: Any, deep: bool) -> Any:
+    before = old.get(key)
+    if not deep:
+        return value
+    if isinstance(value, str):
+        return f"{before or ''}{value}"
+    if isinstance(value, Mapping):
+        return _laid_over(before, value, deep=True) if before else value
+    return _listed(before, value) if isinstance(value, list) else value
+
+
+def _check_told(resources: Mapping[str, Any]) -> None:
+    """Refuse hooks and restricted actions that there are not, at any depth."""
+    for key, value in resources.items():
+        for what, allowed in (("hooks", HOOKS), ("restricted_actions", RESTRICTIONS)):
+            words = _words(value)
+            if key == what and (not words or set(words) - set(allowed)):
+                kind, of = ("hook", "resource breakpoint") if what == "hooks" else ("restricted_action", "resource")
+                raise StackValidationFailed(
+                    f'Invalid {kind} type "{value}" for {of}, acceptable {kind} types are: {", ".join(allowed)}'
+                )
+        if isinstance(value, Mapping):
+            _check_told(value)
+
+
+def _without_removed(registry: Mapping[str, Any]) -> dict[str, Any]:
+    """The registry without what a null takes out again: one entry, or those before it that begin so."""
+    kept: dict[str, Any] = {}
+    for key, value in registry.items():
+        if isinstance(value, Mapping):
+            kept[key] = _without_removed(value)
+        elif value is not None:
+            kept[key] = value
+        elif key.endswith("*"):
+            kept = {
+                name: one for name, one in kept.items() if isinstance(one, Mapping) or not name.startswith(key[:-1])
+            }
+        else:
+            kept.pop(key, None)
+    return kept
 
 
 def _with_base(registry: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import suggestion
 from sonata.formats.hot.errors import (
     CircularDependency,
     InvalidTemplateVersion,
@@ -21,6 +20,7 @@ from sonata.formats.hot.graph import dependencies, references
 from sonata.formats.hot.parameters import Parameter, declared, findings_in
 from sonata.formats.hot.resolver import function_name
 from sonata.formats.hot.versions import FUNCTIONS, NAMES, WITH_CONDITIONS, canonical
+from sonata.formats.suggestions import suggestion
 from sonata.formats.yaml_nodes import DocumentPath, YamlDocument, parse_yaml
 
 SECTIONS = (

@@ -33,7 +33,10 @@ TOPIC = Topic(
             "hosts are those of the topology; a service that is disabled or forced down gets no servers; "
             "zones by aggregates; PoPs that the site manages are zones of their own",
         ),
-        simplified=("hosts share this machine; they cannot be added here",),
+        simplified=(
+            "hosts share this machine; they cannot be added here; its free huge pages, which `sonata doctor` counts, "
+            "are whoever comes first's",
+        ),
         refused=("deleting a service (400): its host is in the topology",),
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.listing import Document
-from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE
+from sonata.emulator.cloud.site import DEFAULT_ZONE
 from sonata.errors import InvalidInput, NotFound
 
 HINT_KEYS = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")

@@ -69,7 +69,11 @@ TOPIC = Topic(
             "ports move there; the event tells how long the server stood still; one that fails is undone",
         ),
         simplified=("all hosts of a site are this machine: a migration moves claims and ports, and copies no memory",),
-        refused=("actions that are not listed here (400); what the state forbids (409)",),
+        refused=(
+            "actions that are not listed here (400); what the state forbids (409)",
+            "live migration to another PoP of a server with a direct or macvtap port: the event and the server's fault "
+            "say so, and it goes on where it is",
+        ),
     ),
 )
 
@@ -343,7 +347,7 @@ async def _console(call: Call, server: Server, arguments: Any) -> Reply:
     length = _object(arguments, "os-getConsoleOutput", "length").get("length")
     if length is not None and not str(length).lstrip("-").isdigit():
         raise InvalidInput(f"Invalid input for field/attribute length: {length} is not an integer")
-    text = await asyncio.to_thread(_tail, call.cloud.servers.power.console(server.id))
+    text = await asyncio.to_thread(_tail, call.cloud.servers.power.consoles.path(server.id))
     lines = text.splitlines(keepends=True)
     wanted = lines if length is None or int(length) < 0 else lines[len(lines) - min(int(length), len(lines)) :]
     return json_reply({"output": "".join(wanted)})

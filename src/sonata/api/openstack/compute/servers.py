@@ -51,12 +51,13 @@ TOPIC = Topic(
             "several at once; networks, ports, fixed addresses, security groups, hints, zones, tags, "
             "metadata; `No valid host was found` names the filter that left none",
             "`user_data` and `key_name` are followed at the first boot, by cloud-init where the image has "
-            "it; config drives are a folder",
+            "it; where it has no `/bin/sh` the console log and the event of the start say that they are not; config "
+            "drives are a folder",
             "boot from volume, image or snapshot, and further volumes",
         ),
         simplified=(
             "no `adminPass` is made up, and asking for one is refused (400): use `changePassword`",
-            "after a crash of the emulator servers are SHUTOFF, with what their disks held; console logs begin anew",
+            "after a crash of the emulator servers are SHUTOFF, with what their disks and console logs held",
         ),
         refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
     ),

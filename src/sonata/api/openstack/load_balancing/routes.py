@@ -6,7 +6,6 @@ Source: OpenStack Load Balancer API v2 reference.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
 
 import sonata.api.openstack.load_balancing.quotas as quotas
 from sonata.api.openstack.call import Call
@@ -24,7 +23,7 @@ from sonata.api.openstack.topic import Topic, Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.load_balancing import Listener, LoadBalancer
 from sonata.emulator.cloud.load_balancing.tree import Tree
-from sonata.errors import InvalidInput
+from sonata.errors import InvalidInput, Unsupported
 from sonata.ports.load_balancing import Driver
 
 PREFIXES = ("/v2", "/v2.0")
@@ -46,8 +45,8 @@ def load_balancing_routes() -> Routes:
         quotas.register(routes, base)
         _add_providers(routes, base)
         routes.add("GET", f"{prefix}/octavia/amphorae", _amphorae, needs="admin")
-        routes.add("GET", f"{prefix}/octavia/amphorae/{{id}}", _amphora, needs="admin")
-        routes.add("PUT", f"{prefix}/octavia/amphorae/{{id}}/failover", _failover, needs="admin")
+        for method, rest in (("GET", ""), ("GET", "/stats"), ("PUT", "/failover"), ("PUT", "/config")):
+            routes.add(method, f"{prefix}/octavia/amphorae/{{id}}{rest}", _no_amphora, needs="admin")
     return routes
 
 
@@ -60,7 +59,10 @@ def _add_actions(routes: Routes, base: str) -> None:
                     "from HAProxy's statistics socket or the kernel's counters, at most a second old; failover "
                     "builds the appliance anew",
                 ),
-                simplified=("one appliance, not a pair; an amphora has its load balancer's id",),
+                simplified=(
+                    "one appliance, not a pair; as with every provider but Octavia's own there are no amphorae: their "
+                    "list is empty",
+                ),
             ),
         )
     )
@@ -160,12 +162,16 @@ async def _providers(call: Call) -> Reply:
 
 async def _flavor_capabilities(call: Call) -> Reply:
     known = _driver(call).flavor_capabilities
-    return json_reply({"flavor_capabilities": [{"name": name, "description": text} for name, text in known.items()]})
+    found = [{"name": name, "description": text} for name, text in known.items()]
+    return json_reply({"flavor_capabilities": filtered(found, call.query)})
 
 
 async def _zone_capabilities(call: Call) -> Reply:
-    _driver(call)
-    return json_reply({"availability_zone_capabilities": []})
+    """Zones tell no provider here anything, and Octavia says of such a provider that it cannot be asked."""
+    raise Unsupported(
+        f"Provider '{_driver(call).name}' does not support a requested action: This provider does not support getting "
+        "the supported availability zone metadata."
+    )
 
 
 async def _zones(call: Call) -> Reply:
@@ -184,37 +190,10 @@ async def _zone_profiles(call: Call) -> Reply:
     return json_reply({"availability_zone_profiles": []})
 
 
-def _amphora_document(call: Call, balancer: LoadBalancer) -> dict[str, Any]:
-    """A load balancer's appliance; it has the load balancer's id, since each has one."""
-    return {
-        "id": balancer.id,
-        "loadbalancer_id": balancer.id,
-        "compute_id": None,
-        "lb_network_ip": None,
-        "vrrp_ip": str(balancer.vip_address),
-        "ha_ip": str(balancer.vip_address),
-        "vrrp_port_id": balancer.vip_port_id,
-        "ha_port_id": balancer.vip_port_id,
-        "cert_expiration": None,
-        "cert_busy": False,
-        "role": "STANDALONE",
-        "status": "ALLOCATED" if call.cloud.appliances.is_running(balancer.id) else "ERROR",
-        "vrrp_interface": None,
-        "vrrp_id": None,
-        "vrrp_priority": None,
-        "cached_zone": "nova",
-        "created_at": None,
-        "updated_at": None,
-        "image_id": None,
-        "compute_flavor": None,
-    }
-
-
 async def _amphorae(call: Call) -> Reply:
-    """The appliances of all load balancers."""
-    found = [_amphora_document(call, balancer) for balancer in call.cloud.tables.load_balancers]
-    return json_reply({"amphorae": filtered(found, call.query)})
+    """None: amphorae are virtual machines of a provider of their own, which this cloud does not have."""
+    return json_reply({"amphorae": []})
 
 
-async def _amphora(call: Call) -> Reply:
-    return json_reply({"amphora": _amphora_document(call, _balancer(call))})
+async def _no_amphora(call: Call) -> Reply:
+    raise NoSuch("Amphora", call.params["id"])

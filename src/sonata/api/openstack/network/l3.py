@@ -9,8 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 from sonata.api.openstack.call import Call
-from sonata.api.openstack.fields import FLAG, IPV4_ADDRESS, TEXT, Field, Kind, computed, constant, one_of, or_none
-from sonata.api.openstack.network.resources import ROUTES, UP, WISHES, ZONE, ZONES, read_wishes, shown_addresses
+from sonata.api.openstack.fields import (
+    FLAG,
+    IPV4_ADDRESS,
+    TEXT,
+    TEXTS,
+    Field,
+    Kind,
+    computed,
+    constant,
+    one_of,
+    or_none,
+)
+from sonata.api.openstack.network.qos import require_policy
+from sonata.api.openstack.network.resources import ROUTES, UP, WISHES, read_wishes, require_zones, shown_addresses
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.routing import Routes
@@ -20,7 +32,10 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import FloatingIp, PortForwarding, Router, StaticRoute
 from sonata.emulator.cloud.network.ports import AddressWish
+from sonata.emulator.cloud.site import DEFAULT_ZONE
 from sonata.errors import InvalidInput
+
+POLICY = or_none(TEXT, "")
 
 # routers
 
@@ -34,24 +49,30 @@ def _read_gateway(value: Any) -> dict[str, Any]:
     if unknown := sorted(set(value) - {"network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"}):
         raise ValueError(f"'{unknown[0]}' is not an attribute of external_gateway_info.")
     snat = FLAG.read(value.get("enable_snat", True))
-    return {"network_id": value["network_id"], "wishes": read_wishes(value.get("external_fixed_ips")), "snat": snat}
+    read = {"network_id": value["network_id"], "wishes": read_wishes(value.get("external_fixed_ips")), "snat": snat}
+    return {**read, "qos_policy": POLICY.read(value["qos_policy_id"])} if "qos_policy_id" in value else read
 
 
 async def _create_router(call: Call, values: Values) -> Router:
     for read_only_here in ("unused_distributed", "unused_ha"):
         values.pop(read_only_here, None)
     gateway = values.pop("gateway_info", None) or {}
-    router = Router(**values)
-    return await call.cloud.routers.create(
-        router, gateway.get("wishes"), gateway.get("network_id", ""), gateway.get("snat", True)
-    )
+    require_policy(call, gateway)
+    require_zones(values, [DEFAULT_ZONE])
+    way_out = gateway.get("wishes"), gateway.get("network_id", ""), gateway.get("snat", True)
+    return await call.cloud.routers.create(Router(**values), *way_out, gateway.get("qos_policy", ""))
 
 
 async def _update_router(call: Call, router: Router, values: Values) -> Router:
     if "gateway_info" in values:
         gateway = values.pop("gateway_info")
+        require_policy(call, gateway)
         router = await call.cloud.routers.set_gateway(
-            router.id, gateway.get("network_id", ""), gateway.get("wishes"), snat=gateway.get("snat", True)
+            router.id,
+            gateway.get("network_id", ""),
+            gateway.get("wishes"),
+            snat=gateway.get("snat", True),
+            qos_policy=gateway.get("qos_policy"),
         )
     return await call.cloud.routers.update(router.id, **values) if values else router
 
@@ -61,14 +82,14 @@ async def _delete_router(call: Call, router: Router) -> None:
 
 
 def _gateway_info(cloud: Cloud, router: Router) -> dict[str, Any] | None:
-    outer = cloud.routers.external_port(router)
+    outer = cloud.routers.specs.external_port(router)
     if outer is None:
         return None
     return {
         "network_id": outer.network_id,
         "enable_snat": router.gateway is None or router.gateway.snat,
         "external_fixed_ips": shown_addresses(outer.fixed_ips),
-        "qos_policy_id": None,
+        "qos_policy_id": (router.gateway and router.gateway.qos_policy) or None,
     }
 
 
@@ -80,7 +101,16 @@ def _read_not_distributed(value: Any) -> bool:
 
 GATEWAY = Kind(
     _read_gateway,
-    schema=maybe(record({"network_id": ID, "enable_snat": SWITCH, "external_fixed_ips": dict(WISHES.schema)})),
+    schema=maybe(
+        record(
+            {
+                "network_id": ID,
+                "enable_snat": SWITCH,
+                "external_fixed_ips": dict(WISHES.schema),
+                "qos_policy_id": maybe(ID),
+            }
+        )
+    ),
 )
 NOT_DISTRIBUTED = Kind(_read_not_distributed, schema=SWITCH)
 
@@ -102,8 +132,8 @@ ROUTERS = Resource[Router](
         Field("routes", ROUTES, access="u"),
         Field("distributed", NOT_DISTRIBUTED, access="c", attr="unused_distributed", computed=lambda *_: False),
         Field("ha", NOT_DISTRIBUTED, access="c", attr="unused_ha", computed=lambda *_: False),
-        Field("availability_zone_hints", ZONES, attr="zone_hints", access="c"),
-        constant("availability_zones", [ZONE]),
+        Field("availability_zone_hints", TEXTS, attr="zone_hints", access="c"),
+        constant("availability_zones", [DEFAULT_ZONE]),
         constant("flavor_id", None),
     ),
     create=_create_router,
@@ -112,7 +142,8 @@ ROUTERS = Resource[Router](
     truth=Truth(
         real=(
             "legs in networks of both versions of IP, by subnet or by port; IPv6 is routed, never translated",
-            "the gateway with chosen addresses, masquerading of inner sources, `enable_snat: false`",
+            "the gateway with chosen addresses, masquerading of inner sources, `enable_snat: false`; its QoS policy "
+            "holds for the router's own address, which masqueraded sources share",
             "extra routes, also added and removed one by one; `admin_state_up: false` stops all forwarding",
         ),
         refused=("distributed and highly available routers (400); several gateways (404)",),
@@ -157,11 +188,13 @@ async def _create_floating_ip(call: Call, values: Values) -> FloatingIp:
     wishes = AddressWish(subnet_id, asked) if asked or subnet_id else None
     port_id, fixed = values.pop("port_id", ""), values.pop("fixed", None)
     _require_port(call, port_id)
+    require_policy(call, values)
     return await call.cloud.floating_ips.create(FloatingIp(**values), wishes, port_id, fixed)
 
 
 async def _update_floating_ip(call: Call, floating: FloatingIp, values: Values) -> FloatingIp:
     fixed = values.pop("fixed", None)
+    require_policy(call, values)
     if "port_id" in values:
         port_id = values.pop("port_id")
         _require_port(call, port_id)
@@ -243,12 +276,18 @@ FLOATING_IPS = Resource[FloatingIp](
         computed("port_forwardings", _brief_forwardings),
         Field("dns_domain", or_none(TEXT, ""), access="c", computed=lambda _cloud, floating: floating.dns_domain),
         Field("dns_name", or_none(TEXT, ""), access="c", computed=lambda _cloud, floating: floating.dns_name),
-        constant("qos_policy_id", None),
+        Field("qos_policy_id", POLICY, attr="qos_policy", access="cu"),
     ),
     create=_create_floating_ip,
     update=_update_floating_ip,
     delete=_delete_floating_ip,
-    truth=Truth(real=("translation both ways while a router leads to the port; chosen address and subnet",)),
+    truth=Truth(
+        real=(
+            "translation both ways while a router leads to the port; chosen address and subnet",
+            "the QoS policy: bandwidth limits in both directions, and DSCP marks of what is sent, at the router's "
+            "external leg, besides those of the port",
+        ),
+    ),
 )
 
 

@@ -27,6 +27,8 @@ EXTENSIONS = {
     "qos": "Quality of Service",
     "qos-bw-limit-direction": "Direction for QoS bandwidth limit rule",
     "qos-default": "QoS default policy",
+    "qos-fip": "Floating IP QoS",
+    "qos-gateway-ip": "Gateway IP QoS",
     "qos-rules-alias": "QoS rules alias",
     "qos-rule-type-details": "Details of QoS rule types",
 }
@@ -91,9 +93,9 @@ QOS_POLICIES = Resource[QosPolicy](
             "Bandwidth limits hold in both directions, at a token bucket outside of the server, and change live; ports "
             "inherit those of their network.",
             "DSCP marks are set on all IP packets that a server sends, where they enter the PoP.",
+            "Policies of floating IPs and of routers' gateways hold at the router, for the address that they are of.",
         ),
-        simplified=("What a port chain hands from port to port does not count.",),
-        refused=("Rules on minimum bandwidth and packet rates (409 QosRuleNotSupported); policies of floating IPs.",),
+        refused=("Rules on minimum bandwidth and packet rates (409 QosRuleNotSupported).",),
     ),
 )
 

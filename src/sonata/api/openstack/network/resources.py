@@ -6,6 +6,7 @@ Source: OpenStack Networking API v2.0 reference.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,7 @@ from sonata.api.openstack.fields import (
 from sonata.api.openstack.network.qos import require_policy
 from sonata.api.openstack.network.security import PORT_FIELDS, secure_changed, secure_new
 from sonata.api.openstack.resource import Resource, Values
-from sonata.api.openstack.schemas import ID, choice, many, maybe, record
+from sonata.api.openstack.schemas import ID, many, maybe, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch
@@ -48,7 +49,6 @@ from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.errors import InvalidInput
 
-ZONE = "nova"
 UP = {True: "ACTIVE", False: "DOWN"}
 
 
@@ -142,6 +142,7 @@ def shown_addresses(fixed_ips: tuple[FixedIp, ...]) -> list[dict[str, str]]:
 
 async def _create_network(call: Call, values: Values) -> Network:
     _drop(values, "vlan_transparent", "segments")
+    require_zones(values, call.cloud.site.zone_pops)
     shared = values.pop("shared", False)
     if values.get("external") or shared:
         call.require_admin("create_network:shared or router:external")
@@ -168,14 +169,25 @@ async def _delete_network(call: Call, network: Network) -> None:
     call.cloud.rbac.forget(network.id)
 
 
-def _read_zones(value: Any) -> tuple[str, ...]:
-    zones = TEXTS.read(value)
-    if unknown := [zone for zone in zones if zone != ZONE]:
-        raise ValueError(f"AvailabilityZone {unknown[0]} could not be found.")
-    return tuple(zones)
+def require_zones(values: Values, known: Iterable[str]) -> None:
+    """Refuse hints that name no availability zone.
+
+    Raises:
+        NoSuch: there is no such zone for what is to be made.
+    """
+    for zone in values.get("zone_hints", ()):
+        if zone not in known:
+            raise NoSuch("AvailabilityZone", zone)
 
 
-ZONES = Kind(_read_zones, list, many(choice(ZONE)))
+def _zones(cloud: Cloud, network: Network) -> list[str]:
+    """The zones that a network is served in; none without DHCP."""
+    if not any(subnet.enable_dhcp for subnet in cloud.networks.subnets_of(network.id)):
+        return []
+    served = cloud.site.service_pop(network)
+    return [zone for zone, pop in cloud.site.zone_pops.items() if pop is served]
+
+
 NO_SEGMENTS = _must_be([], "a network has one segment")
 NOT_TRANSPARENT = _must_be(False, "VLAN tags do not pass")
 
@@ -193,8 +205,8 @@ NETWORKS = Resource[Network](
         Field("mtu", integer(576, 1500), access="cu"),
         computed("ipv4_address_scope", lambda cloud, network: cloud.subnet_pools.scope_of_network(network.id, 4)),
         computed("ipv6_address_scope", lambda cloud, network: cloud.subnet_pools.scope_of_network(network.id, 6)),
-        Field("availability_zone_hints", ZONES, attr="zone_hints", access="c"),
-        constant("availability_zones", [ZONE]),
+        Field("availability_zone_hints", TEXTS, attr="zone_hints", access="c"),
+        computed("availability_zones", _zones),
         Field("port_security_enabled", FLAG, attr="port_security", access="cu"),
         Field(
             "provider:network_type",
@@ -228,11 +240,12 @@ NETWORKS = Resource[Network](
         real=(
             "a bridge of its own; projects with the same addresses stay apart; MTU (576 to 1500), state and "
             "sharing reach running servers",
-            "a network with DHCP serves addresses, names and metadata to its ports",
+            "a network with DHCP serves addresses, names and metadata to its ports, in the zone of its "
+            "`availability_zone_hints`",
         ),
         simplified=(
-            "segmentation ids are given out and shown; one external network of IPv4, named `external`, is "
-            "there from the beginning",
+            "segmentation ids are given out and shown; one external network, named `external`, is there from the "
+            "beginning, with a subnet of IPv4",
             "networks of the types `vlan` and `flat` are on the one physical network `physnet1`, and are bridges, too",
         ),
         refused=(
@@ -350,6 +363,9 @@ SUBNETS = Resource[Subnet](
             "several of both versions of IP on one network; pools, gateway, host routes, DNS servers; "
             "changes reach running servers",
             "`slaac` and `dhcpv6-stateless` give each port its EUI-64 address",
+            "a subnet of IPv6 of the external network (a /64, from an administrator): its gateway is the PoP's router, "
+            "endpoints of the PoP have addresses in it, and the PoP's router knows the way to the prefixes behind "
+            "routers that have a gateway in it",
             "`ipv6_ra_mode` is what hosts that solicit are told, `ipv6_address_mode` what DHCPv6 gives them: "
             "addresses, or name servers alone",
         ),
@@ -357,7 +373,7 @@ SUBNETS = Resource[Subnet](
             "machines have IPv6 addresses and routes from the data plane; router advertisements answer solicitations "
             "alone, come from the port `network:dhcp` and name no default router",
         ),
-        refused=("segments, prefix delegation (400)",),
+        refused=("segments, prefix delegation (400); further subnets of the external network than one of IPv6 (409)",),
     ),
 )
 

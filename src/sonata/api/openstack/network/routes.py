@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import sonata.api.openstack.network.agents as agents
+import sonata.api.openstack.network.l2gw as l2gw
 import sonata.api.openstack.network.l3 as l3
 import sonata.api.openstack.network.qos as network_qos
 import sonata.api.openstack.network.quotas as network_quotas
 import sonata.api.openstack.network.security as network_security
 import sonata.api.openstack.network.service as network_service
+import sonata.api.openstack.network.sharing as sharing
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.network.l3 import FLOATING_IPS, PORT_FORWARDINGS, ROUTERS
 from sonata.api.openstack.network.resources import (
@@ -44,6 +47,7 @@ EXTENSIONS: Mapping[str, str] = {
     "floating-ip-port-forwarding-description": "Floating IP Port Forwarding description",
     "floating-ip-port-forwarding-port-ranges": "Floating IP Port Forwarding support port ranges",
     "ip_allocation": "IP Allocation",
+    **l2gw.EXTENSIONS,
     "l3_agent_scheduler": "L3 Agent Scheduler",
     "net-mtu-writable": "Network MTU (writable)",
     "network-ip-availability": "Network IP Availability",
@@ -56,6 +60,7 @@ EXTENSIONS: Mapping[str, str] = {
     "subnet-dns-publish-fixed-ip": "Subnet DNS publish fixed IP",
     "subnet-service-types": "Subnet service types",
     "subnet_allocation": "Subnet Allocation",
+    "subnet_onboard": "Subnet Onboard",
     "uplink-status-propagation": "Port uplink status propagation",
     "availability_zone": "Availability Zone",
     "binding": "Port Binding",
@@ -102,6 +107,8 @@ RESOURCES: tuple[Resource[Any], ...] = (
     FLOW_CLASSIFIERS,
     PORT_CHAINS,
     SERVICE_GRAPHS,
+    l2gw.L2_GATEWAYS,
+    l2gw.L2_GATEWAY_CONNECTIONS,
 )
 
 LEG = record({"subnet_id": ID, "port_id": ID})
@@ -122,6 +129,8 @@ def network_routes() -> Routes:
     network_quotas.register(routes)
     network_security.register(routes)
     network_qos.register(routes)
+    sharing.register(routes)
+    agents.register(routes)
     network_service.register(routes)
     return routes
 

@@ -69,6 +69,14 @@ async def _delete_group(call: Call, group: SecurityGroup) -> None:
     await call.cloud.security_groups.delete(group.id, even_default=call.token.is_admin)
 
 
+def _make_default(call: Call) -> None:
+    """Have the group `default` before groups are listed, as Neutron does: the caller's, or whose is asked for."""
+    asked = {value for key, value in call.query if key in ("project_id", "tenant_id")} or {call.project_id}
+    for project_id in asked & {project.id for project in call.cloud.tables.projects}:
+        if project_id == call.project_id or call.token.is_admin:
+            call.cloud.security_groups.default(project_id)
+
+
 def _rules_of(cloud: Cloud, group: SecurityGroup) -> list[dict[str, Any]]:
     shown = [field for field in SECURITY_GROUP_RULES.all_fields if not field.hidden]
     return [
@@ -89,6 +97,7 @@ SECURITY_GROUPS = Resource[SecurityGroup](
     create=_create_group,
     update=_update_group,
     delete=_delete_group,
+    before_list=_make_default,
     truth=Truth(
         real=(
             "Packets that no rule of a port's groups lets pass are dropped where its bridge forwards, outside of the "

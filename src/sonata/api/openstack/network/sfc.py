@@ -305,15 +305,19 @@ PORT_CHAINS = Resource[PortChain](
         real=(
             "matching packets visit the functions in order, and back where it is `symmetric`; removing it "
             "restores the ordinary way",
+            "functions in several zones of a site, where neighbours in different zones share a network",
+            "security groups of who receives in the end, and groups, bandwidth limits and addresses of a "
+            "`logical_source_port` that sends",
         ),
         simplified=(
-            "the security groups of who receives in the end hold; what is steered passes by those of its sender, whose "
-            "addresses are checked, and those of functions",
+            "what is steered passes by the security groups of functions",
             "the `correlation` that stock clients send, `mpls`, is how the switches of networking-sfc mark packets "
             "between themselves; here one switch sees the whole chain and marks nothing",
         ),
         refused=(
             "the `correlation` `nsh` (400)",
+            "over zones: groups that keep their flows, service graphs, symmetric chains that do not end in the site's "
+            "own PoP (409 ChainAcrossZones)",
             "changes of groups and classifiers, and deletion, while a service graph has the chain (409)",
         ),
     ),

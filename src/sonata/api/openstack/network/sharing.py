@@ -9,7 +9,10 @@ from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import CIDR, FLAG, IP_VERSION, TEXT, Field, Kind, computed, integer, one_of, or_none
-from sonata.api.openstack.resource import Resource, Values
+from sonata.api.openstack.reply import Reply, json_reply
+from sonata.api.openstack.resource import Resource, Service, Values
+from sonata.api.openstack.routing import Routes
+from sonata.api.openstack.schemas import ID, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.network import AddressScope, RbacPolicy, SubnetPool
@@ -50,7 +53,10 @@ async def _update_pool(call: Call, pool: SubnetPool, values: Values) -> SubnetPo
     if "prefixes" in values:
         kept = [one for one in pool.prefixes if not any(one.overlaps(new) for new in values["prefixes"])]
         values["prefixes"] = _read_prefixes([str(prefix) for prefix in (*kept, *values["prefixes"])])
-    return call.cloud.subnet_pools.update(pool.id, **values)
+    changed = call.cloud.subnet_pools.update(pool.id, **values)
+    if changed.address_scope_id != pool.address_scope_id:
+        await call.cloud.routers.follow_scopes()
+    return changed
 
 
 async def _delete_pool(call: Call, pool: SubnetPool) -> None:
@@ -84,10 +90,33 @@ SUBNET_POOLS = Resource[SubnetPool](
     update=_update_pool,
     delete=_delete_pool,
     truth=Truth(
-        real=("prefixes, bounds and quota hold for each subnet that is cut from a pool; default pools",),
-        refused=("onboarding of subnets (404), prefix delegation (400)",),
+        real=(
+            "prefixes, bounds and quota hold for each subnet that is cut from a pool; default pools; onboarding of "
+            "subnets, those of the external network among them",
+        ),
+        refused=("prefix delegation (400)",),
     ),
 )
+
+
+ONBOARD = record({"network_id": ID}, ["network_id"])
+
+
+async def _onboard(call: Call) -> Reply:
+    """PUT of a network whose subnets are to be a pool's."""
+    pool = Service(SUBNET_POOLS).own(call)
+    network_id = str((await call.json()).get("network_id") or "")
+    network = call.cloud.tables.networks.get(network_id)
+    if network.project_id != call.project_id:
+        call.require_admin("onboard_network_subnets of a network of another project")
+    subnets = call.cloud.subnet_pools.onboard(pool.id, network.id)
+    await call.cloud.routers.follow_scopes()
+    return json_reply([{"id": subnet.id, "cidr": str(subnet.cidr)} for subnet in subnets])
+
+
+def register(routes: Routes) -> None:
+    """Add what the resources do not declare."""
+    routes.add("PUT", "/v2.0/subnetpools/{id}/onboard_network_subnets", _onboard, body=ONBOARD)
 
 
 async def _create_scope(call: Call, values: Values) -> AddressScope:
@@ -127,8 +156,13 @@ ADDRESS_SCOPES = Resource[AddressScope](
     update=_update_scope,
     delete=_delete_scope,
     truth=Truth(
-        real=("prefixes of a scope's pools never overlap",),
-        simplified=("routers forward between subnets of different scopes",),
+        real=(
+            "prefixes of a scope's pools never overlap",
+            "routers forward between networks of different scopes, or of one and none, only what they translate: "
+            "floating IPs, port forwardings, masqueraded sources",
+            "sources in the scope of the external network are not masqueraded, and the PoP's router knows the way to "
+            "them, so that endpoints of the PoP reach them by their own addresses",
+        ),
     ),
 )
 

@@ -62,6 +62,7 @@ UPDATE = record(CHANGE, ["template"])
 PATCH = record({**CHANGE, "clear_parameters": many(WORDS)})
 VALIDATE = record(DEFINITION, ["template"])
 ACTION = action(dict.fromkeys(("suspend", "resume", "check", "cancel_update", "cancel_without_rollback"), NOTHING))
+SNAPSHOT = record({"name": WORDS})
 MARK_UNHEALTHY = record({"mark_unhealthy": SWITCH, "resource_status_reason": WORDS}, ["mark_unhealthy"])
 CONFIG = record(
     {
@@ -73,4 +74,8 @@ CONFIG = record(
         "options": TEXTS,
     }
 )
+_DEPLOYED: dict[str, Schema] = {"config_id": ID, "input_values": ANYTHING, "action": WORDS, "status": WORDS,
+                                "status_reason": WORDS}  # fmt: skip
+DEPLOYMENT = record({**_DEPLOYED, "server_id": ID, "stack_user_project_id": WORDS}, ["config_id", "server_id"])
+DEPLOYMENT_CHANGE = record({**_DEPLOYED, "output_values": ANYTHING})
 SIGNAL: Schema = ANYTHING

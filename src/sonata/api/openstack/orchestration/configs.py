@@ -11,14 +11,13 @@ from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
-from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, StackResource
+from sonata.emulator.cloud.entities.orchestration import SoftwareConfig
 from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
-from sonata.errors import InvalidInput, Unsupported
-
-DEPLOYMENT = "OS::Heat::SoftwareDeployment"
+from sonata.errors import InvalidInput
 
 
-def _document(config: SoftwareConfig, *, full: bool) -> dict[str, Any]:
+def config_document(config: SoftwareConfig, *, full: bool) -> dict[str, Any]:
+    """A configuration, with what is in it in the full form only."""
     shown: dict[str, Any] = {
         "id": config.id,
         "name": config.name,
@@ -45,7 +44,7 @@ def _config_of(call: Call) -> SoftwareConfig:
 async def list_configs(call: Call) -> Reply:
     """GET of the configurations."""
     own = [one for one in call.cloud.tables.software_configs if one.project_id == call.project_id]
-    found, _more = page([_document(one, full=False) for one in own], call.query)
+    found, _more = page([config_document(one, full=False) for one in own], call.query)
     return json_reply({"software_configs": found})
 
 
@@ -65,59 +64,18 @@ async def create_config(call: Call) -> Reply:
         outputs=tuple(body.get("outputs") or ()),
         options=body.get("options") or {},
     )
-    return json_reply({"software_config": _document(call.cloud.tables.software_configs.add(config), full=True)})
+    return json_reply({"software_config": config_document(call.cloud.tables.software_configs.add(config), full=True)})
 
 
 async def show_config(call: Call) -> Reply:
     """GET of a configuration."""
-    return json_reply({"software_config": _document(_config_of(call), full=True)})
+    return json_reply({"software_config": config_document(_config_of(call), full=True)})
 
 
 async def delete_config(call: Call) -> Reply:
-    """DELETE of a configuration."""
-    call.cloud.tables.software_configs.remove(_config_of(call).id)
+    """DELETE of a configuration that no deployment has."""
+    config = _config_of(call)
+    if any(one.config_id == config.id for one in call.cloud.tables.software_deployments):
+        raise InvalidInput(f"Software config with id {config.id} can not be deleted as it is referenced.")
+    call.cloud.tables.software_configs.remove(config.id)
     return NO_CONTENT
-
-
-def _deployment(row: StackResource) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "server_id": row.properties.get("server"),
-        "config_id": row.properties.get("config"),
-        "action": row.action,
-        "status": row.status,
-        "status_reason": row.status_reason,
-        "input_values": dict(row.properties.get("input_values") or {}),
-        "output_values": dict(row.data.get("told") or {}),
-        "creation_time": timestamp(row.created_at),
-        "updated_time": timestamp(row.updated_at),
-        "stack_user_project_id": row.project_id,
-    }
-
-
-def _deployments(call: Call) -> list[StackResource]:
-    rows = call.cloud.tables.stack_resources
-    return [row for row in rows if row.project_id == call.project_id and row.kind == DEPLOYMENT and not row.obsolete]
-
-
-async def list_deployments(call: Call) -> Reply:
-    """GET of the deployments that stacks have made."""
-    asked = call.first("server_id")
-    found = [row for row in _deployments(call) if not asked or row.properties.get("server") == asked]
-    return json_reply({"software_deployments": [_deployment(row) for row in found]})
-
-
-async def show_deployment(call: Call) -> Reply:
-    """GET of a deployment."""
-    for row in _deployments(call):
-        if row.id == call.params["deployment"]:
-            return json_reply({"software_deployment": _deployment(row)})
-    raise EntityNotFound("Deployment", call.params["deployment"])
-
-
-async def refuse_deployment(call: Call) -> Reply:
-    """Only stacks deploy: what is made by itself waits for an agent in the server, and there is none."""
-    raise Unsupported(
-        "software deployments are made by stacks only: no agent in the servers polls for others",
-        hint="make a stack with a resource OS::Heat::SoftwareDeployment",
-    )

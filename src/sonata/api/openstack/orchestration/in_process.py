@@ -19,7 +19,8 @@ from sonata.emulator.cloud.identity.tokens import Scope
 from sonata.emulator.cloud.orchestration.calls import OpenStackCalls
 from sonata.errors import SonataError
 
-COMPUTE_VERSION = "compute 2.96"
+VERSIONS = {"compute": "compute 2.96", "volume": "volume 3.70"}
+"""The microversions in which the engine speaks."""
 
 
 class InProcess:
@@ -71,7 +72,7 @@ class _OwnersCalls:
             "host": "localhost",
             "x-auth-token": secret,
             "content-type": "application/json",
-            "openstack-api-version": COMPUTE_VERSION if service == "compute" else "",
+            "openstack-api-version": VERSIONS.get(service, ""),
         }
         return {
             "type": "http",

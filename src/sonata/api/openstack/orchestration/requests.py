@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from sonata.api.openstack.call import Call
 from sonata.emulator.cloud.entities.orchestration import Definition, Owner, Stack
 from sonata.emulator.cloud.orchestration.stacks import StackRequest
 from sonata.errors import InvalidInput, Unsupported
-from sonata.formats.hot.environment import read_environment
+from sonata.formats.hot.environment import TEMPLATES, read_environment
 from sonata.formats.hot.errors import StackValidationFailed
 from sonata.formats.hot.parameters import is_true
 from sonata.formats.hot.template import read_template
@@ -28,10 +29,9 @@ def read_request(call: Call, body: Body) -> StackRequest:
     if "stack_name" not in body:
         raise InvalidInput("No stack name specified")
     adopted = _adopted(body.get("adopt_stack_data"))
-    user = call.token.user
     return StackRequest(
         name=str(body["stack_name"]),
-        owner=Owner(user.id, user.name, call.project_id, tuple(call.token.roles)),
+        owner=owner_of(call),
         definition=read_definition(body, adopted),
         disable_rollback=flag(body, "disable_rollback", default=True),
         timeout_mins=timeout(body),
@@ -41,8 +41,20 @@ def read_request(call: Call, body: Body) -> StackRequest:
     )
 
 
-def read_definition(body: Body, adopted: Body | None = None) -> Definition:
+def owner_of(call: Call) -> Owner:
+    """The caller as the owner of what is done in the background."""
+    user = call.token.user
+    return Owner(user.id, user.name, call.project_id, tuple(call.token.roles))
+
+
+def read_definition(body: Body, adopted: Body | None = None, existing: Body | None = None) -> Definition:
     """Template, environment and files of a request; parameters given directly win.
+
+    Args:
+        body: the request.
+        adopted: what an adopted stack was.
+        existing: an environment over which that of the request is laid; parameters in it that the template does not
+            have are dropped.
 
     Raises:
         InvalidInput: there is no template, or something cannot be read.
@@ -53,10 +65,28 @@ def read_definition(body: Body, adopted: Body | None = None) -> Definition:
         raise InvalidInput("The files must be a JSON object of texts")
     texts = {str(name): text if isinstance(text, str) else str(text) for name, text in files.items()}
     given = body.get("environment") or (adopted or {}).get("environment")
-    environment = read_environment(given, texts, body.get("environment_files") or ()).document()
-    environment["parameters"] |= _object(body, "parameters")
     template = _template(body, adopted)
-    return Definition(read_template(template).document if isinstance(template, str) else template, environment, texts)
+    names = body.get("environment_files") or ()
+    kinds = _parameter_kinds(template, texts) if names else {}
+    environment = read_environment(given, texts, names, kinds, existing).document()
+    environment["parameters"] |= _object(body, "parameters")
+    document = read_template(template).document if isinstance(template, str) else template
+    if existing is not None:
+        declared = document.get("parameters") or {}
+        environment["parameters"] = {
+            name: value for name, value in environment["parameters"].items() if name in declared
+        }
+    return Definition(document, environment, texts)
+
+
+def _parameter_kinds(template: str | Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
+    """Types of the parameters of a template, and of those among the files."""
+    kinds: dict[str, str] = {}
+    for name, text in files.items():
+        if name.endswith(TEMPLATES) and "heat_template_version" in text:
+            with suppress(InvalidInput):
+                kinds |= {one.name: one.kind for one in read_template(text, name).parameters.values()}
+    return kinds | {one.name: one.kind for one in read_template(template).parameters.values()}
 
 
 def patched_definition(body: Body, stack: Stack) -> Definition:
@@ -66,19 +96,15 @@ def patched_definition(body: Body, stack: Stack) -> Definition:
         InvalidInput: as `read_definition`.
     """
     old = stack.definition
-    kept = dict(old.environment.get("parameters", {}))
-    for name in body.get("clear_parameters") or ():
-        kept.pop(name, None)
+    dropped = set(body.get("clear_parameters") or ())
+    kept = {name: value for name, value in old.environment.get("parameters", {}).items() if name not in dropped}
     has_template = any(body.get(key) for key in ("template", "template_url"))
     whole = {
         **body,
         "template": body.get("template") if has_template else old.template,
         "files": {**old.files, **(body.get("files") or {})},
     }
-    new = read_definition(whole)
-    environment = {**old.environment, **{key: value for key, value in new.environment.items() if value}}
-    environment["parameters"] = {**kept, **new.environment["parameters"]}
-    return Definition(new.template, environment, new.files)
+    return read_definition(whole, existing={**old.environment, "parameters": kept})
 
 
 def _template(body: Body, adopted: Body | None) -> str | Mapping[str, Any]:

@@ -22,9 +22,9 @@ from sonata.api.openstack.orchestration.stacks import stack_of
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.emulator.cloud.entities.orchestration import Stack, StackEvent, StackResource
 from sonata.emulator.cloud.identity.tokens import REQUIRED
-from sonata.emulator.cloud.orchestration.catalogue import kinds
+from sonata.emulator.cloud.orchestration.catalogue import HIDDEN, UNSUPPORTED, absent, kind_named, kinds
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
-from sonata.emulator.cloud.orchestration.schema import Property, shown
+from sonata.emulator.cloud.orchestration.schema import Property, shown_all
 from sonata.emulator.cloud.orchestration.signalling import details_in, knows_secret
 from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
 from sonata.emulator.cloud.orchestration.validation import DEEPEST
@@ -196,7 +196,7 @@ async def show_event(call: Call) -> Reply:
 async def list_types(call: Call) -> Reply:
     """GET of the names of all types; `name` is a regular expression."""
     wanted = call.first("name")
-    names = sorted(name for name in kinds() if wanted in name)
+    names = sorted(name for name in kinds() if wanted in name and name not in HIDDEN)
     if call.first("with_description").lower() == "true":
         return json_reply({"resource_types": [{"resource_type": name, "description": None} for name in names]})
     return json_reply({"resource_types": names})
@@ -208,11 +208,21 @@ async def show_type(call: Call) -> Reply:
     return json_reply(
         {
             "resource_type": kind.name,
-            "properties": {name: shown(one) for name, one in kind.properties.items() if name not in kind.refused},
-            "attributes": {name: {"type": of} for name, of in {**kind.schema.attributes, "show": "map"}.items()},
-            "support_status": {"status": "SUPPORTED", "message": None, "version": None, "previous_status": None},
+            "properties": shown_all(offered_properties(kind)),
+            "attributes": {name: {"type": of} for name, of in kind.schema.shown_attributes.items()},
+            "support_status": {
+                "status": "UNSUPPORTED" if kind.name in UNSUPPORTED else "SUPPORTED",
+                "message": None,
+                "version": None,
+                "previous_status": None,
+            },
         }
     )
+
+
+def offered_properties(kind: Kind) -> dict[str, Property]:
+    """The properties of a type that have an effect here."""
+    return {name: one for name, one in kind.properties.items() if name not in kind.refused}
 
 
 async def type_template(call: Call) -> Reply:
@@ -220,7 +230,7 @@ async def type_template(call: Call) -> Reply:
     kind = _type(call)
     if call.first("template_type", "cfn") not in ("hot", "cfn"):
         raise InvalidInput("Template type is not supported: it is hot or cfn")
-    properties = {name: one for name, one in kind.properties.items() if name not in kind.refused}
+    properties = {name: one for name, one in offered_properties(kind).items() if not one.same_as}
     return json_reply(
         {
             "heat_template_version": "2016-10-14",
@@ -250,10 +260,12 @@ def _parameter(one: Property) -> dict[str, Any]:
 
 
 def _type(call: Call) -> Kind:
-    kind = kinds().get(call.params["type"])
-    if kind is None:
-        raise EntityNotFound("Resource Type", call.params["type"])
-    return kind
+    name = call.params["type"]
+    if name in HIDDEN:
+        raise InvalidInput(f"{name} is not supported.")
+    if name in kinds() or name in absent():
+        return kind_named(name, {})
+    raise EntityNotFound("Resource Type", name)
 
 
 async def template_versions(call: Call) -> Reply:

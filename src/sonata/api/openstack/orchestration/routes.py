@@ -11,37 +11,42 @@ from urllib.parse import quote
 from sonata import __version__
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import Forbidden
-from sonata.api.openstack.orchestration import bodies, configs, resources, stacks
+from sonata.api.openstack.orchestration import bodies, configs, deployments, resources, snapshots, stacks
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.routing import Handler, Routes
 from sonata.api.openstack.schemas import Schema
 from sonata.api.openstack.topic import Topic, Truth
-from sonata.emulator.cloud.orchestration.catalogue import REFUSED
 
 BASE = "/v1/{project}"
 TOPIC = Topic(
     "Stacks",
     Truth(
         real=(
-            "HOT templates of all versions from 2013-05-23 to 2021-04-16 with all functions and environments",
+            "HOT templates of all versions from 2013-05-23 to 2021-04-16 with all functions; environments with merge "
+            "strategies, mappings of types, hooks and restricted actions",
             "create, update (in place or by replacement as each property needs), rollback, delete, check, preview, "
             "adopt, abandon; "
             "every resource is made through the APIs of this cloud with the authority of the stack's owner",
+            "snapshots and restoration: servers and volumes are kept as images, and filled from these again",
             "nested templates, resource groups and chains, scaling groups with policies, changes in batches, wait "
-            "conditions and signals, which servers send to the metadata address",
-            "software deployments of scripts: run in the server at creation and when their inputs change",
+            "conditions and signals: clients send them to a policy's `alarm_url`, servers, which reach the metadata "
+            "address and not that of the API, to `signal_url` and to a handle's `endpoint`",
+            "software deployments of scripts and JSON files, by stacks or by clients: applied in the server at "
+            "creation and when their inputs change, their outputs and failures told",
             "operations run along the dependency graph in parallel, have a timeout, and fail when the keeper dies",
         ),
         simplified=(
             "`user_data_format` `HEAT_CFNTOOLS` hands user data over as it is; servers have no cfn tools",
+            "configurations are applied by the emulator; an agent in the server has nothing to fetch",
             "deleted stacks are forgotten at once",
-            "`deletion_policy: Snapshot` of a volume makes an image, since there are no backups",
+            "snapshots of stacks, and `deletion_policy: Snapshot`, make images of volumes, since there are no backups; "
+            "as in Heat they keep nothing of nested stacks but what these are made of",
             "types of services that a cloud lacks are listed; making them fails with the service's own answer",
         ),
         refused=(
-            "CloudFormation templates (400), `template_url`, hooks, event sinks (501)",
-            "snapshots of stacks, and software deployments that no stack makes (501)",
-            *(f"`{name}` (400): {reason}" for name, reason in REFUSED.items() if name != "OS::Heat::SoftwareComponent"),
+            "CloudFormation templates and types (400), `template_url`, event sinks (501)",
+            "groups of configurations other than `script`, `json-file` and `component`: the deployment fails so",
+            "types of services that there are not (400), as Heat answers where a service is missing",
         ),
     ),
 )
@@ -54,9 +59,12 @@ BODIES: dict[Handler, Schema] = {
     stacks.preview_update: bodies.UPDATE,
     stacks.preview_patch: bodies.PATCH,
     stacks.action: bodies.ACTION,
+    snapshots.create: bodies.SNAPSHOT,
     stacks.validate_template: bodies.VALIDATE,
     resources.mark_unhealthy: bodies.MARK_UNHEALTHY,
     configs.create_config: bodies.CONFIG,
+    deployments.create: bodies.DEPLOYMENT,
+    deployments.update: bodies.DEPLOYMENT_CHANGE,
 }
 
 
@@ -114,8 +122,11 @@ def _add_parts(routes: Routes) -> None:
         ("DELETE", "/abandon", stacks.abandon),
         ("GET", "/export", stacks.export),
         ("POST", "/actions", stacks.action),
-        ("GET", "/snapshots", stacks.no_snapshots),
-        ("POST", "/snapshots", stacks.refuse_snapshot),
+        ("GET", "/snapshots", snapshots.list_snapshots),
+        ("POST", "/snapshots", snapshots.create),
+        ("GET", "/snapshots/{snapshot}", snapshots.show),
+        ("DELETE", "/snapshots/{snapshot}", snapshots.delete),
+        ("POST", "/snapshots/{snapshot}/restore", snapshots.restore),
         ("GET", "/resources", resources.list_resources),
         ("GET", "/resources/{resource}", resources.show_resource),
         ("PATCH", "/resources/{resource}", resources.mark_unhealthy),
@@ -144,9 +155,12 @@ def _add_others(routes: Routes) -> None:
     _add(routes, "POST", "/software_configs", configs.create_config)
     _add(routes, "GET", "/software_configs/{config}", configs.show_config)
     _add(routes, "DELETE", "/software_configs/{config}", configs.delete_config)
-    _add(routes, "GET", "/software_deployments", configs.list_deployments)
-    _add(routes, "POST", "/software_deployments", configs.refuse_deployment)
-    _add(routes, "GET", "/software_deployments/{deployment}", configs.show_deployment)
+    _add(routes, "GET", "/software_deployments", deployments.list_deployments)
+    _add(routes, "POST", "/software_deployments", deployments.create)
+    _add(routes, "GET", "/software_deployments/metadata/{server}", deployments.metadata)
+    _add(routes, "GET", "/software_deployments/{deployment}", deployments.show)
+    _add(routes, "PUT", "/software_deployments/{deployment}", deployments.update)
+    _add(routes, "DELETE", "/software_deployments/{deployment}", deployments.delete)
     _add(routes, "GET", "/build_info", _build_info)
     routes.add("GET", f"{BASE}/services", _in_project(_services), needs="admin")
 

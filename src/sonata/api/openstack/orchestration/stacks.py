@@ -13,6 +13,7 @@ from sonata.api.openstack.listing import ordered, page, tags_match
 from sonata.api.openstack.orchestration.documents import detail, links, resource_summary, stack_url, summary
 from sonata.api.openstack.orchestration.requests import (
     flag,
+    owner_of,
     patched_definition,
     read_definition,
     read_request,
@@ -24,13 +25,16 @@ from sonata.emulator.cloud.entities.orchestration import Definition, Stack
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
 from sonata.emulator.cloud.orchestration.properties import changed
+from sonata.emulator.cloud.orchestration.snapshots import exported_resource
 from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
 from sonata.emulator.cloud.orchestration.validation import known_properties, validate
-from sonata.errors import InvalidInput, NotFound, Unsupported
+from sonata.errors import InvalidInput, NotFound
 from sonata.formats.hot.errors import UserParameterMissing
 from sonata.formats.hot.parameters import Parameter
 from sonata.formats.hot.template import Template, read_template
 
+HIDING = frozenset(("data-processing-cluster",))
+"""Tags of stacks that lists leave out unless asked for, as Heat's `hidden_stack_tags`."""
 FILTERS = ("id", "status", "name", "action", "username", "stack_name", "stack_status", "owner_id", "stack_owner")
 
 
@@ -54,6 +58,8 @@ async def list_stacks(call: Call) -> Reply:
     found = [stack for stack in call.cloud.tables.stacks if everywhere or stack.project_id == call.project_id]
     if call.first("show_nested").lower() != "true" and not call.first("owner_id"):
         found = [stack for stack in found if not stack.parent_id]
+    if call.first("show_hidden").lower() != "true":
+        found = [stack for stack in found if not HIDING & set(stack.tags)]
     found = [stack for stack in found if _wanted(call, stack)]
     # The newest stack comes first unless another order is asked for.
     documents = [summary(call, stack) for stack in reversed(found)]
@@ -245,19 +251,7 @@ def exported(call: Call, stack: Stack) -> dict[str, Any]:
         "template": dict(stack.definition.template),
         "environment": dict(stack.definition.environment),
         "files": dict(stack.definition.files),
-        "resources": {
-            row.name: {
-                "name": row.name,
-                "type": row.type,
-                "resource_id": row.physical_id,
-                "action": row.action,
-                "status": row.status,
-                "metadata": dict(row.metadata),
-                "properties": dict(row.properties),
-                "resource_data": dict(row.data),
-            }
-            for row in rows
-        },
+        "resources": {row.name: exported_resource(row) for row in rows},
     }
 
 
@@ -306,24 +300,12 @@ async def output(call: Call) -> Reply:
     raise NotFound(f"Specified output key {call.params['key']} not found.")
 
 
-async def no_snapshots(call: Call) -> Reply:
-    """GET of the snapshots: there are none."""
-    stack_of(call)
-    return json_reply({"snapshots": []})
-
-
-async def refuse_snapshot(call: Call) -> Reply:
-    """Snapshots need those of servers and volumes in one moment."""
-    stack_of(call)
-    raise Unsupported("snapshots of stacks are not offered", hint="export the stack and snapshot its volumes")
-
-
 async def validate_template(call: Call) -> Reply:
     """POST /validate."""
     body = await call.json()
     definition = read_definition(body)
     read = read_template(definition.template)
-    trial = Stack(name="validated", project_id=call.project_id, owner=read_owner(call), definition=definition)
+    trial = Stack(name="validated", project_id=call.project_id, owner=owner_of(call), definition=definition)
     # Clients validate templates before they know the parameters.
     with suppress(UserParameterMissing):
         await validate(await compiled(definition, trial, call.cloud.stacks.views.judge), trial)
@@ -336,11 +318,6 @@ async def validate_template(call: Call) -> Reply:
             **_nested(call, read),
         }
     )
-
-
-def read_owner(call: Call) -> Any:
-    """The caller as owner of a stack."""
-    return read_request(call, {"stack_name": "a", "template": {"heat_template_version": "2021-04-16"}}).owner
 
 
 def _nested(call: Call, read: Template) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sonata.emulator.cloud.entities.volume import Volume, VolumeStatus
 from sonata.emulator.cloud.volume.sources import require_status
 from sonata.errors import InvalidInput, NotFound, Unsupported
 
-EXTEND_IN_USE = (3, 42)
+EXTEND_IN_USE, REIMAGE = (3, 42), (3, 68)
 STATUSES = frozenset(
     ("creating", "available", "deleting", "error", "error_deleting", "attaching", "detaching", "in-use", "maintenance",
      "reserved", "awaiting-transfer", "error_extending", "error_managing")
@@ -162,6 +162,14 @@ async def _revert(call: Call, volume: Volume, asked: Document) -> Reply:
     return ACCEPTED
 
 
+async def _reimage(call: Call, volume: Volume, asked: Document) -> Reply:
+    if call.microversion < REIMAGE:
+        raise InvalidInput("There is no such action: os-reimage")
+    reserved = flag_of(asked, "reimage_reserved", False)
+    call.cloud.volumes.reimage(volume.id, text_of(asked, "image_id") or "", reserved=reserved)
+    return ACCEPTED
+
+
 async def _reserve(call: Call, volume: Volume, _asked: Document) -> Reply:
     require_status(volume, {VolumeStatus.AVAILABLE}, "reserve")
     call.cloud.tables.volumes.change(volume.id, status=VolumeStatus.RESERVED)
@@ -201,6 +209,7 @@ ACTIONS: dict[str, Action] = {
     "os-detach": _detach,
     "os-force_detach": _detach,
     "revert": _revert,
+    "os-reimage": _reimage,
 }
 _NO_TARGETS = "volumes are folders of this site's servers, and are exported to no other host"
 REFUSED = {
@@ -209,5 +218,4 @@ REFUSED = {
     "os-terminate_connection": _NO_TARGETS,
     "os-migrate_volume": "this site has one place for volumes",
     "os-unmanage": "volumes cannot be taken out of this site",
-    "os-reimage": "make a new volume from the image instead",
 }

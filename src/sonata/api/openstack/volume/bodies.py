@@ -70,6 +70,7 @@ VOLUME_ACTIONS: dict[str, Schema] = {
     "os-detach": record({"attachment_id": ID}),
     "os-force_detach": record({"attachment_id": ID}),
     "revert": record({"snapshot_id": ID}, ["snapshot_id"]),
+    "os-reimage": record({"image_id": ID, "reimage_reserved": SWITCH}, ["image_id"]),
 }
 VOLUME_ACTION = action(VOLUME_ACTIONS)
 METADATA = record({"metadata": TEXTS}, ["metadata"])

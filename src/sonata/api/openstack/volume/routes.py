@@ -26,7 +26,8 @@ VOLUMES = Topic(
         real=(
             "a volume is a file system of its size: writing more ends in ENOSPC; attached as /dev/vdb it is the folder "
             "/mnt/vdb of the server, at once and after each reboot, until it is detached",
-            "volumes from snapshots, volumes and images; servers that boot from a volume; upload to an image",
+            "volumes from snapshots, volumes and images, also filled anew (`os-reimage`); servers that boot from a "
+            "volume; upload to an image",
             "extend, also in use where the host permits it or no process works in it; retype; read-only; transfers",
             "volumes outlive their servers, and the death of the emulation; `emu down` removes them",
         ),

@@ -21,12 +21,14 @@ class Dress:
         before: command that does something, then becomes the program given to it as arguments; empty for none.
         host_name: instead of the one made of the server's name; empty for that one.
         eager: whether an idle server is to be started at once, since `before` has work to do.
+        told: what its console says before anything else; empty for nothing.
     """
 
     binds: tuple[Bind, ...] = ()
     before: tuple[str, ...] = ()
     host_name: str = ""
     eager: bool = False
+    told: str = ""
 
 
 PLAIN = Dress()

@@ -11,15 +11,12 @@ from typing import Any
 from sonata.emulator.cloud.compute.capacity import Usage, host_usage
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.hosts import Aggregate, ComputeService
-from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.site import DEFAULT_ZONE, Site
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.model.topology import Host
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_ZONE = "nova"
-"""Zone of the hosts in a site's own PoP."""
 
 
 class Hosts:

@@ -28,6 +28,7 @@ class LiveMigration:
         self, tables: Tables, operations: Operations, power: Power, targets: Targets, carrying: Carrying
     ) -> None:
         self._table = tables.servers
+        self._ports = tables.ports
         self._operations = operations
         self._power = power
         self._targets = targets
@@ -46,6 +47,7 @@ class LiveMigration:
         """Returns how long the server stood still, in words."""
         server = self._table.get(server_id)
         found = self._targets.other(server, host, force=force)
+        self._require_movable(server, found)
         migration = self._targets.begin(server, "live-migration", found, server.flavor)
         with undone_on_failure(lambda: self._targets.end(migration, "error")):
             try:
@@ -70,6 +72,20 @@ class LiveMigration:
         finally:
             await self._power.thaw(server)
         return f"{what} stood still for {1000 * (time.monotonic() - began):.1f} ms"
+
+    def _require_movable(self, server: Server, host: str) -> None:
+        """Refuse what cannot follow a running server to another PoP.
+
+        Raises:
+            NotDone: it has a function of its PoP's network card.
+        """
+        ports = {nic.ifname: self._ports.peek(nic.port_id) for nic in server.nics}
+        direct = [ifname for ifname, port in ports.items() if port and port.is_direct]
+        if direct and self._targets.are_apart(server.host, host):
+            raise NotDone(
+                f"Live migration to {host} is not possible, the server is where it was: {', '.join(direct)} is a "
+                "function of a network card of its PoP (vnic type direct or macvtap); migrate the server switched off"
+            )
 
     async def _move(self, server: Server, host: str) -> None:
         await self._carrying.carry(server, host)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sonata._lib.huge_pages import free_huge_pages
+from sonata.emulator.cloud.compute.console_logs import ConsoleLogs
 from sonata.emulator.cloud.compute.disks import Disks, Mounts
 from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
 from sonata.emulator.cloud.compute.flavors import core_limit
@@ -25,7 +26,7 @@ from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import AdapterError, Conflict, NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
-from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Terminal, Usage
+from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Tell, Terminal, Usage
 
 READY_LIMIT_S = 30.0
 SHUTDOWN_S = 2.0
@@ -60,9 +61,13 @@ class Power:
         self._dress: dict[str, Dress] = {}
         self._paged: set[str] = set()
         self.dressing: Dressing = undressed
+        self.consoles = ConsoleLogs(site)
 
-    async def on(self, server: Server) -> None:
+    async def on(self, server: Server) -> str | None:
         """Switch a server on; it is ready at return.
+
+        Returns:
+            What is worth telling of its start; None for nothing.
 
         Raises:
             PermanentError: its program cannot be executed, or ended at once.
@@ -70,7 +75,9 @@ class Power:
         """
         image = self._booted(server)
         self._exits.pop(server.id, None)
-        self._dress[server.id] = await self.dressing(server, image)
+        dress = self._dress[server.id] = await self.dressing(server, image)
+        if dress.told:
+            self.consoles.say(server.id, dress.told)
         (self._paged.add if wants_huge(server.flavor) else self._paged.discard)(server.id)
         self._starting.add(server.id)
         try:
@@ -82,6 +89,7 @@ class Power:
                 await self.wake(server)
         finally:
             self._starting.discard(server.id)
+        return dress.told or None
 
     async def off(self, server: Server, *, grace_s: float = SHUTDOWN_S) -> None:
         """Switch a server off: no process of it runs and none of its ports stands at return; idempotent.
@@ -96,18 +104,21 @@ class Power:
             await asyncio.wait([pending])
         await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
         self._dress.pop(server.id, None)
+        self._exits.pop(server.id, None)
         self._paged.discard(server.id)
         await self._wiring.unplug(server)
         await self._disks.shut_all(server)
 
-    async def exec(self, server: Server, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+    async def exec(
+        self, server: Server, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
+    ) -> tuple[int, bytes, bytes]:
         """Run a command in a server that is on."""
         await self.wake(server)
-        return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin)
+        return await self._site.runtime.exec(self._wiring.machine_id(server.id), argv, stdin=stdin, tell=tell)
 
-    def console(self, server_id: str) -> Path:
-        """The file that holds what a server's program printed."""
-        return self._site.folder / f"{server_id}.console"
+    def end_of(self, server_id: str) -> MachineExit | None:
+        """How the program of a server ended since it was switched on; None when it runs, or is off by request."""
+        return self._exits.get(server_id)
 
     async def freeze(self, server: Server) -> None:
         """Stop all processes of a server where they are, and its ports; idempotent.
@@ -171,16 +182,11 @@ class Power:
             start = self._start(server, self._booted(server))
             self._idle_starts[server.id] = asyncio.ensure_future(start)
         start_task = self._idle_starts[server.id]
-        with undone_on_failure(lambda: self._forget_failed(server.id, start_task)):
+        with undone_on_failure(lambda: _forget_failed(self._idle_starts, server.id, start_task)):
             await asyncio.wait([start_task])
             if start_task.cancelled():
                 raise _switched_off(server)
             start_task.result()
-
-    def _forget_failed(self, server_id: str, start: asyncio.Task[int]) -> None:
-        """Let the next command try again; a start that goes on is kept."""
-        if start.done() and self._idle_starts.get(server_id) is start:
-            del self._idle_starts[server_id]
 
     def _booted(self, server: Server) -> Image:
         """What a server boots: the image that rescues it, its root volume, or its image."""
@@ -207,7 +213,7 @@ class Power:
             root=own,
             attached=attached,
             argv=_program(server),
-            console=self.console(server.id),
+            console=self.consoles.path(server.id),
             env=image.env,
             netns=self._netns[server.id],
             limits=limits_of(server),
@@ -276,3 +282,9 @@ def described(how: MachineExit) -> str:
 def hostname(name: str) -> str:
     """A server's name as a host name (RFC 1123)."""
     return re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")[:63] or "server"
+
+
+def _forget_failed(starts: dict[str, asyncio.Task[int]], server_id: str, start: asyncio.Task[int]) -> None:
+    """Let the next command try again; a start that goes on is kept."""
+    if start.done() and starts.get(server_id) is start:
+        del starts[server_id]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from sonata.emulator.cloud.compute.capacity import GIB
 from sonata.emulator.cloud.compute.disks import Disks, DiskWish
-from sonata.emulator.cloud.compute.hosts import DEFAULT_ZONE
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.operations import Operations
 from sonata.emulator.cloud.compute.power import SHUTDOWN_S, Power, described
@@ -21,7 +20,7 @@ from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Fault, Flavor, Server, ServerStatus
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.image.images import Images
-from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.site import DEFAULT_ZONE, Site
 from sonata.errors import InvalidInput
 from sonata.ports.runtime import MachineExit
 
@@ -148,7 +147,7 @@ class Servers:
         """End all background work; machines and ports go with runtime and data plane."""
         await self.operations.close()
 
-    async def _build(self, server_id: str, request: BootRequest, wishes: Sequence[NicWish]) -> None:
+    async def _build(self, server_id: str, request: BootRequest, wishes: Sequence[NicWish]) -> str | None:
         self.place(server_id, request.availability_zone, request.host)
         self._table.change(server_id, task_state="networking")
         self._nics.make_missing(server_id, wishes)
@@ -156,7 +155,7 @@ class Servers:
             self._table.change(server_id, task_state="block_device_mapping")
             await self._disks.make_missing(server_id, request.disks)
         self._table.change(server_id, task_state="spawning")
-        await self.switch_on(server_id)
+        return await self.switch_on(server_id)
 
     def place(self, server_id: str, zone: str = "", host: str = "") -> None:
         """Choose a host for a server and claim its capacity.
@@ -184,17 +183,17 @@ class Servers:
         await self.power.off(self._table.get(server_id))
         self._table.change(server_id, status=ServerStatus.SHUTOFF, task_state=None, fault=None)
 
-    async def _reboot(self, server_id: str, *, hard: bool) -> None:
+    async def _reboot(self, server_id: str, *, hard: bool) -> str | None:
         server = self._table.get(server_id)
         await self.power.off(server, grace_s=0.0 if hard else SHUTDOWN_S)
-        await self.switch_on(server_id)
+        return await self.switch_on(server_id)
 
     async def _destroy(self, server_id: str) -> None:
         # As Nova does: who wants a program to end in order stops the server first.
         await self.power.off(self._table.get(server_id), grace_s=0.0)
         await self._nics.release_all(self._table.get(server_id))
         await self._disks.release_all(self._table.get(server_id))
-        self.power.console(server_id).unlink(missing_ok=True)
+        self.power.consoles.drop(server_id)
         await self.on_deleted(server_id)
         await self.power.wipe(server_id)
         for group in self._groups:
@@ -210,17 +209,25 @@ class Servers:
         fault = Fault(described(how)) if how.status else None
         self._table.change(server_id, status=ServerStatus.SHUTOFF, task_state=None, fault=fault)
 
-    async def switch_on(self, server_id: str) -> None:
-        """Switch a server on and say so."""
-        await self.power.on(self._table.get(server_id))
+    async def switch_on(self, server_id: str) -> str | None:
+        """Switch a server on and say so; returns what is worth telling of it."""
+        told = await self.power.on(self._table.get(server_id))
         self._table.change(server_id, status=ServerStatus.ACTIVE, task_state=None, fault=None, launched_at=time.time())
+        return told
 
     async def _ended(self, server_id: str, how: MachineExit) -> None:
-        """A program that had been ready ended; the server is off now, unless somebody is switching it off anyway."""
+        """A program that had been ready ended; the server is off now, or after what is going on with it."""
         server = self._table.peek(server_id)
-        if server and server.status in RUNNING and not server.task_state:
+        if server is None or server.task_state == "deleting":
+            return
+        if server.status in RUNNING and not server.task_state:
             self._table.change(server_id, task_state="powering-off")
-            self.operations.unasked(server_id, lambda one: self._power_lost(one, how))
+        self.operations.unasked(server_id, lambda one: self._settle_end(one, how))
+
+    async def _settle_end(self, server_id: str, how: MachineExit) -> None:
+        """Let a server be off whose program ended, unless it was switched off or on again meanwhile."""
+        if self._table.get(server_id).status in RUNNING and self.power.end_of(server_id) is how:
+            await self._power_lost(server_id, how)
 
 
 async def _nobody_cares(_server_id: str) -> None:

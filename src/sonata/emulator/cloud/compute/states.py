@@ -64,6 +64,7 @@ POWER_STATES = {
     ServerStatus.SHELVED_OFFLOADED: 4,
 }
 """What the hypervisor would tell (Compute API, power_state): 1 runs, 3 is frozen, 4 is off."""
+RUNS = 1
 
 
 def power_state(server: Server) -> int:

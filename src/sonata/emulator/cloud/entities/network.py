@@ -167,11 +167,16 @@ class Port(Entity):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A router's leg on the external network; with `snat`, inner sources are masqueraded."""
+    """A router's leg on the external network; with `snat`, inner sources are masqueraded.
+
+    Args:
+        qos_policy: of what the router's own address there sends and receives.
+    """
 
     network_id: str
     port_id: str
     snat: bool = True
+    qos_policy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +206,7 @@ class FloatingIp(Entity):
     router_id: str = ""
     dns_name: str = ""
     dns_domain: str = ""
+    qos_policy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Stacks, their resources and events, and software configurations, as the Orchestration API v1 names them."""
+"""Stacks with their resources, events and snapshots, and software configurations, as Orchestration v1 names them."""
 
 from __future__ import annotations
 
@@ -117,6 +117,26 @@ class StackEvent(Entity):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StackSnapshot(Entity):
+    """What a stack was at one moment.
+
+    Args:
+        definition: what it was made of.
+        resources: what its resources were, by name, in the form in which stacks are exported; `resource_data` tells
+            where the contents of a resource are kept.
+        stack_state: action and status of the stack then.
+    """
+
+    stack_id: str
+    action: str = "CREATE"
+    status: str = State.IN_PROGRESS
+    status_reason: str = ""
+    definition: Definition = field(default_factory=lambda: Definition({}))
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    stack_state: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SoftwareConfig(Entity):
     """A piece of configuration for servers; it never changes."""
 
@@ -125,3 +145,22 @@ class SoftwareConfig(Entity):
     inputs: tuple[Mapping[str, Any], ...] = ()
     outputs: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftwareDeployment(Entity):
+    """A configuration that is to be applied to a server, made by a client instead of a stack.
+
+    Args:
+        told: output values.
+    """
+
+    server_id: str
+    config_id: str
+    owner: Owner
+    action: str = "INIT"
+    status: str = State.COMPLETE
+    status_reason: str = ""
+    input_values: Mapping[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
+    stack_user_project_id: str = ""

@@ -10,10 +10,13 @@ from typing import Any
 import yaml
 
 from sonata.emulator.cloud.firstboot.plan import Plan, Step, quoted
+from sonata.emulator.cloud.firstboot.ssh import PASSWORDS
 from sonata.emulator.cloud.firstboot.written_files import write_files
 
 MOST_ALIASES = 16
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}", re.I)
+_PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_:=~/-]*")
+_DOMAIN = re.compile(r"[A-Za-z0-9.-]*")
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})")
 _RANDOM = frozenset(("R", "RANDOM"))
 _DEFAULT_OUTPUT = ({"all": "| tee -a /var/log/cloud-init-output.log"}, None)
@@ -43,15 +46,32 @@ def read_config(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is no YAML mapping.
     """
-    try:
-        document = yaml.load(text, Loader=_BoundedLoader)  # noqa: S506  # nosec B506 - derives from SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"no valid YAML: {' '.join(str(error).split())[:200]}") from error
+    document = _read_yaml(text)
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ValueError("no YAML mapping")
     return {str(key): value for key, value in document.items()}
+
+
+def read_archive(text: str) -> list[tuple[str, str]]:
+    """The pieces of one `#cloud-config-archive`: each one's content and declared type, empty for none.
+
+    Raises:
+        ValueError: it is no list of texts, or of mappings with `content`.
+    """
+    document = _read_yaml(text)
+    if not isinstance(document, list):
+        raise ValueError("a #cloud-config-archive needs a list")
+    found = [one if isinstance(one, dict) else {"content": one} for one in document]
+    return [(str(one.get("content") or ""), str(one.get("type") or "")) for one in found]
+
+
+def _read_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_BoundedLoader)  # noqa: S506  # nosec B506 - derives from SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"no valid YAML: {' '.join(str(error).split())[:200]}") from error
 
 
 def compile_config(plan: Plan, config: Config) -> None:
@@ -61,8 +81,8 @@ def compile_config(plan: Plan, config: Config) -> None:
             continue
         try:
             compile_key(plan, config[key], config)
-        except (ValueError, TypeError, AttributeError) as error:
-            plan.warn(f"cloud-config `{key}` is left out: {error}")
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            plan.warn(f"cloud-config `{key}` is left out: {error or type(error).__name__}")
     for key in config:
         if key not in _ORDER and key not in _BESIDE:
             plan.warn(f"cloud-config `{key}`: nothing here acts on it")
@@ -103,14 +123,17 @@ def _host_name(plan: Plan, value: Any, config: Config) -> None:
     if config.get("preserve_hostname") is True:
         return
     host, _, domain = str(value).partition(".")
-    if not _HOST_NAME.fullmatch(host):
+    if not _HOST_NAME.fullmatch(host) or not _DOMAIN.fullmatch(domain):
         raise ValueError(f"`{value}` is no host name")
     plan.host_name, plan.domain = host, domain or plan.domain
 
 
 def _fqdn(plan: Plan, value: Any, config: Config) -> None:
     if config.get("prefer_fqdn_over_hostname") is False and plan.host_name:
-        plan.domain = str(value).partition(".")[2]
+        domain = str(value).partition(".")[2]
+        if not _DOMAIN.fullmatch(domain):
+            raise ValueError(f"`{value}` is no host name")
+        plan.domain = domain
         return
     _host_name(plan, value, config)
 
@@ -143,6 +166,7 @@ _USER_OPTIONS = (
     ("passwd", "--password"),
 )  # fmt: skip
 _USER_FLAGS = (("system", "--system"), ("no_user_group", "--no-user-group"), ("no_log_init", "--no-log-init"))
+_PASSWORDS = frozenset(("passwd", "hashed_passwd", "plain_text_passwd"))
 _USER_BESIDE = frozenset(("name", "groups", "no_create_home", "ssh_authorized_keys", "sudo", "lock_passwd",
                           "plain_text_passwd", "create_groups"))  # fmt: skip
 
@@ -153,15 +177,19 @@ def _user(plan: Plan, entry: Config) -> None:
         raise ValueError(f"`{name}` is no user name")
     groups = entry.get("groups") or []
     groups = [part.strip() for part in groups.split(",")] if isinstance(groups, str) else list(map(str, groups))
-    options = [word for key, option in _USER_OPTIONS if entry.get(key) is not None for word in (option, entry[key])]
+    locked = entry.get("lock_passwd", True) is not False
+    if locked and _PASSWORDS & entry.keys():
+        plan.warn(f"cloud-config user `{name}`: its password opens nothing, as `lock_passwd: false` is not said")
+    asked = {key: value for key, value in entry.items() if not (locked and key in _PASSWORDS)}
+    options = [word for key, option in _USER_OPTIONS if asked.get(key) is not None for word in (option, asked[key])]
     options += [option for key, option in _USER_FLAGS if entry.get(key)]
     options += ["--groups", ",".join(groups)] if groups else []
     options.append("--no-create-home" if entry.get("no_create_home") or entry.get("system") else "--create-home")
     lines = [f"group {quoted(group)}" for group in groups if entry.get("create_groups", True)]
     lines.append(f"user {quoted(name, *options)}")
-    if password := entry.get("plain_text_passwd"):
+    if password := asked.get("plain_text_passwd"):
         lines.append(f"chpasswd < {plan.file(_lines([f'{name}:{password}']))}")
-    elif entry.get("lock_passwd", True) is False and not {"passwd", "hashed_passwd"} & entry.keys():
+    elif not locked and not _PASSWORDS & entry.keys():
         lines.append(f"passwd -d {quoted(name)} >/dev/null")
     if keys := entry.get("ssh_authorized_keys"):
         lines.append(f"authorize {quoted(name)} {plan.file(_lines(_texts(keys)))}")
@@ -188,7 +216,8 @@ def _groups(plan: Plan, value: Any, _config: Config) -> None:
 def _password(plan: Plan, value: Any, _config: Config) -> None:
     hashed = "-e" if str(value).startswith("$") else ""
     entry = plan.file(f"{value}\n")
-    plan.early.append(Step("set_passwords", f'printf "%s:" "$DEFAULT_USER" | cat - {entry} | chpasswd {hashed}'))
+    line = f'printf "%s:" "$DEFAULT_USER" | cat - {entry} | chpasswd {hashed}'
+    plan.early.append(Step("set_passwords", f"default_user && {line}"))
 
 
 def _chpasswd(plan: Plan, value: Any, _config: Config) -> None:
@@ -209,10 +238,9 @@ def _chpasswd(plan: Plan, value: Any, _config: Config) -> None:
 
 
 def _ssh_pwauth(plan: Plan, value: Any, _config: Config) -> None:
-    if value not in (True, False, "yes", "no", "true", "false"):
+    if value not in PASSWORDS:
         raise ValueError(f"`{value}` is neither true nor false")
-    word = "yes" if value in (True, "yes", "true") else "no"
-    plan.early.append(Step("set_passwords", f"sshd_setting PasswordAuthentication {word}"))
+    plan.early.append(Step("set_passwords", f"sshd_setting PasswordAuthentication {PASSWORDS[value]}"))
 
 
 def _timezone(plan: Plan, value: Any, _config: Config) -> None:
@@ -224,19 +252,21 @@ def _timezone(plan: Plan, value: Any, _config: Config) -> None:
     )
 
 
-def _update(plan: Plan, value: Any, _config: Config) -> None:
-    if value:
-        plan.final.append(Step("package_update_upgrade_install", "packages update"))
+def _software(plan: Plan, _value: Any, config: Config) -> None:
+    """One step for all that is asked of packages; an unreachable mirror is met once."""
+    names = [_package(one) for one in config.get("packages") or []]
+    wanted = [("update", True), ("upgrade", config.get("package_upgrade")), (quoted("install", *names), names)]
+    calls = [f"packages {what}" for what, is_wanted in wanted if is_wanted]
+    if (len(calls) > 1 or config.get("package_update")) and not plan.packages:
+        # What is at hand already is installed even where a mirror is not reached.
+        plan.packages.append(Step("package_update_upgrade_install", ("; " if names else " && ").join(calls)))
 
 
-def _upgrade(plan: Plan, value: Any, _config: Config) -> None:
-    if value:
-        plan.final.append(Step("package_update_upgrade_install", "packages upgrade"))
-
-
-def _packages(plan: Plan, value: Any, _config: Config) -> None:
-    names = ["=".join(map(str, one)) if isinstance(one, list) else str(one) for one in value]
-    plan.final.append(Step("package_update_upgrade_install", f"packages install {quoted(*names)}"))
+def _package(asked: Any) -> str:
+    name = "=".join(map(str, asked)) if isinstance(asked, list) else str(asked)
+    if not _PACKAGE.fullmatch(name):
+        raise ValueError(f"`{name}` is no name of a package")
+    return name
 
 
 def _final_message(plan: Plan, value: Any, _config: Config) -> None:
@@ -280,13 +310,16 @@ _ORDER: Mapping[str, Compile] = {
     "chpasswd": _chpasswd,
     "ssh_pwauth": _ssh_pwauth,
     "timezone": _timezone,
-    "package_update": _update,
-    "package_upgrade": _upgrade,
-    "packages": _packages,
+    "package_update": _software,
+    "package_upgrade": _software,
+    "packages": _software,
     "runcmd": _runcmd,
     "final_message": _final_message,
 }
 """What is acted on, in the order of cloud-init's stages."""
 
-_BESIDE = frozenset(("preserve_hostname", "prefer_fqdn_over_hostname", "output", "merge_how", "disable_root"))
+_BESIDE = frozenset((
+    "preserve_hostname", "prefer_fqdn_over_hostname", "output", "disable_root", "allow_public_ssh_keys",
+    "ssh_deletekeys", "ssh_genkeytypes", "ssh_keys", "ssh",
+))  # fmt: skip
 """Looked at by others, or without any difference here."""

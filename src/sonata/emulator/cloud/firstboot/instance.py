@@ -44,6 +44,11 @@ class Instance:
         return f"{self.host_name}.{DOMAIN}"
 
     @property
+    def has_metadata_service(self) -> bool:
+        """Whether one of its networks has the metadata service."""
+        return any(subnet.enable_dhcp and subnet.cidr.version == 4 for link in self.links for subnet in link.subnets)
+
+    @property
     def user_data(self) -> bytes:
         """What the user gave, decoded; empty when nothing."""
         return base64.b64decode(self.server.user_data or "")

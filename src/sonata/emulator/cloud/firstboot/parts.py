@@ -6,15 +6,15 @@ Whatever a server is given is bounded before it is read.
 from __future__ import annotations
 
 import email
-import email.policy
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 CONFIG, SCRIPT, BOOTHOOK, INCLUDE, HANDLER, UNKNOWN = (
     "text/cloud-config", "text/x-shellscript", "text/cloud-boothook", "text/x-include-url", "text/part-handler",
     "text/plain",
 )  # fmt: skip
+BOOTHOOK_MARK = b"#cloud-boothook"
 ARCHIVE = "text/cloud-config-archive"
 PER_BOOT, PER_INSTANCE = "text/x-shellscript-per-boot", "text/x-shellscript-per-instance"
 PER_ONCE = "text/x-shellscript-per-once"
@@ -47,10 +47,19 @@ def parts_of(user_data: bytes) -> list[Part]:
     plain = inflated(user_data)
     if not plain.strip():
         return []
-    found = list(_of_message(plain)) if _is_message(plain) else [_part(plain, UNKNOWN)]
+    found = list(_of_message(plain)) if _is_message(plain) else [part_of(plain)]
+    refuse_too_many(found)
+    return found
+
+
+def refuse_too_many(found: Sequence[Part]) -> None:
+    """Refuse user data of too many pieces.
+
+    Raises:
+        ValueError: there are too many.
+    """
     if len(found) > MOST_PARTS:
         raise ValueError(f"it has more than {MOST_PARTS} parts")
-    return found
 
 
 def inflated(data: bytes) -> bytes:
@@ -77,15 +86,21 @@ def _is_message(plain: bytes) -> bool:
 
 
 def _of_message(plain: bytes) -> Iterable[Part]:
-    message = email.message_from_bytes(plain, policy=email.policy.default)
+    message = email.message_from_bytes(plain)
     for piece in message.walk():
         if not piece.is_multipart():
             content = piece.get_payload(decode=True)
             if isinstance(content, bytes):
-                yield _part(inflated(content), piece.get_content_type())
+                yield part_of(inflated(content), piece.get_content_type())
 
 
-def _part(content: bytes, declared: str) -> Part:
+def without_mark(content: bytes, mark: bytes) -> bytes:
+    """Content without the line that begins with a mark, which only says what it is."""
+    first, _, rest = content.lstrip().partition(b"\n")
+    return rest if first.startswith(mark) else content
+
+
+def part_of(content: bytes, declared: str = UNKNOWN) -> Part:
     """A piece by its declared type, or, when that tells nothing, by its first line."""
     first, _, rest = content.lstrip().partition(b"\n")
     is_template = first.strip() == JINJA or declared == "text/jinja2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 FOLDER = "/run/firstboot"
@@ -23,7 +24,8 @@ class Plan:
 
     Args:
         early: before the server's program, at the first boot; `early_always` at each.
-        final: beside the server's program, at the first boot; `final_always` at each.
+        packages: beside the server's program, at the first boot; then `deferred`, which may need their users, then
+            `final`. `final_always` at each boot.
         files: content of files by number, which steps name by `file`.
         warnings: lines for the console.
         host_name: the server's host name when user data want another one; so `domain`.
@@ -31,6 +33,8 @@ class Plan:
 
     early_always: list[Step] = field(default_factory=list)
     early: list[Step] = field(default_factory=list)
+    packages: list[Step] = field(default_factory=list)
+    deferred: list[Step] = field(default_factory=list)
     final: list[Step] = field(default_factory=list)
     final_always: list[Step] = field(default_factory=list)
     files: list[bytes] = field(default_factory=list)
@@ -40,14 +44,25 @@ class Plan:
     keys: list[str] = field(default_factory=list)
     default_user: bool = True
 
+    @property
+    def stages(self) -> Mapping[str, Sequence[Step]]:
+        """All steps by the name of their stage."""
+        final = (*self.packages, *self.deferred, *self.final)
+        return {"early_always": self.early_always, "early": self.early, "final": final,
+                "final_always": self.final_always}  # fmt: skip
+
+    def kept(self, content: bytes | str) -> str:
+        """Keep content as a file; returns its path in the server."""
+        self.files.append(content.encode(errors="replace") if isinstance(content, str) else content)
+        return f"{FOLDER}/files/{len(self.files) - 1}"
+
     def file(self, content: bytes | str) -> str:
         """Keep content as a file; returns its path in the server, quoted."""
-        self.files.append(content.encode() if isinstance(content, str) else content)
-        return shlex.quote(f"{FOLDER}/files/{len(self.files) - 1}")
+        return shlex.quote(self.kept(content))
 
     def warn(self, text: str) -> None:
-        """Have a line printed on the console."""
-        self.warnings.append(text)
+        """Have a line printed on the console; what could not be seen there is shown as `?`."""
+        self.warnings.append("".join(sign if sign.isprintable() else "?" for sign in text))
 
 
 def quoted(*words: object) -> str:

@@ -1,25 +1,22 @@
 """User data as jinja templates, rendered in a process of its own that may take little time and memory.
 
-Whoever runs servers writes them, so nothing of theirs is evaluated in the keeper. Run as a program, this file reads a
-JSON document with `template` and `data` from stdin and prints the text.
+Whoever runs servers writes them, so nothing of theirs is evaluated in the keeper: `template_program` does it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import resource
+import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-CPU_S = 2
-MEMORY_BYTES = 512 * 1024**2
-LONGEST_TEXT = 1024**2
+PROGRAM = Path(__file__).with_name("template_program.py")
 PATIENCE_S = 10.0
+MISSING = "CI_MISSING_JINJA_VAR/"
+"""What cloud-init puts in front of a name that it does not know."""
 
 
 async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
@@ -28,9 +25,9 @@ async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: it is no template, or takes too much.
     """
-    request = json.dumps({"template": template.decode(errors="replace"), "data": data}).encode()
+    request = json.dumps({"template": template.decode(errors="replace"), "data": data, "missing": MISSING}).encode()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", __file__,
+        sys.executable, "-I", str(PROGRAM),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -48,6 +45,11 @@ async def render(template: bytes, data: Mapping[str, Any]) -> bytes:
     return out
 
 
+def missing_in(text: bytes) -> set[str]:
+    """Names that a rendered text shows as not known."""
+    return set(re.findall(re.escape(MISSING) + r"([\w.-]+)", text.decode(errors="replace")))
+
+
 def variables(meta_data: Mapping[str, Any]) -> dict[str, Any]:
     """What templates may name: `ds.meta_data`, the standard keys of `v1`, and these without `v1`."""
     standard = {
@@ -60,22 +62,3 @@ def variables(meta_data: Mapping[str, Any]) -> dict[str, Any]:
         "public_ssh_keys": list(meta_data.get("public_keys", {}).values()),
     }
     return {"ds": {"meta_data": dict(meta_data)}, "v1": standard, **standard}
-
-
-def main() -> int:
-    """Render one template from stdin."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    request = json.load(sys.stdin)
-    try:
-        environment = ImmutableSandboxedEnvironment(keep_trailing_newline=True)
-        text = environment.from_string(request["template"]).render(request["data"])
-    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return 1
-    sys.stdout.write(text[:LONGEST_TEXT])
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -27,7 +27,7 @@ def write_files(plan: Plan, entries: Any) -> None:
             raise ValueError("each file needs a `path` that begins with /")
         if unknown := sorted(map(str, entry.keys() - _KNOWN)):
             plan.warn(f"cloud-config `write_files`: nothing here acts on {', '.join(unknown)} of {entry['path']}")
-        (plan.final if entry.get("defer") else plan.early).append(_step(plan, entry))
+        (plan.deferred if entry.get("defer") else plan.early).append(_step(plan, entry))
 
 
 def _step(plan: Plan, entry: dict[str, Any]) -> Step:

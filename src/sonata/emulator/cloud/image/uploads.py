@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -161,6 +162,18 @@ class Uploads:
         image = self._site.images.get(found.stored)
         program = booted_program(found.properties.get("os_command_line", ""))
         return replace(image, argv=program) if program else image
+
+    def packed(self, image_id: str) -> Path | None:
+        """The tar file of files that an image is which boots nowhere, e.g. that of a volume with data; None for others.
+
+        Raises:
+            NoSuch: there is no such image.
+        """
+        found = self.get(image_id)
+        if found.status != "active" or found.bootable or found.disk_format not in ("raw", None):
+            return None
+        data = self._data(image_id)
+        return data if tarfile.is_tarfile(data) else None
 
     def own(self, image_id: str) -> GlanceImage:
         """An image that can be changed here.

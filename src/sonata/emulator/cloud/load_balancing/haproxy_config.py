@@ -94,6 +94,9 @@ def _frontend(plan: Plan, frontend: Frontend) -> Iterator[str]:
         yield f"tcp-request connection reject if !{{ src {' '.join(map(str, frontend.allowed))} }}"
     if frontend.inspect_ms:
         yield f"tcp-request inspect-delay {frontend.inspect_ms}"
+        if frontend.protocol not in HTTP:
+            # A delay alone does nothing: something must look at what comes.
+            yield "tcp-request content accept if { req.len gt 0 }"
     if frontend.protocol in HTTP:
         yield from _headers(frontend)
         yield from _policies(frontend)

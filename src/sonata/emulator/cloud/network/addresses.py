@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from ipaddress import IPv6Address
 
 from sonata._lib.ip import Address, Prefix
 from sonata.emulator.cloud.causes import IpAddressGenerationFailure, IpAddressInUse
@@ -94,13 +93,6 @@ def default_pools(cidr: Prefix, gateway: Address | None) -> tuple[AddressRange, 
         return ((_at(cidr, first), _at(cidr, last)),)
     ranges = ((first, int(gateway) - 1), (int(gateway) + 1, last))
     return tuple((_at(cidr, low), _at(cidr, high)) for low, high in ranges if low <= high)
-
-
-def automatic_address(cidr: Prefix, mac: str) -> Address:
-    """The address that a host gives itself in a network: its modified EUI-64 (RFC 4291, appendix A)."""
-    raw = bytes.fromhex(mac.replace(":", ""))
-    identifier = bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:]
-    return IPv6Address(int(cidr.network_address) | int.from_bytes(identifier))
 
 
 def random_mac() -> str:

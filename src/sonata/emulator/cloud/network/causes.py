@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sonata.errors import Conflict, InvalidInput
+from sonata.errors import Conflict, InvalidInput, NotFound
 
 
 class SecurityGroupInUse(Conflict):
@@ -119,3 +119,23 @@ class PortSecurityAndIPRequiredForSecurityGroups(InvalidInput):
 
 class AddressPairAndPortSecurityRequired(Conflict):
     """Address pairs are wanted on a port that is not secured."""
+
+
+class L2GatewayInUse(Conflict):
+    """A layer 2 gateway is joined to networks."""
+
+
+class L2GatewayConnectionExists(Conflict):
+    """A layer 2 gateway is joined to a network already."""
+
+
+class L2GatewaySegmentationIDExists(Conflict):
+    """An interface of a layer 2 gateway is joined to another network."""
+
+
+class L2GatewayDeviceNotFound(NotFound):
+    """A layer 2 gateway names a device that is not there."""
+
+
+class L2GatewayInterfaceNotFound(NotFound):
+    """A layer 2 gateway names an interface that its device has not got."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from sonata.emulator.addressing import automatic_address
 from sonata.emulator.cloud.causes import GatewayIpInUse, NetworkInUse, OverlappingSubnet, SubnetInUse
 from sonata.emulator.cloud.entities.network import (
     DHCP_OWNER,
@@ -17,7 +18,7 @@ from sonata.emulator.cloud.entities.network import (
     Port,
     Subnet,
 )
-from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, default_pools, first_host, is_host_of
+from sonata.emulator.cloud.network.addresses import Addresses, default_pools, first_host, is_host_of
 from sonata.emulator.cloud.network.segments import on_a_segment
 from sonata.emulator.cloud.network.spreading import Spreading
 from sonata.emulator.cloud.network.standing import Standing
@@ -31,7 +32,7 @@ class Networks:
     """Layer 2 networks, each a bridge of the data plane, and the addresses on them.
 
     `on_release` is awaited with a network and a subnet (empty for all) before they are deleted, `on_subnets_changed`
-    with a network after one of its subnets was made or changed.
+    with a network after one of its subnets was made or changed; `on_delete` refuses to let a network go.
     """
 
     def __init__(self, site: Site, addresses: Addresses, standing: Standing, spreading: Spreading) -> None:
@@ -42,6 +43,7 @@ class Networks:
         self._addresses = addresses
         self.on_release: Callable[[str, str], Awaitable[None]] = _nobody_cares
         self.on_subnets_changed: Callable[..., Awaitable[None]] = _nobody_cares
+        self.on_delete: Callable[[str], None] = lambda _network_id: None
         self.external = next((network for network in self._tables.networks if network.external), None) or (
             self._add_external()
         )
@@ -116,6 +118,7 @@ class Networks:
                 f"Unable to complete operation on network {network_id}. There are one or more ports still in use on "
                 "the network."
             )
+        self.on_delete(network_id)
         await self.on_release(network_id, "")
         await self._spreading.follow([network_id])
         for subnet in self.subnets_of(network_id):
@@ -135,8 +138,10 @@ class Networks:
             InvalidInput: gateway or pools do not lie in it.
             OverlappingSubnet: it overlaps with another subnet of the network.
         """
-        self._tables.networks.get(subnet.network_id)
+        network = self._tables.networks.get(subnet.network_id)
         complete = _completed(subnet, default_gateway=default_gateway)
+        if network.external:
+            self._check_external(complete)
         for other in self.subnets_of(subnet.network_id):
             if other.cidr.overlaps(subnet.cidr):
                 raise OverlappingSubnet(
@@ -197,7 +202,8 @@ class Networks:
             SubnetInUse: ports have addresses in it.
         """
         subnet = self._tables.subnets.get(subnet_id)
-        if self._tables.networks.get(subnet.network_id).external:
+        external = self._tables.networks.get(subnet.network_id).external
+        if external and subnet.cidr.version == 4:
             raise Conflict(f"Subnet {subnet_id} belongs to the external network of this PoP and stays.")
         if self._in_use(subnet):
             raise SubnetInUse(
@@ -211,6 +217,18 @@ class Networks:
             self._tables.ports.change(port.id, fixed_ips=kept)
         self._drop_subnet(subnet)
         await self._standing.follow(port.id for port in ports)
+        if external:
+            await self.on_subnets_changed(subnet.network_id)
+
+    def _check_external(self, subnet: Subnet) -> None:
+        """Refuse a further subnet of the external network: it has one of IPv4, and at most one of IPv6."""
+        if subnet.cidr.version == 4 or any(one.cidr.version == 6 for one in self.subnets_of(subnet.network_id)):
+            raise Conflict(f"The external network of this PoP has its subnet of IPv{subnet.cidr.version}.")
+        if subnet.cidr.prefixlen != 64 or subnet.gateway_ip is None or subnet.address_mode or subnet.ra_mode:
+            raise InvalidInput(
+                "Invalid input for operation: a subnet of IPv6 of the external network is a /64 with a gateway, which "
+                "is the PoP's router, and has no modes; endpoints get EUI-64 addresses in it."
+            )
 
     def _in_use(self, subnet: Subnet) -> bool:
         """Whether an address keeps a subnet; the network's services give theirs up, and so do hosts by themselves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from sonata.emulator.cloud.entities.network import DHCP_OWNER
 from sonata.emulator.cloud.site import Site
 
 
@@ -23,8 +24,10 @@ class Places:
         return port_id in self._pops
 
     def home(self, port_id: str) -> str:
-        """Where a port belongs: with its server's host; what is no server's, in the site's own PoP."""
+        """Where a port belongs: with its server's host, or where its network is served; else in the site's own PoP."""
         port = self._tables.ports.peek(port_id)
+        if port and port.device_owner == DHCP_OWNER:
+            return self._site.service_pop(self._tables.networks.get(port.network_id)).name
         server = self._tables.servers.peek(port.device_id) if port else None
         return self._site.pop_of(server.host).name if server else self._site.pop.name
 

@@ -15,8 +15,9 @@ from sonata.emulator.cloud.causes import (
     SubnetPoolInUse,
     SubnetPoolQuotaExceeded,
 )
-from sonata.emulator.cloud.entities.network import AddressScope, SubnetPool
+from sonata.emulator.cloud.entities.network import AddressScope, Subnet, SubnetPool
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.tables import Tables
 from sonata.errors import InvalidInput
 
 LONGEST = {4: 32, 6: 128}
@@ -109,13 +110,33 @@ class SubnetPools:
             )
         self._tables.address_scopes.remove(scope_id)
 
+    def onboard(self, pool_id: str, network_id: str) -> tuple[Subnet, ...]:
+        """Take a network's subnets of a pool's version of IP into the pool, with their prefixes.
+
+        Raises:
+            InvalidInput: there are none.
+            SubnetAllocationError: one overlaps with another subnet of the pool, or is of another pool.
+            AddressScopePrefixConflict: one overlaps with another pool of the address scope.
+        """
+        pool = self._tables.subnet_pools.get(pool_id)
+        subnets = [one for one in self._tables.subnets if one.network_id == network_id]
+        subnets = [one for one in subnets if one.cidr.version == pool.ip_version and one.subnetpool_id != pool_id]
+        if not subnets:
+            raise InvalidInput(f"Network {network_id} has no subnets of IPv{pool.ip_version} to onboard.")
+        used = [one.cidr for one in self._tables.subnets if one.subnetpool_id == pool_id]
+        for subnet in subnets:
+            if subnet.subnetpool_id or any(subnet.cidr.overlaps(other) for other in used):
+                raise SubnetAllocationError(
+                    f"Failed to onboard subnet {subnet.id}: {subnet.cidr} is of another pool, or overlaps with a "
+                    f"subnet of subnetpool {pool_id}."
+                )
+        new = (one.cidr for one in subnets if not any(_within(one.cidr, whole) for whole in pool.prefixes))
+        self.update(pool_id, prefixes=(*pool.prefixes, *new))
+        return tuple(self._tables.subnets.change(one.id, subnetpool_id=pool_id) for one in subnets)
+
     def scope_of_network(self, network_id: str, version: int) -> str | None:
         """The address scope that a network is in by its subnets' pools."""
-        for subnet in self._tables.subnets:
-            pool = self._tables.subnet_pools.peek(subnet.subnetpool_id or "")
-            if subnet.network_id == network_id and pool and pool.ip_version == version:
-                return pool.address_scope_id
-        return None
+        return scope_of_network(self._tables, network_id, version)
 
     def _check(self, pool: SubnetPool) -> None:
         if any(prefix.version != pool.ip_version for prefix in pool.prefixes):
@@ -156,6 +177,15 @@ class SubnetPools:
         ]
         if sum(map(_units, [*own, added])) > pool.default_quota:
             raise SubnetPoolQuotaExceeded("Per-tenant subnet pool prefix quota exceeded.")
+
+
+def scope_of_network(tables: Tables, network_id: str, version: int) -> str | None:
+    """The address scope that a network is in by its subnets' pools."""
+    for subnet in tables.subnets:
+        pool = tables.subnet_pools.peek(subnet.subnetpool_id or "")
+        if subnet.network_id == network_id and pool and pool.ip_version == version:
+            return pool.address_scope_id
+    return None
 
 
 def _units(prefix: Prefix) -> int:

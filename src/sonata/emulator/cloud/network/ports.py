@@ -7,9 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sonata._lib.ip import Address, Interface
+from sonata.emulator.addressing import automatic_address
 from sonata.emulator.cloud.causes import IpAddressGenerationFailure, MacAddressInUse, PortBound, PortInUse
-from sonata.emulator.cloud.entities.network import APPLIANCE_OWNERS, DHCP_OWNER, FixedIp, Port, Subnet, interface_of
-from sonata.emulator.cloud.network.addresses import Addresses, automatic_address, random_mac
+from sonata.emulator.cloud.entities.network import (
+    APPLIANCE_OWNERS,
+    DHCP_OWNER,
+    ROUTER_GATEWAY_OWNER,
+    FixedIp,
+    Port,
+    Subnet,
+    interface_of,
+)
+from sonata.emulator.cloud.network.addresses import Addresses, random_mac
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import InvalidInput
@@ -180,10 +189,10 @@ class Ports:
 def _usual(subnets: Sequence[Subnet], port: Port) -> list[AddressWish]:
     """What a port gets when nothing is wished: an address of each version that the network gives out.
 
-    A port of the network itself, a router's say, gets IPv4, or else IPv6.
+    A port of the network itself, a router's say, gets IPv4, or else IPv6; a router's way out gets both.
     """
     versions = sorted({subnet.cidr.version for subnet in subnets if not subnet.is_automatic})
-    if port.device_owner.startswith("network:"):
+    if port.device_owner.startswith("network:") and port.device_owner != ROUTER_GATEWAY_OWNER:
         versions = versions[:1]
     return [AddressWish(version=version) for version in versions]
 

@@ -1,11 +1,13 @@
 """Quality of service: policies, and holding their rates at the ports of the data plane.
 
-A port's own policy goes before its network's, which is not for Neutron's own ports (routers, DHCP).
+A port's own policy goes before its network's, which is not for Neutron's own ports (routers, DHCP). Those of floating
+IPs and of routers' own outer addresses are held by the routers.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +28,10 @@ _KILO, _BITS = 1000, 8
 
 
 class Qos:
-    """The policies of one cloud; changes take effect on ports at once."""
+    """The policies of one cloud; changes take effect on ports at once.
+
+    `on_rules_changed` is awaited with a policy whose rules have changed.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -34,6 +39,7 @@ class Qos:
         self._policies = site.tables.qos_policies
         self._told: dict[str, PortShape] = {}
         self._turn = asyncio.Lock()
+        self.on_rules_changed: Callable[[str], Awaitable[None]] = _nobody_follows
 
     def create(self, policy: QosPolicy) -> QosPolicy:
         """Create a policy.
@@ -53,13 +59,19 @@ class Qos:
         """Delete a policy.
 
         Raises:
-            QosPolicyInUse: a port or network has it.
+            QosPolicyInUse: a port, network, floating IP or router has it.
         """
-        for kind, table in (("network", self._tables.networks), ("port", self._tables.ports)):
-            for one in table:
-                if one.qos_policy == policy_id:
-                    raise QosPolicyInUse(f"QoS Policy {policy_id} is used by {kind} {one.id}.")
+        for kind, entity_id, used in self._users():
+            if used == policy_id:
+                raise QosPolicyInUse(f"QoS Policy {policy_id} is used by {kind} {entity_id}.")
         self._policies.remove(policy_id)
+
+    def _users(self) -> Iterator[tuple[str, str, str]]:
+        """All that has a policy: its kind, its id, the policy."""
+        yield from (("network", one.id, one.qos_policy) for one in self._tables.networks)
+        yield from (("port", one.id, one.qos_policy) for one in self._tables.ports)
+        yield from (("floating IP", one.id, one.qos_policy) for one in self._tables.floating_ips)
+        yield from (("router", one.id, one.gateway.qos_policy) for one in self._tables.routers if one.gateway)
 
     def rule(self, policy_id: str, rule_id: str) -> Rule:
         """A rule of a policy.
@@ -140,16 +152,12 @@ class Qos:
                 self._require_enforceable(port, changed)
         self._policies.change(policy_id, rules=limits, marks=marks)
         await self.follow()
+        await self.on_rules_changed(policy_id)
 
     def _shape(self, port: Port) -> PortShape:
         if port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS:
             return _OPEN
-        policy = self._policy_of(port)
-        if policy is None:
-            return _OPEN
-        rates = {rule.direction: _rate(rule) for rule in policy.rules}
-        mark = next((rule.dscp_mark for rule in policy.marks), None)
-        return PortShape(egress=rates.get("egress"), ingress=rates.get("ingress"), dscp=mark)
+        return shape_of(self._policy_of(port))
 
     def _policy_of(self, port: Port) -> QosPolicy | None:
         return self._policies.peek(self._policy_id(port))
@@ -163,6 +171,19 @@ class Qos:
             raise QoSPolicyDefaultAlreadyExists(
                 f"A default QoS policy exists for project {policy.project_id}: {known}."
             )
+
+
+def shape_of(policy: QosPolicy | None) -> PortShape:
+    """What a policy asks for; nothing without one."""
+    if policy is None:
+        return _OPEN
+    rates = {rule.direction: _rate(rule) for rule in policy.rules}
+    mark = next((rule.dscp_mark for rule in policy.marks), None)
+    return PortShape(egress=rates.get("egress"), ingress=rates.get("ingress"), dscp=mark)
+
+
+async def _nobody_follows(_policy_id: str) -> None:
+    pass
 
 
 def type_of(rule: Rule) -> str:

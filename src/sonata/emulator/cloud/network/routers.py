@@ -25,6 +25,7 @@ from sonata.emulator.cloud.entities.network import (
     Router,
     Subnet,
 )
+from sonata.emulator.cloud.network.outside import Outside
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.router_specs import RouterSpecs
 from sonata.emulator.cloud.rollback import undone_on_failure
@@ -42,22 +43,31 @@ class Leg:
 
 
 class Routers:
-    """Routers; every change is brought to the data plane as the router's whole new specification."""
+    """Routers; every change is brought to the data plane as the router's whole new specification, out of `specs`.
+
+    The PoP's own router follows them: `outside`.
+    """
 
     def __init__(self, site: Site, ports: Ports) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
-        self._specs = RouterSpecs(site, ports)
+        self.specs = RouterSpecs(site, ports)
+        self.outside = Outside(site)
 
     async def create(
-        self, router: Router, gateway: Sequence[AddressWish] | None = None, gateway_network: str = "", snat: bool = True
+        self,
+        router: Router,
+        gateway: Sequence[AddressWish] | None = None,
+        gateway_network: str = "",
+        snat: bool = True,
+        qos_policy: str = "",
     ) -> Router:
         """Create a router, with a leg on the external network if one is named."""
         self._site.quotas.require(router.project_id, "router")
         self._tables.routers.add(router)
         with undone_on_failure(lambda: self._forget(router.id)):
-            return await self.set_gateway(router.id, gateway_network, gateway, snat=snat)
+            return await self.set_gateway(router.id, gateway_network, gateway, snat=snat, qos_policy=qos_policy)
 
     async def update(self, router_id: str, **changes: Any) -> Router:
         """Change a router; it forwards accordingly at return.
@@ -66,29 +76,40 @@ class Routers:
             InvalidRoutesForRouter: a route's next hop is no neighbour of it.
         """
         before = self._tables.routers.get(router_id)
-        self._specs.check_routes(before, changes.get("routes", ()))
+        self.specs.check_routes(before, changes.get("routes", ()))
         router = self._tables.routers.change(router_id, **changes)
         with undone_on_failure(lambda: self._tables.routers.restore(before)):
             await self.apply(router)
         return router
 
     async def set_gateway(
-        self, router_id: str, network_id: str, wishes: Sequence[AddressWish] | None = None, *, snat: bool = True
+        self,
+        router_id: str,
+        network_id: str,
+        wishes: Sequence[AddressWish] | None = None,
+        *,
+        snat: bool = True,
+        qos_policy: str | None = None,
     ) -> Router:
         """Give a router a leg on the external network, or take it away when `network_id` is empty.
 
+        The QoS policy is that of the leg's own address: empty for none, None leaves it.
+
         Raises:
-            InvalidInput: the network is not external.
+            InvalidInput: the network is not external, or no address of IPv4 is wished for.
             RouterInUse: a floating IP needs the leg that is to go.
         """
         router = self._tables.routers.get(router_id)
+        self._require_four(wishes)
         if not network_id and router.gateway:
-            _check_unused(router, (*self.floating_ips(router_id), *self.forwardings(router_id)))
+            _check_unused(router, (*self.specs.floating_ips(router_id), *self.specs.forwardings(router_id)))
         if router.gateway and network_id == router.gateway.network_id:
             if wishes:
                 self._ports.update(router.gateway.port_id, wishes)
-            return await self.update(router_id, gateway=replace(router.gateway, snat=snat))
-        gateway = self._new_gateway(router, network_id, wishes, snat=snat) if network_id else None
+            policy = router.gateway.qos_policy if qos_policy is None else qos_policy
+            return await self.update(router_id, gateway=replace(router.gateway, snat=snat, qos_policy=policy))
+        gateway = self._new_gateway(router, network_id, wishes) if network_id else None
+        gateway = gateway and replace(gateway, snat=snat, qos_policy=qos_policy or "")
         with undone_on_failure(lambda: self._ports.drop(gateway.port_id if gateway else "")):
             after = await self.update(router_id, gateway=gateway)
         self._drop_gateway(router)
@@ -103,9 +124,10 @@ class Routers:
         router = self._tables.routers.get(router_id)
         if router.interfaces:
             raise RouterInUse(f"Router {router_id} still has ports")
-        _check_unused(router, (*self.floating_ips(router_id), *self.forwardings(router_id)))
+        _check_unused(router, (*self.specs.floating_ips(router_id), *self.specs.forwardings(router_id)))
         self._forget(router_id)
         await self._site.plane.run(lambda fabric: fabric.networks.remove_router(router_id))
+        await self.outside.follow()
 
     async def add_interface(self, router_id: str, *, subnet_id: str = "", port_id: str = "") -> Leg:
         """Give a router a leg in a subnet (at its gateway address) or at an existing, unbound port.
@@ -141,24 +163,26 @@ class Routers:
 
     async def apply(self, router: Router) -> None:
         """Bring a router to the data plane as it is now."""
-        spec = self._specs.of(router)
+        spec = self.specs.of(router)
         await self._site.plane.run(lambda fabric: fabric.networks.set_router(spec))
+        await self.outside.follow()
 
-    def external_port(self, router: Router) -> Port | None:
-        """The router's port on the external network."""
-        return self._specs.external_port(router)
+    def _require_four(self, wishes: Sequence[AddressWish] | None) -> None:
+        """Refuse a way out without IPv4, which masquerading and floating IPs need."""
+        versions: list[int] = [
+            self._tables.subnets.get(one.subnet_id).cidr.version for one in wishes or () if one.subnet_id
+        ]
+        versions += [
+            one.address.version if one.address else one.version or 4 for one in wishes or () if not one.subnet_id
+        ]
+        if versions and 4 not in versions:
+            raise InvalidInput("Invalid input for operation: external_fixed_ips need an address of IPv4 here.")
 
-    def floating_ips(self, router_id: str) -> tuple[FloatingIp, ...]:
-        """The floating IPs that a router translates."""
-        return self._specs.floating_ips(router_id)
-
-    def _new_gateway(
-        self, router: Router, network_id: str, wishes: Sequence[AddressWish] | None, *, snat: bool
-    ) -> Gateway:
+    def _new_gateway(self, router: Router, network_id: str, wishes: Sequence[AddressWish] | None) -> Gateway:
         if not self._tables.networks.get(network_id).external:
             raise InvalidInput(f"Network {network_id} is not an external network")
         port = Port(network_id=network_id, device_id=router.id, device_owner=ROUTER_GATEWAY_OWNER, plugged=True)
-        return Gateway(network_id, self._ports.create(port, wishes or None).id, snat)
+        return Gateway(network_id, self._ports.create(port, wishes or None).id)
 
     def _forget(self, router_id: str) -> None:
         self._drop_gateway(self._tables.routers.get(router_id))
@@ -215,14 +239,22 @@ class Routers:
                         f"Cidr {subnet.cidr} of subnet {subnet.id} overlaps with cidr {other.cidr} of subnet {other.id}"
                     )
 
-    def forwardings(self, router_id: str) -> tuple[PortForwarding, ...]:
-        """The port forwardings that a router does."""
-        return self._specs.forwardings(router_id)
-
     async def follow_port(self, port: Port) -> None:
         """Bring the router of a leg to the data plane, since the port of the leg has changed."""
         if port.device_owner in (ROUTER_INTERFACE_OWNER, ROUTER_GATEWAY_OWNER):
             await self.apply(self._tables.routers.get(port.device_id))
+
+    async def follow_scopes(self) -> None:
+        """Bring all routers to the data plane, since subnets are in other address scopes now."""
+        for router in self._tables.routers:
+            await self.apply(router)
+        await self.outside.follow()
+
+    async def follow_policy(self, policy_id: str) -> None:
+        """Bring the routers that hold a QoS policy to the data plane, since its rules have changed."""
+        for router in self._tables.routers:
+            if policy_id in self.specs.policies(router).values():
+                await self.apply(router)
 
     def _check_leg_not_needed(self, router: Router, leg: Port, subnet: Subnet) -> None:
         if any(route.nexthop in subnet.cidr for route in router.routes):
@@ -230,8 +262,8 @@ class Routers:
                 f"Router interface for subnet {subnet.id} on router {router.id} cannot be deleted, as it is required "
                 "by one or more routes."
             )
-        inside = [one.fixed_address for one in self.floating_ips(router.id)]
-        inside += [one.inner_address for one in self.forwardings(router.id)]
+        inside = [one.fixed_address for one in self.specs.floating_ips(router.id)]
+        inside += [one.inner_address for one in self.specs.forwardings(router.id)]
         if any(address in subnet.cidr for address in inside if address):
             raise RouterInUse(
                 f"Router interface for subnet {subnet.id} on router {router.id} cannot be deleted, as it is required "
@@ -251,9 +283,15 @@ class FloatingIps:
     async def create(
         self, floating: FloatingIp, wish: AddressWish | None, port_id: str = "", fixed: IPv4Address | None = None
     ) -> FloatingIp:
-        """Give out a floating address; `floating.address` is filled in here."""
+        """Give out a floating address; `floating.address` is filled in here.
+
+        Raises:
+            InvalidInput: the network is not external, or the subnet not of IPv4.
+        """
         if not self._tables.networks.get(floating.network_id).external:
             raise InvalidInput(f"Network {floating.network_id} is not a valid external network")
+        if wish and wish.subnet_id and self._tables.subnets.get(wish.subnet_id).cidr.version == 6:
+            raise InvalidInput(f"Bad floatingip request: subnet {wish.subnet_id} is of IPv6, floating IPs are of IPv4.")
         self._quotas.require(floating.project_id, "floatingip")
         outer = self._ports.create(
             Port(network_id=floating.network_id, device_id=floating.id, device_owner=FLOATING_IP_OWNER),
@@ -264,8 +302,18 @@ class FloatingIps:
             return await self.associate(floating.id, port_id, fixed)
 
     async def update(self, floating_id: str, **changes: Any) -> FloatingIp:
-        """Change description or DNS name."""
-        return self._tables.floating_ips.change(floating_id, **changes)
+        """Change description or QoS policy; on failure it stays as it was."""
+        before = self._tables.floating_ips.get(floating_id)
+        after = self._tables.floating_ips.change(floating_id, **changes)
+        if after.qos_policy != before.qos_policy:
+            with undone_on_failure(lambda: self._tables.floating_ips.restore(before)):
+                for router_id in {after.router_id, *self._forwarded_by(floating_id)} - {""}:
+                    await self._routers.apply(self._tables.routers.get(router_id))
+        return after
+
+    def _forwarded_by(self, floating_id: str) -> set[str]:
+        """The routers that forward ports of a floating IP."""
+        return {one.router_id for one in self._tables.port_forwardings if one.floating_ip_id == floating_id}
 
     async def associate(self, floating_id: str, port_id: str, fixed: IPv4Address | None = None) -> FloatingIp:
         """Lead a floating address to a port, or nowhere when `port_id` is empty.

@@ -61,7 +61,7 @@ class _Standing:
 
 
 class NetworkServices:
-    """The services of one cloud's networks."""
+    """The services of one cloud's networks; `failed` are those that should be served, and could not be."""
 
     def __init__(self, site: Site, ports: Ports, wiring: Wiring) -> None:
         self._site = site
@@ -71,6 +71,7 @@ class NetworkServices:
         self._dhcp_ports = wiring.dhcp_ports
         self._standing: dict[str, _Standing] = {}
         self._turns = Turns()
+        self.failed: set[str] = set()
         self.on_post: Posted = nobody
 
     async def follow(self, network_id: str) -> None:
@@ -118,10 +119,13 @@ class NetworkServices:
         if port and wanted and network_id not in self._standing:
             try:
                 await self._start(network_id, port)
+                self.failed.discard(network_id)
             except (SonataError, OSError) as error:
                 logger.warning("a network's services failed", extra={"network": network_id, "cause": str(error)})
+                self.failed.add(network_id)
                 await self._stop(network_id)
         elif not wanted:
+            self.failed.discard(network_id)
             await self._stop(network_id)
 
     def _has_servers(self, network_id: str) -> bool:

@@ -89,10 +89,14 @@ def shared_place(tables: Tables, group: PortPairGroup, running: Sequence[tuple[P
     return replace(first, alternatives=tuple(others), hash_by=hash_fields(group.parameters), sticky=_memory(group))
 
 
+def is_sticky(group: PortPairGroup) -> bool:
+    """Whether flows stay with the functions of a group."""
+    return bool(group.parameters.get("sticky", bool(pool_of(group.parameters))))
+
+
 def _memory(group: PortPairGroup) -> str:
     """The name under which a group's flows are remembered; empty where a hash alone decides."""
-    wanted = group.parameters.get("sticky", bool(pool_of(group.parameters)))
-    return group.id.replace("-", "") if wanted else ""
+    return group.id.replace("-", "") if is_sticky(group) else ""
 
 
 def _as_pool_tells(tables: Tables, group: PortPairGroup, running: Sequence[tuple[PortPair, Hop]]) -> list[Hop]:

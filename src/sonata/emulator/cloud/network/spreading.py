@@ -7,7 +7,7 @@ network is one layer 2 network: a span over the links between the PoPs, with all
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sonata.emulator.cloud.entities.network import Network
@@ -26,7 +26,10 @@ class _Spread:
 
 
 class Spreading:
-    """The networks of one site in its several PoPs."""
+    """The networks of one site in its several PoPs.
+
+    `guests` tells PoPs and MAC addresses of what is joined to a network without being a port of it.
+    """
 
     def __init__(self, site: Site, places: Places) -> None:
         self._site = site
@@ -34,6 +37,7 @@ class Spreading:
         self._places = places
         self._spread: dict[str, _Spread] = {}
         self._turn = asyncio.Lock()
+        self.guests: Callable[[str], Iterable[tuple[str, str]]] = _nobody
 
     def specs(self, network: Network) -> list[NetworkSpec]:
         """What a network is to be like wherever it stands."""
@@ -80,6 +84,7 @@ class Spreading:
     def _elsewhere(self, network_id: str) -> frozenset[str]:
         """The PoPs besides the site's own in which a network has to stand."""
         found = {pop for port_id, pops in self._places if self._is_on(port_id, network_id) for pop in pops}
+        found |= {pop for pop, _mac in self.guests(network_id)}
         return frozenset(found - {self._site.pop.name})
 
     def _span(self, network: Network, vni: int, elsewhere: frozenset[str]) -> SpanSpec:
@@ -88,6 +93,8 @@ class Spreading:
         for port in self._tables.ports:
             if port.network_id == network.id and (port.plugged or port.id in self._places):
                 stations[self._places.current(port.id)].append(port.mac)
+        for pop, mac in self.guests(network.id):
+            stations[pop].append(mac)
         return SpanSpec(
             id=f"zones-{network.id}",
             vni=vni,
@@ -101,3 +108,7 @@ class Spreading:
     def _is_on(self, port_id: str, network_id: str) -> bool:
         port = self._tables.ports.peek(port_id)
         return port is not None and port.network_id == network_id
+
+
+def _nobody(_network_id: str) -> Iterable[tuple[str, str]]:
+    return ()

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
 from sonata.emulator.cloud.network.branching import check_branching, companions, sources_of, with_branches
 from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.network.sharing import pool_of, shared_place, weight_of
+from sonata.emulator.cloud.network.zone_chains import check_graph, check_zones, parts
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput
-from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
+from sonata.ports.fabric import ChainSpec, Classifier, Fabric, Hop, HopPort
 
 NOWHERE: Mapping[str, str] = {}
 
@@ -26,7 +26,7 @@ class Steering:
         self._site = site
         self._places = places
         self._tables = site.tables
-        self._steered: dict[str, ChainSpec] = {}
+        self._steered: dict[str, dict[str, ChainSpec | None]] = {}
         self._turn = asyncio.Lock()
 
     async def follow(self, chains: Iterable[PortChain]) -> None:
@@ -49,31 +49,28 @@ class Steering:
                 await self.follow([chain])
 
     def check(self, chain: PortChain, expected: Mapping[str, str] = NOWHERE) -> None:
-        """Refuse a chain that the data plane could not steer: it lies in one PoP.
+        """Refuse a chain that the data plane could not steer.
 
         Args:
             chain: as it is, or is to be.
             expected: PoPs of ports that are about to be plugged in there.
 
         Raises:
-            ChainAcrossZones: its ports are in several PoPs, or what it classifies does not pass where they are.
+            ChainAcrossZones: its ports are in several PoPs that could not steer it, or what it classifies does not
+                pass where they are.
             Conflict: one of them is direct.
         """
         self._refuse_direct(chain)
-        together = (chain, *(self._tables.port_chains.get(one) for one in companions(self._tables, chain.id)))
-        pops = {self._pop_of(port_id, expected) for one in together for port_id in self._ports_of(one)} - {""}
-        if len(pops) > 1:
-            raise ChainAcrossZones(
-                f"Port chain {chain.id} would lead through ports in several PoPs: {', '.join(sorted(pops))}. A chain "
-                "lies in one of them, with those of its service graph."
-            )
-        classifiers = map(self._tables.flow_classifiers.get, chain.classifiers)
         check_branching(self._tables, chain)
-        if pops - {self._site.pop.name} and not all(one.logical_source_port for one in classifiers):
-            raise ChainAcrossZones(
-                f"Port chain {chain.id} would take packets at the edge of PoP {self._site.pop.name}, while its ports "
-                f"are in {pops.pop()}: its flow classifiers need a logical_source_port there."
-            )
+        together = (chain, *(self._tables.port_chains.get(one) for one in companions(self._tables, chain.id)))
+        places = [self._places_of(one, expected) for one in together]
+        for one, known in zip(together, places, strict=True):
+            check_zones(self._tables, one, known, self._site.pop.name)
+        check_graph(chain, places)
+
+    def _places_of(self, chain: PortChain, expected: Mapping[str, str] = NOWHERE) -> dict[str, str]:
+        """The PoPs of a chain's ports."""
+        return {port_id: self._pop_of(port_id, expected) for port_id in sorted(self._ports_of(chain))}
 
     def _refuse_direct(self, chain: PortChain) -> None:
         for port in map(self._tables.ports.get, sorted(self._ports_of(chain))):
@@ -106,18 +103,32 @@ class Steering:
 
     async def _steer(self, chain_id: str) -> None:
         chain = self._tables.port_chains.peek(chain_id)
-        wanted = self._spec(chain) if chain else None
-        if wanted == self._steered.get(chain_id):
+        wanted = {spec.id: spec for spec in self._parts(chain)} if chain else {}
+        standing = self._steered.get(chain_id, {})
+        if wanted == standing:
             return
-        if wanted is None:
-            await self._site.plane.run(lambda fabric: fabric.steering.remove_chain(chain_id))
+        # Noted before it is made: what fails half-way is made, or undone, with the next change.
+        self._steered[chain_id] = dict.fromkeys((*standing, *wanted))
+
+        def run(fabric: Fabric) -> None:
+            for part_id in standing.keys() - wanted.keys():
+                fabric.steering.remove_chain(part_id)
+            for part_id, part in wanted.items():
+                if standing.get(part_id) != part:
+                    fabric.steering.set_chain(part)
+
+        await self._site.plane.run(run)
+        self._steered[chain_id] = dict(wanted)
+        if not wanted:
             del self._steered[chain_id]
-        else:
-            await self._site.plane.run(lambda fabric: fabric.steering.set_chain(wanted))
-            self._steered[chain_id] = wanted
+
+    def _parts(self, chain: PortChain) -> tuple[ChainSpec, ...]:
+        """What the PoPs are to do for a chain; nothing while a source or a function of it does not run."""
+        whole = self._spec(chain)
+        return parts(self._tables, whole, self._places_of(chain), self._site.pop.name) if whole else ()
 
     def _spec(self, chain: PortChain) -> ChainSpec | None:
-        """What the data plane is to do, None while a source or a function of the chain does not run."""
+        """What is to be done for a chain in all PoPs, None while a source or a function of the chain does not run."""
         before = [self._tables.port_chains.get(one) for one in sources_of(self._tables, chain.id)]
         after = tuple(spec for one in before if (spec := self._spec(one)))
         if before and not after:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack
+from sonata.emulator.cloud.orchestration.catalogue import is_known
 from sonata.emulator.cloud.orchestration.judge import Judge
 from sonata.emulator.cloud.orchestration.queries import Queries, QueryWanted
 from sonata.formats.hot.environment import Environment, read_environment
@@ -56,7 +57,7 @@ class Blueprint:
 
     def kind_of(self, resource: ResourceDefinition) -> str:
         """The type, or the name of the template, that stands for a resource's type."""
-        return self.environment.mapped(resource.name, resource.type)
+        return self.environment.mapped(resource.name, resource.type, is_known)
 
     def shown_parameters(self) -> dict[str, str]:
         """Parameters as users see them."""

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources import files
 from itertools import chain
 from typing import Any
 
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.kinds.compute import compute_kinds
+from sonata.emulator.cloud.orchestration.kinds.identity import identity_kinds
 from sonata.emulator.cloud.orchestration.kinds.nested import nested_kinds, template_kind
 from sonata.emulator.cloud.orchestration.kinds.network import network_kinds
 from sonata.emulator.cloud.orchestration.kinds.plain import plain_kinds
+from sonata.emulator.cloud.orchestration.kinds.quota import quota_kinds
 from sonata.emulator.cloud.orchestration.kinds.scaling import scaling_kinds
 from sonata.emulator.cloud.orchestration.kinds.signals import signal_kinds
 from sonata.emulator.cloud.orchestration.kinds.software import software_kinds
 from sonata.emulator.cloud.orchestration.kinds.storage import balancing_kinds, storage_kinds
 from sonata.formats.hot.errors import ResourceTypeUnavailable, StackValidationFailed
+from sonata.formats.yaml_nodes import parse_yaml
 
-_NO_AGENT = "servers have no agent that applies configurations; deploy a script (OS::Heat::SoftwareDeployment)"
-REFUSED: Mapping[str, str] = {
-    "OS::Glance::WebImage": "the cloud has no way to the outside; upload the image",
-    "OS::Heat::StructuredDeployment": _NO_AGENT,
-    "OS::Heat::SoftwareComponent": _NO_AGENT,
-    "OS::Heat::StructuredDeploymentGroup": _NO_AGENT,
-    "OS::Heat::AccessPolicy": "stacks have no users of their own whose access could be narrowed",
-}
-"""Types that exist in OpenStack and are refused here, with the reason."""
+HIDDEN = frozenset(("OS::Neutron::RouterGateway", "OS::Heat::SoftwareDeployments", "OS::Heat::StructuredDeployments"))
+"""Old types that are taken, but not listed."""
+UNSUPPORTED = frozenset(
+    f"OS::Neutron::{name}" for name in ("ExtraRoute", "FlowClassifier", "PortPair", "PortPairGroup", "PortChain")
+)
+"""Types that OpenStack calls so, since not all clouds have their services."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why a type of OpenStack's is not offered; `service` is that to which it belongs."""
+
+    service: str
+    reason: str
+
+
+@lru_cache(maxsize=1)
+def absent() -> Mapping[str, Absence]:
+    """The types that OpenStack has and this cloud does not offer."""
+    file = files("sonata.emulator.cloud.orchestration") / "schemas" / "elsewhere.yaml"
+    groups = parse_yaml(file.read_text("utf-8"), "elsewhere.yaml").data
+    return {name: Absence(one["service"], one["reason"]) for one in groups for name in one["types"]}
 
 
 @lru_cache(maxsize=1)
@@ -37,6 +55,8 @@ def kinds() -> Mapping[str, Kind]:
         network_kinds(),
         storage_kinds(),
         balancing_kinds(),
+        identity_kinds(),
+        quota_kinds(),
         plain_kinds(),
         signal_kinds(),
         software_kinds(),
@@ -46,7 +66,12 @@ def kinds() -> Mapping[str, Kind]:
     return {kind.name: kind for kind in everything}
 
 
-def kind_named(name: str, files: Mapping[str, Any]) -> Kind:
+def is_known(name: str) -> bool:
+    """Whether there is a type of this name, though perhaps one that is refused."""
+    return name in kinds() or name in absent()
+
+
+def kind_named(name: str, templates: Mapping[str, Any]) -> Kind:
     """The type of this name, or the template among the files.
 
     Raises:
@@ -54,11 +79,10 @@ def kind_named(name: str, files: Mapping[str, Any]) -> Kind:
     """
     if known := kinds().get(name):
         return known
-    if name in files:
-        return template_kind(name, files[name])
-    if name in REFUSED:
+    if name in templates:
+        return template_kind(name, templates[name])
+    if missing := absent().get(name):
         raise ResourceTypeUnavailable(
-            f"HEAT-E99001 Service {name.split('::')[1].lower()} is not available for resource type {name}, reason: "
-            f"{REFUSED[name]}"
+            f"HEAT-E99001 Service {missing.service} is not available for resource type {name}, reason: {missing.reason}"
         )
     raise StackValidationFailed(f"The Resource Type ({name}) could not be found.")

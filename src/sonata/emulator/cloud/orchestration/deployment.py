@@ -11,6 +11,7 @@ from sonata.emulator.cloud.entities.orchestration import Stack, StackResource, S
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint
 from sonata.emulator.cloud.orchestration.calls import CallRefused, title
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.hooks import Hooks
 from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.kinds.base import Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
@@ -39,17 +40,26 @@ class Deployment:
         self._stack = stack
         self._deadline = deadline
         self._failure: Failed | None = None
+        self._images: Mapping[str, str] = {}
+        self._hooks = Hooks(tables, journal, stack.definition)
 
-    async def deploy(self, blueprint: Blueprint) -> None:
+    async def deploy(self, blueprint: Blueprint, images: Mapping[str, str] | None = None) -> None:
         """Make, change and replace resources until the stack is what the blueprint says.
+
+        Args:
+            blueprint: what it is to become.
+            images: with what contents, by the resources' names.
 
         Raises:
             Failed: the first resource that failed; those after it were not touched.
         """
+        self._images = images or {}
         for name in blueprint.resources:
             if self._views.row(self._stack.id, name) is None:
-                self._tables.stack_resources.add(self._new_row(blueprint, name))
+                self._tables.stack_resources.add(_new_row(self._stack, blueprint, name))
+        before = {row.name: row.physical_id for row in self._views.rows(self._stack.id)}
         await self._each(blueprint.graph, lambda name: self._bring(blueprint, name))
+        await self._fill(blueprint, before)
 
     async def clean(self, blueprint: Blueprint | None) -> None:
         """Delete the resources that have no place in a blueprint, those that nobody needs first; all for None.
@@ -67,7 +77,7 @@ class Deployment:
         await self._each(graph, lambda row_id: self._delete(gone[row_id]))
 
     async def visit(self, action: str, order: Mapping[str, frozenset[str]]) -> None:
-        """Check, suspend or resume each resource.
+        """Check, suspend, resume or snapshot each resource.
 
         Raises:
             Failed: the first that could not.
@@ -101,18 +111,6 @@ class Deployment:
             # The others end at their next pause; what they have begun is known and will be deleted.
             self._deadline.stopped = True
 
-    def _new_row(self, blueprint: Blueprint, name: str) -> StackResource:
-        definition = blueprint.resources[name]
-        return StackResource(
-            project_id=self._stack.project_id,
-            name=name,
-            description=definition.description,
-            stack_id=self._stack.id,
-            type=definition.type,
-            kind=blueprint.kind_of(definition),
-            needs=tuple(sorted(blueprint.graph[name])),
-        )
-
     async def _bring(self, blueprint: Blueprint, name: str) -> None:
         """Bring one resource to what the blueprint says."""
         row = self._views.row(self._stack.id, name)
@@ -122,6 +120,7 @@ class Deployment:
         kind = kind_named(blueprint.kind_of(definition), blueprint.files)
         action = "CREATE" if row.action == "INIT" else "UPDATE"
         if action == "CREATE":
+            await self._pause(row, action, "pre-create")
             row = self._journal.resource(row.id, action, State.IN_PROGRESS)
         evaluation = self._views.evaluation(self._stack, blueprint)
         try:
@@ -155,17 +154,25 @@ class Deployment:
         else:
             await self._attempt(row, "CREATE", lambda: kind.create(self._work(row, values)))
         self._journal.resource(row.id, "CREATE", State.COMPLETE)
+        await self._pause(row, "CREATE", "post-create")
 
     async def _change(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         different = changed(row.properties, values)
+        if row.name in self._images and row.properties.get(kind.contents) != values.get(kind.contents):
+            different -= {kind.contents}
+            self._tables.stack_resources.change(
+                row.id, properties={**row.properties, kind.contents: values[kind.contents]}
+            )
         is_other = row.kind != blueprint.kind_of(blueprint.resources[row.name])
         if is_other or row.broken or (row.action, row.status) == ("CREATE", State.FAILED):
+            await self._pause(row, "UPDATE", "pre-update")
             await self._replace(blueprint, row, kind, values)
         elif different or row.status == State.FAILED or (isinstance(kind, StackKind) and self._stack.previous):
             fixed = [name for name in different if kind.properties[name].immutable]
             if fixed:
                 error = InvalidInput(f"Update to property {fixed[0]} of {row.name} ({row.type}) is not allowed")
                 raise self._failed(row, "UPDATE", error)
+            await self._pause(row, "UPDATE", "pre-update")
             await self._update(blueprint, row, kind, values, different)
 
     async def _update(
@@ -176,24 +183,57 @@ class Deployment:
             await self._replace(blueprint, row, kind, values)
             return
         self._journal.resource(row.id, "UPDATE", State.IN_PROGRESS)
+
+        async def update() -> None:
+            self._hooks.require_allowed(row.name, "update")
+            await kind.update(self._work(row, values), different)
+
         try:
-            await self._attempt(row, "UPDATE", lambda: kind.update(self._work(row, values), different))
+            await self._attempt(row, "UPDATE", update)
         except NeedsReplacement:
             await self._replace(blueprint, row, kind, values)
         else:
             self._journal.resource(row.id, "UPDATE", State.COMPLETE, properties=values)
+            await self._pause(row, "UPDATE", "post-update")
+
+    async def _fill(self, blueprint: Blueprint, before: Mapping[str, str]) -> None:
+        """Give resources their contents back: servers, and then the volumes, which are taken from them meanwhile."""
+        kinds = {
+            name: kind_named(blueprint.kind_of(one), blueprint.files)
+            for name, one in blueprint.resources.items()
+            if name in self._images
+        }
+        for are_servers in (True, False):
+            some = {name: frozenset[str]() for name, kind in kinds.items() if bool(kind.contents) == are_servers}
+            await self._each(some, lambda name: self._restore(name, kinds[name], before.get(name, "")))
+
+    async def _restore(self, name: str, kind: Kind, before: str) -> None:
+        """Give a resource its contents back; `before` is the id of what stood for it before the restoration."""
+        row, image_id = self._views.row(self._stack.id, name), self._images[name]
+        if row is None:
+            return
+        is_new = row.physical_id != before
+        work, action = self._work(row, row.properties), "CREATE" if is_new else "UPDATE"
+        self._journal.resource(row.id, action, State.IN_PROGRESS)
+        await self._attempt(row, action, lambda: kind.restore(work, image_id, is_new=is_new))
+        self._journal.resource(row.id, action, State.COMPLETE)
 
     async def _replace(self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any]) -> None:
         """Make another object; the old one goes at the end, or before where both cannot be."""
+        try:
+            self._hooks.require_allowed(row.name, "replace")
+        except SonataError as error:
+            raise self._failed(row, "UPDATE", error) from error
         self._tables.stack_resources.change(row.id, obsolete=True)
         if kind.goes_first(row.properties):
             await self._delete(row)
-        new = self._tables.stack_resources.add(self._new_row(blueprint, row.name))
+        new = self._tables.stack_resources.add(_new_row(self._stack, blueprint, row.name))
         self._journal.resource(new.id, "CREATE", State.IN_PROGRESS, keep=row.keep, metadata=row.metadata)
         await self._create(new, kind, values)
 
     async def _delete(self, row: StackResource) -> None:
         if row.physical_id and not row.keep:
+            await self._pause(row, "DELETE", "pre-delete")
             self._journal.resource(row.id, "DELETE", State.IN_PROGRESS)
             try:
                 kind = self._views.kind(self._stack, row)
@@ -205,6 +245,7 @@ class Deployment:
                 self._tables.stack_resources.change(row.id, snapshot=False)
             await self._attempt(row, "DELETE", lambda: kind.delete(work))
             self._journal.resource(row.id, "DELETE", State.COMPLETE)
+            await self._pause(row, "DELETE", "post-delete")
         self._tables.stack_resources.remove(row.id)
 
     async def _act(self, name: str, action: str) -> None:
@@ -214,9 +255,14 @@ class Deployment:
         kind = self._views.kind(self._stack, row)
         work = self._work(row, row.properties)
         self._journal.resource(row.id, action, State.IN_PROGRESS)
-        verbs = {"CHECK": kind.check, "SUSPEND": kind.suspend, "RESUME": kind.resume}
+        verbs = {"CHECK": kind.check, "SUSPEND": kind.suspend, "RESUME": kind.resume, "SNAPSHOT": kind.snapshot}
         await self._attempt(row, action, lambda: verbs[action](work))
         self._journal.resource(row.id, action, State.COMPLETE)
+
+    async def _pause(self, row: StackResource, action: str, hook: str) -> None:
+        """Wait where the environment wants it, until a client lets the resource go on."""
+        if self._hooks.holds(row.name, hook):
+            await self._attempt(row, action, lambda: self._hooks.wait(self._work(row, row.properties), action, hook))
 
     def _work(self, row: StackResource, values: Mapping[str, Any]) -> Work:
         return replace(self._views.work(self._stack, row, self._deadline), properties=values)
@@ -237,6 +283,19 @@ class Deployment:
         if isinstance(error, StepTimeout):
             return Failed(f"{action.capitalize()} timed out")
         return Failed(f"Resource {action} failed: {reason}")
+
+
+def _new_row(stack: Stack, blueprint: Blueprint, name: str) -> StackResource:
+    definition = blueprint.resources[name]
+    return StackResource(
+        project_id=stack.project_id,
+        name=name,
+        description=definition.description,
+        stack_id=stack.id,
+        type=definition.type,
+        kind=blueprint.kind_of(definition),
+        needs=tuple(sorted(blueprint.graph[name])),
+    )
 
 
 def _name_of(error: SonataError) -> str:

@@ -42,20 +42,12 @@ class Journal:
         row = self._tables.stack_resources.change(
             resource_id, action=action, status=status, status_reason=reason, **changes
         )
-        self._event(
-            StackEvent(
-                project_id=row.project_id,
-                stack_id=row.stack_id,
-                resource_name=row.name,
-                resource_type=row.type,
-                physical_id=row.physical_id,
-                action=action,
-                status=status,
-                reason=reason,
-                properties=row.properties,
-            )
-        )
+        self._event(_event_of(row, reason))
         return row
+
+    def note(self, row: StackResource, reason: str) -> None:
+        """An event of a resource whose state stays."""
+        self._event(_event_of(row, reason))
 
     def forget(self, stack_id: str) -> None:
         """Drop all events of a stack."""
@@ -68,3 +60,17 @@ class Journal:
         kept = [one for one in self._tables.stack_events if one.stack_id == event.stack_id]
         for old in kept[:-MOST_EVENTS]:
             self._tables.stack_events.remove(old.id)
+
+
+def _event_of(row: StackResource, reason: str) -> StackEvent:
+    return StackEvent(
+        project_id=row.project_id,
+        stack_id=row.stack_id,
+        resource_name=row.name,
+        resource_type=row.type,
+        physical_id=row.physical_id,
+        action=row.action,
+        status=row.status,
+        reason=reason,
+        properties=row.properties,
+    )

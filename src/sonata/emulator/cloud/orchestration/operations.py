@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from itertools import count
 
@@ -15,10 +15,26 @@ from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.views import Views
 from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
-from sonata.errors import SonataError
+from sonata.errors import Conflict, SonataError
 from sonata.formats.hot.graph import dependants
 
 logger = logging.getLogger(__name__)
+
+
+class ActionInProgress(Conflict):
+    """Something is going on with a stack."""
+
+
+def idle(tables: Tables, stack_id: str) -> Stack:
+    """A stack with which nothing goes on.
+
+    Raises:
+        ActionInProgress: something does.
+    """
+    stack = tables.stacks.get(stack_id)
+    if stack.status == State.IN_PROGRESS:
+        raise ActionInProgress(f"Stack {stack.name} already has an action ({stack.action}) in progress.")
+    return stack
 
 
 class Operations:
@@ -35,6 +51,10 @@ class Operations:
     async def close(self) -> None:
         """End all of them; what they have made goes with the cloud."""
         await self._background.close()
+
+    def in_background(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Let something go on for which no operation waits, until all are closed."""
+        self._background.spawn(f"apart/{name}/{next(self._number)}", work)
 
     def stop(self, stack_id: str) -> None:
         """Ask what goes on with a stack to end soon; idempotent."""
@@ -83,18 +103,24 @@ class Operations:
         else:
             self._ended(stack_id, "CREATE", None)
 
-    async def update(self, stack_id: str, blueprint: Blueprint, deadline: Deadline) -> None:
-        """Bring a stack to another blueprint; back to the one before where that is wanted and a resource fails."""
+    async def update(
+        self, stack_id: str, blueprint: Blueprint, deadline: Deadline, images: Mapping[str, str] | None = None
+    ) -> None:
+        """Bring a stack to another blueprint; back to the one before where that is wanted and a resource fails.
+
+        With images, which are the contents of resources by their names, it is a restoration; that does not go back.
+        """
+        action = "UPDATE" if images is None else "RESTORE"
         deployment = self._deployment(stack_id, deadline)
         try:
-            await deployment.deploy(blueprint)
+            await deployment.deploy(blueprint, images)
             await deployment.clean(blueprint)
         except Failed as failure:
-            stack = self._ended(stack_id, "UPDATE", failure)
-            if stack and not stack.disable_rollback and stack.previous:
+            stack = self._ended(stack_id, action, failure)
+            if stack and action == "UPDATE" and not stack.disable_rollback and stack.previous:
                 await self._roll_back(stack_id, stack.previous, failure)
         else:
-            self._ended(stack_id, "UPDATE", None)
+            self._ended(stack_id, action, None)
         if stack_id in self._tables.stacks:
             self._tables.stacks.change(stack_id, previous=None)
 
@@ -108,17 +134,22 @@ class Operations:
             self._ended(stack_id, "DELETE", None)
             self.forget(stack_id)
 
-    async def visit(self, stack_id: str, action: str, deadline: Deadline) -> None:
-        """Check, suspend or resume the resources."""
+    async def visit(
+        self, stack_id: str, action: str, deadline: Deadline, on_end: Callable[[Failed | None], None] | None = None
+    ) -> None:
+        """Check, suspend, resume or snapshot the resources."""
         order = in_order(self._views.rows(stack_id))
         if action == "SUSPEND":
             order = dict(dependants(order))
         try:
             await self._deployment(stack_id, deadline).visit(action, order)
-        except Failed as failure:
-            self._ended(stack_id, action, failure)
+        except Failed as error:
+            failure: Failed | None = error
         else:
-            self._ended(stack_id, action, None)
+            failure = None
+        if on_end:
+            on_end(failure)
+        self._ended(stack_id, action, failure)
 
     async def adopt(self, stack_id: str, blueprint: Blueprint, adopted: Mapping[str, StackResource]) -> None:
         """Take over objects by their ids; a resource without one fails."""
@@ -145,6 +176,9 @@ class Operations:
         for row in self._tables.stack_resources:
             if row.stack_id == stack_id:
                 self._tables.stack_resources.remove(row.id)
+        for snapshot in self._tables.stack_snapshots:
+            if snapshot.stack_id == stack_id:
+                self._tables.stack_snapshots.remove(snapshot.id)
         self._journal.forget(stack_id)
         self._tables.stacks.remove(stack_id)
 

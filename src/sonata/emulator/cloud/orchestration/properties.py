@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from sonata.emulator.cloud.orchestration.schema import Property
 from sonata.formats.hot.errors import StackValidationFailed
-from sonata.formats.hot.parameters import is_true
 
 Schema = Mapping[str, Property]
 
@@ -39,8 +39,11 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> frozenset[str]:
 
 def _map(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str], unknown: set[str]) -> dict[str, Any]:
     findings += [f"{path}{key}: Unknown Property {key}" for key in given if key not in schema]
+    given, unknown = _renamed(schema, given, path, findings), {_new_name(schema, key) for key in unknown}
     values: dict[str, Any] = {}
     for key, one in schema.items():
+        if one.same_as:
+            continue
         value = given.get(key)
         if value is not None:
             values[key] = _value(one, value, f"{path}{key}", findings)
@@ -51,16 +54,34 @@ def _map(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str
     return values
 
 
+def _new_name(schema: Schema, key: str) -> str:
+    """What a property is called now."""
+    return (schema[key].same_as or key) if key in schema else key
+
+
+def _renamed(schema: Schema, given: Mapping[str, Any], path: str, findings: list[str]) -> dict[str, Any]:
+    """Values under the names that properties have now."""
+    values: dict[str, Any] = {key: value for key, value in given.items() if _new_name(schema, key) == key}
+    for key, value in given.items():
+        name = _new_name(schema, key)
+        if name == key or value is None:
+            continue
+        if values.get(name) is not None:
+            findings.append(f"{path}{key}: Cannot define the following properties at the same time: {name}, {key}.")
+        values[name] = value
+    return values
+
+
 def _value(one: Property, given: Any, path: str, findings: list[str]) -> Any:
     try:
-        value = _CONVERTERS[one.kind](given)
+        value = _converted(one, given)
     except (ValueError, TypeError) as error:
         findings.append(f"{path}: {error}")
         return given
     if one.kind == "list":
         if one.items:
             value = [_value(one.items, item, f"{path}[{index}]", findings) for index, item in enumerate(value)]
-    elif one.keys:
+    elif one.keys and isinstance(value, Mapping):
         value = _map(one.keys, value, f"{path}.", findings, set())
     findings += [f"{path}: {text}" for text in _violations(one, value)]
     return value
@@ -79,10 +100,35 @@ def _violations(one: Property, value: Any) -> Iterator[str]:
         yield f'"{value}" does not match pattern "{one.pattern}"'
 
 
+def _converted(one: Property, given: Any) -> Any:
+    """A value in the type of its property.
+
+    Raises:
+        ValueError, TypeError: it cannot be.
+    """
+    if one.converts and isinstance(given, str):
+        return _parts(given) if one.kind == "list" else given
+    if one.converts and one.kind == "map" and isinstance(given, list | tuple):
+        return json.dumps(given)
+    return _CONVERTERS[one.kind](given)
+
+
+def _parts(given: str) -> list[str]:
+    return [part.strip() for part in given.split(",")] if given else []
+
+
 def _string(given: Any) -> str:
-    if isinstance(given, Mapping | list):
-        raise ValueError("Value must be a string")
+    if not isinstance(given, str | int):
+        raise ValueError(f"Value must be a string; got {given!r}")
     return str(given)
+
+
+def _boolean(given: Any) -> bool:
+    if isinstance(given, bool):
+        return given
+    if not isinstance(given, str) or given.lower() not in ("true", "false"):
+        raise ValueError(f'"{given}" is not a valid boolean')
+    return given.lower() == "true"
 
 
 def _integer(given: Any) -> int:
@@ -102,10 +148,8 @@ def _number(given: Any) -> int | float:
 
 
 def _list(given: Any) -> list[Any]:
-    if isinstance(given, str):
-        return [part.strip() for part in given.split(",")] if given else []
     if not isinstance(given, list | tuple):
-        raise ValueError(f'"{given}" is not a list')
+        raise ValueError(f'"{given!r}" is not a list')
     return list(given)
 
 
@@ -119,7 +163,7 @@ _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
     "string": _string,
     "integer": _integer,
     "number": _number,
-    "boolean": is_true,
+    "boolean": _boolean,
     "list": _list,
     "map": _dict,
     "any": lambda given: given,

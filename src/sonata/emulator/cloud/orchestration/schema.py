@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -10,7 +10,7 @@ from typing import Any
 
 from sonata.formats.yaml_nodes import parse_yaml
 
-SERVICES = ("nova", "neutron", "cinder", "octavia", "heat")
+SERVICES = ("nova", "neutron", "cinder", "octavia", "keystone", "heat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Property:
         custom: kind of object to which the value, a name or an id, must lead.
         items: of a list.
         keys: of a map; empty for any.
+        converts: whether text may stand for a list or a map, as in parameters.
+        same_as: the property that it is an old name of; it is taken, but not shown.
     """
 
     kind: str
@@ -42,15 +44,22 @@ class Property:
     custom: str = ""
     items: Property | None = None
     keys: Mapping[str, Property] = field(default_factory=dict)
+    converts: bool = False
+    same_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TypeSchema:
-    """A resource type: properties, and the types of its attributes by name."""
+    """A resource type: properties, and the types of its attributes by name; `hidden` ones are given, but not shown."""
 
     name: str
     properties: Mapping[str, Property]
     attributes: Mapping[str, str]
+
+    @property
+    def shown_attributes(self) -> dict[str, str]:
+        """The attributes that users are told of."""
+        return {name: kind for name, kind in {**self.attributes, "show": "map"}.items() if kind != "hidden"}
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +84,7 @@ def _property(one: Mapping[str, Any]) -> Property:
         default=one.get("default"),
         update=one.get("update", False),
         immutable=one.get("immutable", False),
-        allowed=tuple(one.get("allowed", ())),
+        allowed=tuple(_numbered(one.get("allowed", ()))),
         low=low,
         high=high,
         shortest=shortest,
@@ -84,7 +93,23 @@ def _property(one: Mapping[str, Any]) -> Property:
         custom=one.get("custom", ""),
         items=_property(one["items"]) if "items" in one else None,
         keys={key: _property(inner) for key, inner in one.get("keys", {}).items()},
+        same_as=one.get("same_as", ""),
     )
+
+
+def _numbered(allowed: Iterable[Any]) -> Iterator[Any]:
+    """Allowed values, of which `0..255` are all these numbers."""
+    for one in allowed:
+        first, dots, last = str(one).partition("..")
+        if dots:
+            yield from range(int(first), int(last) + 1)
+        else:
+            yield one
+
+
+def shown_all(properties: Mapping[str, Property]) -> dict[str, Any]:
+    """Properties as the API shows them, without old names."""
+    return {name: shown(one) for name, one in properties.items() if not one.same_as}
 
 
 def shown(one: Property) -> dict[str, Any]:
@@ -102,7 +127,7 @@ def shown(one: Property) -> dict[str, Any]:
     if one.items:
         document["schema"] = {"*": shown(one.items)}
     if one.keys:
-        document["schema"] = {key: shown(inner) for key, inner in one.keys.items()}
+        document["schema"] = shown_all(one.keys)
     return document
 
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sonata.emulator.cloud.entities.orchestration import Definition, Owner, Stack, StackResource, State
+from sonata.emulator.cloud.entities.orchestration import (
+    Definition,
+    Owner,
+    Stack,
+    StackResource,
+    State,
+)
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority
+from sonata.emulator.cloud.orchestration.deployments import Deployments
+from sonata.emulator.cloud.orchestration.hooks import clear_hook
 from sonata.emulator.cloud.orchestration.journal import Journal
-from sonata.emulator.cloud.orchestration.operations import Operations
+from sonata.emulator.cloud.orchestration.operations import Operations, idle
 from sonata.emulator.cloud.orchestration.signalling import addressee, details_in, knows_secret
+from sonata.emulator.cloud.orchestration.snapshots import Snapshots
 from sonata.emulator.cloud.orchestration.validation import validate
 from sonata.emulator.cloud.orchestration.views import Views
+from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import Conflict, InvalidInput, NotFound, SonataError, Unsupported
 from sonata.formats.hot.errors import StackValidationFailed
@@ -33,10 +43,6 @@ class EntityNotFound(NotFound):
 
 class StackExists(Conflict):
     """The project has a stack of this name."""
-
-
-class ActionInProgress(Conflict):
-    """Something is going on with a stack."""
 
 
 class ActionNotComplete(Conflict):
@@ -72,7 +78,9 @@ class Stacks:
         self.views = Views(tables, _Nested(self))
         self._journal = Journal(tables)
         self.operations = Operations(tables, self.views, self._journal)
+        self.snapshots = Snapshots(tables, self.views, self._journal, self.operations, self.replanned)
         self.run_in_server: RunInServer = _no_servers
+        self.deployments = Deployments(tables, self.views, self.operations, lambda *call: self.run_in_server(*call))
 
     def attach(self, authority: Authority) -> None:
         """Let stacks act through the APIs of the cloud; idempotent."""
@@ -150,7 +158,7 @@ class Stacks:
             ActionInProgress: something is going on with it.
             InvalidInput: template or parameters are not valid.
         """
-        stack = self._idle(stack_id, "UPDATE")
+        stack = idle(self.tables, stack_id)
         blueprint = await self.replanned(stack, definition)
         changes.update(definition=definition, previous=stack.definition, changed_at=time.time())
         self._journal.stack(stack.id, "UPDATE", State.IN_PROGRESS, "Stack UPDATE started", **changes)
@@ -178,7 +186,16 @@ class Stacks:
             return
         self.stop(stack_id)
         self._journal.stack(stack_id, "DELETE", State.IN_PROGRESS, "Stack DELETE started")
-        self.operations.spawn(stack_id, lambda end: self.operations.delete(stack_id, end))
+        self.operations.spawn(stack_id, lambda end: self._delete(stack_id, end))
+
+    async def _delete(self, stack_id: str, deadline: Deadline) -> None:
+        try:
+            await self.snapshots.drop_all(stack_id)
+        except SonataError as error:
+            reason = f"Resource DELETE failed: snapshots of the stack: {error.message}"
+            self._journal.stack(stack_id, "DELETE", State.FAILED, reason)
+        else:
+            await self.operations.delete(stack_id, deadline)
 
     def act(self, stack_id: str, action: str) -> None:
         """Begin `CHECK`, `SUSPEND` or `RESUME`.
@@ -187,7 +204,7 @@ class Stacks:
             ActionInProgress: something is going on with it.
             ActionNotComplete: it is suspended already, or not at all.
         """
-        stack = self._idle(stack_id, action)
+        stack = idle(self.tables, stack_id)
         if stack.status == State.COMPLETE and (action == "SUSPEND") and stack.action == "SUSPEND":
             raise ActionNotComplete(f"Stack {stack.name} is suspended already.")
         if action == "RESUME" and stack.action != "SUSPEND" and stack.action != "RESUME":
@@ -199,13 +216,13 @@ class Stacks:
         """Cancel an update, and go back to what was before if so wanted; without rollback a creation, too.
 
         Raises:
-            Conflict: there is nothing to cancel.
+            InvalidInput: there is nothing to cancel.
         """
         stack = self.tables.stacks.get(stack_id)
         allowed = ("UPDATE",) if rollback else ("UPDATE", "CREATE")
         if stack.status != State.IN_PROGRESS or stack.action not in allowed:
             state = f"{stack.action}_{stack.status}"
-            raise ActionNotComplete(f"Cancelling update when stack is {state} is not supported.")
+            raise InvalidInput(f"Cancelling update when stack is {state} is not supported.")
         self.tables.stacks.change(stack_id, disable_rollback=not rollback)
         self.stop(stack_id)
 
@@ -215,7 +232,7 @@ class Stacks:
         Raises:
             ActionInProgress: something is going on with it.
         """
-        self._idle(stack_id, "ABANDON")
+        idle(self.tables, stack_id)
         for nested in self.tables.stacks:
             if nested.parent_id == stack_id:
                 self.abandon(nested.id)
@@ -230,11 +247,14 @@ class Stacks:
         return await self.operations.settled(stack_id)
 
     async def signal(self, stack: Stack, row: StackResource, details: Any) -> None:
-        """Hand a signal to a resource.
+        """Hand a signal to a resource, or let it go on where a hook holds it up.
 
         Raises:
             InvalidInput: it takes none, or not this one.
         """
+        if isinstance(details, Mapping) and "unset_hook" in details:
+            clear_hook(self.tables, self._journal, row, str(details["unset_hook"]))
+            return
         await self.views.kind(stack, row).signal(self.views.work(stack, row), details)
 
     async def post(self, target: str, token: str, body: bytes) -> tuple[int, str]:
@@ -255,12 +275,6 @@ class Stacks:
         """Say that a resource is not well, so that the next update replaces it; or that it is well again."""
         status = State.FAILED if unhealthy else State.COMPLETE
         self._journal.resource(row.id, "CHECK", status, reason, broken=unhealthy)
-
-    def _idle(self, stack_id: str, action: str) -> Stack:
-        stack = self.tables.stacks.get(stack_id)
-        if stack.status == State.IN_PROGRESS:
-            raise ActionInProgress(f"Stack {stack.name} already has an action ({stack.action}) in progress.")
-        return stack
 
 
 class _Nested:
@@ -314,6 +328,10 @@ class _Nested:
     async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[Any, ...] = ()) -> Any:
         """An attribute of a resource; None when that is not there."""
         return await self._stacks.views.attribute_of(stack_id, resource, name, path)
+
+    def in_background(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Let something go on for which no operation waits."""
+        self._stacks.operations.in_background(name, work)
 
     async def run_in_server(self, server_id: str, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         """Run a command in a server that is on; status, output, errors."""

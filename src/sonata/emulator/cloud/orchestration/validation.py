@@ -7,7 +7,7 @@ from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
-from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.catalogue import is_known, kind_named
 from sonata.emulator.cloud.orchestration.constraints import unknown
 from sonata.emulator.cloud.orchestration.evaluation import Evaluation
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
@@ -107,10 +107,12 @@ async def _check_nested(
         template, parameters = read_template(text, resource.name).document, values.get("parameters") or {}
     else:
         for inner in _inner_types(values):
-            kind_named(blueprint.environment.mapped(resource.name, inner), blueprint.files)
+            kind_named(blueprint.environment.mapped(resource.name, inner, is_known), blueprint.files)
         return
     if all(name in values for name in resource.properties):
-        environment = {**blueprint.environment.document(), "parameters": dict(parameters)}
+        known = blueprint.environment
+        entry = known.entry(resource.name, resource.type, is_known)
+        environment = known.child(resource.name if isinstance(kind, TemplateKind) else None, entry, parameters)
         nested = await compiled(Definition(template, environment, blueprint.files), stack, blueprint.judge)
         await validate(nested, stack, depth + 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sonata.emulator.cloud.entities.orchestration import Stack, StackResource
+from sonata.emulator.cloud.entities.orchestration import Owner, Stack, StackResource
 from sonata.emulator.cloud.orchestration import constraints
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority, CallRefused, OpenStackCalls
@@ -62,9 +62,17 @@ class Views:
         Raises:
             Unsupported: the APIs are not served.
         """
+        return self.calls_of(stack.owner)
+
+    def calls_of(self, owner: Owner) -> OpenStackCalls:
+        """Calls with the authority of somebody.
+
+        Raises:
+            Unsupported: the APIs are not served.
+        """
         if self.authority is None:
             raise Unsupported("stacks need the APIs of their cloud, which are not served")
-        return self.authority.calls_for(stack.owner)
+        return self.authority.calls_for(owner)
 
     def work(self, stack: Stack, row: StackResource, deadline: Deadline | None = None) -> Work:
         """One resource at work with the properties it has."""

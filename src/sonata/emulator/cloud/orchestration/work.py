@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +48,9 @@ class Nesting(Protocol):
 
     async def attribute_of(self, stack_id: str, resource: str, name: str, path: tuple[Any, ...] = ()) -> Any:
         """An attribute of a resource in a stack; None when that is not there."""
+
+    def in_background(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Let something go on for which no operation waits."""
 
     async def run_in_server(self, server_id: str, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         """Run a command in a server that is on; status, output, errors."""

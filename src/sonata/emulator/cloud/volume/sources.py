@@ -11,6 +11,7 @@ from sonata.emulator.cloud.entities.volume import Program, Volume, VolumeStatus
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import InvalidInput, NotFound
+from sonata.ports.images import Image
 
 GIB = 1024**3
 
@@ -99,8 +100,9 @@ def _image_source(wish: VolumeWish, images: Images) -> Source:
         raise InvalidInput(f"Invalid image identifier or unable to access requested image: {wish.image_id}.") from None
     if image.status != "active":
         raise InvalidInput(f"Invalid input received: Image {image.id} is not active.")
-    stored = images.bootable(image.id)
-    needed = -(-stored.size_bytes // GIB)
+    is_packed = images.packed(image.id) is not None
+    stored = Image("", "", "") if is_packed else images.bootable(image.id)
+    needed = -(-((image.size_bytes or 0) if is_packed else stored.size_bytes) // GIB)
     if wish.size_gib and wish.size_gib < needed:
         raise InvalidInput(
             f"Invalid input received: Size of specified image {needed}GB is larger than volume size {wish.size_gib}GB."
@@ -111,7 +113,7 @@ def _image_source(wish: VolumeWish, images: Images) -> Source:
             f"size {image.min_disk_gib}GB."
         )
     program = Program(stored.argv, dict(stored.env), stored.ready_tcp_port)
-    return Source("image", max(needed, 1), True, image_facts(image), program)
+    return Source("image", max(needed, 1), not is_packed, image_facts(image), program)
 
 
 def require_status(volume: Volume, allowed: set[str], action: str) -> None:

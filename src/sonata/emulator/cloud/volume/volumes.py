@@ -15,7 +15,7 @@ from sonata.emulator.cloud.entities.volume import Volume, VolumeStatus
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.volume.snapshots import Snapshots
-from sonata.emulator.cloud.volume.sources import VolumeWish, require_status, source_of
+from sonata.emulator.cloud.volume.sources import Source, VolumeWish, require_status, source_of
 from sonata.emulator.cloud.volume.types import VolumeTypes
 from sonata.errors import Conflict, InvalidInput, SonataError
 
@@ -111,6 +111,26 @@ class Volumes(Snapshots):
         self._table.change(volume_id, status=VolumeStatus.UPLOADING)
         self._spawn(volume_id, self._pack(volume, image.id))
 
+    def reimage(self, volume_id: str, image_id: str, *, reserved: bool = False) -> None:
+        """Give a volume the content of an image instead of its own.
+
+        Args:
+            volume_id: which.
+            image_id: of the image.
+            reserved: also a volume that is reserved.
+
+        Raises:
+            InvalidInput: the volume is not available, or the image is not there, not ready or too large.
+        """
+        volume = self._table.get(volume_id)
+        allowed = {VolumeStatus.AVAILABLE, VolumeStatus.ERROR, *((VolumeStatus.RESERVED,) if reserved else ())}
+        require_status(volume, allowed, "re-image")
+        wish = VolumeWish(project_id=volume.project_id, size_gib=volume.size_gib, image_id=image_id)
+        source = source_of(wish, self._tables, self._images)
+        after = volume.status if volume.status == VolumeStatus.RESERVED else VolumeStatus.AVAILABLE
+        self._table.change(volume_id, status=VolumeStatus.DOWNLOADING)
+        self._spawn(volume_id, self._refill(volume, image_id, source, after))
+
     def extend(self, volume_id: str, size_gib: int, apart: Callable[[str, Work], Coroutine[None, None, None]]) -> None:
         """Give a volume more room.
 
@@ -176,8 +196,26 @@ class Volumes(Snapshots):
                 await asyncio.to_thread(self.store.create, volume.id, volume.size_gib)
             if volume.image_id:
                 self._table.change(volume.id, status=VolumeStatus.DOWNLOADING)
-                await asyncio.to_thread(self.store.fill, volume.id, self._images.bootable(volume.image_id).layers)
+                await asyncio.to_thread(self._fill, volume.id, volume.image_id)
             self._table.change(volume.id, status=VolumeStatus.AVAILABLE)
+
+    def _fill(self, volume_id: str, image_id: str) -> None:
+        """Write what an image holds into an empty volume."""
+        if archive := self._images.packed(image_id):
+            self.store.unpack(volume_id, archive)
+        else:
+            self.store.fill(volume_id, self._images.bootable(image_id).layers)
+
+    async def _refill(self, volume: Volume, image_id: str, source: Source, after: str) -> None:
+        def run() -> None:
+            self.store.remove(volume.id)
+            self.store.create(volume.id, volume.size_gib)
+            self._fill(volume.id, image_id)
+
+        with self._failing(volume.id, VolumeStatus.ERROR):
+            await asyncio.to_thread(run)
+            facts = {"bootable": source.bootable, "image_metadata": source.image_metadata, "program": source.program}
+            self._table.change(volume.id, status=after, fault="", **facts)
 
     async def _destroy(self, volume_id: str, snapshot_ids: list[str]) -> None:
         with self._failing(volume_id, VolumeStatus.ERROR_DELETING):

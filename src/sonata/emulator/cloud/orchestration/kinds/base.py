@@ -42,7 +42,9 @@ class Kind:
     any_attribute: ClassVar[bool] = False
     """Whether it has more attributes than its schema says."""
     saved: ClassVar[bool] = False
-    """Whether its contents can be kept when it is deleted."""
+    """Whether its contents can be kept, as an image."""
+    contents: ClassVar[str] = ""
+    """The property that names the image which its contents come from, where a change of it changes them."""
 
     @property
     def name(self) -> str:
@@ -73,7 +75,21 @@ class Kind:
         """Delete the object; it is gone at return. Idempotent."""
 
     async def save(self, work: Work) -> None:
-        """Keep the object's contents, since it is to be deleted; they are kept at return."""
+        """Keep the object's contents as an image, remembered as `snapshot_image_id`; it is ready at return."""
+
+    async def snapshot(self, work: Work) -> None:
+        """Keep what a snapshot of the stack needs besides the properties."""
+        if self.saved:
+            await self.save(work)
+
+    async def restore(self, work: Work, image_id: str, *, is_new: bool) -> None:
+        """Give the object the contents of an image back.
+
+        Args:
+            work: the object has its properties already.
+            image_id: what `save` has made.
+            is_new: whether the object was made just now, of its properties.
+        """
 
     async def check(self, work: Work) -> None:
         """Raise when the object is not well."""

@@ -13,7 +13,7 @@ from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsR
 from sonata.emulator.cloud.orchestration.kinds.finding import image_ready, with_ids
 from sonata.emulator.cloud.orchestration.kinds.rest import Body, RestKind
 from sonata.emulator.cloud.orchestration.schema import type_schemas
-from sonata.emulator.cloud.orchestration.work import Work
+from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
 
 COMPUTE, NETWORK = "compute", "network"
 _CONFIG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -41,6 +41,13 @@ def compute_kinds() -> Iterable[Kind]:
         member="flavor",
         shape=_flavor_body,
         not_sent=frozenset(("extra_specs", "tenants")),
+    )
+    yield AggregateKind(
+        schema=schemas["OS::Nova::HostAggregate"],
+        service=COMPUTE,
+        path="/v2.1/os-aggregates",
+        member="aggregate",
+        not_sent=frozenset(("hosts", "metadata")),
     )
     yield KeyPairKind(schema=schemas["OS::Nova::KeyPair"], replaces_first=True)
     yield RestKind(
@@ -103,6 +110,47 @@ class FlavorKind(RestKind):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AggregateKind(RestKind):
+    """An aggregate of hosts with its metadata."""
+
+    async def create(self, work: Work) -> None:
+        """Make it, then give it metadata and hosts."""
+        await super().create(work)
+        await self._describe(work, {})
+        await self._gather(work, set())
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Change it, its metadata and its hosts."""
+        await super().update(work, changed)
+        if "metadata" in changed:
+            await self._describe(work, work.row.properties.get("metadata") or {})
+        if "hosts" in changed:
+            await self._gather(work, set(work.row.properties.get("hosts") or ()))
+
+    async def delete(self, work: Work) -> None:
+        """Take its hosts out and delete it."""
+        if work.physical_id and not await work.gone(COMPUTE, self.item(work)):
+            for host in (await self.shown(work))["hosts"]:
+                await self._do(work, {"remove_host": {"host": host}})
+            await super().delete(work)
+
+    async def _describe(self, work: Work, old: Mapping[str, Any]) -> None:
+        new = work.properties.get("metadata") or {}
+        metadata = {**dict.fromkeys(old.keys() - new.keys()), **_texts(new)}
+        if metadata:
+            await self._do(work, {"set_metadata": {"metadata": metadata}})
+
+    async def _gather(self, work: Work, before: set[str]) -> None:
+        after = set(work.properties.get("hosts") or ())
+        for verb, hosts in (("add_host", after - before), ("remove_host", before - after)):
+            for host in sorted(hosts):
+                await self._do(work, {verb: {"host": host}})
+
+    async def _do(self, work: Work, action: Body) -> None:
+        await work.call(COMPUTE, "POST", f"{self.item(work)}/action", action)
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeyPairKind(Kind):
     """A key pair; its name is its id."""
 
@@ -135,6 +183,7 @@ class ServerKind(RestKind):
     """A server."""
 
     saved: ClassVar[bool] = True
+    contents: ClassVar[str] = "image"
 
     async def create(self, work: Work) -> None:
         """Boot it, wait for ACTIVE, and lead the floating IPs of its networks to it."""
@@ -163,7 +212,14 @@ class ServerKind(RestKind):
         """Make an image of it."""
         body = {"createImage": {"name": work.physical_name}}
         answer = await work.call(COMPUTE, "POST", f"{self.item(work)}/action", body)
+        work.remember(snapshot_image_id=answer["image_id"])
         await image_ready(work, answer["image_id"])
+
+    async def restore(self, work: Work, image_id: str, *, is_new: bool) -> None:
+        """Rebuild it; a new one has booted from the image."""
+        if not is_new:
+            await work.call(COMPUTE, "POST", f"{self.item(work)}/action", {"rebuild": {"imageRef": image_id}})
+            await work.until(lambda: self._is_idle(work))
 
     async def suspend(self, work: Work) -> None:
         """Suspend it; where that is not offered the stack's operation fails with the reason."""
@@ -214,6 +270,17 @@ class ServerKind(RestKind):
 
         await work.until(there)
         await self.wait_status(work, status)
+
+    async def _is_idle(self, work: Work) -> bool:
+        """Whether nothing goes on with it.
+
+        Raises:
+            ResourceFailed: it is in ERROR.
+        """
+        shown = await self.shown(work)
+        if shown["status"] == "ERROR":
+            raise ResourceFailed(f"Went to status ERROR: {(shown.get('fault') or {}).get('message')}")
+        return not shown.get("OS-EXT-STS:task_state")
 
     async def wait_status(self, work: Work, status: str) -> None:
         """Raise when the server is in ERROR."""

@@ -66,6 +66,9 @@ FINDERS: Mapping[str, Finder] = {
     "octavia.flavor": _balancing("flavor", "flavors"),
     "octavia.flavorprofile": Finder("flavor profile", "load-balancer", "/v2.0/lbaas/flavorprofiles", "flavorprofiles"),
     "keystone.project": Finder("project", "identity", "/v3/projects", "projects"),
+    "keystone.domain": Finder("domain", "identity", "/v3/domains", "domains"),
+    "keystone.role": Finder("role", "identity", "/v3/roles", "roles"),
+    "keystone.group": Finder("group", "identity", "/v3/groups", "groups"),
     "keystone.user": Finder("user", "identity", "/v3/users", "users"),
 }
 

@@ -12,6 +12,7 @@ from sonata.emulator.cloud.orchestration.kinds.rolling import GROUP_POLICIES, Ba
 from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema, type_schemas
 from sonata.emulator.cloud.orchestration.work import ResourceFailed, Stopped, Work
 from sonata.errors import StepTimeout
+from sonata.formats.hot.environment import read_environment
 from sonata.formats.hot.template import read_template
 from sonata.formats.hot.versions import FUNCTIONS
 
@@ -109,7 +110,7 @@ class TemplateKind(StackKind):
     async def definition(self, work: Work) -> Definition:
         """The template with the properties as parameters."""
         document = read_template(self.template, self.name).document
-        return _with_parent(work, document, work.properties)
+        return nested_definition(work, document, work.properties)
 
     def reference(self, row: StackResource) -> Any:
         """The id of the stack."""
@@ -125,22 +126,34 @@ def template_kind(name: str, template: str | Mapping[str, Any]) -> TemplateKind:
     read = read_template(template, name)
     properties = {
         key: Property(
-            _PROPERTY_KINDS.get(one.kind, one.kind), required=one.default is None, update=True, immutable=one.immutable
+            _PROPERTY_KINDS.get(one.kind, one.kind),
+            required=one.default is None,
+            update=True,
+            immutable=one.immutable,
+            converts=one.kind in _PROPERTY_KINDS,
         )
         for key, one in read.parameters.items()
     }
     return TemplateKind(schema=TypeSchema(name, properties, dict.fromkeys(read.outputs, "any")), template=template)
 
 
-def _with_parent(work: Work, template: Mapping[str, Any], parameters: Mapping[str, Any]) -> Definition:
-    """A nested definition: the parent's files, registry and defaults hold in it, too."""
+def nested_definition(
+    work: Work, template: Mapping[str, Any], parameters: Mapping[str, Any], *, whole: bool = False
+) -> Definition:
+    """A nested definition: the parent's files, registry and defaults hold in it, too.
+
+    Args:
+        work: the resource that it belongs to.
+        template: its template.
+        parameters: of it.
+        whole: whether what the registry says of single resources holds by their names in it as well.
+    """
     parent = work.stack.definition
-    environment = {
-        "parameters": dict(parameters),
-        "parameter_defaults": parent.environment.get("parameter_defaults") or {},
-        "resource_registry": parent.environment.get("resource_registry") or {},
-    }
-    return Definition(template, environment, parent.files)
+    environment = read_environment(parent.environment, parent.files)
+    if whole:
+        return Definition(template, environment.child(None, None, parameters), parent.files)
+    entry = environment.entry(work.row.name, work.row.type, lambda _kind: True)
+    return Definition(template, environment.child(work.row.name, entry, parameters), parent.files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +163,7 @@ class NestedStack(StackKind):
     async def definition(self, work: Work) -> Definition:
         """The template given as text."""
         document = read_template(work.properties["template"], work.row.name).document
-        return _with_parent(work, document, work.properties.get("parameters") or {})
+        return nested_definition(work, document, work.properties.get("parameters") or {}, whole=True)
 
     async def attribute(self, work: Work, name: str) -> Any:
         """Name and outputs of the stack."""
@@ -270,7 +283,7 @@ class ResourceGroup(Group):
             if str(index) not in removed:
                 names.append(str(index))
             index += 1
-        return _with_parent(work, document_of({name: self._member(work, name) for name in names}), {})
+        return nested_definition(work, document_of({name: self._member(work, name) for name in names}), {})
 
     def spare(self, work: Work, members: Mapping[str, Any], count: int) -> dict[str, Any]:
         """Members with the indexes after the last one."""
@@ -323,4 +336,4 @@ class ResourceChain(Group):
             resources[str(index)] = {"type": kind, "properties": work.properties.get("resource_properties") or {}}
             if index and not work.properties.get("concurrent"):
                 resources[str(index)]["depends_on"] = [str(index - 1)]
-        return _with_parent(work, document_of(resources), {})
+        return nested_definition(work, document_of(resources), {})

@@ -11,7 +11,7 @@ from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsR
 from sonata.emulator.cloud.orchestration.kinds.finding import with_ids
 from sonata.emulator.cloud.orchestration.kinds.rest import Body, RestKind
 from sonata.emulator.cloud.orchestration.schema import type_schemas
-from sonata.emulator.cloud.orchestration.work import Work
+from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
 
 NETWORK = "network"
 NO_AGENTS = "this cloud has no agents to choose from"
@@ -61,10 +61,21 @@ def _layer_three() -> Iterable[Kind]:
     )
     yield RouterInterface(schema=type_schemas()["OS::Neutron::RouterInterface"], replaces_first=True)
     yield RouterGateway(schema=type_schemas()["OS::Neutron::RouterGateway"], replaces_first=True)
+    yield ExtraRouteSet(schema=type_schemas()["OS::Neutron::ExtraRouteSet"], replaces_first=True)
     yield ExtraRoute(schema=type_schemas()["OS::Neutron::ExtraRoute"], replaces_first=True)
     floating = {"floating_network": "floating_network_id", "floating_subnet": "subnet_id"}
     yield _kind("FloatingIP", "floatingips", "floatingip", names=floating, named=False)
     yield FloatingIpAssociation(schema=type_schemas()["OS::Neutron::FloatingIPAssociation"], replaces_first=True)
+    yield RestKind(
+        schema=type_schemas()["OS::Neutron::FloatingIPPortForward"],
+        service=NETWORK,
+        path="/v2.0/floatingips/{floating_ip}/port_forwardings",
+        member="port_forwarding",
+        names={"internal_port": "internal_port_id", "internal_port_number": "internal_port"},
+        not_sent=frozenset(("floating_ip",)),
+        named=False,
+        replaces_first=True,
+    )
     yield _kind("AddressScope", "address-scopes", "address_scope")
     yield _kind("SubnetPool", "subnetpools", "subnetpool", names={"address_scope": "address_scope_id"})
 
@@ -243,8 +254,55 @@ class ExtraRoute(_OnRouter):
             await self.on_router(work, "remove_extraroutes", _routes(work.row.data["route"]))
 
 
-def _routes(route: Mapping[str, str]) -> Body:
-    return {"router": {"routes": [dict(route)]}}
+@dataclass(frozen=True, kw_only=True)
+class ExtraRouteSet(_OnRouter):
+    """Several static routes of a router; only they are added and removed."""
+
+    async def create(self, work: Work) -> None:
+        """Add the routes.
+
+        Raises:
+            ResourceFailed: the router has one of them already.
+        """
+        found = await with_ids(work, self.properties, work.properties)
+        work.made(str(found["router"]))
+        await self._change(work, set(), _as_set(work.properties["routes"]))
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Remove and add what differs."""
+        await self._change(work, _as_set(work.row.properties["routes"]), _as_set(work.properties["routes"]))
+
+    async def delete(self, work: Work) -> None:
+        """Remove the routes."""
+        if work.physical_id:
+            await self.on_router(work, "remove_extraroutes", _routes(*work.row.properties["routes"]))
+
+    async def _change(self, work: Work, before: set[Route], after: set[Route]) -> None:
+        router = (await work.call(NETWORK, "GET", f"/v2.0/routers/{work.physical_id}"))["router"]
+        if there := _as_set(router["routes"]) & (after - before):
+            destination, nexthop = min(there)
+            raise ResourceFailed(f"the router has the route to {destination} by {nexthop} already")
+        if gone := before - after:
+            await self.on_router(work, "remove_extraroutes", _routes(*map(_as_route, gone)))
+        if new := after - before:
+            await work.call(
+                NETWORK, "PUT", f"/v2.0/routers/{work.physical_id}/add_extraroutes", _routes(*map(_as_route, new))
+            )
+
+
+Route = tuple[str, str]
+
+
+def _as_set(routes: Iterable[Mapping[str, str]]) -> set[Route]:
+    return {(one["destination"], one["nexthop"]) for one in routes}
+
+
+def _as_route(route: Route) -> dict[str, str]:
+    return dict(zip(("destination", "nexthop"), route, strict=True))
+
+
+def _routes(*routes: Mapping[str, str]) -> Body:
+    return {"router": {"routes": [dict(one) for one in routes]}}
 
 
 @dataclass(frozen=True, kw_only=True)

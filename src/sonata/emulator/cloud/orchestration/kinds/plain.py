@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, StackResource
+from sonata.emulator.cloud.orchestration.agent import COMPONENT
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
@@ -38,6 +39,7 @@ def plain_kinds() -> Iterable[Kind]:
     yield TestResource(schema=schemas["OS::Heat::TestResource"])
     yield Delay(schema=schemas["OS::Heat::Delay"])
     yield Config(schema=schemas["OS::Heat::SoftwareConfig"])
+    yield SoftwareComponent(schema=schemas["OS::Heat::SoftwareComponent"])
     yield StructuredConfig(schema=schemas["OS::Heat::StructuredConfig"])
     yield CloudConfig(schema=schemas["OS::Heat::CloudConfig"])
     yield MultipartMime(schema=schemas["OS::Heat::MultipartMime"])
@@ -171,7 +173,7 @@ class Config(Kind):
         config = SoftwareConfig(
             name=work.physical_name,
             project_id=work.stack.project_id,
-            group=work.properties.get("group", "Heat::Ungrouped"),
+            group=self.group(work),
             config=await self.text(work),
             inputs=tuple(work.properties.get("inputs") or ()),
             outputs=tuple(work.properties.get("outputs") or ()),
@@ -189,9 +191,45 @@ class Config(Kind):
         config = work.engine.tables.software_configs.peek(work.physical_id)
         return {"config": config.config if config else None}
 
+    def group(self, work: Work) -> str:
+        """How it is applied."""
+        return str(work.properties.get("group", "Heat::Ungrouped"))
+
     async def text(self, work: Work) -> Any:
         """What is stored."""
         return work.properties.get("config", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftwareComponent(Config):
+    """Several configurations, each for other actions."""
+
+    async def create(self, work: Work) -> None:
+        """Store them.
+
+        Raises:
+            ResourceFailed: two are for the same action.
+        """
+        actions = [action for one in work.properties["configs"] for action in one["actions"]]
+        if len(actions) != len(set(actions)):
+            raise ResourceFailed(
+                "Defining more than one configuration for the same action in SoftwareComponent "
+                f'"{work.row.name}" is not allowed.'
+            )
+        await super().create(work)
+
+    async def shown(self, work: Work) -> Mapping[str, Any]:
+        """The configurations."""
+        config = work.engine.tables.software_configs.peek(work.physical_id)
+        return {"configs": config.config["configs"] if config else []}
+
+    def group(self, work: Work) -> str:
+        """Each of them by its tool."""
+        return COMPONENT
+
+    async def text(self, work: Work) -> Any:
+        """The configurations."""
+        return {"configs": work.properties["configs"]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ _BATCH = {
     "pause_time": Property("number", default=0, low=0),
 }
 ROLLING = {"min_in_service": Property("integer", default=0, low=0), **_BATCH}
+DEPLOYMENT_POLICIES = {name: Property("map", keys=_BATCH) for name in ("rolling_update", "batch_create")}
 GROUP_POLICIES = {"rolling_update": Property("map", keys=ROLLING), "batch_create": Property("map", keys=_BATCH)}
 
 

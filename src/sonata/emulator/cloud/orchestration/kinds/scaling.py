@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from sonata.emulator.cloud.entities.orchestration import Definition, State
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
-from sonata.emulator.cloud.orchestration.kinds.nested import Group, _with_parent, document_of
+from sonata.emulator.cloud.orchestration.kinds.nested import Group, document_of, nested_definition
 from sonata.emulator.cloud.orchestration.kinds.plain import random_text
 from sonata.emulator.cloud.orchestration.kinds.rolling import Batches
-from sonata.emulator.cloud.orchestration.kinds.signals import Signalled
+from sonata.emulator.cloud.orchestration.kinds.signals import Signalled, server_endpoint
 from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import Work
 from sonata.errors import Conflict, InvalidInput, NotFound
@@ -40,7 +40,7 @@ class AutoScalingGroup(Group):
         names = names[max(0, len(names) - wanted) :]
         names += [_name() for _ in range(wanted - len(names))]
         resources = dict.fromkeys(names, work.properties["resource"])
-        return _with_parent(work, document_of(resources), {})
+        return nested_definition(work, document_of(resources), {})
 
     async def update(self, work: Work, changed: Changed) -> None:
         """A capacity that the template now says counts; else the one that policies have reached stays."""
@@ -134,8 +134,8 @@ class ScalingPolicy(Signalled):
         work.remember(scaled_at=time.time())
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
-        """The URLs that signal it; who has one needs no token."""
-        return {"alarm_url": self.signed_url(work), "signal_url": self.signed_url(work)}
+        """The URLs that signal it, for clients and for servers; who has one needs no token."""
+        return {"alarm_url": self.signed_url(work), "signal_url": self.signed(work, server_endpoint(work))}
 
     def _group(self, work: Work) -> Work:
         wanted = work.properties["auto_scaling_group_id"]

@@ -41,6 +41,11 @@ def signal_path(stack: Stack, resource: StackResource) -> str:
     return f"/{stack.project_id}/stacks/{quote(stack.name)}/{stack.id}/resources/{quote(resource.name)}/signal"
 
 
+def server_endpoint(work: Work) -> str:
+    """Where servers send a resource's signals: they reach the metadata address, and not that of the API."""
+    return SERVER_URL + signal_path(work.stack, work.row)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Signalled(Kind):
     """A resource that takes signals from who knows its secret."""
@@ -58,7 +63,11 @@ class Signalled(Kind):
 
     def signed_url(self, work: Work) -> str:
         """The same with the secret in it."""
-        return f"{self.endpoint(work)}?signature={work.row.data.get('secret', '')}"
+        return self.signed(work, self.endpoint(work))
+
+    def signed(self, work: Work, endpoint: str) -> str:
+        """An endpoint with the secret in it."""
+        return f"{endpoint}?signature={work.row.data.get('secret', '')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +76,7 @@ class WaitConditionHandle(Signalled):
 
     def endpoint(self, work: Work) -> str:
         """Where servers send signals."""
-        return SERVER_URL + signal_path(work.stack, work.row)
+        return server_endpoint(work)
 
     async def signal(self, work: Work, details: Any) -> None:
         """Keep a signal.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,6 +27,14 @@ def storage_kinds() -> Iterable[Kind]:
         names={"image": "imageRef", "display_name": "name", "display_description": "description"},
         ready=frozenset(("available", "in-use")),
         not_sent=frozenset(("read_only", "scheduler_hints")),
+    )
+    yield VolumeTypeKind(
+        schema=type_schemas()["OS::Cinder::VolumeType"],
+        service=VOLUME,
+        path="/v3/{project}/types",
+        member="volume_type",
+        names={"is_public": "os-volume-type-access:is_public"},
+        not_sent=frozenset(("metadata", "projects")),
     )
     yield VolumeAttachment(schema=type_schemas()["OS::Cinder::VolumeAttachment"], replaces_first=True)
 
@@ -63,8 +71,32 @@ class VolumeKind(RestKind):
         """Upload it to an image of its name."""
         wish = {"image_name": work.physical_name, "disk_format": "raw", "container_format": "bare", "force": True}
         answer = await work.call(VOLUME, "POST", f"{self.item(work)}/action", {"os-volume_upload_image": wish})
-        await image_ready(work, answer["os-volume_upload_image"]["image_id"])
+        image_id = answer["os-volume_upload_image"]["image_id"]
+        work.remember(snapshot_image_id=image_id)
+        await image_ready(work, image_id)
         await self.wait_ready(work)
+
+    async def restore(self, work: Work, image_id: str, *, is_new: bool) -> None:
+        """Fill it from the image; servers that have it are without it meanwhile."""
+        shown = await self.shown(work)
+        attachments = shown["attachments"]
+        for one in attachments:
+            path = f"/v2.1/servers/{one['server_id']}/os-volume_attachments/{work.physical_id}"
+            await _when_quiet(work, "DELETE", path)
+        await work.until(lambda: self._is_available(work))
+        await self._do(work, {"os-reimage": {"image_id": image_id}})
+        await self.wait_ready(work)
+        await self._do(work, {"os-set_bootable": {"bootable": shown["bootable"] == "true"}})
+        for one in attachments:
+            body = {"volumeAttachment": {"volumeId": work.physical_id, "device": one["device"]}}
+            path = f"/v2.1/servers/{one['server_id']}/os-volume_attachments"
+            await _when_quiet(work, "POST", path, body)
+
+    async def _is_available(self, work: Work) -> bool:
+        return bool((await self.shown(work))["status"] == "available")
+
+    async def _do(self, work: Work, action: Body) -> None:
+        await work.call(VOLUME, "POST", f"{self.item(work)}/action", action)
 
     async def attribute(self, work: Work, name: str) -> Any:
         """Fields of the volume; some of them as JSON text, too."""
@@ -79,6 +111,56 @@ class VolumeKind(RestKind):
     async def _set_read_only(self, work: Work) -> None:
         body = {"os-update_readonly_flag": {"readonly": bool(work.properties.get("read_only"))}}
         await work.call(VOLUME, "POST", f"{self.item(work)}/action", body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeTypeKind(RestKind):
+    """A type of volumes with its extra specs, and the projects that may use it."""
+
+    async def create(self, work: Work) -> None:
+        """Make it, then give it extra specs and projects."""
+        await super().create(work)
+        await self._specify(work, {})
+        await self._permit(work, set())
+
+    async def update(self, work: Work, changed: Changed) -> None:
+        """Change it, its extra specs and its projects."""
+        own = {key: work.properties.get(key) for key in changed & {"name", "description", "is_public"}}
+        if own:
+            await work.call(VOLUME, "PUT", self.item(work), {self.member: own})
+        if "metadata" in changed:
+            await self._specify(work, work.row.properties.get("metadata") or {})
+        if "projects" in changed:
+            await self._permit(work, set(work.row.properties.get("projects") or ()))
+
+    async def _specify(self, work: Work, old: Mapping[str, Any]) -> None:
+        new = work.properties.get("metadata") or {}
+        for key in old.keys() - new.keys():
+            await work.call(VOLUME, "DELETE", f"{self.item(work)}/extra_specs/{key}")
+        if new:
+            texts = {key: str(value) for key, value in new.items()}
+            await work.call(VOLUME, "POST", f"{self.item(work)}/extra_specs", {"extra_specs": texts})
+
+    async def _permit(self, work: Work, before: set[str]) -> None:
+        after = set(work.properties.get("projects") or ())
+        for verb, names in (("addProjectAccess", after - before), ("removeProjectAccess", before - after)):
+            for project in (await with_ids(work, self.properties, {"projects": sorted(names)}))["projects"]:
+                await work.call(VOLUME, "POST", f"{self.item(work)}/action", {verb: {"project": project}})
+
+
+async def _when_quiet(work: Work, method: str, path: str, body: Any = None) -> None:
+    """Change the volumes of a server when nothing else goes on with it; it may be rebuilt at the same time."""
+
+    async def accepted() -> bool:
+        try:
+            await work.call("compute", method, path, body)
+        except CallRefused as error:
+            if error.status != 409 or "task_state" not in str(error):
+                raise
+            return False
+        return True
+
+    await work.until(accepted)
 
 
 @dataclass(frozen=True, kw_only=True)
