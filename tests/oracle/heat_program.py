@@ -10,6 +10,7 @@ Reads a case, a JSON object, from each line of stdin and prints its answer, `{va
 - `{kind: mapping, registry, resource, type}`: what stands for a type
 - `{kind: nested, registry, name}`: hooks and restrictions of a resource, and the registry of a stack nested in it
 - `{kind: types}`, `{kind: type, type}`: names of types, and the schema of one
+- `{kind: change, type, before, after}`: whether a change of properties needs another resource
 - `{kind: property, type, name, value}`: the value of a property without constraints that only a cloud can check
 """
 
@@ -39,7 +40,9 @@ from heat.engine import (  # noqa: E402
     function,
     node_data,
     properties,
+    resource,
     resources,
+    rsrc_defn,
     service,
     stk_defn,
     support,
@@ -241,7 +244,26 @@ def property_value(case: dict[str, Any]) -> Any:
     return values["p"]
 
 
+def change(case: dict[str, Any]) -> Any:
+    """Whether a change of properties needs another resource."""
+    parts = {"type": case["type"], "properties": case["before"]}
+    document = {"heat_template_version": "rocky", "resources": {"r": parts}}
+    context = heat_context.RequestContext()
+    stack = heat_stack.Stack(context, "s", heat_template.Template(document), use_stored_context=False)
+    one = stack["r"]
+    one.id, one.resource_id, one.action, one.status = 1, "x", "CREATE", "COMPLETE"
+    after = rsrc_defn.ResourceDefinition("r", case["type"], case["after"])
+    new, old = (definition.properties(one.properties_schema, context) for definition in (after, one.t))
+    try:
+        one._needs_update(after, one.t, new, old, None)
+        one.update_template_diff_properties(new, old)
+    except resource.UpdateReplace:
+        return "replaced"
+    return "changed"
+
+
 KINDS = {
+    "change": change,
     "snippet": snippet,
     "parameter": parameter,
     "template": whole,

@@ -14,10 +14,10 @@ from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.catalogue import HIDDEN, UNSUPPORTED, absent, is_known, kinds
 from sonata.emulator.cloud.orchestration.evaluation import Evaluation
 from sonata.emulator.cloud.orchestration.judge import Judge
-from sonata.emulator.cloud.orchestration.properties import checked
+from sonata.emulator.cloud.orchestration.properties import changed, checked
 from sonata.emulator.cloud.orchestration.schema import shown_all
 from sonata.emulator.cloud.orchestration.validation import validate
-from sonata.errors import SonataError
+from sonata.errors import InvalidInput, SonataError
 from sonata.formats.hot.environment import HOOKS, read_environment
 from sonata.formats.hot.errors import InvalidTemplateReference, StackValidationFailed
 from sonata.formats.hot.functions import select
@@ -161,7 +161,17 @@ async def _property(case: Case, _judge: Judge) -> Any:
     return checked("p", schema, {"p": case["value"]}).get("p")
 
 
+async def _change(case: Case, _judge: Judge) -> Any:
+    kind = kinds()[case["type"]]
+    before, after = (checked("p", kind.properties, case[when]) for when in ("before", "after"))
+    different = changed(before, after)
+    if any(kind.properties[name].immutable for name in different):
+        raise InvalidInput("it is immutable")
+    return "replaced" if kind.is_replaced(after, different) else "changed"
+
+
 _KINDS = {
+    "change": _change,
     "snippet": _snippet,
     "parameter": _parameter,
     "template": _template,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, world
-from tests.contract.openstack.test_balancing_depth_real import listener
+from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, provider, world
+from tests.contract.openstack.test_balancing_depth_real import TIMES, listener
 from tests.contract.openstack.test_real import pytestmark as of_real
 
-__all__ = ["world"]  # a fixture
+__all__ = ["provider", "world"]  # fixtures
 pytestmark = [*of_real, pytest.mark.slow, pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")]
 
 SILENT = """
@@ -89,4 +89,48 @@ def test_members_are_called_when_the_client_has_spoken(world: World) -> None:
     eventually(lambda: not connected(world))
     with world.held(address, 80):
         eventually(lambda: connected(world))
+    world.drop(balancer)
+
+
+def counted(world: World, path: str) -> tuple[int, int]:
+    """Connections that stand, and all that were made."""
+    stats = world.request("GET", f"{path}/stats").json()["stats"]
+    return stats["active_connections"], stats["total_connections"]
+
+
+def test_what_is_counted_and_told_is_what_happens(world: World, provider: str) -> None:
+    pools = [world.pool("p", "TCP", 8080, healthmonitor={"type": "TCP", **TIMES}), world.pool("q", "TCP", 8080)]
+    balancer, ids = world.whole(provider, pools, [listener(80, "p", "TCP"), listener(81, "q", "TCP")])
+    tree = f"loadbalancers/{balancer.id}"
+    near, far = (next(world.lbaas.listeners(protocol_port=port)) for port in (80, 81))
+
+    def told() -> dict[str, str]:
+        """Operating statuses in the tree: of the load balancer, its listeners, pools, and the members of the first."""
+        whole = world.request("GET", f"{tree}/status").json()["statuses"]["loadbalancer"]
+        found = {"lb": whole["operating_status"]}
+        for one in whole["listeners"]:
+            (pool,) = one["pools"]
+            key = "p" if pool["id"] == ids["p"] else "q"
+            found |= {f"{key} listener": one["operating_status"], key: pool["operating_status"]}
+            found |= {member["name"]: member["operating_status"] for member in pool["members"] if key == "p"}
+        return found
+
+    others = {"q": "ONLINE", "p listener": "ONLINE", "q listener": "ONLINE"}
+    well = {"lb": "ONLINE", "p": "ONLINE", "one": "ONLINE", "two": "ONLINE", **others}
+    pool_q = told()["q"]  # without a monitor nobody knows
+    world.until(told, {**well, "q": pool_q})
+    for port, times in ((80, 3), (81, 2)):
+        world.ask("access/client", *[f"http://{balancer.vip_address}:{port}/"] * times)
+    world.until(lambda: counted(world, f"listeners/{near.id}")[1], 3)
+    world.until(lambda: counted(world, f"listeners/{far.id}")[1], 2)
+    world.until(lambda: counted(world, tree)[1], 5)
+    with world.held(balancer.vip_address, 81):
+        world.until(lambda: counted(world, f"listeners/{far.id}"), (1, 3))
+    world.silence("two")
+    world.until(
+        lambda: {key: told()[key] for key in ("one", "two", "p")}, {"one": "ONLINE", "two": "ERROR", "p": "DEGRADED"}
+    )
+    assert told()["lb"] == "DEGRADED"
+    world.serve("two")
+    world.until(told, {**well, "q": pool_q})
     world.drop(balancer)

@@ -366,3 +366,28 @@ def test_a_stack_is_told_by_its_tags_and_hidden_by_some(heat: Heat) -> None:
     shown = heat.show("red")
     heat.call("PATCH", f"/stacks/red/{shown['id']}", {"parameters": {}})
     assert heat.settled("red", shown["id"])["tags"] == ["colour", "warm"]
+
+
+def test_other_user_data_replace_or_rebuild_a_server_as_its_policy_says(heat: Heat) -> None:
+    template = KEPT.partition("  disk:")[0].replace(
+        "flavor: tiny", "flavor: tiny\n      user_data: ONE\n      user_data_update_policy: REBUILD"
+    )
+    assert heat.create("told", template)["stack_status"] == "CREATE_COMPLETE"
+    (before,) = heat.cloud.compute.servers()
+    path = f"/stacks/told/{heat.show('told')['id']}/preview"
+
+    def fate(text: str) -> list[str]:
+        changes = heat.call("PUT", path, {"template": yaml.safe_load(text)}).json()["resource_changes"]
+        return [kind for kind, some in changes.items() for one in some if one["resource_name"] == "server"]
+
+    rebuilt, replaced = template.replace("ONE", "two"), template.replace("ONE", "two").replace("REBUILD", "REPLACE")
+    assert (fate(rebuilt), fate(replaced)) == (["updated"], ["replaced"])
+    after = heat.update("told", rebuilt)
+    assert after["stack_status"] == "UPDATE_COMPLETE", after["stack_status_reason"]
+    (found,) = heat.cloud.compute.servers()
+    assert (found.id, found.status) == (before.id, "ACTIVE")
+    assert {"rebuild"} <= {one.action for one in heat.cloud.compute.server_actions(found)}
+    assert (
+        heat.update("told", replaced.replace("user_data: two", "user_data: three"))["stack_status"] == "UPDATE_COMPLETE"
+    )
+    assert [one.id for one in heat.cloud.compute.servers()] != [before.id]

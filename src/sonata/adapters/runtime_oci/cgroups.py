@@ -188,9 +188,9 @@ def remove_cgroups(prefix: str) -> None:
     deadline = time.monotonic() + _LAST_TASK_GONE_S
     for folder in leftover_cgroups(prefix):
         _remove(folder, deadline)
-    for hierarchy in hierarchies():
-        _remove_empty_parents(hierarchy, hierarchy / prefix)
     _forget_hidden(prefix)
+    for hierarchy in {*hierarchies(), _HYBRID}:
+        _remove_empty_parents(hierarchy, hierarchy / prefix)
 
 
 def _remove(folder: Path, deadline: float) -> None:

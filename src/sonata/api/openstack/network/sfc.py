@@ -364,6 +364,8 @@ SERVICE_GRAPHS = Resource[ServiceGraph](
         ),
         refused=(
             "branching after a function that belongs to no server (400 PortPairEgressNoHost)",
+            "ways back into a group that keeps its flows (`sticky`, `lb_pool_id`), since each chain remembers its own "
+            "(501); put a group without them behind it",
             "destination chains of one branching point whose classifiers differ in their logical ports alone "
             "(400 ServiceGraphFlowClassifierInConflict)",
         ),

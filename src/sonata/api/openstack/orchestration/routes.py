@@ -39,6 +39,7 @@ TOPIC = Topic(
             "`user_data_format` `HEAT_CFNTOOLS` hands user data over as it is; servers have no cfn tools",
             "configurations are applied by the emulator; an agent in the server has nothing to fetch",
             "deleted stacks are forgotten at once",
+            "other `networks` or another `admin_pass` of a server make another server",
             "snapshots of stacks, and `deletion_policy: Snapshot`, make images of volumes, since there are no backups; "
             "as in Heat they keep nothing of nested stacks but what these are made of",
             "types of services that a cloud lacks are listed; making them fails with the service's own answer",

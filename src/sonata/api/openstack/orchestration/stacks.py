@@ -215,7 +215,7 @@ async def _fate(blueprint: Blueprint, name: str, row: Any) -> str:
     different = changed(old, values)
     if not different:
         return "unchanged"
-    return "updated" if all(kind.properties[key].update for key in different) else "replaced"
+    return "replaced" if kind.is_replaced(values, different) else "updated"
 
 
 async def delete(call: Call) -> Reply:

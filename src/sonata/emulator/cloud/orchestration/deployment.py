@@ -178,8 +178,7 @@ class Deployment:
     async def _update(
         self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any], different: frozenset[str]
     ) -> None:
-        in_place = all(kind.properties[name].update for name in different if name in kind.properties)
-        if not in_place:
+        if kind.is_replaced(values, different):
             await self._replace(blueprint, row, kind, values)
             return
         self._journal.resource(row.id, "UPDATE", State.IN_PROGRESS)

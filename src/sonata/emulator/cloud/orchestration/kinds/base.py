@@ -60,6 +60,10 @@ class Kind:
         """Whether an object with these properties must be gone before its replacement is made."""
         return self.replaces_first
 
+    def is_replaced(self, properties: Mapping[str, Any], changed: Changed) -> bool:
+        """Whether these properties, of which some have changed, need another object."""
+        return not all(self.properties[name].update for name in changed if name in self.properties)
+
     async def create(self, work: Work) -> None:
         """Make the object; it is ready at return. The id is noted as soon as there is one."""
         work.made(work.physical_name)

@@ -16,6 +16,8 @@ from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
 
 COMPUTE, NETWORK = "compute", "network"
+POLICED = ("user_data", "flavor", "image")
+"""Properties with a policy that says what a change of them means."""
 _CONFIG_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -196,17 +198,13 @@ class ServerKind(RestKind):
         await self._associate(work, properties.get("networks") or [])
 
     async def update(self, work: Work, changed: Changed) -> None:
-        """Name, metadata, tags, flavor and image in place where their policies say so; networks need another server."""
-        policies = work.properties
-        if changed & {"networks", "admin_pass"}:
-            raise NeedsReplacement
-        if "user_data" in changed and policies.get("user_data_update_policy") == "REPLACE":
-            raise NeedsReplacement
-        if "flavor" in changed and policies.get("flavor_update_policy") == "REPLACE":
-            raise NeedsReplacement
-        if "image" in changed and policies.get("image_update_policy") == "REPLACE":
-            raise NeedsReplacement
+        """Name, metadata, tags, flavor, image and user data in place."""
         await self._change(work, changed)
+
+    def is_replaced(self, properties: Mapping[str, Any], changed: Changed) -> bool:
+        """As for all, and where the policies say so; other networks and passwords need another server here."""
+        by_policy = {name for name in POLICED if properties.get(f"{name}_update_policy") == "REPLACE"}
+        return bool(changed & (by_policy | {"networks", "admin_pass"})) or super().is_replaced(properties, changed)
 
     async def save(self, work: Work) -> None:
         """Make an image of it."""
@@ -258,8 +256,16 @@ class ServerKind(RestKind):
         if "flavor" in changed:
             await self._act(work, {"resize": {"flavorRef": found["flavor"]}}, "VERIFY_RESIZE")
             await self._act(work, {"confirmResize": None}, "ACTIVE")
-        if "image" in changed:
-            await self._act(work, {"rebuild": {"imageRef": found["image"]}}, "ACTIVE")
+        rebuild: Body = {"imageRef": found["image"]} if "image" in changed else {}
+        if "user_data" in changed and found.get("user_data_update_policy") == "REBUILD":
+            text = await self._user_data(work, found.get("user_data") or "")
+            rebuild = {
+                "imageRef": (await self.shown(work))["image"]["id"],
+                "user_data": base64.b64encode(text.encode()).decode(),
+                **rebuild,
+            }
+        if rebuild:
+            await self._act(work, {"rebuild": rebuild}, "ACTIVE")
 
     async def _act(self, work: Work, body: Body, status: str) -> None:
         await work.call(COMPUTE, "POST", f"{self.item(work)}/action", body)
