@@ -209,6 +209,7 @@ def spoiled(pick: Random, value: Any) -> Any:
 def fuzz(site: Site, calls: int, kind: type[Fuzz] = Fuzz) -> None:
     """Make so many calls and look at each answer, then at what is left."""
     first = {name: {entity.id for entity in table} for name, table in site.clouds["access"].tables}
+    first["networks"] |= {network for _pop, network in site.fabric.networks.networks}  # outlets of endpoints, too
     world = World(site)
     world.everything()
     client = kind(world)
