@@ -27,8 +27,10 @@ demo: $(VENV)/.runtime system
 	@$(VENV)/bin/sonata demo cdn
 
 test: $(VENV)/.dev testing
-	@$(PY) -m pytest -q -m "not slow and not serial" -n 2
-	@$(PY) -m pytest -q -m "serial and not slow" -n 2 --dist loadfile
+	@failed=0; \
+	$(PY) -m pytest -q -m "not slow and not serial" -n 2 || failed=1; \
+	$(PY) -m pytest -q -m "serial and not slow" -n 2 --dist loadfile || failed=1; \
+	exit $$failed
 
 test-full: $(VENV)/.dev testing
 	@$(PY) -m pytest -q
