@@ -424,7 +424,8 @@ def packed_root(folder: Path, programs: Sequence[str], scripts: Mapping[str, str
     root = folder / "root"
     for path in ("bin", "etc", "usr/bin"):
         (root / path).mkdir(parents=True)
-    for file in (str(BUSYBOX), *([shell, *libraries(shell)] if shell else [])):
+    binaries = [str(BUSYBOX), *([shell] if shell else [])]
+    for file in dict.fromkeys([*binaries, *(library for binary in binaries for library in libraries(binary))]):
         place = root / file.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, place)

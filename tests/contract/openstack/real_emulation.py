@@ -56,9 +56,9 @@ class Emulation:
         with patch.dict(os.environ, self.environment):
             return EmulatorClient.of(load(NAME))
 
-    def pings(self, machine: str, address: str) -> bool:
-        """Whether an address answers."""
-        return self.exec(machine, "ping", "-c", "1", "-W", "1", address).returncode == 0
+    def pings(self, machine: str, address: str, within_s: int = 1) -> bool:
+        """Whether an address answers; one that did not before is looked for again only after some seconds (arp(7))."""
+        return self.exec(machine, "ping", "-c", "1", "-w", str(within_s), address).returncode == 0
 
     def connect(self, pop: str) -> Any:
         """openstacksdk with what `openrc` prints."""

@@ -135,12 +135,12 @@ def test_a_layer_2_gateway_makes_one_network_of_a_plant_and_its_servers(emulatio
     wish = {"l2_gateway_id": gateway["id"], "network_id": network.id}
     assert not emulation.pings("access/one", "10.1.0.200")
     made = net.post("/l2-gateway-connections", json={"l2_gateway_connection": wish}).json()["l2_gateway_connection"]
-    assert emulation.pings("access/one", "10.1.0.200")
+    assert emulation.pings("access/one", "10.1.0.200", within_s=5)
     # The server's security group keeps strangers out; its plant is one, too.
     assert not emulation.pings("plant", address)
     (port,) = net.ports(device_id=server.id)
     net.update_port(port, port_security_enabled=False, security_groups=[])
-    assert emulation.pings("plant", address)
+    assert emulation.pings("plant", address, within_s=5)
     assert net.delete(f"/l2-gateway-connections/{made['id']}").status_code == 204
     assert not emulation.pings("access/one", "10.1.0.200")
     assert not emulation.pings("plant", address)

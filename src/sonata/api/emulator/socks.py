@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 USER = "sonata"
 HANDSHAKE_TIMEOUT_S = 10.0
+HALF_CLOSED_S = 300.0
+"""How long one side may still send after the other has ended."""
 _VERSION, _AUTH_VERSION = 5, 1
 _USER_AND_PASSWORD, _NO_METHOD = 2, 0xFF
 _CONNECT = 1
@@ -53,15 +55,24 @@ class ManagementProxy:
     def __init__(self, management: Management, password: str) -> None:
         self._management = management
         self._password = password.encode()
+        self._served: set[asyncio.Task[None]] = set()
+        """The event loop itself holds its tasks weakly."""
 
     @asynccontextmanager
     async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
         """Serve while the block runs."""
-        server = await asyncio.start_server(self._serve, sock=listener)
+        server = await asyncio.start_server(self._accept, sock=listener)
         try:
             yield
         finally:
             server.close()
+            for task in self._served:
+                task.cancel()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer), name="management proxy")
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
@@ -132,10 +143,18 @@ async def _answer(writer: asyncio.StreamWriter, reply: Reply) -> None:
 
 
 async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: socket.socket) -> None:
-    """Pass bytes both ways until both sides have ended."""
+    """Pass bytes both ways until both sides have ended, or one a while ago: it may be gone rather than listening."""
     far_reader, far_writer = await asyncio.open_connection(sock=target)
     with closing(far_writer):
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        pumps = [asyncio.create_task(_pump(*ends)) for ends in ((reader, far_writer), (far_reader, writer))]
+        try:
+            _, going_on = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if going_on:
+                await asyncio.wait(going_on, timeout=HALF_CLOSED_S)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

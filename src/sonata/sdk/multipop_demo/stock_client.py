@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -114,7 +115,8 @@ class _Lane:
             self.printed += self._running.output()
             self.close()
         if self._running is None and self._lines:
-            self._running = _Command(self._client, self.pop, self._lines.popleft())
+            with _uninterrupted():  # a command that nobody knows could not be ended
+                self._running = _Command(self._client, self.pop, self._lines.popleft())
         return self._running is not None
 
     def close(self) -> None:
@@ -164,6 +166,16 @@ class _Command:
             self._process.kill()
         self._process.wait()
         self._files.close()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _text(stream: IO[bytes]) -> str:
