@@ -108,7 +108,11 @@ def _mininet() -> dict[str, Any]:
     """The same in Mininet: a host added to a running network until its program's datagram arrives."""
     try:
         told = subprocess.run(
-            ["/usr/bin/python3", str(PEER), str(STARTS)], capture_output=True, text=True, timeout=300, check=True
+            ["/usr/bin/python3", str(PEER), str(STARTS), LISTEN],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
         ).stdout
     except (subprocess.SubprocessError, OSError):
         return {"absent": "mininet is not installed (apt-get install mininet)"}

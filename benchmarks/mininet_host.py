@@ -1,6 +1,7 @@
 """The peer of `first_packet`: hosts added to a running Mininet, by the Python that Debian installs it for.
 
-Prints the milliseconds of each host as one JSON line; not imported by anything.
+Takes how many, and the program that listens. Prints the milliseconds of each host as
+one JSON line; not imported by anything.
 """
 
 import json
@@ -11,16 +12,6 @@ from mininet.log import setLogLevel
 from mininet.net import Mininet
 from mininet.nodelib import LinuxBridge
 
-LISTEN = """
-import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("", 5000))
-print("ready", flush=True)
-while True:
-    s.recv(100)
-    print(time.monotonic(), flush=True)
-"""
-
 setLogLevel("critical")
 net = Mininet(switch=LinuxBridge, controller=None)
 switch = net.addSwitch("s1")
@@ -29,7 +20,7 @@ net.addLink(listener, switch)
 net.start()
 delays = []
 try:
-    process = listener.popen(["/usr/bin/python3", "-u", "-c", LISTEN])
+    process = listener.popen(["/usr/bin/python3", "-u", "-c", sys.argv[2]])
     process.stdout.readline()
     for number in range(int(sys.argv[1])):
         address = f"10.0.{1 + number // 200}.{1 + number % 200}/16"

@@ -6,7 +6,6 @@ Heat's own package is installed into an environment of its own (`heat_oracle.py`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.heat_cases import PARAMETERS, VERSIONS, corpus_cases, snippet, written_cases
-from tests.oracle.heat_oracle import Heat, Unavailable, python
+from tests.oracle.heat_oracle import Heat
 from tests.oracle.our_answers import Ours
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -43,23 +42,6 @@ ON_PURPOSE = {
     # What JSON cannot say.
     '{"yaql": {"expression": "set(1, 2)"}}': "sets are lists",
 }
-
-
-@pytest.fixture(scope="module")
-def heat() -> Iterator[Heat]:
-    try:
-        oracle = Heat(python())
-    except Unavailable as error:
-        pytest.skip(f"Heat cannot be installed here: {error}")
-    yield oracle
-    oracle.close()
-
-
-@pytest.fixture(scope="module")
-def ours() -> Iterator[Ours]:
-    answers = Ours()
-    yield answers
-    answers.close()
 
 
 def name_of(case: Case) -> str:

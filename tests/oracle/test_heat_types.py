@@ -14,7 +14,7 @@ import yaml
 
 from sonata.emulator.cloud.orchestration.catalogue import HIDDEN, kinds
 from sonata.emulator.cloud.orchestration.schema import Property
-from tests.oracle.heat_oracle import Heat, Unavailable, python
+from tests.oracle.heat_oracle import Heat
 from tests.oracle.our_answers import Ours
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -26,23 +26,6 @@ SAMPLES: tuple[Any, ...] = (
     "100000", 100000,
 )  # fmt: skip
 """Values that are given to every property."""
-
-
-@pytest.fixture(scope="module")
-def heat() -> Iterator[Heat]:
-    try:
-        oracle = Heat(python())
-    except Unavailable as error:
-        pytest.skip(f"Heat cannot be installed here: {error}")
-    yield oracle
-    oracle.close()
-
-
-@pytest.fixture(scope="module")
-def ours() -> Iterator[Ours]:
-    answers = Ours()
-    yield answers
-    answers.close()
 
 
 def difference(heat: Heat, ours: Ours, case: Case) -> str:

@@ -22,28 +22,20 @@ def identity_kinds() -> Iterable[Kind]:
     """Projects, users, groups, roles, and who has which role where."""
     schemas = type_schemas()
     ids = {"domain": "domain_id", "parent": "parent_id", "default_project": "default_project_id"}
-    for name in ("Project", "Role"):
+    for name in ("Project", "Role", "User", "Group"):
         member = name.lower()
-        yield RestKind(
+        acts = name in ("User", "Group")
+        yield (ActorKind if acts else RestKind)(
             schema=schemas[f"OS::Keystone::{name}"],
             service=IDENTITY,
             path=f"/v3/{member}s",
             member=member,
             names=ids,
             method="PATCH",
+            not_sent=frozenset(("roles", "groups")) if acts else frozenset(),
         )
-    for name in ("User", "Group"):
-        member = name.lower()
-        yield ActorKind(
-            schema=schemas[f"OS::Keystone::{name}"],
-            service=IDENTITY,
-            path=f"/v3/{member}s",
-            member=member,
-            names=ids,
-            method="PATCH",
-            not_sent=frozenset(("roles", "groups")),
-        )
-        yield RoleAssignment(schema=schemas[f"OS::Keystone::{name}RoleAssignment"], actor=member)
+        if acts:
+            yield RoleAssignment(schema=schemas[f"OS::Keystone::{name}RoleAssignment"], actor=member)
 
 
 @dataclass(frozen=True, kw_only=True)
