@@ -210,10 +210,9 @@ class Servers:
         """Tidy up after a program that ended by itself: one that ended at once has failed to start."""
         server = self._table.get(server_id)
         await self.power.off(server)
+        status, fault = ServerStatus.SHUTOFF, Fault(described(how)) if how.status else None
         if _just_started(server):
             status, fault = ServerStatus.ERROR, Fault(f"{described(how)} as soon as it was started; {PROGRAM_HINT}")
-        else:
-            status, fault = ServerStatus.SHUTOFF, Fault(described(how)) if how.status else None
         self._table.change(server_id, status=status, task_state=None, fault=fault)
 
     async def switch_on(self, server_id: str) -> str | None:
