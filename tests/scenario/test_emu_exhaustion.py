@@ -13,6 +13,7 @@ import psutil
 import pytest
 from openstack import exceptions
 
+from tests.proving import let_it_prove_itself
 from tests.scenario.clouds import FAST, boot, network_of, site
 from tests.scenario.emu_command import ORIGIN, Emu
 
@@ -66,6 +67,7 @@ def settled(cloud: Any, name: str, status: str) -> Any:
 
 @on_b
 def test_a_vnf_that_eats_its_memory_is_off_and_says_so(line: Emu, cloud: Any) -> None:
+    let_it_prove_itself(settled(cloud, "glutton", "ACTIVE"))
     assert line.run("exec", "b/glutton", "--", "touch", "/tmp/eat").returncode == 0
     ended = settled(cloud, "glutton", "SHUTOFF")
     assert "out of memory: limit is 64 MiB" in ended.fault["message"]
@@ -79,6 +81,7 @@ def test_a_vnf_that_eats_its_memory_is_off_and_says_so(line: Emu, cloud: Any) ->
 def test_a_killed_vnf_is_off_and_can_be_started_again(line: Emu, cloud: Any) -> None:
     keeper = psutil.Process(line.record().process.pid)
     (program,) = [one for one in keeper.children(recursive=True) if one.cmdline() == ["sleep", SLEEP_S]]
+    let_it_prove_itself(settled(cloud, "victim", "ACTIVE"))
     os.kill(program.pid, signal.SIGKILL)
     ended = settled(cloud, "victim", "SHUTOFF")
     assert "killed by SIGKILL" in ended.fault["message"]

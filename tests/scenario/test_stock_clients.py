@@ -230,6 +230,11 @@ def test_an_archive_is_uploaded_shared_booted_and_read_back(world: World) -> Non
         project delete guest
         """,
     )
+    world.openstack.ok("image set up --property os_command_line='init=/bin/echo -- done'")
+    world.at_the_end.append("server delete --wait brief")
+    world.openstack.fails("server create brief --image up --flavor tiny --nic none --wait")
+    brief = world.openstack.json("server show brief")
+    assert (brief["status"], "as soon as it was started" in str(brief["fault"])) == ("ERROR", True)
     world.openstack.ok(f"image save up --file {world.folder / 'back.tar'}")
     assert (world.folder / "back.tar").read_bytes() == packed.read_bytes()
     assert "nothing" in world.openstack.fails("image show nothing")

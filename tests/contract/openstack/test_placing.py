@@ -13,6 +13,7 @@ from tests.contract.openstack.conftest import Site, SiteThread
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_server_life import act, migrations
 
+from sonata.emulator.cloud.compute.servers import PROVING_S
 from sonata.model.topology import GIB, Host, Pop
 
 HOSTS = tuple(Host(f"edge-{number}", 16, 4 * GIB, 40 * GIB) for number in (1, 2))
@@ -81,6 +82,7 @@ def test_a_server_is_evacuated_from_a_host_that_is_down(region: Any, site: Site)
 def test_a_killed_program_is_told_of(cloud: Any, site: Site, surface: SiteThread) -> None:
     server = boot(cloud, image="web")
     machine = f"access-{server.id}"
+    site.clouds["access"].tables.servers.change(server.id, launched_at=time.time() - PROVING_S)
     surface.run(site.runtime.end(machine, 137))
     ended = changed(cloud, server, "status")
     assert (ended.status, ended.vm_state, ended.power_state) == ("SHUTOFF", "stopped", 4)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.contract.openstack.real_emulation import Emulation
 from tests.contract.openstack.test_compute import FAST, boot, network_of
+from tests.proving import let_it_prove_itself
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -137,6 +138,7 @@ def test_a_server_out_of_memory_is_off_and_says_so(emulation: Emulation, edge: A
         in emulation.sonata("show", "--name", "openstack-contract", "-o", "json").stdout.partition("unenforced")[2]
     ):
         pytest.skip("this host lets nobody limit memory")
+    let_it_prove_itself(until(edge, glutton, "ACTIVE"))
     emulation.exec("edge/glutton", "touch", "/root/go")
     ended = until(edge, glutton, "SHUTOFF")
     assert ended.power_state == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from tests.unit.cloud.conftest import World
@@ -10,7 +11,7 @@ from tests.unit.cloud.conftest import World
 from sonata.emulator.cloud.causes import PortInUse
 from sonata.emulator.cloud.compute import power
 from sonata.emulator.cloud.compute.nics import NicWish
-from sonata.emulator.cloud.compute.servers import NO_VALID_HOST
+from sonata.emulator.cloud.compute.servers import NO_VALID_HOST, PROVING_S
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import Conflict, InvalidInput, PermanentError
 from sonata.model.topology import ServerSeed
@@ -79,6 +80,7 @@ async def test_a_program_that_ends_later_shuts_the_server_off_and_its_ports(worl
     network, _ = await world.network()
     server = await world.up(NicWish(network_id=network.id), image_name="batch")
     assert len(world.cloud.stations(network.id)) == 1
+    world.cloud.tables.servers.change(server.id, launched_at=time.time() - PROVING_S)
     await world.runtime.end(f"edge-{server.id}", 3)
     server = await world.settled(server)
     assert server.status == "SHUTOFF"
@@ -86,6 +88,18 @@ async def test_a_program_that_ends_later_shuts_the_server_off_and_its_ports(worl
     assert "exit status 3" in server.fault.message
     assert world.fabric.machines.ports == {}
     assert world.cloud.stations(network.id) == ()
+
+
+@pytest.mark.parametrize("status", [0, 127])
+async def test_a_program_that_ends_at_once_has_failed_to_start(world: World, status: int) -> None:
+    network, _ = await world.network()
+    server = await world.up(NicWish(network_id=network.id), image_name="batch")
+    await world.runtime.end(f"edge-{server.id}", status)
+    server = await world.settled(server)
+    assert server.status == "ERROR", "clients that wait for ACTIVE know no other end"
+    assert server.fault is not None
+    assert f"exit status {status} (exited) as soon as it was started; look at its console log" in server.fault.message
+    assert world.fabric.machines.ports == {}
 
 
 async def test_stop_start_and_reboot_keep_address_and_mac(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -17,7 +18,7 @@ from tests.unit.cloud.conftest import EXTERNAL, World
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.compute.nics import NicWish
-from sonata.emulator.cloud.compute.servers import BootRequest
+from sonata.emulator.cloud.compute.servers import PROVING_S, BootRequest
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2GatewayConnection
@@ -217,6 +218,7 @@ async def test_a_program_that_ends_while_its_server_moves_leaves_it_off_where_it
     world.cloud.live_migration.begin(server.id, "edge")
     await asyncio.sleep(0)
     assert world.cloud.tables.servers.get(server.id).task_state == "migrating"
+    world.cloud.tables.servers.change(server.id, launched_at=time.time() - PROVING_S)
     await world.runtime.end(world.cloud.wiring.machine_id(server.id), 3)
     ended = await world.settled(server)
     assert (ended.status, ended.task_state, ended.host) == (ServerStatus.SHUTOFF, None, "edge")

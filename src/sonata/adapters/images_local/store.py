@@ -56,6 +56,8 @@ class LocalImages:
 
     def get(self, name_or_id: str) -> Image:
         """One image by name or id; see the port."""
+        if image := HOST if name_or_id == HOST.name else _NAME.fullmatch(name_or_id) and self._find(name_or_id):
+            return image
         images = self.list()
         for image in images:
             if name_or_id in (image.name, image.id):

@@ -25,6 +25,9 @@ from sonata.errors import InvalidInput
 from sonata.ports.runtime import MachineExit
 
 NO_VALID_HOST = "No valid host was found. There are not enough hosts available."
+PROVING_S = 6.0
+"""A program that ends within this time has failed to start: clients that wait look every 5 s, and know ERROR alone."""
+PROGRAM_HINT = "look at its console log, or give its image a program that stays (`os_command_line`)"
 RUNNING = frozenset((ServerStatus.ACTIVE, ServerStatus.PAUSED, ServerStatus.SUSPENDED, ServerStatus.VERIFY_RESIZE))
 """Statuses in which the end of a program is a surprise."""
 
@@ -204,10 +207,13 @@ class Servers:
         await self._images.sweep()
 
     async def _power_lost(self, server_id: str, how: MachineExit) -> None:
-        """Tidy up after a program that ended by itself."""
-        await self.power.off(self._table.get(server_id))
-        fault = Fault(described(how)) if how.status else None
-        self._table.change(server_id, status=ServerStatus.SHUTOFF, task_state=None, fault=fault)
+        """Tidy up after a program that ended by itself: one that ended at once has failed to start."""
+        server = self._table.get(server_id)
+        await self.power.off(server)
+        status, fault = ServerStatus.SHUTOFF, Fault(described(how)) if how.status else None
+        if _just_started(server):
+            status, fault = ServerStatus.ERROR, Fault(f"{described(how)} as soon as it was started; {PROGRAM_HINT}")
+        self._table.change(server_id, status=status, task_state=None, fault=fault)
 
     async def switch_on(self, server_id: str) -> str | None:
         """Switch a server on and say so; returns what is worth telling of it."""
@@ -228,6 +234,10 @@ class Servers:
         """Let a server be off whose program ended, unless it was switched off or on again meanwhile."""
         if self._table.get(server_id).status in RUNNING and self.power.end_of(server_id) is how:
             await self._power_lost(server_id, how)
+
+
+def _just_started(server: Server) -> bool:
+    return server.launched_at is not None and time.time() - server.launched_at < PROVING_S
 
 
 async def _nobody_cares(_server_id: str) -> None:
