@@ -52,6 +52,11 @@ class EmulatorClient:
         answer: Document = self._json("GET", "/status")
         return answer
 
+    def topology(self) -> Document:
+        """The topology that runs, in plain values."""
+        answer: Document = self._json("GET", "/topology")
+        return answer
+
     def links(self) -> Rows:
         """Links as they are."""
         answer: Rows = self._json("GET", "/links")
