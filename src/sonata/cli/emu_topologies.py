@@ -101,10 +101,11 @@ def graph(
 def _running(name: str | None) -> Any:
     from sonata.formats.graphs import LinkState, graph_of
 
-    with EmulatorClient.of(find(name)) as client:
-        topology, links = from_plain(client.topology(), Topology), client.links()
+    record = find(name)
+    with EmulatorClient.of(record) as client:
+        links = client.links()
     states = {row["name"]: LinkState(from_plain(row["impairment"], Impairment), row["up"]) for row in links}
-    return graph_of(topology, states)
+    return graph_of(record.topology, states)
 
 
 @generators.command("single", epilog="Example: sonata emu generate single --endpoints-per-pop 10 > single.yaml")

@@ -52,11 +52,6 @@ class EmulatorClient:
         answer: Document = self._json("GET", "/status")
         return answer
 
-    def topology(self) -> Document:
-        """The topology that runs, in plain values."""
-        answer: Document = self._json("GET", "/topology")
-        return answer
-
     def links(self) -> Rows:
         """Links as they are."""
         answer: Rows = self._json("GET", "/links")
@@ -116,6 +111,22 @@ class EmulatorClient:
         raise errors.TransientError(
             f"the emulator ended while the command ran in `{machine}`", hint="see `sonata emu ls`"
         )
+
+    def events(self, kinds: Sequence[str] = (), *, after: int = 0) -> Rows:
+        """The events that are kept, oldest first.
+
+        Args:
+            kinds: how the kind of an event may begin, as `link.`; none for all.
+            after: number of the last event that is known already.
+        """
+        answer: Rows = self._json("GET", "/events", params={"after": after, "kind": list(kinds)})
+        return answer
+
+    def follow_events(self, kinds: Sequence[str] = (), *, after: int = 0) -> Iterator[Document]:
+        """The events that are kept, then each as it happens, until the emulation ends."""
+        params = {"after": after, "kind": list(kinds)}
+        with self._stream("GET", "/events/stream", params=params) as response:
+            yield from map(json.loads, response.iter_lines())
 
     def wan_graph(self) -> Document:
         """The wide area as an orchestrator sees it."""
