@@ -11,23 +11,23 @@ from typing import Annotated, Any
 
 import typer
 
-from sonata.cli import emu_events, emu_links, exit_codes, output
+from sonata.cli import emu_events, emu_links, emu_topologies, exit_codes, output
 from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.openrc import PROJECT, USER, auth_url
+from sonata.sdk.openrc import openrc as openrc_of
 
 app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure.", no_args_is_help=True)
 app.add_typer(emu_links.app, name="link")
 app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
+emu_topologies.register(app)
 
 Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
 Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
-
-OPENSTACK_PROJECT = OPENSTACK_USER = "admin"
-OPENSTACK_REGION = "RegionOne"
 
 
 @app.command(epilog="Example: sonata emu up examples/line/topology.yaml --detach")
@@ -141,25 +141,13 @@ def console(
 @app.command(epilog='Example: eval "$(sonata emu openrc core)" && openstack server list')
 def openrc(
     pop: Annotated[str, typer.Argument(metavar="POP", help="A site.")],
-    project: Annotated[str, typer.Option(help="The project to work in.")] = OPENSTACK_PROJECT,
-    user: Annotated[str, typer.Option(help="Who works; clients ask for the password of others than `admin`.")] = (
-        OPENSTACK_USER
-    ),
+    project: Annotated[str, typer.Option(help="The project to work in.")] = PROJECT,
+    user: Annotated[str, typer.Option(help="Who works; clients ask for the password of others than `admin`.")] = (USER),
     name: Name = None,
 ) -> None:
     """Print `export OS_...` lines that let stock OpenStack clients use a site."""
     record = find(name)
-    _check_site(record.topology, pop)
-    variables = {
-        "OS_AUTH_URL": _auth_url(record, pop),
-        "OS_IDENTITY_API_VERSION": "3",
-        "OS_USERNAME": user,
-        **({"OS_PASSWORD": record.admin_password} if user == OPENSTACK_USER else {}),
-        "OS_USER_DOMAIN_NAME": "Default",
-        "OS_PROJECT_NAME": project,
-        "OS_PROJECT_DOMAIN_NAME": "Default",
-        "OS_REGION_NAME": OPENSTACK_REGION,
-    }
+    variables = openrc_of(record, pop, project=project, user=user)
     output.text("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))
 
 
@@ -228,22 +216,8 @@ def _sites(record: EmulationRecord) -> list[dict[str, Any]]:
     return [
         {
             "pop": site.name,
-            "auth_url": _auth_url(record, site.name),
+            "auth_url": auth_url(record, site.name),
             "zones": [pop.name for pop in record.topology.managed(site.name)],
         }
         for site in record.topology.sites
     ]
-
-
-def _check_site(topology: Topology, pop: str) -> None:
-    if pop not in topology.pops:
-        raise NotFound(f"no PoP `{pop}`", hint=f"there are {', '.join(list(topology.pops)[:10])}")
-    if manager := topology.pops[pop].managed_by:
-        raise NotFound(
-            f"PoP `{pop}` has no OpenStack of its own: it is the availability zone `{pop}` of `{manager}`",
-            hint=f"use `sonata emu openrc {manager}`",
-        )
-
-
-def _auth_url(record: EmulationRecord, pop: str) -> str:
-    return f"{record.url}/{pop}/identity/v3"

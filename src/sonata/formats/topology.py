@@ -101,6 +101,16 @@ def check_topology(topology: Topology) -> list[Diagnostic]:
     ]
 
 
+def ensure_valid(topology: Topology) -> Topology:
+    """The topology itself.
+
+    Raises:
+        InvalidInput: something is wrong with it; with all findings.
+    """
+    raise_errors(f"topology `{topology.name}`", check_topology(topology))
+    return topology
+
+
 def dump_topology(topology: Topology) -> str:
     """Text of a topology file that reads back as the same topology; defaults are left out."""
     body: dict[str, Any] = {"apiVersion": "sonata/v1", "kind": "Topology", "name": topology.name}
