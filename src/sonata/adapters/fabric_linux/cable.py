@@ -108,6 +108,10 @@ def mechanism_of(*directions: Impairment, has_netem: bool) -> str:
     return "wire+tbf" if any(one.rate_bps for one in directions) else "wire"
 
 
+def _nothing() -> None:
+    pass
+
+
 class Cables:
     """Lays, changes and cuts cables.
 
@@ -121,8 +125,12 @@ class Cables:
         self._wire = wire
         self._netem: bool | None = None
 
-    def lay(self, cables: Sequence[Cable]) -> None:
+    def lay(self, cables: Sequence[Cable], before_up: Callable[[], None] = _nothing) -> None:
         """Make cables; packets pass with the declared impairment at return, or nothing stands and an error is raised.
+
+        Args:
+            cables: not laid yet.
+            before_up: called when their interfaces are there and no packet passes yet.
 
         Raises:
             InvalidInput: an impairment makes no sense.
@@ -134,6 +142,7 @@ class Cables:
             cable.mechanism = self._mechanism(cable, *cable.directions)
         try:
             self._make(cables)
+            before_up()
             _enable_ipv6(cables)
             apply_each(chain.from_iterable(_dress(cable) for cable in cables))
             _synchronise(cables)

@@ -51,8 +51,7 @@ class LinuxMachines:
     def add_ports(self, ports: Sequence[PortSpec]) -> None:
         """Create interfaces with addresses and routes; packets pass at return."""
         made = [Port(spec, self._plan(spec)) for spec in ports if not self._stands(spec)]
-        self._world.ports_planned(made)
-        self._cables.lay([port.cable for port in made])
+        self._cables.lay([port.cable for port in made], before_up=lambda: self._world.ports_planned(made))
         for port in made:
             if not port.spec.up:
                 self._cables.change(port.cable, *port.cable.directions, up=False)
