@@ -94,8 +94,10 @@ class World:
             'rm -f /tmp/held; setsid python3 -c "$@" >/dev/null 2>&1 & until test -e /tmp/held; do sleep 0.05; done'
         )
         self.emulation.exec("access/client", "sh", "-c", script, "sh", HOLD, address, str(port))
-        yield
-        self.emulation.exec("access/client", "sh", "-c", "kill $(pgrep -f create_connection)")
+        try:
+            yield
+        finally:
+            self.emulation.exec("access/client", "sh", "-c", "kill $(pgrep -f create_connection)")
 
     def serve(self, name: str) -> None:
         """Start a member's server: HTTP on 8080, echo over UDP on 5353."""
@@ -103,9 +105,27 @@ class World:
         start = f'setsid python3 -c "$1" {name} "$2" >/dev/null 2>&1 & {listens}'
         self.emulation.exec(f"access/{name}", "sh", "-c", start, "sh", SERVER, self.pem)
 
-    def silence(self, name: str) -> None:
-        """End a member's server."""
+    @contextmanager
+    def silenced(self, name: str) -> Iterator[None]:
+        """A member without its server."""
         self.emulation.exec(f"access/{name}", "sh", "-c", "kill $(pgrep -f ThreadingHTTPServer)")
+        try:
+            yield
+        finally:
+            self.serve(name)
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """A member that neither answers nor hangs up."""
+        compute = self.cloud.compute
+        server = compute.find_server(name)
+        compute.pause_server(server)
+        try:
+            self.until(lambda: compute.get_server(server).status, "PAUSED")
+            yield
+        finally:
+            compute.unpause_server(server)
+            self.until(lambda: compute.get_server(server).status, "ACTIVE")
 
     def settled(self, balancer: Any) -> Any:
         """A load balancer after its change."""

@@ -38,17 +38,14 @@ def test_each_kind_of_monitor_sees_members_go_and_come(world: World, provider: s
         world.until(lambda: {kind: world.statuses(ids[kind]) for kind in ids}, wanted)
 
     found("ONLINE")
-    world.silence("two")
-    found("ERROR", but="PING")
-    url = f"http://{balancer.vip_address}/"
-    assert world.ask("access/client", *[url] * 3) == ["one"] * 3
-    world.serve("two")
+    with world.silenced("two"):
+        found("ERROR", but="PING")
+        url = f"http://{balancer.vip_address}/"
+        assert world.ask("access/client", *[url] * 3) == ["one"] * 3
     found("ONLINE")
     assert set(world.ask("access/client", *[url] * 4)) == BOTH
-    server = world.cloud.compute.find_server("two")
-    world.cloud.compute.pause_server(server)
-    found("ERROR")
-    world.cloud.compute.unpause_server(server)
+    with world.paused("two"):
+        found("ERROR")
     found("ONLINE")
     world.drop(balancer)
 

@@ -66,13 +66,9 @@ def test_members_that_do_not_answer_calls_are_given_up(world: World) -> None:
     pools = [{**world.pool("p", "HTTP", 8080), "members": members}]
     listeners = [listener(80, "p", timeout_member_connect=400), listener(81, "p", timeout_member_connect=20_000)]
     balancer, _ids = world.whole("haproxy", pools, listeners)
-    server = world.cloud.compute.find_server("two")
-    world.cloud.compute.pause_server(server)
-    world.until(lambda: world.cloud.compute.get_server(server).status, "PAUSED")
     address = balancer.vip_address
-    found = world.ask("access/client", f"http://{address}:80/", f"http://{address}:81/")
-    world.cloud.compute.unpause_server(server)
-    world.until(lambda: world.cloud.compute.get_server(server).status, "ACTIVE")
+    with world.paused("two"):
+        found = world.ask("access/client", f"http://{address}:80/", f"http://{address}:81/")
     assert found == ["503", "TimeoutError"]
     eventually(lambda: world.ask("access/client", f"http://{address}:80/") == ["two"])
     world.drop(balancer)
@@ -126,11 +122,9 @@ def test_what_is_counted_and_told_is_what_happens(world: World, provider: str) -
     world.until(lambda: counted(world, tree)[1], 5)
     with world.held(balancer.vip_address, 81):
         world.until(lambda: counted(world, f"listeners/{far.id}"), (1, 3))
-    world.silence("two")
-    world.until(
-        lambda: {key: told()[key] for key in ("one", "two", "p")}, {"one": "ONLINE", "two": "ERROR", "p": "DEGRADED"}
-    )
-    assert told()["lb"] == "DEGRADED"
-    world.serve("two")
+    with world.silenced("two"):
+        degraded = {"one": "ONLINE", "two": "ERROR", "p": "DEGRADED"}
+        world.until(lambda: {key: told()[key] for key in degraded}, degraded)
+        assert told()["lb"] == "DEGRADED"
     world.until(told, {**well, "q": pool_q})
     world.drop(balancer)
