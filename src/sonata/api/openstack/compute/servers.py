@@ -54,6 +54,8 @@ TOPIC = Topic(
             "it; where it has no `/bin/sh` the console log and the event of the start say that they are not; config "
             "drives are a folder",
             "boot from volume, image or snapshot, and further volumes",
+            "console logs keep what was printed last: at least 1 MiB, on at most 2 MiB of disk and what is printed "
+            "in 50 ms; `os-getConsoleOutput` shows up to 100 KiB of it, as Nova does",
         ),
         simplified=(
             "no `adminPass` is made up, and asking for one is refused (400): use `changePassword`",
