@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, provider, world
+from tests.balancers import HAPROXY, provider
+from tests.contract.openstack.balancing_world import World, world
 from tests.contract.openstack.test_balancing_depth_real import TIMES, listener
 from tests.contract.openstack.test_real import pytestmark as of_real
+from tests.waiting import eventually, until
 
 __all__ = ["provider", "world"]  # fixtures
 pytestmark = [*of_real, pytest.mark.slow, pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")]
@@ -114,17 +116,17 @@ def test_what_is_counted_and_told_is_what_happens(world: World, provider: str) -
     others = {"q": "ONLINE", "p listener": "ONLINE", "q listener": "ONLINE"}
     well = {"lb": "ONLINE", "p": "ONLINE", "one": "ONLINE", "two": "ONLINE", **others}
     pool_q = told()["q"]  # without a monitor nobody knows
-    world.until(told, {**well, "q": pool_q})
+    until(told, {**well, "q": pool_q})
     for port, times in ((80, 3), (81, 2)):
         world.ask("access/client", *[f"http://{balancer.vip_address}:{port}/"] * times)
-    world.until(lambda: counted(world, f"listeners/{near.id}")[1], 3)
-    world.until(lambda: counted(world, f"listeners/{far.id}")[1], 2)
-    world.until(lambda: counted(world, tree)[1], 5)
+    until(lambda: counted(world, f"listeners/{near.id}")[1], 3)
+    until(lambda: counted(world, f"listeners/{far.id}")[1], 2)
+    until(lambda: counted(world, tree)[1], 5)
     with world.held(balancer.vip_address, 81):
-        world.until(lambda: counted(world, f"listeners/{far.id}"), (1, 3))
+        until(lambda: counted(world, f"listeners/{far.id}"), (1, 3))
     with world.silenced("two"):
         degraded = {"one": "ONLINE", "two": "ERROR", "p": "DEGRADED"}
-        world.until(lambda: {key: told()[key] for key in degraded}, degraded)
+        until(lambda: {key: told()[key] for key in degraded}, degraded)
         assert told()["lb"] == "DEGRADED"
-    world.until(told, {**well, "q": pool_q})
+    until(told, {**well, "q": pool_q})
     world.drop(balancer)

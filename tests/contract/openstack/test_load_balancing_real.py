@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, provider, world
+from tests.balancers import HAPROXY, provider
+from tests.contract.openstack.balancing_world import World, world
 from tests.contract.openstack.test_real import pytestmark
+from tests.waiting import eventually
 
 __all__ = ["provider", "pytestmark", "world"]  # fixtures, and marks of a real emulation
 
