@@ -60,6 +60,8 @@ TOPIC = Topic(
         simplified=(
             "no `adminPass` is made up, and asking for one is refused (400): use `changePassword`",
             "after a crash of the emulator servers are SHUTOFF, with what their disks and console logs held",
+            "a program that opens `/dev/stdout` or `/dev/stderr` anew other than to append (`echo x > /dev/stderr`) "
+            "empties the console log; `>> /dev/stderr` adds to it",
         ),
         refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
     ),
