@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.contract.openstack.balancing_world import World, eventually
+from tests.contract.openstack.balancing_world import World
 from tests.contract.openstack.real_emulation import Emulation, sweep
 from tests.contract.openstack.test_compute import boot, network_of
 from tests.contract.openstack.test_network import subnet_of
 from tests.contract.openstack.test_real import pytestmark as of_real
 from tests.contract.openstack.test_real import routed
+from tests.waiting import eventually
 
 pytestmark = [*of_real, pytest.mark.slow]
 

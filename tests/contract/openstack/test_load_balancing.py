@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from tests.contract.openstack.test_compute import network_of
 from tests.contract.openstack.test_network import subnet_of
 from tests.fakes.load_balancing import FakeDriver
 from tests.stock_client import StockClient, needs_client
+from tests.waiting import eventually
 
 PLUGIN = importlib.util.find_spec("octaviaclient") is not None
 SERVICE = {"endpoint_filter": {"service_type": "load-balancer"}, "raise_exc": False}
@@ -35,14 +35,6 @@ def lbaas(driver: FakeDriver, cloud: Any) -> Iterator[Any]:
     cloud.subnet = subnet_of(cloud, cloud.inner)
     yield cloud.load_balancer
     driver.held = False
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def settled(lbaas: Any, balancer: Any) -> Any:
