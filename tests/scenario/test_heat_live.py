@@ -37,20 +37,9 @@ name: {name}
 pops:
   a: {{cpus: 16, memory: 8GiB}}
 """
-SERVICE = """
-heat_template_version: 2021-04-16
-parameters:
-  label: {type: string, default: one, constraints: [{allowed_pattern: "[a-z]+"}]}
-  members: {type: number, default: 1}
-  flavor: {type: string, default: tiny, constraints: [{custom_constraint: nova.flavor}]}
-  image: {type: string, default: host}
-resources:
+SERVING = """
   net: {type: OS::Neutron::Net, properties: {name: inner}}
   subnet: {type: OS::Neutron::Subnet, properties: {network: {get_resource: net}, cidr: 10.9.0.0/24}}
-  router: {type: OS::Neutron::Router, properties: {external_gateway_info: {network: external}}}
-  inside:
-    type: OS::Neutron::RouterInterface
-    properties: {router: {get_resource: router}, subnet: {get_resource: subnet}}
   group:
     type: OS::Neutron::SecurityGroup
     properties: {rules: [{protocol: tcp, port_range_min: 8080, port_range_max: 8080}]}
@@ -60,16 +49,17 @@ resources:
       network: {get_resource: net}
       security_groups: [{get_resource: group}]
       fixed_ips: [{subnet: {get_resource: subnet}}]
+      qos_policy: LIMITED
   handle: {type: OS::Heat::WaitConditionHandle}
   ready: {type: OS::Heat::WaitCondition, properties: {handle: {get_resource: handle}, timeout: 60}}
   web:
     type: OS::Nova::Server
     properties:
-      name: {list_join: ['-', [web, {get_param: label}]]}
+      name: NAME
       image: host
-      flavor: {get_param: flavor}
+      flavor: FLAVOR
       networks: [{port: {get_resource: port}}]
-      user_data_format: SOFTWARE_CONFIG
+      user_data_format: FORMAT
       user_data:
         str_replace:
           params: {SIGNAL: {get_attr: [handle, curl_cli]}}
@@ -78,6 +68,33 @@ resources:
             mkdir /tmp/www && cd /tmp/www && hostname > index.html
             (setsid python3 -m http.server 8080 > /dev/null 2>&1 &)
             SIGNAL --data-binary '{"status": "SUCCESS", "id": "web", "data": "'$(hostname)'"}'
+"""
+
+
+def serving(name: str, flavor: str, user_data_format: str, limited: str = "null") -> str:
+    """Resources of a network with a server `web` on it, which signals when it serves its name at port 8080."""
+    words = {"NAME": name, "FLAVOR": flavor, "FORMAT": user_data_format, "LIMITED": limited}
+    text = SERVING
+    for word, value in words.items():
+        text = text.replace(f": {word}\n", f": {value}\n")
+    return text
+
+
+SERVICE = """
+heat_template_version: 2021-04-16
+parameters:
+  label: {type: string, default: one, constraints: [{allowed_pattern: "[a-z]+"}]}
+  members: {type: number, default: 1}
+  flavor: {type: string, default: tiny, constraints: [{custom_constraint: nova.flavor}]}
+  image: {type: string, default: host}
+resources:
+"""
+SERVICE += serving("{list_join: ['-', [web, {get_param: label}]]}", "{get_param: flavor}", "SOFTWARE_CONFIG")
+SERVICE += """
+  router: {type: OS::Neutron::Router, properties: {external_gateway_info: {network: external}}}
+  inside:
+    type: OS::Neutron::RouterInterface
+    properties: {router: {get_resource: router}, subnet: {get_resource: subnet}}
   disk: {type: OS::Cinder::Volume, properties: {size: 1}}
   attached:
     type: OS::Cinder::VolumeAttachment
@@ -363,40 +380,13 @@ BALANCED = """
 heat_template_version: 2021-04-16
 parameters: {weight: {type: number, default: 1}, kbps: {type: number, default: 20000}}
 resources:
-  net: {type: OS::Neutron::Net, properties: {name: inner}}
-  subnet: {type: OS::Neutron::Subnet, properties: {network: {get_resource: net}, cidr: 10.9.0.0/24}}
-  group:
-    type: OS::Neutron::SecurityGroup
-    properties: {rules: [{protocol: tcp, port_range_min: 8080, port_range_max: 8080}]}
+"""
+BALANCED += serving("web", "tiny", "RAW", "{get_resource: qos}")
+BALANCED += """
   qos: {type: OS::Neutron::QoSPolicy, properties: {name: slow}}
   limit:
     type: OS::Neutron::QoSBandwidthLimitRule
     properties: {policy: {get_resource: qos}, max_kbps: {get_param: kbps}, max_burst_kbps: 16000}
-  port:
-    type: OS::Neutron::Port
-    properties:
-      network: {get_resource: net}
-      security_groups: [{get_resource: group}]
-      fixed_ips: [{subnet: {get_resource: subnet}}]
-      qos_policy: {get_resource: qos}
-  handle: {type: OS::Heat::WaitConditionHandle}
-  ready: {type: OS::Heat::WaitCondition, properties: {handle: {get_resource: handle}, timeout: 60}}
-  web:
-    type: OS::Nova::Server
-    properties:
-      name: web
-      image: host
-      flavor: tiny
-      networks: [{port: {get_resource: port}}]
-      user_data_format: RAW
-      user_data:
-        str_replace:
-          params: {SIGNAL: {get_attr: [handle, curl_cli]}}
-          template: |
-            #!/bin/sh
-            mkdir /tmp/www && cd /tmp/www && hostname > index.html
-            (setsid python3 -m http.server 8080 > /dev/null 2>&1 &)
-            SIGNAL --data-binary '{"status": "SUCCESS"}'
   client:
     type: OS::Nova::Server
     properties: {name: client, image: host, flavor: tiny, networks: [{network: {get_resource: net}}]}

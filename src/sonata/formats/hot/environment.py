@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sonata.errors import Unsupported
-from sonata.formats.hot.errors import StackValidationFailed
+from sonata.formats.hot.errors import ResourceTypeUnavailable, StackValidationFailed
 from sonata.formats.yaml_nodes import parse_yaml
 
 SECTIONS = (
@@ -197,7 +196,7 @@ def read_environment(
 
     Raises:
         StackValidationFailed: it has unknown sections or a section of the wrong form.
-        Unsupported: it asks for event sinks.
+        ResourceTypeUnavailable: it asks for event sinks.
     """
     merged: dict[str, Any] = dict(parsed(given, "environment"))
     merger = _Merger(kinds or {})
@@ -206,8 +205,7 @@ def read_environment(
             raise StackValidationFailed(f'No contents available for environment file "{name}"')
         merger.add(merged, parsed(files[name], name), name)
     merged = _over_existing(existing or {}, merged)
-    if merged.get("event_sinks"):
-        raise Unsupported("event_sinks are not offered: there is no message queue service", hint="poll the events")
+    _refuse_sinks(merged.get("event_sinks") or ())
     registry = merged.get("resource_registry") or {}
     _check_told(registry.get("resources") or {})
     return Environment(
@@ -216,6 +214,18 @@ def read_environment(
         registry=_without_removed(_with_base(registry)),
         encrypted=tuple(merged.get("encrypted_param_names") or ()),
     )
+
+
+def _refuse_sinks(sinks: Iterable[Any]) -> None:
+    """Refuse event sinks, since there is no queue for events; Heat would take them and drop the events."""
+    for sink in sinks:
+        kind = sink.get("type") if isinstance(sink, Mapping) else None
+        if kind != "zaqar-queue":
+            raise StackValidationFailed(f'Invalid event sink type "{kind}", acceptable types are: zaqar-queue')
+        raise ResourceTypeUnavailable(
+            "HEAT-E99001 Service zaqar is not available for event sink zaqar-queue, reason: "
+            "zaqar messaging endpoint is not in service catalog. Poll the events of the stack.",
+        )
 
 
 def _over_existing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

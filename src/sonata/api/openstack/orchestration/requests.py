@@ -62,7 +62,7 @@ def read_definition(body: Body, adopted: Body | None = None, existing: Body | No
         InvalidInput: there is no template, or something cannot be read.
         Unsupported: the template would have to be fetched.
     """
-    files = body.get("files") or {}
+    files = body.get("files") or (adopted or {}).get("files") or {}
     if not isinstance(files, Mapping):
         raise InvalidInput("The files must be a JSON object of texts")
     texts = {str(name): text if isinstance(text, str) else str(text) for name, text in files.items()}

@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Stack, StackResource, State
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint
-from sonata.emulator.cloud.orchestration.calls import CallRefused, title
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
-from sonata.emulator.cloud.orchestration.hooks import Hooks
-from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.kinds.base import Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
 from sonata.emulator.cloud.orchestration.properties import changed, checked
-from sonata.emulator.cloud.orchestration.views import Views
-from sonata.emulator.cloud.orchestration.work import Deadline, NoId, NotWell, ResourceFailed, Stopped, Work
-from sonata.emulator.cloud.tables import Tables
-from sonata.errors import InvalidInput, SonataError, StepTimeout
-
-NAMES: Mapping[type[SonataError], str] = {ResourceFailed: "ResourceInError", NotWell: "Error", NoId: "Exception"}
-"""What Heat calls failures that have another name here."""
+from sonata.emulator.cloud.orchestration.traversal import Traversal, Way
+from sonata.errors import InvalidInput, SonataError
 
 
-class Failed(SonataError):
-    """A resource failed; the message names it and says why."""
+class Deployment(Traversal):
+    """One change of a stack."""
 
-
-class Deployment:
-    """One operation on one stack.
-
-    Args:
-        deadline: when it must end; it is also how it is told to stop, or to begin nothing more.
-        on_failure: called with the first failure, while resources that were begun may still go on.
-    """
-
-    def __init__(
-        self,
-        tables: Tables,
-        views: Views,
-        journal: Journal,
-        stack: Stack,
-        deadline: Deadline,
-        on_failure: Callable[[Failed], None],
-    ) -> None:
-        self._tables = tables
-        self._views = views
-        self._journal = journal
-        self._stack = stack
-        self._deadline = deadline
-        self._on_failure = on_failure
-        self._failure: Failed | None = None
+    def __init__(self, way: Way) -> None:
+        super().__init__(way)
         self._images: Mapping[str, str] = {}
-        self._hooks = Hooks(tables, journal, stack.definition)
 
     async def deploy(self, blueprint: Blueprint, images: Mapping[str, str] | None = None) -> None:
         """Make, change and replace resources until the stack is what the blueprint says.
@@ -89,36 +55,6 @@ class Deployment:
         }
         await self._each(graph, lambda row_id: self._delete(gone[row_id]))
 
-    async def visit(self, action: str, order: Mapping[str, frozenset[str]]) -> None:
-        """Check, suspend, resume or snapshot each resource.
-
-        Raises:
-            Failed: the first that could not; of checks, all that could not.
-        """
-        if action == "CHECK":
-            await self._check_all(order)
-        else:
-            await self._each(order, lambda name: self._act(name, action))
-
-    async def _check_all(self, order: Mapping[str, frozenset[str]]) -> None:
-        """Check the resources; those that need one that is not well are left out."""
-        told: dict[str, str] = {}
-        left_out: set[str] = set()
-
-        async def check(name: str) -> None:
-            if order[name] & left_out:
-                left_out.add(name)
-                return
-            try:
-                await self._check(name)
-            except Failed as failure:
-                told[name] = failure.message
-                left_out.add(name)
-
-        await self._each(order, check)
-        if told:
-            raise Failed("Resource CHECK failed: " + "; ".join(f"{name}: {reason}" for name, reason in told.items()))
-
     async def adopt(self, blueprint: Blueprint, exported: Mapping[str, Any]) -> None:
         """Take objects over.
 
@@ -138,32 +74,6 @@ class Deployment:
         for row in self._tables.stack_resources:
             if row.stack_id == self._stack.id:
                 self._tables.stack_resources.change(row.id, keep=True)
-
-    async def _each(self, graph: Mapping[str, frozenset[str]], do: Callable[[str], Awaitable[None]]) -> None:
-        """Do something with each node once it is done with all that the node needs, as many at a time as possible."""
-        done = {node: asyncio.Event() for node in graph}
-
-        async def one(node: str) -> None:
-            try:
-                for needed in graph[node]:
-                    await done[needed].wait()
-                if not self._deadline.over:
-                    await do(node)
-            except Failed as failure:
-                self._fail(failure)
-            finally:
-                done[node].set()
-
-        async with asyncio.TaskGroup() as tasks:
-            for node in graph:
-                tasks.create_task(one(node))
-        if self._failure:
-            raise self._failure
-
-    def _fail(self, failure: Failed) -> None:
-        if self._failure is None:
-            self._failure = failure
-            self._on_failure(failure)
 
     async def _bring(self, blueprint: Blueprint, name: str) -> None:
         """Bring one resource to what the blueprint says."""
@@ -237,7 +147,7 @@ class Deployment:
                 row.id, properties={**row.properties, kind.contents: values[kind.contents]}
             )
         is_other = row.kind != blueprint.kind_of(blueprint.resources[row.name])
-        if is_other or row.broken or (row.status == State.FAILED and row.action in ("CREATE", "CHECK")):
+        if is_other or row.broken or await self._is_lost(row, kind):
             await self._pause(row, "UPDATE", "pre-update")
             await self._replace(blueprint, row, kind, values)
         elif different or row.status == State.FAILED or (isinstance(kind, StackKind) and self._stack.previous):
@@ -247,6 +157,17 @@ class Deployment:
                 raise self._failed(row, "UPDATE", error)
             await self._pause(row, "UPDATE", "pre-update")
             await self._update(blueprint, row, kind, values, different)
+
+    async def _is_lost(self, row: StackResource, kind: Kind) -> bool:
+        """Whether a resource has failed so that another object is needed; a check that fails needs one always."""
+        if row.status != State.FAILED:
+            return False
+        if row.action == "CHECK" and not isinstance(kind, StackKind):
+            return True
+        try:
+            return await kind.is_lost(self._work(row, row.properties))
+        except SonataError as error:
+            raise self._failed(row, "UPDATE", error) from error
 
     async def _update(
         self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any], different: frozenset[str]
@@ -304,91 +225,26 @@ class Deployment:
         await self._create(new, kind, values)
 
     async def _delete(self, row: StackResource) -> None:
-        if row.physical_id and not row.keep:
+        if row.action != "INIT":
             await self._pause(row, "DELETE", "pre-delete")
             self._journal.resource(row.id, "DELETE", State.IN_PROGRESS)
-            try:
-                kind = self._views.kind(self._stack, row)
-            except SonataError as error:
-                raise self._failed(row, "DELETE", error) from error
-            work = self._work(row, row.properties)
-            if row.snapshot and (row.action, row.status) != ("CREATE", State.FAILED):
-                await self._attempt(row, "DELETE", lambda: kind.save(work))
-                self._tables.stack_resources.change(row.id, snapshot=False)
-            await self._attempt(row, "DELETE", lambda: kind.delete(work))
+            if row.physical_id and not row.keep:
+                await self._delete_object(row)
             self._journal.resource(row.id, "DELETE", State.COMPLETE)
             await self._pause(row, "DELETE", "post-delete")
         self._tables.stack_resources.remove(row.id)
 
-    async def _act(self, name: str, action: str) -> None:
-        row = self._views.row(self._stack.id, name)
-        if row is None or (action == "SNAPSHOT" and not row.physical_id):
-            return
-        if not _may(row, action):
-            state = f"('{row.action}', '{row.status}')"
-            raise Failed(
-                f"Resource {action} failed: Error: resources.{name}: State {state} invalid for {action.lower()}"
-            )
-        kind = self._views.kind(self._stack, row)
-        verbs = {"SUSPEND": kind.suspend, "RESUME": kind.resume, "SNAPSHOT": kind.snapshot}
-        await self._do(row, action, verbs[action])
-
-    async def _check(self, name: str) -> None:
-        row = self._views.row(self._stack.id, name)
-        if row is None:
-            return
-        kind = self._views.kind(self._stack, row)
-        is_made = (row.action, row.status) != ("INIT", State.COMPLETE)
-        if kind.schema.checked and is_made:
-            await self._do(row, "CHECK", kind.check)
-        elif kind.schema.checked:
-            reason = f"Can not check {name}, resource not created yet."
-            self._journal.resource(row.id, "CHECK", State.FAILED, reason)
-            why = f"Resource {name} not created yet."
-            raise Failed(f"Resource CHECK failed: Exception: resources.{name}: {why}")
-        elif is_made:
-            self._journal.resource(row.id, "CHECK", State.COMPLETE, f"CHECK not supported for {row.type}")
-
-    async def _do(self, row: StackResource, action: str, do: Callable[[Work], Awaitable[None]]) -> None:
-        """One action on a resource; where nothing stands for it there is nothing to do."""
-        self._journal.resource(row.id, action, State.IN_PROGRESS)
-        if row.physical_id:
-            await self._attempt(row, action, lambda: do(self._work(row, row.properties)))
-        self._journal.resource(row.id, action, State.COMPLETE)
-
-    async def _pause(self, row: StackResource, action: str, hook: str) -> None:
-        """Wait where the environment wants it, until a client lets the resource go on."""
-        if self._hooks.holds(row.name, hook):
-            await self._attempt(row, action, lambda: self._hooks.wait(self._work(row, row.properties), action, hook))
-
-    def _work(self, row: StackResource, values: Mapping[str, Any]) -> Work:
-        return replace(self._views.work(self._stack, row, self._deadline), properties=values)
-
-    async def _attempt(self, row: StackResource, action: str, do: Callable[[], Awaitable[None]]) -> None:
+    async def _delete_object(self, row: StackResource) -> None:
+        """Delete what stands for a resource, after its contents were kept where that is wanted."""
         try:
-            await do()
+            kind = self._views.kind(self._stack, row)
         except SonataError as error:
-            raise self._failed(row, action, error) from error
-
-    def _failed(self, row: StackResource, action: str, error: SonataError) -> Failed:
-        """Note that a resource failed; what to raise."""
-        if isinstance(error, Stopped):
-            reason = f"{action} aborted (user triggered cancel)"
-        else:
-            reason = f"{_name_of(error)}: resources.{row.name}: {error.message}"
-        self._journal.resource(row.id, action, State.FAILED, reason)
-        if isinstance(error, StepTimeout):
-            return Failed("Timed out")
-        return Failed(f"Resource {action} failed: {reason}")
-
-
-def _may(row: StackResource, action: str) -> bool:
-    """Whether a resource is in a state in which it may be suspended or resumed."""
-    state = (row.action, row.status)
-    if action == "SUSPEND":
-        return row.action == "SUSPEND" or (row.action != "DELETE" and row.status == State.COMPLETE)
-    resumable = (("SUSPEND", State.COMPLETE), ("RESUME", State.FAILED), ("RESUME", State.COMPLETE))
-    return action != "RESUME" or state in resumable
+            raise self._failed(row, "DELETE", error) from error
+        work = self._work(row, row.properties)
+        if row.snapshot and (row.action, row.status) != ("CREATE", State.FAILED):
+            await self._attempt(row, "DELETE", lambda: kind.save(work))
+            self._tables.stack_resources.change(row.id, snapshot=False)
+        await self._attempt(row, "DELETE", lambda: kind.delete(work))
 
 
 def _new_row(stack: Stack, blueprint: Blueprint, name: str) -> StackResource:
@@ -402,16 +258,3 @@ def _new_row(stack: Stack, blueprint: Blueprint, name: str) -> StackResource:
         kind=blueprint.kind_of(definition),
         needs=tuple(sorted(blueprint.graph[name])),
     )
-
-
-def _name_of(error: SonataError) -> str:
-    """The name under which Heat reports a failure."""
-    if isinstance(error, CallRefused):
-        return title(error.status)
-    return NAMES.get(type(error), type(error).__name__)
-
-
-def in_order(rows: Iterable[StackResource]) -> dict[str, frozenset[str]]:
-    """What each resource needs of the others that are there."""
-    there = {row.name: row for row in rows}
-    return {name: frozenset(row.needs) & there.keys() for name, row in there.items()}

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from itertools import count
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from sonata.emulator.cloud.background import Background
 from sonata.emulator.cloud.entities.orchestration import Stack, State
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint
-from sonata.emulator.cloud.orchestration.deployment import Deployment, Failed, in_order
+from sonata.emulator.cloud.orchestration.deployment import Deployment
 from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
 from sonata.emulator.cloud.orchestration.refusals import ActionInProgress
+from sonata.emulator.cloud.orchestration.running import Run, Running
+from sonata.emulator.cloud.orchestration.traversal import Failed, Way
 from sonata.emulator.cloud.orchestration.views import Views
+from sonata.emulator.cloud.orchestration.visits import Visit, in_order
 from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import SonataError
 from sonata.formats.hot.graph import dependants
 
 logger = logging.getLogger(__name__)
-Run = Callable[[Deadline], Awaitable[None]]
 Ended = Callable[[SonataError | None], None]
 GOES_BACK = frozenset(("CREATE", "ADOPT", "UPDATE"))
 """Actions after whose failure a stack goes back, where its user wants that."""
@@ -49,55 +49,35 @@ def _nobody(_failure: SonataError | None) -> None:
     """Nobody waits for the end."""
 
 
-class Operations:
-    """What goes on with the stacks of one cloud."""
+class Operations(Running):
+    """The actions on the stacks of one cloud."""
 
     def __init__(self, tables: Tables, views: Views, journal: Journal) -> None:
-        self._tables = tables
+        super().__init__(tables, self._crashed)
         self._views = views
         self._journal = journal
-        self._background = Background(self._crashed)
-        self._running: dict[str, dict[str, Deadline]] = {}
-        """By stack, what goes on with it: the last is the one that counts, the others end with what they have begun."""
-        self._number = count(1)
-
-    async def close(self) -> None:
-        """End all of them; what they have made goes with the cloud."""
-        await self._background.close()
-
-    def in_background(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Let something go on for which no operation waits, until all are closed."""
-        self._background.spawn(f"apart/{name}/{next(self._number)}", work)
-
-    def stop(self, stack_id: str) -> None:
-        """Ask what goes on with a stack to end soon; idempotent."""
-        for deadline in self._running.get(stack_id, {}).values():
-            deadline.stopped = True
-
-    async def settled(self, stack_id: str) -> Stack | None:
-        """Wait until nothing goes on with a stack; None when it is gone."""
-        while names := tuple(self._running.get(stack_id, ())):
-            await self._background.wait(names[-1])
-        return self._tables.stacks.peek(stack_id)
 
     def begin_new(self, stack: Stack, action: str, run: Run) -> Stack:
         """Add a stack and begin to make it."""
         return self.begin(self._tables.stacks.add(stack).id, action, run)
 
     def begin(self, stack_id: str, action: str, run: Run, **changes: Any) -> Stack:
-        """Begin an action in the place of what goes on with a stack."""
+        """Begin an action in the place of what goes on with a stack.
+
+        A suspension or resumption does not wait for that: resources that are busy cannot be suspended.
+        """
         self._supersede(stack_id)
         if action != "CREATE":
             changes["changed_at"] = time.time()
         stack = self._journal.stack(stack_id, action, State.IN_PROGRESS, f"Stack {action} started", **changes)
-        self.spawn(stack_id, run)
+        self.spawn(stack_id, run, at_once=action in ("SUSPEND", "RESUME"))
         return stack
 
     def cancel(self, stack_id: str) -> None:
         """Let what goes on with a stack, and with those nested in it, have failed; what it has begun goes on."""
         stack = self._tables.stacks.get(stack_id)
         if stack.status == State.IN_PROGRESS:
-            self._settle(stack_id)
+            self.settle(stack_id)
             reason = f"Stack {stack.action} cancelled"
             self._journal.stack(stack_id, stack.action, State.FAILED, reason, previous=None)
         for nested in self._tables.stacks:
@@ -107,38 +87,14 @@ class Operations:
     def _supersede(self, stack_id: str) -> None:
         """Leave the word to another action; stacks nested in this one that it waits for are cancelled."""
         if self._tables.stacks.get(stack_id).status == State.IN_PROGRESS:
-            self._settle(stack_id)
+            self.settle(stack_id)
             for row in self._views.rows(stack_id):
                 if row.status == State.IN_PROGRESS and row.physical_id in self._tables.stacks:
                     self.cancel(row.physical_id)
 
-    def _settle(self, stack_id: str) -> None:
-        for deadline in self._running.get(stack_id, {}).values():
-            deadline.over = True
-
-    def spawn(self, stack_id: str, run: Run) -> None:
-        """Let something go on with a stack, after what goes on with it."""
-        running = self._running.setdefault(stack_id, {})
-        earlier = tuple(running)
-        deadline = Deadline.after(self._tables.stacks.get(stack_id).timeout_mins)
-        name = f"{stack_id}/{next(self._number)}"
-        running[name] = deadline
-
-        async def operate() -> None:
-            for one in earlier:
-                await self._background.wait(one)
-            try:
-                await run(deadline)
-            finally:
-                del running[name]
-                if not running and self._running.get(stack_id) is running:
-                    del self._running[stack_id]
-
-        self._background.spawn(name, operate())
-
     async def create(self, stack_id: str, blueprint: Blueprint, deadline: Deadline) -> None:
         """Make the resources; take them down again where that is wanted and one fails."""
-        await self._run(stack_id, deadline, lambda deployment: deployment.deploy(blueprint))
+        await self._run(stack_id, deadline, lambda way: Deployment(way).deploy(blueprint))
 
     async def update(
         self, stack_id: str, blueprint: Blueprint, deadline: Deadline, images: Mapping[str, str] | None = None
@@ -148,7 +104,8 @@ class Operations:
         With images, which are the contents of resources by their names, it is a restoration; that does not go back.
         """
 
-        async def change(deployment: Deployment) -> None:
+        async def change(way: Way) -> None:
+            deployment = Deployment(way)
             await deployment.deploy(blueprint, images)
             await deployment.clean(blueprint)
 
@@ -156,7 +113,7 @@ class Operations:
 
     async def delete(self, stack_id: str, deadline: Deadline) -> None:
         """Take all resources down."""
-        if await self._run(stack_id, deadline, lambda deployment: deployment.clean(None)):
+        if await self._run(stack_id, deadline, lambda way: Deployment(way).clean(None)):
             self.forget(stack_id)
 
     async def visit(self, stack_id: str, action: str, deadline: Deadline, on_end: Ended = _nobody) -> None:
@@ -164,11 +121,11 @@ class Operations:
         order = in_order(self._views.rows(stack_id))
         if action == "SUSPEND":
             order = dict(dependants(order))
-        await self._run(stack_id, deadline, lambda deployment: deployment.visit(action, order), on_end)
+        await self._run(stack_id, deadline, lambda way: Visit(way).visit(action, order), on_end)
 
     async def adopt(self, stack_id: str, blueprint: Blueprint, exported: Mapping[str, Any], deadline: Deadline) -> None:
         """Take over objects by their ids; a resource without one fails."""
-        await self._run(stack_id, deadline, lambda deployment: deployment.adopt(blueprint, exported))
+        await self._run(stack_id, deadline, lambda way: Deployment(way).adopt(blueprint, exported))
 
     def roll_back(self, stack_id: str) -> None:
         """Begin to go back to what was before: to the definition before an update, else to nothing."""
@@ -178,7 +135,8 @@ class Operations:
         async def go_back(deadline: Deadline) -> None:
             blueprint = await self._views.blueprint(self._tables.stacks.get(stack_id)) if previous else None
 
-            async def change(deployment: Deployment) -> None:
+            async def change(way: Way) -> None:
+                deployment = Deployment(way)
                 if blueprint:
                     await deployment.deploy(blueprint)
                 if adopts:
@@ -204,7 +162,7 @@ class Operations:
         self,
         stack_id: str,
         deadline: Deadline,
-        do: Callable[[Deployment], Awaitable[None]],
+        do: Callable[[Way], Awaitable[None]],
         on_end: Ended = _nobody,
     ) -> bool:
         """Work on the resources of a stack; whether that came to its end and counts.
@@ -213,11 +171,14 @@ class Operations:
             stack_id: of the stack.
             deadline: of this operation.
             do: the work.
-            on_end: told how it ended, before the stack is; a failure as soon as it is known.
+            on_end: told how it ended, before the stack is; a failure as soon as it is known. Failures after the
+                outcome is settled are events, no more.
         """
 
         def failed(failure: SonataError) -> None:
-            if not deadline.over:
+            if deadline.over:
+                self._journal.remark(stack_id, stack.action, failure.message)
+            else:
                 on_end(failure)
                 self._fail(stack_id, deadline, failure)
 
@@ -226,7 +187,9 @@ class Operations:
             return False
         stack = self._tables.stacks.get(stack_id)
         try:
-            await do(Deployment(self._tables, self._views, self._journal, stack, deadline, failed))
+            await do(Way(self._tables, self._views, self._journal, stack, deadline, failed))
+        except Failed:
+            return False  # told already
         except SonataError as error:
             failed(error)
             return False

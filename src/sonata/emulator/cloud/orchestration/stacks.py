@@ -16,6 +16,7 @@ from sonata.emulator.cloud.entities.orchestration import (
 )
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority
+from sonata.emulator.cloud.orchestration.departures import Departures
 from sonata.emulator.cloud.orchestration.deployments import Deployments
 from sonata.emulator.cloud.orchestration.hooks import clear_hook
 from sonata.emulator.cloud.orchestration.journal import Journal
@@ -25,7 +26,6 @@ from sonata.emulator.cloud.orchestration.signalling import addressee, details_in
 from sonata.emulator.cloud.orchestration.snapshots import Snapshots
 from sonata.emulator.cloud.orchestration.validation import validate
 from sonata.emulator.cloud.orchestration.views import Views
-from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import Conflict, InvalidInput, SonataError, Unsupported
 from sonata.formats.hot.errors import StackValidationFailed
@@ -64,6 +64,7 @@ class Stacks:
         self._journal = Journal(tables)
         self.operations = Operations(tables, self.views, self._journal)
         self.snapshots = Snapshots(tables, self.views, self._journal, self.operations, self.replanned)
+        self._departures = Departures(tables, self._journal, self.operations, self.snapshots)
         self.run_in_server: RunInServer = _no_servers
         self.deployments = Deployments(tables, self.views, self.operations, lambda *call: self.run_in_server(*call))
 
@@ -187,26 +188,7 @@ class Stacks:
 
     def delete(self, stack_id: str) -> None:
         """Begin to delete a stack; what goes on with it ends first."""
-        stack = self.tables.stacks.get(stack_id)
-        if (stack.action, stack.status) == ("DELETE", State.IN_PROGRESS):
-            return
-        self.operations.cancel(stack_id)
-        self.stop(stack_id)
-        self.operations.begin(stack_id, "DELETE", lambda end: self._delete(stack_id, end))
-
-    async def _delete(self, stack_id: str, deadline: Deadline) -> None:
-        if await self._without_snapshots(stack_id):
-            await self.operations.delete(stack_id, deadline)
-
-    async def _without_snapshots(self, stack_id: str) -> bool:
-        """Whether the snapshots of a stack that is to go are gone."""
-        try:
-            await self.snapshots.drop_all(stack_id)
-        except SonataError as error:
-            reason = f"Resource DELETE failed: snapshots of the stack: {error.message}"
-            self._journal.stack(stack_id, "DELETE", State.FAILED, reason)
-            return False
-        return True
+        self._departures.delete(stack_id)
 
     def act(self, stack_id: str, action: str) -> None:
         """Begin `CHECK`, `SUSPEND` or `RESUME`; nothing happens to what is suspended, or resumed, already."""
@@ -232,17 +214,7 @@ class Stacks:
 
     def abandon(self, stack_id: str) -> None:
         """Begin to forget a stack and leave its objects alone; nested stacks go with it."""
-        self.operations.cancel(stack_id)
-        self.stop(stack_id)
-        self.operations.begin(stack_id, "DELETE", lambda _end: self._abandon(stack_id))
-
-    async def _abandon(self, stack_id: str) -> None:
-        for nested in self.tables.stacks:
-            if nested.parent_id == stack_id:
-                self.abandon(nested.id)
-                await self.settled(nested.id)
-        if await self._without_snapshots(stack_id):
-            self.operations.forget(stack_id)
+        self._departures.abandon(stack_id)
 
     def stop(self, stack_id: str) -> None:
         """Ask what goes on with a stack to end soon; idempotent."""

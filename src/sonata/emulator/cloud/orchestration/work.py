@@ -30,6 +30,23 @@ class NoId(ResourceFailed):
     """A resource is to be adopted, and nobody says which object that is."""
 
 
+class NestedFailed(ResourceFailed):
+    """The stack for which a resource stands has failed; the message is that stack's reason."""
+
+    def told(self, action: str, where: str) -> str:
+        """The reason as a resource tells it: the innermost error, and the path to it from the resource's stack."""
+        parts = [part.strip() for part in self.message.split(":")]
+        if f"Resource {action} failed: " not in self.message or len(parts) < 4:
+            return f"{where}: {self.message}"
+        _, error, path, *message = parts
+        steps = (f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
+        return f"{error}: {where}{''.join(steps)}: {': '.join(message)}"
+
+
+class ToldToFail(ResourceFailed):
+    """A resource for tests fails, as it was told to."""
+
+
 class Stopped(SonataError):
     """The operation was cancelled, or another resource failed."""
 

@@ -115,6 +115,10 @@ class Kind:
     async def check(self, work: Work) -> None:
         """Raise when the object is not well."""
 
+    async def is_lost(self, work: Work) -> bool:
+        """Whether an object whose resource has failed is made anew at the next update, instead of changed."""
+        return True
+
     async def suspend(self, work: Work) -> None:
         """Suspend the object where that means something."""
 

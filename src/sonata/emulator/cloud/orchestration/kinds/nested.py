@@ -10,7 +10,7 @@ from sonata.emulator.cloud.entities.orchestration import Definition, StackResour
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.rolling import GROUP_POLICIES, Batches
 from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema, type_schemas
-from sonata.emulator.cloud.orchestration.work import NoId, ResourceFailed, Stopped, Work
+from sonata.emulator.cloud.orchestration.work import NestedFailed, NoId, Stopped, Work
 from sonata.errors import StepTimeout
 from sonata.formats.hot.environment import read_environment
 from sonata.formats.hot.template import read_template
@@ -68,6 +68,10 @@ class StackKind(Kind):
         """Check the stack's resources."""
         await self._act(work, "CHECK")
 
+    async def is_lost(self, work: Work) -> bool:
+        """Whether there is no stack; one that has failed is updated, as its resources need it."""
+        return work.physical_id not in work.engine.tables.stacks
+
     async def suspend(self, work: Work) -> None:
         """Suspend the stack."""
         await self._act(work, "SUSPEND")
@@ -106,7 +110,7 @@ class StackKind(Kind):
             raise
         stack = work.engine.tables.stacks.peek(nested)
         if stack and stack.status == State.FAILED:
-            raise ResourceFailed(stack.status_reason)
+            raise NestedFailed(stack.status_reason)
 
 
 @dataclass(frozen=True, kw_only=True)

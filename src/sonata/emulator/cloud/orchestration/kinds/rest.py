@@ -22,6 +22,12 @@ def as_it_is(body: Body) -> Body:
     return body
 
 
+KEPT = frozenset(("OS::Nova::Server", "OS::Nova::ServerGroup", "OS::Cinder::Volume"))
+"""Types whose objects outlive a failed action, besides those of networks."""
+LOST = frozenset(("ERROR", "DELETED", "SOFT_DELETED", "DELETING"))
+"""Of what is in one of these states, another is made."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RestKind(Kind):
     """One object of a service.
@@ -101,6 +107,18 @@ class RestKind(Kind):
         if self.ready and status not in self.ready:
             expected = sorted(self.ready)[0] if len(self.ready) == 1 else sorted(self.ready)
             raise NotWell(f"'{self.status_key}': expected '{expected}', got '{status}'")
+
+    async def is_lost(self, work: Work) -> bool:
+        """Servers, their groups, volumes and what belongs to networks are kept where they are well."""
+        if not work.physical_id or not (self.service == "network" or self.name in KEPT):
+            return True
+        try:
+            status = str((await self.shown(work)).get(self.status_key))
+        except CallRefused as error:
+            if error.status == 404:
+                return True
+            raise
+        return status.upper() in LOST
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
         """GET of the object."""
