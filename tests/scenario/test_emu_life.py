@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -120,6 +121,27 @@ def test_capture_holds_the_packets_of_the_link(emu: Emu) -> None:
         capture.kill()
         capture.communicate()
     assert target.read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
+
+
+def test_events_are_told_as_they_happen_and_until_the_end(emu: Emu) -> None:
+    emu.up()
+    watching = subprocess.Popen(
+        emu.command("events", "-o", "jsonl", "--kind", "link."), env=emu.env, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        emu.ok("link", "set", "ab", "--loss", "1%")
+        assert watching.stdout
+        event = json.loads(watching.stdout.readline())
+        assert (event["kind"], event["subject"], event["detail"]["impairment"]["loss"]) == ("link.changed", "ab", 0.01)
+        assert event["detail"]["was"]["impairment"]["loss"] == 0.0
+        everything = emu.json("events")
+        assert [told["kind"] for told in everything].count("link.changed") == 1
+        assert "emulation.started" in emu.ok("events", "--no-follow")
+        emu.ok("down")
+        assert watching.wait(10) == 0
+    finally:
+        watching.kill()
+        watching.communicate()
 
 
 def test_a_second_emulation_of_the_name_is_refused(emu: Emu) -> None:

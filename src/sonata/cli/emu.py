@@ -19,7 +19,7 @@ from sonata._lib.quantities import (
     parse_rate,
     parse_share,
 )
-from sonata.cli import exit_codes, output
+from sonata.cli import emu_events, exit_codes, output
 from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
@@ -29,6 +29,7 @@ from sonata.sdk.emulator_client import EmulatorClient
 app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure.", no_args_is_help=True)
 links = typer.Typer(help="Links between sites.", no_args_is_help=True)
 app.add_typer(links, name="link")
+app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
 
 Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
 Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]

@@ -24,6 +24,7 @@ from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.contact import Contact
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
+from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection, document_of
@@ -87,13 +88,14 @@ class Emulation:
         self._folder = folder
         self._volumes = volumes
         self._kept = kept or Kept()
-        self.links = Links(topology, plane)
-        self.endpoints = Endpoints(topology, self.links, plane, runtime, folder)
+        self.events = EventLog()
+        self.links = Links(topology, plane, self.events)
+        self.endpoints = Endpoints(topology, self.links, plane, runtime, folder, self.events)
         self.clouds: dict[str, Cloud] = {}
         self.management = Management(self.links, plane)
         self._memory = Memory(journal)
         self._vnis = Vnis()
-        self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached)
+        self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached, self.events)
 
     @property
     def runtime(self) -> Runtime:
@@ -126,7 +128,7 @@ class Emulation:
             progress(f"{len(self.topology.servers)} servers")
         await self._boot_servers(self.topology.servers.values())
         await self._remember(earlier)
-        logger.info("emulation runs", extra={"topology": self.topology.name, "pops": len(self.topology.pops)})
+        self.events.tell("emulation.started", self.topology.name, pops=len(self.topology.pops))
 
     async def keep_going(self) -> None:
         """Set going again what ends by itself in the data plane, until cancelled."""
@@ -298,6 +300,7 @@ class Emulation:
                 if self.topology.site_of(endpoint.attach) == pop.name
             ),
         )
+        self.events.watch(pop.name, cloud.tables)
         cloud.routers.outside.on_subnets = partial(self._number_six, pop.name)
         return cloud
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
@@ -20,8 +20,6 @@ from sonata.model.topology import Endpoint, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
 from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
-
-logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.002, 0.1
@@ -73,7 +71,10 @@ class EndpointState:
 class Endpoints:
     """All endpoints of one emulation."""
 
-    def __init__(self, topology: Topology, links: Links, plane: DataPlane, runtime: Runtime, folder: Path) -> None:
+    def __init__(
+        self, topology: Topology, links: Links, plane: DataPlane, runtime: Runtime, folder: Path, events: EventLog
+    ) -> None:
+        self._events = events
         self._declared = topology.endpoints
         self._links = links
         self._plane = plane
@@ -187,7 +188,7 @@ class Endpoints:
 
         async def ended(exit_: MachineExit) -> None:
             state.running, state.ended = False, exit_.reason or f"status {exit_.status}"
-            logger.warning("endpoint ended", extra={"endpoint": state.endpoint.name, "reason": state.ended})
+            self._events.tell("endpoint.ended", state.endpoint.name, reason=state.ended)
 
         spec = MachineSpec(
             id=state.machine,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +10,11 @@ from ipaddress import IPv4Address, IPv4Network
 
 from sonata.emulator.addressing import external_network, link_addresses, router_address
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.events import EventLog
 from sonata.emulator.routing import Edge, Routing, prefixes
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.model.topology import Impairment, Link, Topology
 from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus, PopSpec
-
-logger = logging.getLogger(__name__)
 
 MAX_DELAY_S = 10.0
 
@@ -52,8 +50,9 @@ class Links:
     interior gateway protocol would; a changed delay of a running link leaves them alone.
     """
 
-    def __init__(self, topology: Topology, plane: DataPlane) -> None:
+    def __init__(self, topology: Topology, plane: DataPlane, events: EventLog) -> None:
         self._plane = plane
+        self._events = events
         self._pops = list(topology.pops)
         self._numbers = {name: number for number, name in enumerate(self._pops)}
         self._networks = [external_network(number) for number in range(len(self._pops))]
@@ -152,13 +151,19 @@ class Links:
             if new.up != old.up:
                 self._metrics[name] = impairment.delay_s
                 await self._apply_routes()
-        logger.info("link changed", extra={"link": name, "impairment": impairment, "up": new.up})
+            self._tell(name, (old.link.impairment, old.up), (impairment, new.up))
 
     async def _set_access(self, port_id: str, changes: Mapping[str, float | None], up: bool | None) -> None:
         status = next(status for status in await self.status() if status.name == port_id)
         impairment = checked(replace(status.impairment, **changes))  # type: ignore[arg-type]
         is_up = status.up if up is None else up
         await self._plane.run(lambda fabric: fabric.underlay.set_link(port_id, impairment, up=is_up))
+        self._tell(port_id, (status.impairment, status.up), (impairment, is_up))
+
+    def _tell(self, name: str, before: tuple[Impairment, bool], after: tuple[Impairment, bool]) -> None:
+        if before != after:
+            was = {"impairment": before[0], "up": before[1]}
+            self._events.tell("link.changed", name, impairment=after[0], up=after[1], was=was)
 
     def _compute(self) -> Routing:
         usable = [
@@ -179,6 +184,8 @@ class Links:
         await self._plane.run(apply)
         self._routes.update(changed)
         self.rerouted_at = time.time()
+        if changed:
+            self._events.tell("routes.changed", "", pops=sorted(changed))
 
     def reaches(self, a: str, b: str) -> bool:
         """Whether a path of links that are up leads from one PoP to another."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, count
 
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
 from sonata.emulator.routing import Edge
 from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
@@ -50,7 +51,9 @@ class Wan:
         plane: DataPlane,
         stations: Stations,
         endpoints: Callable[[], Mapping[str, AttachedEndpoint]],
+        events: EventLog,
     ) -> None:
+        self._events = events
         self._links = links
         self._plane = plane
         self._stations = stations
@@ -115,7 +118,7 @@ class Wan:
             await self._span(connection)
             self._connections[connection.id] = connection
             self.on_change()
-        logger.info("connection made", extra={"connection": connection.id, "tag": connection.tag, "vni": vni})
+        self._events.tell("connection.made", connection.id, tag=connection.tag, members=members, vni=vni)
         return connection
 
     async def disconnect(self, connection_id: str) -> None:
@@ -129,7 +132,7 @@ class Wan:
             await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
             del self._connections[connection_id]
             self.on_change()
-        logger.info("connection removed", extra={"connection": connection_id})
+        self._events.tell("connection.removed", connection_id)
 
     async def stations_changed(self, pop: str, network_id: str) -> None:
         """Bring the forwarding entries of the connection that this network is in up to date."""

@@ -112,6 +112,22 @@ class EmulatorClient:
             f"the emulator ended while the command ran in `{machine}`", hint="see `sonata emu ls`"
         )
 
+    def events(self, kinds: Sequence[str] = (), *, after: int = 0) -> Rows:
+        """The events that are kept, oldest first.
+
+        Args:
+            kinds: how the kind of an event may begin, as `link.`; none for all.
+            after: number of the last event that is known already.
+        """
+        answer: Rows = self._json("GET", "/events", params={"after": after, "kind": list(kinds)})
+        return answer
+
+    def follow_events(self, kinds: Sequence[str] = (), *, after: int = 0) -> Iterator[Document]:
+        """The events that are kept, then each as it happens, until the emulation ends."""
+        params = {"after": after, "kind": list(kinds)}
+        with self._stream("GET", "/events/stream", params=params) as response:
+            yield from map(json.loads, response.iter_lines())
+
     def wan_graph(self) -> Document:
         """The wide area as an orchestrator sees it."""
         answer: Document = self._json("GET", "/wan/graph")

@@ -6,28 +6,28 @@ opens `/wan` alone.
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from sonata.api.emulator.commands import CommandApi
 from sonata.api.emulator.errors import problem, unknown_path
+from sonata.api.emulator.events import EventApi
+from sonata.api.emulator.guarding import Guard, guard_of, require_token
 from sonata.api.emulator.json import JsonResponse, body_of
 from sonata.api.emulator.wan import WanApi
 from sonata.api.terminal_socket import WindowSize, serve_terminal, size_of
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
 from sonata.emulator.emulation import Emulation
-from sonata.errors import InvalidInput, SonataError, Unauthorised
+from sonata.errors import InvalidInput, SonataError
 
-Handler = Callable[[Request], Awaitable[Response]]
 Describe = Callable[[], Mapping[str, Any]]
 """What writes the OpenAPI description of another surface."""
 
@@ -55,7 +55,7 @@ class EmulatorApi:
         self._describe_openstack = describe_openstack
         self._token = token
 
-    def routes(self, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+    def routes(self, guard: Guard) -> list[BaseRoute]:
         """Routes, each behind the guard."""
         return [
             Route("/status", guard(self.status)),
@@ -145,7 +145,7 @@ class EmulatorApi:
     async def console(self, socket: WebSocket) -> None:
         """A shell on a terminal in a machine; a refusal is a problem document, as anywhere."""
         try:
-            _require_token(socket, self._token)
+            require_token(socket, self._token)
             size = _window_of(socket)
             name = socket.path_params["name"]
             terminal = await self._emulation.terminal(name, rows=size.rows, columns=size.columns)
@@ -162,30 +162,10 @@ class EmulatorApi:
 def emulator_app(emulation: Emulation, *, token: str, wan_token: str, describe_openstack: Describe) -> Starlette:
     """The ASGI application; mount it under `/emulator/v1`."""
     own = EmulatorApi(emulation, describe_openstack, token)
-    routes = own.routes(_guard(token)) + WanApi(emulation.wan).routes(_guard(token, wan_token))
+    guard = guard_of(token)
+    routes = [*own.routes(guard), *EventApi(emulation.events).routes(guard)]
+    routes += WanApi(emulation.wan).routes(guard_of(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
-
-
-def _guard(*tokens: str) -> Callable[[Handler], Handler]:
-    """A decorator that lets requests with one of these tokens through."""
-
-    def guard(handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            _require_token(request, *tokens)
-            return await handler(request)
-
-        return guarded
-
-    return guard
-
-
-def _require_token(asker: HTTPConnection, *tokens: str) -> None:
-    given = asker.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-    if not sum(hmac.compare_digest(given, token.encode()) for token in tokens):
-        raise Unauthorised(
-            "the token is missing, wrong, or does not open this part",
-            hint="`token` and `wan_token` are in `state.json` in the folder of the emulation",
-        )
 
 
 def _window_of(socket: WebSocket) -> WindowSize:
