@@ -100,7 +100,7 @@ def test_machines_run_for_an_ordinary_user() -> None:
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
-            env={**environment(), "HOME": folder},
+            env={**environment(), "HOME": folder, "TMPDIR": folder},
             check=False,
         )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
