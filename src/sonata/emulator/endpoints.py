@@ -16,7 +16,7 @@ from sonata.emulator.links import Links
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
-from sonata.model.topology import Endpoint, Topology
+from sonata.model.topology import Endpoint, Link, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
 from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
@@ -52,8 +52,14 @@ class EndpointState:
 
     @property
     def port_id(self) -> str:
-        """Id of its port; an impaired access link is shown under it."""
+        """Id of its port; its access link is shown under it."""
         return f"access-{self.endpoint.name}"
+
+    @property
+    def access(self) -> Link:
+        """Its access link, from its PoP."""
+        endpoint = self.endpoint
+        return Link(self.port_id, endpoint.attach, endpoint.name, endpoint.impairment, endpoint.reverse)
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -119,9 +125,8 @@ class Endpoints:
             fabric.machines.add_ports([*ports, *further])
 
         await self._plane.run(build)
-        for port in ports:
-            if not port.impairment.is_clean:
-                self._links.watch_access(port.id)
+        for state in self._states.values():
+            self._links.add_access(state.access)
         slots = asyncio.Semaphore(_PARALLEL_STARTS)
         starts = [self._start_program(state, slots) for state in self._states.values() if state.argv]
         for failure in await asyncio.gather(*starts, return_exceptions=True):
@@ -234,6 +239,7 @@ def _port(state: EndpointState) -> PortSpec:
         gateway6=state.gateway6,
         gateway=state.address.network.network_address + 1,
         impairment=state.endpoint.impairment,
+        reverse=state.endpoint.reverse,
     )
 
 

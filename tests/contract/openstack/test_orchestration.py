@@ -371,6 +371,33 @@ def test_the_other_stock_commands(site: Site, tmp_path: Path) -> None:
         openstack.ok(command)
 
 
+PARAMETERS = """
+heat_template_version: rocky
+parameters: {a: {type: string}, b: {type: string}, c: {type: string}}
+outputs: {told: {value: [{get_param: a}, {get_param: b}, {get_param: c}]}}
+"""
+
+
+@needs_client
+@pytest.mark.skipif(
+    importlib.util.find_spec("heatclient") is None,
+    reason="python-heatclient is not installed",
+)
+def test_files_of_the_environment_win_in_their_order_and_over_parameters(site: Site, tmp_path: Path) -> None:
+    """As in Heat, which lays environment files over the parameters of a request."""
+    openstack = StockClient(site.openrc())
+    for name, text in (
+        ("template", PARAMETERS),
+        ("one", "parameters: {a: one, b: one}"),
+        ("two", "parameters: {b: two}"),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    files = f"-t {tmp_path}/template.yaml -e {tmp_path}/one.yaml -e {tmp_path}/two.yaml"
+    openstack.ok(f"stack create --wait {files} --parameter a=given --parameter c=given cli")
+    assert openstack.json("stack output show cli told")["output_value"] == ["one", "two", "given"]
+    openstack.ok("stack delete --yes --wait cli")
+
+
 GROUP = """
 heat_template_version: rocky
 parameters: {value: {type: string, default: one}}

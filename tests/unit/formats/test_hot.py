@@ -284,8 +284,9 @@ def test_environments_merge_in_their_order() -> None:
         "b.yaml": "parameters: {x: 2, l: [2]}\nparameter_merge_strategies: {l: merge}",
     }
     kinds = {"x": "number", "l": "comma_delimited_list"}
-    read = read_environment({"parameter_defaults": {"y": 3}}, files, ["a.yaml", "b.yaml"], kinds)
-    assert (read.parameters, read.defaults) == ({"x": 2, "l": [1, 2]}, {})
+    given = {"parameters": {"x": 3, "z": 3}, "parameter_defaults": {"y": 3}}
+    read = read_environment(given, files, ["a.yaml", "b.yaml"], kinds)
+    assert (read.parameters, read.defaults) == ({"x": 2, "z": 3, "l": [1, 2]}, {"y": 3})
     assert read.mapped("r", "My::Nova::Server", known) == "OS::Nova::Server"
     assert read.mapped("r", "OS::Nova::Server", known) == "OS::Nova::Server"
 

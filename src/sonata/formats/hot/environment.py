@@ -186,10 +186,10 @@ def read_environment(
     kinds: Mapping[str, str] | None = None,
     existing: Mapping[str, Any] | None = None,
 ) -> Environment:
-    """The environment of a request: what is given, or files in their order, each over the one before.
+    """The environment of a request: what is given, and over that files in their order, each over the one before.
 
     Args:
-        given: its text or object; passed over where there are files, since clients put these together in it.
+        given: its text or object.
         files: content of files by name.
         names: of the environments among the files.
         kinds: types of the parameters of the template and those nested in it, by which files are merged.
@@ -199,13 +199,12 @@ def read_environment(
         StackValidationFailed: it has unknown sections or a section of the wrong form.
         Unsupported: it asks for event sinks.
     """
-    names = tuple(names)
-    merged: dict[str, Any] = {} if names else dict(_parsed(given, "environment"))
+    merged: dict[str, Any] = dict(parsed(given, "environment"))
     merger = _Merger(kinds or {})
     for name in names:
         if name not in files:
             raise StackValidationFailed(f'No contents available for environment file "{name}"')
-        merger.add(merged, _parsed(files[name], name), name)
+        merger.add(merged, parsed(files[name], name), name)
     merged = _over_existing(existing or {}, merged)
     if merged.get("event_sinks"):
         raise Unsupported("event_sinks are not offered: there is no message queue service", hint="poll the events")
@@ -241,7 +240,12 @@ def _nested(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parsed(given: str | Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+def parsed(given: str | Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+    """The sections of an environment.
+
+    Raises:
+        StackValidationFailed: there is one that is unknown, or not of its form.
+    """
     if not given or (isinstance(given, str) and not given.strip()):
         return {}
     document = parse_yaml(given, name).data if isinstance(given, str) else given

@@ -17,9 +17,12 @@ from sonata.emulator.cloud.orchestration.kinds.base import Kind, NeedsReplacemen
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
 from sonata.emulator.cloud.orchestration.properties import changed, checked
 from sonata.emulator.cloud.orchestration.views import Views
-from sonata.emulator.cloud.orchestration.work import Deadline, ResourceFailed, Stopped, Work
+from sonata.emulator.cloud.orchestration.work import Deadline, NoId, NotWell, ResourceFailed, Stopped, Work
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import InvalidInput, SonataError, StepTimeout
+
+NAMES: Mapping[type[SonataError], str] = {ResourceFailed: "ResourceInError", NotWell: "Error", NoId: "Exception"}
+"""What Heat calls failures that have another name here."""
 
 
 class Failed(SonataError):
@@ -30,15 +33,25 @@ class Deployment:
     """One operation on one stack.
 
     Args:
-        deadline: when it must end; it is also how it is told to stop.
+        deadline: when it must end; it is also how it is told to stop, or to begin nothing more.
+        on_failure: called with the first failure, while resources that were begun may still go on.
     """
 
-    def __init__(self, tables: Tables, views: Views, journal: Journal, stack: Stack, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        views: Views,
+        journal: Journal,
+        stack: Stack,
+        deadline: Deadline,
+        on_failure: Callable[[Failed], None],
+    ) -> None:
         self._tables = tables
         self._views = views
         self._journal = journal
         self._stack = stack
         self._deadline = deadline
+        self._on_failure = on_failure
         self._failure: Failed | None = None
         self._images: Mapping[str, str] = {}
         self._hooks = Hooks(tables, journal, stack.definition)
@@ -80,9 +93,51 @@ class Deployment:
         """Check, suspend, resume or snapshot each resource.
 
         Raises:
-            Failed: the first that could not.
+            Failed: the first that could not; of checks, all that could not.
         """
-        await self._each(order, lambda name: self._act(name, action))
+        if action == "CHECK":
+            await self._check_all(order)
+        else:
+            await self._each(order, lambda name: self._act(name, action))
+
+    async def _check_all(self, order: Mapping[str, frozenset[str]]) -> None:
+        """Check the resources; those that need one that is not well are left out."""
+        told: dict[str, str] = {}
+        left_out: set[str] = set()
+
+        async def check(name: str) -> None:
+            if order[name] & left_out:
+                left_out.add(name)
+                return
+            try:
+                await self._check(name)
+            except Failed as failure:
+                told[name] = failure.message
+                left_out.add(name)
+
+        await self._each(order, check)
+        if told:
+            raise Failed("Resource CHECK failed: " + "; ".join(f"{name}: {reason}" for name, reason in told.items()))
+
+    async def adopt(self, blueprint: Blueprint, exported: Mapping[str, Any]) -> None:
+        """Take objects over.
+
+        Args:
+            blueprint: what the stack is made of.
+            exported: of each resource by its name, what a stack that let it go has told of it.
+
+        Raises:
+            Failed: the first resource of which no id is told, or that cannot be one of its type.
+        """
+        for name in blueprint.resources:
+            self._tables.stack_resources.add(_new_row(self._stack, blueprint, name))
+        await self._each(blueprint.graph, lambda name: self._adopt(blueprint, name, exported.get(name)))
+
+    def let_go(self) -> None:
+        """Have no part in any object any more: nothing is deleted with the resources."""
+        for row in self._tables.stack_resources:
+            if row.stack_id == self._stack.id:
+                self._tables.stack_resources.change(row.id, keep=True)
 
     async def _each(self, graph: Mapping[str, frozenset[str]], do: Callable[[str], Awaitable[None]]) -> None:
         """Do something with each node once it is done with all that the node needs, as many at a time as possible."""
@@ -92,7 +147,7 @@ class Deployment:
             try:
                 for needed in graph[node]:
                     await done[needed].wait()
-                if self._failure is None:
+                if not self._deadline.over:
                     await do(node)
             except Failed as failure:
                 self._fail(failure)
@@ -108,8 +163,7 @@ class Deployment:
     def _fail(self, failure: Failed) -> None:
         if self._failure is None:
             self._failure = failure
-            # The others end at their next pause; what they have begun is known and will be deleted.
-            self._deadline.stopped = True
+            self._on_failure(failure)
 
     async def _bring(self, blueprint: Blueprint, name: str) -> None:
         """Bring one resource to what the blueprint says."""
@@ -122,24 +176,43 @@ class Deployment:
         if action == "CREATE":
             await self._pause(row, action, "pre-create")
             row = self._journal.resource(row.id, action, State.IN_PROGRESS)
+        values = await self._prepare(blueprint, row, kind, action)
+        if action == "CREATE":
+            await self._create(row, kind, values, definition.external_id)
+        else:
+            await self._change(blueprint, row, kind, values)
+
+    async def _prepare(self, blueprint: Blueprint, row: StackResource, kind: Kind, action: str) -> dict[str, Any]:
+        """The properties of a resource; what else the blueprint says of it is kept with it."""
+        definition = blueprint.resources[row.name]
         evaluation = self._views.evaluation(self._stack, blueprint)
         try:
-            values = await self._values(blueprint, name, kind)
+            values = await self._values(blueprint, row.name, kind)
             metadata = await evaluation.resolve(definition.metadata)
             policy = checked("update_policy", kind.update_policies, await evaluation.resolve(definition.update_policy))
         except SonataError as error:
             raise self._failed(row, action, error) from error
         keep = definition.deletion_policy == "Retain" or definition.external_id is not None
-        needs = tuple(sorted(blueprint.graph[name]))
+        needs = tuple(sorted(blueprint.graph[row.name]))
         known = {"needs": needs, "keep": keep, "description": definition.description, "type": definition.type}
         known |= {"snapshot": definition.deletion_policy == "Snapshot", "update_policy": policy}
         if metadata:
             known["metadata"] = metadata
         self._tables.stack_resources.change(row.id, **known)
-        if action == "CREATE":
-            await self._create(row, kind, values, definition.external_id)
-        else:
-            await self._change(blueprint, row, kind, values)
+        return values
+
+    async def _adopt(self, blueprint: Blueprint, name: str, exported: Any) -> None:
+        """Take over what stands for one resource."""
+        row = self._views.row(self._stack.id, name)
+        if row is None:
+            return
+        kind = kind_named(blueprint.kind_of(blueprint.resources[name]), blueprint.files)
+        self._journal.resource(row.id, "ADOPT", State.IN_PROGRESS)
+        values = await self._prepare(blueprint, row, kind, "ADOPT")
+        self._tables.stack_resources.change(row.id, properties=values)
+        data = exported if isinstance(exported, Mapping) else {}
+        await self._attempt(row, "ADOPT", lambda: kind.adopt(self._work(row, values), data))
+        self._journal.resource(row.id, "ADOPT", State.COMPLETE)
 
     async def _values(self, blueprint: Blueprint, name: str, kind: Kind) -> dict[str, Any]:
         evaluation = self._views.evaluation(self._stack, blueprint)
@@ -164,7 +237,7 @@ class Deployment:
                 row.id, properties={**row.properties, kind.contents: values[kind.contents]}
             )
         is_other = row.kind != blueprint.kind_of(blueprint.resources[row.name])
-        if is_other or row.broken or (row.action, row.status) == ("CREATE", State.FAILED):
+        if is_other or row.broken or (row.status == State.FAILED and row.action in ("CREATE", "CHECK")):
             await self._pause(row, "UPDATE", "pre-update")
             await self._replace(blueprint, row, kind, values)
         elif different or row.status == State.FAILED or (isinstance(kind, StackKind) and self._stack.previous):
@@ -249,13 +322,38 @@ class Deployment:
 
     async def _act(self, name: str, action: str) -> None:
         row = self._views.row(self._stack.id, name)
-        if row is None or not row.physical_id:
+        if row is None or (action == "SNAPSHOT" and not row.physical_id):
+            return
+        if not _may(row, action):
+            state = f"('{row.action}', '{row.status}')"
+            raise Failed(
+                f"Resource {action} failed: Error: resources.{name}: State {state} invalid for {action.lower()}"
+            )
+        kind = self._views.kind(self._stack, row)
+        verbs = {"SUSPEND": kind.suspend, "RESUME": kind.resume, "SNAPSHOT": kind.snapshot}
+        await self._do(row, action, verbs[action])
+
+    async def _check(self, name: str) -> None:
+        row = self._views.row(self._stack.id, name)
+        if row is None:
             return
         kind = self._views.kind(self._stack, row)
-        work = self._work(row, row.properties)
+        is_made = (row.action, row.status) != ("INIT", State.COMPLETE)
+        if kind.schema.checked and is_made:
+            await self._do(row, "CHECK", kind.check)
+        elif kind.schema.checked:
+            reason = f"Can not check {name}, resource not created yet."
+            self._journal.resource(row.id, "CHECK", State.FAILED, reason)
+            why = f"Resource {name} not created yet."
+            raise Failed(f"Resource CHECK failed: Exception: resources.{name}: {why}")
+        elif is_made:
+            self._journal.resource(row.id, "CHECK", State.COMPLETE, f"CHECK not supported for {row.type}")
+
+    async def _do(self, row: StackResource, action: str, do: Callable[[Work], Awaitable[None]]) -> None:
+        """One action on a resource; where nothing stands for it there is nothing to do."""
         self._journal.resource(row.id, action, State.IN_PROGRESS)
-        verbs = {"CHECK": kind.check, "SUSPEND": kind.suspend, "RESUME": kind.resume, "SNAPSHOT": kind.snapshot}
-        await self._attempt(row, action, lambda: verbs[action](work))
+        if row.physical_id:
+            await self._attempt(row, action, lambda: do(self._work(row, row.properties)))
         self._journal.resource(row.id, action, State.COMPLETE)
 
     async def _pause(self, row: StackResource, action: str, hook: str) -> None:
@@ -280,8 +378,17 @@ class Deployment:
             reason = f"{_name_of(error)}: resources.{row.name}: {error.message}"
         self._journal.resource(row.id, action, State.FAILED, reason)
         if isinstance(error, StepTimeout):
-            return Failed(f"{action.capitalize()} timed out")
+            return Failed("Timed out")
         return Failed(f"Resource {action} failed: {reason}")
+
+
+def _may(row: StackResource, action: str) -> bool:
+    """Whether a resource is in a state in which it may be suspended or resumed."""
+    state = (row.action, row.status)
+    if action == "SUSPEND":
+        return row.action == "SUSPEND" or (row.action != "DELETE" and row.status == State.COMPLETE)
+    resumable = (("SUSPEND", State.COMPLETE), ("RESUME", State.FAILED), ("RESUME", State.COMPLETE))
+    return action != "RESUME" or state in resumable
 
 
 def _new_row(stack: Stack, blueprint: Blueprint, name: str) -> StackResource:
@@ -301,7 +408,7 @@ def _name_of(error: SonataError) -> str:
     """The name under which Heat reports a failure."""
     if isinstance(error, CallRefused):
         return title(error.status)
-    return "ResourceInError" if type(error) is ResourceFailed else type(error).__name__
+    return NAMES.get(type(error), type(error).__name__)
 
 
 def in_order(rows: Iterable[StackResource]) -> dict[str, frozenset[str]]:

@@ -22,6 +22,14 @@ class ResourceFailed(SonataError):
     """A resource did not become what it should."""
 
 
+class NotWell(ResourceFailed):
+    """A check found that an object is not as it should be."""
+
+
+class NoId(ResourceFailed):
+    """A resource is to be adopted, and nobody says which object that is."""
+
+
 class Stopped(SonataError):
     """The operation was cancelled, or another resource failed."""
 
@@ -33,6 +41,9 @@ class Nesting(Protocol):
 
     async def create_nested(self, parent: Stack, resource: StackResource, definition: Definition) -> str:
         """Begin to create a nested stack; returns its id."""
+
+    async def adopt_nested(self, parent: Stack, resource: StackResource, exported: Mapping[str, Any]) -> str:
+        """Begin to adopt a nested stack from what was exported of it; returns its id."""
 
     async def update_nested(self, stack_id: str, definition: Definition) -> None:
         """Begin to update a nested stack."""
@@ -61,10 +72,17 @@ class Nesting(Protocol):
 
 @dataclass(slots=True)
 class Deadline:
-    """How long an operation may take, and whether it shall end."""
+    """How long an operation may take, and whether it shall end.
+
+    Args:
+        ends_at: on the monotonic clock.
+        stopped: whether what it has begun ends as soon as it can.
+        over: whether its outcome is settled: what it has begun goes on to its end, nothing more begins.
+    """
 
     ends_at: float
     stopped: bool = False
+    over: bool = False
 
     @classmethod
     def after(cls, minutes: int | None) -> Deadline:

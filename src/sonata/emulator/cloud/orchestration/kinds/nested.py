@@ -10,7 +10,7 @@ from sonata.emulator.cloud.entities.orchestration import Definition, StackResour
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.rolling import GROUP_POLICIES, Batches
 from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema, type_schemas
-from sonata.emulator.cloud.orchestration.work import ResourceFailed, Stopped, Work
+from sonata.emulator.cloud.orchestration.work import NoId, ResourceFailed, Stopped, Work
 from sonata.errors import StepTimeout
 from sonata.formats.hot.environment import read_environment
 from sonata.formats.hot.template import read_template
@@ -51,6 +51,18 @@ class StackKind(Kind):
         if work.physical_id in work.engine.tables.stacks:
             await work.engine.act_nested(work.physical_id, "DELETE")
             await self._finished(work)
+
+    async def adopt(self, work: Work, exported: Mapping[str, Any]) -> None:
+        """Adopt the stack from what was exported of it.
+
+        Raises:
+            NoId: nothing was.
+        """
+        if not exported.get("resources"):
+            raise NoId("Resource ID was not provided.")
+        work.remember(**(exported.get("resource_data") or {}))
+        work.made(await work.engine.adopt_nested(work.stack, work.row, exported))
+        await self._finished(work)
 
     async def check(self, work: Work) -> None:
         """Check the stack's resources."""

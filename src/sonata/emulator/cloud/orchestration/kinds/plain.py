@@ -158,6 +158,14 @@ class Delay(Kind):
         """Let it pass if told so."""
         await self._pass(work, "DELETE")
 
+    async def suspend(self, work: Work) -> None:
+        """Let it pass if told so."""
+        await self._pass(work, "SUSPEND")
+
+    async def resume(self, work: Work) -> None:
+        """Let it pass if told so."""
+        await self._pass(work, "RESUME")
+
     async def _pass(self, work: Work, action: str) -> None:
         if action in work.properties["actions"]:
             most = work.properties["max_jitter"] * work.properties["jitter_multiplier"]

@@ -9,7 +9,7 @@ from typing import Any
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.finding import with_ids
-from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
+from sonata.emulator.cloud.orchestration.work import NotWell, ResourceFailed, Work
 
 Body = dict[str, Any]
 Shape = Callable[[Body], Body]
@@ -99,7 +99,8 @@ class RestKind(Kind):
         document = await self.shown(work)
         status = document.get(self.status_key)
         if self.ready and status not in self.ready:
-            raise ResourceFailed(f"'{status}' not in {sorted(self.ready)}")
+            expected = sorted(self.ready)[0] if len(self.ready) == 1 else sorted(self.ready)
+            raise NotWell(f"'{self.status_key}': expected '{expected}', got '{status}'")
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
         """GET of the object."""
