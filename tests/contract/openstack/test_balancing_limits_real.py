@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 from tests.balancers import HAPROXY, provider
 from tests.contract.openstack.balancing_world import World, world
+from tests.contract.openstack.real_emulation import on_real_emulation
 from tests.contract.openstack.test_balancing_depth_real import TIMES, listener
-from tests.contract.openstack.test_real import pytestmark as of_real
 from tests.waiting import eventually, until
 
 __all__ = ["provider", "world"]  # fixtures
-pytestmark = [*of_real, pytest.mark.slow, pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")]
+pytestmark = [
+    *on_real_emulation,
+    pytest.mark.slow,
+    pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed"),
+]
 
 SILENT = """
 import socket, sys

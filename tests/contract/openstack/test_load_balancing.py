@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openstack import exceptions
 from tests.contract.openstack.conftest import Site
-from tests.contract.openstack.test_compute import network_of
+from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_network import subnet_of
 from tests.fakes.load_balancing import FakeDriver
 from tests.stock_client import StockClient, needs_client
@@ -384,3 +384,33 @@ def test_the_stock_commands_pass(site: Site, lbaas: Any) -> None:
     run("healthmonitor", "delete", "--wait", "h")
     run("delete", "--cascade", "--wait", "other")
     assert json.loads(run("list", "-f", "json")) == []
+
+
+@pytest.mark.parametrize("change", [{"device_owner": ""}, {"device_id": ""}, {"device_id": "lb-another"}])
+def test_the_port_of_a_virtual_address_stays_with_its_balancer(
+    lbaas: Any, cloud: Any, driver: FakeDriver, change: dict[str, str]
+) -> None:
+    balancer = balancer_of(lbaas, cloud)
+    cloud.network.update_port(balancer.vip_port_id, name="renamed")
+    with pytest.raises(exceptions.ConflictException, match=f"load balancer {balancer.id}"):
+        cloud.network.update_port(balancer.vip_port_id, **change)
+    with pytest.raises(exceptions.ConflictException):
+        cloud.network.delete_port(balancer.vip_port_id)
+    lbaas.delete_load_balancer(balancer)
+    eventually(lambda: not list(cloud.network.ports(name="renamed")))
+
+
+def test_a_port_that_went_from_a_server_to_a_balancer_outlives_the_server(
+    lbaas: Any, cloud: Any, driver: FakeDriver
+) -> None:
+    server = boot(cloud, networks=[{"uuid": cloud.inner.id}])
+    cloud.compute.stop_server(server)
+    cloud.compute.wait_for_server(server, status="SHUTOFF", interval=FAST)
+    (port,) = cloud.network.ports(device_id=server.id)
+    cloud.network.update_port(port, device_id="", device_owner="")
+    balancer = settled(lbaas, lbaas.create_load_balancer(vip_port_id=port.id))
+    cloud.compute.delete_server(server)
+    cloud.compute.wait_for_delete(server, interval=FAST)
+    assert cloud.network.get_port(port).device_id == f"lb-{balancer.id}"
+    lbaas.delete_load_balancer(balancer)
+    eventually(lambda: cloud.network.get_port(port).device_id == "")

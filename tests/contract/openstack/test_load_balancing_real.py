@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.balancers import HAPROXY, provider
 from tests.contract.openstack.balancing_world import World, world
-from tests.contract.openstack.test_real import pytestmark
+from tests.contract.openstack.real_emulation import on_real_emulation
 from tests.waiting import eventually
 
-__all__ = ["provider", "pytestmark", "world"]  # fixtures, and marks of a real emulation
+__all__ = ["provider", "world"]  # fixtures
+pytestmark = on_real_emulation
 
 
 def test_requests_are_spread(world: World, provider: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.openstack.real_emulation import Emulation
+from tests.contract.openstack.real_emulation import Emulation, on_real_emulation
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.proving import let_it_prove_itself
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -25,11 +25,7 @@ from websockets.typing import Subprotocol
 
 from sonata.errors import Conflict
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.serial,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
-]
+pytestmark = on_real_emulation
 
 TOPOLOGY = """
 apiVersion: sonata/v1
