@@ -15,7 +15,7 @@ from sonata.formats.networks.network import Edge, Findings, Network, Node
 from sonata.formats.networks.node_link import read_node_link
 from sonata.formats.networks.sndlib import NATIVE_HEAD, read_sndlib_native, read_sndlib_xml
 from sonata.formats.networks.xml_tree import parse_xml
-from sonata.formats.topology import RESERVED_POPS, ensure_valid
+from sonata.formats.topology_rules import RESERVED_POPS, ensure_valid
 from sonata.model.geography import fibre_delay_s, great_circle_km
 from sonata.model.topology import Impairment, Link, Pop, Topology
 
