@@ -110,20 +110,16 @@ class Endpoints:
 
     def running(self) -> Mapping[str, Endpoint]:
         """Those that stand as they are now, by name: with what their access links do."""
-        return {name: self._as_it_is(state) for name, state in self._states.items()}
+        return {name: _as_it_is(state, self._links) for name, state in self._states.items()}
 
     def attached(self) -> Mapping[str, AttachedEndpoint]:
         """Endpoints as the wide area manager tells of them, by name."""
         return {
             name: AttachedEndpoint(
-                name, state.endpoint.attach, str(state.address.ip), self._as_it_is(state).impairment.delay_s
+                name, state.endpoint.attach, str(state.address.ip), _as_it_is(state, self._links).impairment.delay_s
             )
             for name, state in self._states.items()
         }
-
-    def _as_it_is(self, state: EndpointState) -> Endpoint:
-        link = self._links.find(state.port_id).link
-        return replace(state.endpoint, impairment=link.impairment, reverse=link.reverse, up=link.up)
 
     async def add(self, endpoints: Sequence[Endpoint], numbers: Mapping[str, Mapping[str, int]]) -> None:
         """Create endpoints, start their programs, and wait until those that serve a port listen.
@@ -165,6 +161,12 @@ class Endpoints:
             await self.remove(name)
         for failure in failed.values():
             raise failure
+
+    async def declare(self, endpoint: Endpoint) -> None:
+        """Have the access link of a standing endpoint as it is declared now."""
+        port_id = self._states[endpoint.name].port_id
+        ways = (endpoint.impairment, endpoint.reverse)
+        await self._links.declare([Link(port_id, endpoint.attach, endpoint.name, *ways, endpoint.up)])
 
     async def remove(self, name: str) -> None:
         """End an endpoint and drop whatever it had; idempotent."""
@@ -268,6 +270,11 @@ class Endpoints:
                 )
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_POLL_S)
+
+
+def _as_it_is(state: EndpointState, links: Links) -> Endpoint:
+    link = links.find(state.port_id).link
+    return replace(state.endpoint, impairment=link.impairment, reverse=link.reverse, up=link.up)
 
 
 def _port(state: EndpointState) -> PortSpec:

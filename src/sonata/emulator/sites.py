@@ -84,10 +84,16 @@ class Sites:
         """The cloud that a PoP belongs to.
 
         Raises:
-            NotFound: there is no such PoP.
+            NotFound: there is no such PoP, or it comes or goes just now.
         """
         self._links.pops.number_of(pop)
-        return self.clouds[self._topology().site_of(pop)]
+        topology = self._topology()
+        cloud = self.clouds.get(topology.site_of(pop)) if pop in topology.pops else None
+        if cloud is None:
+            raise NotFound(
+                f"PoP `{pop}` has no OpenStack at this moment", hint="it comes or goes; see `sonata emu events`"
+            )
+        return cloud
 
     def stations(self, pop: str, network_id: str) -> tuple[str, ...]:
         """MAC addresses of what is plugged into a network of a PoP's cloud.
@@ -143,7 +149,11 @@ class Sites:
             logger.warning("PoP %s is gone: its %d servers and all else it had are dropped", pop, len(tables.servers))
             await self._drop_saved(pop, tables)
         for pop, cloud in self.clouds.items():
-            self._memory.keep_tables(pop, cloud.tables)
+            self.remember_one(pop, cloud)
+
+    def remember_one(self, pop: str, cloud: Cloud) -> None:
+        """Write down what changes in a cloud from now on."""
+        self._memory.keep_tables(pop, cloud.tables)
 
     def follow(self, names: Iterable[str]) -> None:
         """Let clouds have the PoPs and outlets that are declared now."""

@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from sonata import errors
+from sonata._lib.plain import encode, from_plain
+from sonata.model.topology import Topology
 from sonata.sdk.emulation_records import EmulationRecord
 from sonata.sdk.emulator_http import EmulatorHttp, error_of
 
@@ -28,6 +30,31 @@ class EmulatorClient(EmulatorHttp):
         """What runs."""
         answer: Document = self._json("GET", "/status")
         return answer
+
+    def plan(self, topology: Topology) -> Document:
+        """What would be done to make the emulation this topology.
+
+        Raises:
+            Conflict: it cannot be done while the emulation runs; with all reasons.
+        """
+        return self._put_topology(topology, {"dry_run": "true"})
+
+    def apply(self, topology: Topology) -> Document:
+        """Make the emulation this topology; returns what was done.
+
+        Raises:
+            Conflict: it cannot be done while the emulation runs; nothing was changed then.
+        """
+        return self._put_topology(topology, {})
+
+    def _put_topology(self, topology: Topology, params: Mapping[str, str]) -> Document:
+        answer: Document = self._json("PUT", "/topology", params=dict(params), content=encode(topology))
+        return answer
+
+    def definition(self, *, with_servers: bool = False) -> tuple[Topology, Sequence[str]]:
+        """The topology as it is now, and what it cannot say of the emulation."""
+        answer = self._json("GET", "/definition", params={"servers": str(with_servers).lower()})
+        return from_plain(answer["topology"], Topology), answer["left_out"]
 
     def links(self) -> Rows:
         """Links as they are."""

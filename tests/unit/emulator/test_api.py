@@ -13,13 +13,20 @@ from tests.unit.emulator.conftest import World
 from sonata.api.emulator.app import emulator_app
 from sonata.api.openstack import openstack_description
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.reconciler import Reconciler
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
-    app = emulator_app(triangle, token="all", wan_token="wan", describe_openstack=lambda: openstack_description(["a"]))
+    app = emulator_app(
+        triangle,
+        Reconciler(triangle),
+        token="all",
+        wan_token="wan",
+        describe_openstack=lambda: openstack_description(["a"]),
+    )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://emulator", headers={"Authorization": "Bearer all"}
