@@ -22,6 +22,7 @@ def sonata_here(
     out, err, given = _stream(), _stream(), _stream(stdin)
     with (
         mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch("sys.argv", ["sonata", *arguments]),
         mock.patch("sys.stdin", given),
         redirect_stdout(out),
         redirect_stderr(err),
