@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from itertools import count
 from pathlib import Path
 
+from sonata._lib.tails import tail
 from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
@@ -24,6 +25,7 @@ from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell
 READY_TIMEOUT_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.002, 0.1
 _PARALLEL_STARTS = 8
+_LAST_WORDS = 2000
 
 
 @dataclass(slots=True)
@@ -220,7 +222,7 @@ class Endpoints:
                 raise PermanentError(
                     f"endpoint `{state.endpoint.name}` does not listen on TCP port {tcp_port}: "
                     f"{state.ended or f'nothing after {READY_TIMEOUT_S:g} s'}",
-                    answer=_tail(self.console(state)),
+                    answer=tail(self.console(state), _LAST_WORDS).decode(errors="replace"),
                     hint="look at what its program printed",
                 )
             await asyncio.sleep(pause_s)
@@ -241,7 +243,3 @@ def _port(state: EndpointState) -> PortSpec:
         impairment=state.endpoint.impairment,
         reverse=state.endpoint.reverse,
     )
-
-
-def _tail(console: Path, size: int = 2000) -> str:
-    return console.read_text(errors="replace")[-size:] if console.exists() else ""

@@ -17,6 +17,7 @@ import msgspec
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
+from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.mounts import MS_BIND, mount, mount_overlay, unmount
 from sonata.errors import AdapterError, PermanentError
@@ -60,6 +61,7 @@ class Launcher:
         self._engine = engine
         self._cgroups = cgroups
         self._host_layer = host_layer
+        self._consoles = ConsoleLimits()
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine, by SIGTERM and after `grace_s` by SIGKILL, and drop all that is its own; idempotent."""
@@ -151,6 +153,7 @@ class Launcher:
             "run", "--detach", f"--bundle={folder}", f"--pid-file={pid_file}", spec.id, log=log
         )
         spec.console.parent.mkdir(parents=True, exist_ok=True)
+        self._consoles.watch(spec.console)
         status = await processes.run(command, spec.console)
         if status:
             raise self._start_error(spec, first_line(log) or f"exit status {status}")
@@ -211,7 +214,7 @@ class Launcher:
         await self._drop(machine)
 
     async def _drop(self, machine: Machine) -> None:
-        """Remove what an ended machine had: overlay, engine state, cgroups, folder."""
+        """Remove what an ended machine had: overlay, engine state, cgroups, folder; its console stays."""
         if machine.pidfd >= 0:
             os.close(machine.pidfd)
             machine.pidfd = -1
@@ -223,6 +226,7 @@ class Launcher:
         machine.over.set()
 
     def _remove_traces(self, machine: Machine) -> None:
+        self._consoles.leave(machine.spec.console)
         shutil.rmtree(self._engine.state / machine.spec.id, ignore_errors=True)
         if not os.path.ismount(machine.folder / "root"):  # it may be a volume, which is to live on
             shutil.rmtree(machine.folder, ignore_errors=True)
