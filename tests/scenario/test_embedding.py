@@ -122,7 +122,7 @@ def test_changes_of_links_are_checked(emulation: RunningEmulation) -> None:
     link = emulation.link("backbone")
     for wrong in ({}, {"delay": "20"}, {"rate": "fast"}, {"loss": "200%"}, {"jitter": 1.0}):
         with pytest.raises(InvalidInput):
-            link.set(**wrong)  # type: ignore[arg-type]
+            link.set(**wrong)
 
 
 def test_its_openstack_is_that_of_the_site(emulation: RunningEmulation) -> None:
