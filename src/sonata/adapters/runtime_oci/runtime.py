@@ -85,6 +85,7 @@ class OciRuntime:
             raise Conflict(f"machine `{spec.id}` runs already")
         machine = Machine(spec, self._bundles / spec.id, asyncio.Event(), on_exit)
         self._launcher.machines[spec.id] = machine
+        asyncio.get_running_loop().run_in_executor(None, self._cgroups.hasten_moves)
         try:
             self._launcher.prepare(machine)
             await self._launcher.launch(machine, after)
