@@ -44,7 +44,9 @@ class FakeUnderlay:
     def add_links(self, links: Sequence[LinkSpec]) -> None:
         self.links.update({link.name: link for link in links})
 
-    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+    def set_link(
+        self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
+    ) -> None:
         if name not in self.links:
             raise AdapterError(f"no link `{name}`")
 
@@ -59,7 +61,9 @@ class FakeUnderlay:
         pass
 
     def link_status(self) -> Sequence[LinkStatus]:
-        return [LinkStatus(link.name, link.impairment, "veth", True) for link in self.links.values()]
+        return [
+            LinkStatus(link.name, link.impairment, "veth", True, reverse=link.reverse) for link in self.links.values()
+        ]
 
 
 class FakeNetworks:

@@ -127,6 +127,7 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
         await _finished(_look_after(emulation), end)
+    emulation.events.close()
     server.should_exit = True
     await serving
 

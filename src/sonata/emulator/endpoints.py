@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from itertools import count
 from pathlib import Path
 
+from sonata._lib.tails import tail
 from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
-from sonata.model.topology import Endpoint, Topology
+from sonata.model.topology import Endpoint, Link, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
 from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
 
-logger = logging.getLogger(__name__)
-
 READY_TIMEOUT_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.002, 0.1
 _PARALLEL_STARTS = 8
+_LAST_WORDS = 2000
 
 
 @dataclass(slots=True)
@@ -54,8 +54,14 @@ class EndpointState:
 
     @property
     def port_id(self) -> str:
-        """Id of its port; an impaired access link is shown under it."""
+        """Id of its port; its access link is shown under it."""
         return f"access-{self.endpoint.name}"
+
+    @property
+    def access(self) -> Link:
+        """Its access link, from its PoP."""
+        endpoint = self.endpoint
+        return Link(self.port_id, endpoint.attach, endpoint.name, endpoint.impairment, endpoint.reverse)
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -73,7 +79,10 @@ class EndpointState:
 class Endpoints:
     """All endpoints of one emulation."""
 
-    def __init__(self, topology: Topology, links: Links, plane: DataPlane, runtime: Runtime, folder: Path) -> None:
+    def __init__(
+        self, topology: Topology, links: Links, plane: DataPlane, runtime: Runtime, folder: Path, events: EventLog
+    ) -> None:
+        self._events = events
         self._declared = topology.endpoints
         self._links = links
         self._plane = plane
@@ -118,9 +127,8 @@ class Endpoints:
             fabric.machines.add_ports([*ports, *further])
 
         await self._plane.run(build)
-        for port in ports:
-            if not port.impairment.is_clean:
-                self._links.watch_access(port.id)
+        for state in self._states.values():
+            self._links.add_access(state.access)
         slots = asyncio.Semaphore(_PARALLEL_STARTS)
         starts = [self._start_program(state, slots) for state in self._states.values() if state.argv]
         for failure in await asyncio.gather(*starts, return_exceptions=True):
@@ -187,7 +195,7 @@ class Endpoints:
 
         async def ended(exit_: MachineExit) -> None:
             state.running, state.ended = False, exit_.reason or f"status {exit_.status}"
-            logger.warning("endpoint ended", extra={"endpoint": state.endpoint.name, "reason": state.ended})
+            self._events.tell("endpoint.ended", state.endpoint.name, reason=state.ended)
 
         spec = MachineSpec(
             id=state.machine,
@@ -214,7 +222,7 @@ class Endpoints:
                 raise PermanentError(
                     f"endpoint `{state.endpoint.name}` does not listen on TCP port {tcp_port}: "
                     f"{state.ended or f'nothing after {READY_TIMEOUT_S:g} s'}",
-                    answer=_tail(self.console(state)),
+                    answer=tail(self.console(state), _LAST_WORDS).decode(errors="replace"),
                     hint="look at what its program printed",
                 )
             await asyncio.sleep(pause_s)
@@ -233,8 +241,5 @@ def _port(state: EndpointState) -> PortSpec:
         gateway6=state.gateway6,
         gateway=state.address.network.network_address + 1,
         impairment=state.endpoint.impairment,
+        reverse=state.endpoint.reverse,
     )
-
-
-def _tail(console: Path, size: int = 2000) -> str:
-    return console.read_text(errors="replace")[-size:] if console.exists() else ""

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations, count
 
 from sonata.emulator.data_plane import DataPlane
-from sonata.emulator.links import Links
+from sonata.emulator.events import EventLog
+from sonata.emulator.links import Links, slower
 from sonata.emulator.routing import Edge
 from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
 from sonata.model.infrastructure import AttachedEndpoint, WanEdge, WanGraph
@@ -50,7 +51,9 @@ class Wan:
         plane: DataPlane,
         stations: Stations,
         endpoints: Callable[[], Mapping[str, AttachedEndpoint]],
+        events: EventLog,
     ) -> None:
+        self._events = events
         self._links = links
         self._plane = plane
         self._stations = stations
@@ -115,7 +118,7 @@ class Wan:
             await self._span(connection)
             self._connections[connection.id] = connection
             self.on_change()
-        logger.info("connection made", extra={"connection": connection.id, "tag": connection.tag, "vni": vni})
+        self._events.tell("connection.made", connection.id, tag=connection.tag, members=members, vni=vni)
         return connection
 
     async def disconnect(self, connection_id: str) -> None:
@@ -129,7 +132,7 @@ class Wan:
             await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
             del self._connections[connection_id]
             self.on_change()
-        logger.info("connection removed", extra={"connection": connection_id})
+        self._events.tell("connection.removed", connection_id)
 
     async def stations_changed(self, pop: str, network_id: str) -> None:
         """Bring the forwarding entries of the connection that this network is in up to date."""
@@ -232,8 +235,10 @@ class Wan:
 
 
 def _delay_and_rate(links: Links, name: str) -> tuple[float, float | None]:
-    impairment = links.get(name).link.impairment
-    return impairment.delay_s, impairment.rate_bps
+    """Delay and rate of a link in the direction that has less to offer."""
+    link = links.get(name).link
+    rates = [direction.rate_bps for direction in link.directions if direction.rate_bps is not None]
+    return slower(link), min(rates, default=None)
 
 
 def _same(standing: Connection, request: ConnectionRequest) -> Connection:

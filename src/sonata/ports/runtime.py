@@ -106,7 +106,8 @@ class MachineSpec:
         id: unique; letters, digits and `-`.
         argv: its program; empty for an idle machine that only waits.
         netns: path of the network namespace to join; None for a new, empty one (loopback only).
-        console: file to which stdout and stderr are appended.
+        console: file to which stdout and stderr are appended; of what a machine prints without end the newest part is
+            kept, at least 1 MiB. A running machine's file may have a hole at its beginning.
         network_admin: whether it may configure its own network (VNFs may, managers may not).
         uid: user id to run as inside.
         resolver: content of its /etc/resolv.conf.

@@ -17,6 +17,7 @@ from starlette.routing import Mount
 from sonata.adapters.wim_emulator import EmulatorWim
 from sonata.api.emulator.app import emulator_app
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound, PermanentError, TransientError
@@ -48,10 +49,11 @@ def stations(pop: str, network: str) -> tuple[str, ...]:
 async def url(anyio_backend: str) -> AsyncIterator[str]:
     plane = DataPlane(MagicMock(name="fabric"))
     users = AttachedEndpoint("users", "access", "100.64.0.10", 0.001)
-    links = Links(TOPOLOGY, plane)
+    events = EventLog()
+    links = Links(TOPOLOGY, plane, events)
     await links.bring_up()
-    wan = Wan(links, plane, stations, lambda: {"users": users})
-    emulation = cast(Any, SimpleNamespace(wan=wan))
+    wan = Wan(links, plane, stations, lambda: {"users": users}, events)
+    emulation = cast(Any, SimpleNamespace(events=events, wan=wan))
     api = emulator_app(emulation, token="admin-token", wan_token=TOKEN, describe_openstack=dict)
     app = Starlette(routes=[Mount("/emulator/v1", app=api)])
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

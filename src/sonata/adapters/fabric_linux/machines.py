@@ -54,7 +54,7 @@ class LinuxMachines:
         self._cables.lay([port.cable for port in made], before_up=lambda: self._world.ports_planned(made))
         for port in made:
             if not port.spec.up:
-                self._cables.change(port.cable, port.spec.impairment, up=False)
+                self._cables.change(port.cable, *port.cable.directions, up=False)
             self._world.ports[port.spec.id] = port
             self._world.machine(port.spec.machine).ports[port.spec.id] = port
         self._route(port.spec.machine for port in made)
@@ -69,7 +69,7 @@ class LinuxMachines:
             before, port.spec = port.spec, spec
             self._cables.readdress(port.cable, spec.addresses)
             if spec.up != port.cable.up:
-                self._cables.change(port.cable, port.cable.impairment, up=spec.up)
+                self._cables.change(port.cable, *port.cable.directions, up=spec.up)
             # The kernel drops routes along with the addresses that they need, and with a direct port that goes down.
             if spec.addresses != before.addresses or (spec.direct and spec.up != before.up):
                 self._forget_routing(spec)
@@ -168,10 +168,10 @@ class LinuxMachines:
         inside = End(machine.netspace, spec.ifname, spec.mtu, spec.mac, addresses=spec.addresses, switched=False)
         if spec.direct:
             index, ifname = self._cards.insert(spec.pop, spec.network).inner
-            return Cable(spec.id, End(pop, ifname, spec.mtu), inside, spec.impairment, card=index)
+            return Cable(spec.id, End(pop, ifname, spec.mtu), inside, spec.impairment, spec.reverse, card=index)
         master = (bridge.index, bridge.ifname)
         switch = End(pop, f"p{self._world.new_index()}", spec.mtu, master=master)
-        return Cable(spec.id, switch, inside, spec.impairment)
+        return Cable(spec.id, switch, inside, spec.impairment, spec.reverse)
 
     def _route(self, machines: Iterable[str]) -> None:
         """Bring the routes of machines in line with their ports."""

@@ -19,6 +19,7 @@ import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.together import to_the_end
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
+from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.mounts import MS_BIND, mount, mount_overlay, unmount
 from sonata.errors import AdapterError, PermanentError
@@ -62,6 +63,7 @@ class Launcher:
         self._engine = engine
         self._cgroups = cgroups
         self._host_layer = host_layer
+        self._consoles = ConsoleLimits()
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine, by SIGTERM and after `grace_s` by SIGKILL, and drop all that is its own; idempotent."""
@@ -184,6 +186,7 @@ class Launcher:
         options = (f"--bundle={folder}", f"--pid-file={folder / 'pid'}")
         command = self._engine.command(*verb, *options, spec.id, log=folder / "engine.log")
         spec.console.parent.mkdir(parents=True, exist_ok=True)
+        self._consoles.watch(spec.console)
         self._require(machine, await processes.run(command, spec.console))
         machine.pid = int((folder / "pid").read_text())
 
@@ -239,7 +242,7 @@ class Launcher:
         await self._drop(machine)
 
     async def _drop(self, machine: Machine) -> None:
-        """Remove what an ended machine had: overlay, engine state, cgroups, folder."""
+        """Remove what an ended machine had: overlay, engine state, cgroups, folder; its console stays."""
         if machine.pidfd >= 0:
             os.close(machine.pidfd)
             machine.pidfd = -1
@@ -251,6 +254,7 @@ class Launcher:
         machine.over.set()
 
     def _remove_traces(self, machine: Machine) -> None:
+        self._consoles.leave(machine.spec.console)
         shutil.rmtree(self._engine.state / machine.spec.id, ignore_errors=True)
         if not os.path.ismount(machine.folder / "root"):  # it may be a volume, which is to live on
             shutil.rmtree(machine.folder, ignore_errors=True)

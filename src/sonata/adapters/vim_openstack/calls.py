@@ -122,26 +122,32 @@ class Calls:
         return document
 
     def _connected(self) -> Any:
-        """The connection, made at first use and never from the environment or clouds.yaml."""
+        """The connection, made at first use."""
         with self._lock:
             if self._connection is None:
-                self._connection = openstack.connect(
-                    load_yaml_config=False,
-                    load_envvars=False,
-                    auth_type="v3password",
-                    auth_url=self._login.auth_url,
-                    username=self._login.username,
-                    password=self._login.password,
-                    project_name=self._login.project,
-                    user_domain_name=self._login.user_domain,
-                    project_domain_name=self._login.project_domain,
-                    region_name=self._login.region,
-                    verify=self._login.verify,
-                    api_timeout=TIMEOUT_S,
-                    app_name="sonata",
-                )
-                _settle(self._connection.session, self._login)
+                self._connection = connect(self._login, api_timeout=TIMEOUT_S)
             return self._connection
+
+
+def connect(login: Login, **options: Any) -> Any:
+    """A connection of openstacksdk, never from the environment or clouds.yaml."""
+    connection = openstack.connect(
+        load_yaml_config=False,
+        load_envvars=False,
+        auth_type="v3password",
+        auth_url=login.auth_url,
+        username=login.username,
+        password=login.password,
+        project_name=login.project,
+        user_domain_name=login.user_domain,
+        project_domain_name=login.project_domain,
+        region_name=login.region,
+        verify=login.verify,
+        app_name="sonata",
+        **options,
+    )
+    _settle(connection.session, login)
+    return connection
 
 
 def _settle(session: Any, login: Login) -> None:

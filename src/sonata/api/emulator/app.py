@@ -6,40 +6,56 @@ opens `/wan` alone.
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Awaitable, Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from sonata.api.emulator.commands import CommandApi
 from sonata.api.emulator.errors import problem, unknown_path
+from sonata.api.emulator.events import EventApi
+from sonata.api.emulator.guarding import Guard, guard_of, require_token
 from sonata.api.emulator.json import JsonResponse, body_of
 from sonata.api.emulator.wan import WanApi
 from sonata.api.terminal_socket import WindowSize, serve_terminal, size_of
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
 from sonata.emulator.emulation import Emulation
-from sonata.errors import InvalidInput, SonataError, Unauthorised
+from sonata.errors import InvalidInput, SonataError
+from sonata.model.topology import Impairment
 
-Handler = Callable[[Request], Awaitable[Response]]
 Describe = Callable[[], Mapping[str, Any]]
 """What writes the OpenAPI description of another surface."""
 
 
+IMPAIRMENT = tuple(field.name for field in dataclasses.fields(Impairment))
+
+
 class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `PATCH /links/NAME`: fields that are not given stay as they are."""
+    """Body of `PATCH /links/NAME`: fields that are not given stay as they are; `from` is the end whose packets alone
+    are meant.
+    """
 
     delay_s: float | msgspec.UnsetType = msgspec.UNSET
     jitter_s: float | msgspec.UnsetType = msgspec.UNSET
     loss: float | msgspec.UnsetType = msgspec.UNSET
     rate_bps: float | msgspec.UnsetType | None = msgspec.UNSET
+    duplicate: float | msgspec.UnsetType = msgspec.UNSET
+    reorder: float | msgspec.UnsetType = msgspec.UNSET
+    origin: str | None = msgspec.field(name="from", default=None)
     up: bool | None = None
+
+
+class Check(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /links/NAME/check`: how long each measurement takes."""
+
+    seconds: float = 2.0
 
 
 class EmulatorApi:
@@ -55,7 +71,7 @@ class EmulatorApi:
         self._describe_openstack = describe_openstack
         self._token = token
 
-    def routes(self, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+    def routes(self, guard: Guard) -> list[BaseRoute]:
         """Routes, each behind the guard."""
         return [
             Route("/status", guard(self.status)),
@@ -63,9 +79,11 @@ class EmulatorApi:
             Route("/links", guard(self.links)),
             Route("/links/{name}", guard(self.change_link), methods=["PATCH"]),
             Route("/links/{name}/capture", guard(self.capture)),
+            Route("/links/{name}/check", guard(self.check_link), methods=["POST"]),
             Route("/endpoints", guard(self.endpoints)),
             Route("/machines", guard(self.machines)),
             Route("/machines/{name:path}/counters", guard(self.counters)),
+            Route("/machines/{name:path}/interfaces/{interface}/capture", guard(self.capture_interface)),
             WebSocketRoute("/machines/{name:path}/console", self.console),
             Route("/exec", guard(CommandApi(self._emulation).run), methods=["POST"]),
             Route("/openstack/openapi.json", guard(self.openstack_description)),
@@ -92,24 +110,19 @@ class EmulatorApi:
         return JsonResponse(self._emulation.topology)
 
     async def links(self, request: Request) -> Response:
-        """All links, and impaired access links, as they are."""
-        ends = {state.name: state.link for state in self._emulation.links}
+        """All links, and the access links of endpoints, as they are."""
+        links = self._emulation.links
         rows = []
-        for status in await self._emulation.links.status():
-            link = ends.get(status.name)
-            row = {"name": status.name, "a": link.a if link else None, "b": link.b if link else None}
-            rows.append(row | msgspec.to_builtins(status))
+        for status in await links.status():
+            link = links.find(status.name).link
+            rows.append({"name": link.name, "a": link.a, "b": link.b} | msgspec.to_builtins(status))
         return JsonResponse(rows)
 
     async def change_link(self, request: Request) -> Response:
         """Change a link while packets flow."""
         change = await body_of(request, LinkChange)
-        values = {
-            field: value
-            for field in ("delay_s", "jitter_s", "loss", "rate_bps")
-            if (value := getattr(change, field)) is not msgspec.UNSET
-        }
-        await self._emulation.links.set(request.path_params["name"], values, up=change.up)
+        values = {field: value for field in IMPAIRMENT if (value := getattr(change, field)) is not msgspec.UNSET}
+        await self._emulation.links.set(request.path_params["name"], values, origin=change.origin, up=change.up)
         return Response(status_code=204)
 
     async def capture(self, request: Request) -> Response:
@@ -117,6 +130,17 @@ class EmulatorApi:
         seconds = _seconds(request.query_params.get("seconds"))
         tap = await self._emulation.capture(request.path_params["name"])
         return StreamingResponse(pcap_stream(tap, seconds), media_type="application/vnd.tcpdump.pcap")
+
+    async def capture_interface(self, request: Request) -> Response:
+        """Stream the packets of an interface of a machine as pcap."""
+        seconds = _seconds(request.query_params.get("seconds"))
+        tap = await self._emulation.capture_port(request.path_params["name"], request.path_params["interface"])
+        return StreamingResponse(pcap_stream(tap, seconds), media_type="application/vnd.tcpdump.pcap")
+
+    async def check_link(self, request: Request) -> Response:
+        """Measure a link and compare it with what was declared."""
+        wanted = await body_of(request, Check)
+        return JsonResponse(await self._emulation.link_checker.check(request.path_params["name"], wanted.seconds))
 
     async def endpoints(self, request: Request) -> Response:
         """Hosts outside of the PoPs."""
@@ -145,7 +169,7 @@ class EmulatorApi:
     async def console(self, socket: WebSocket) -> None:
         """A shell on a terminal in a machine; a refusal is a problem document, as anywhere."""
         try:
-            _require_token(socket, self._token)
+            require_token(socket, self._token)
             size = _window_of(socket)
             name = socket.path_params["name"]
             terminal = await self._emulation.terminal(name, rows=size.rows, columns=size.columns)
@@ -162,30 +186,10 @@ class EmulatorApi:
 def emulator_app(emulation: Emulation, *, token: str, wan_token: str, describe_openstack: Describe) -> Starlette:
     """The ASGI application; mount it under `/emulator/v1`."""
     own = EmulatorApi(emulation, describe_openstack, token)
-    routes = own.routes(_guard(token)) + WanApi(emulation.wan).routes(_guard(token, wan_token))
+    guard = guard_of(token)
+    routes = [*own.routes(guard), *EventApi(emulation.events).routes(guard)]
+    routes += WanApi(emulation.wan).routes(guard_of(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
-
-
-def _guard(*tokens: str) -> Callable[[Handler], Handler]:
-    """A decorator that lets requests with one of these tokens through."""
-
-    def guard(handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            _require_token(request, *tokens)
-            return await handler(request)
-
-        return guarded
-
-    return guard
-
-
-def _require_token(asker: HTTPConnection, *tokens: str) -> None:
-    given = asker.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-    if not sum(hmac.compare_digest(given, token.encode()) for token in tokens):
-        raise Unauthorised(
-            "the token is missing, wrong, or does not open this part",
-            hint="`token` and `wan_token` are in `state.json` in the folder of the emulation",
-        )
 
 
 def _window_of(socket: WebSocket) -> WindowSize:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from sonata.api.emulator.guarding import Guard
 from sonata.api.emulator.json import JsonResponse, body_of
 from sonata.emulator.wan import Wan
 from sonata.ports.wim import ConnectionRequest
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,7 +28,7 @@ class WanApi:
     def __init__(self, wan: Wan) -> None:
         self._wan = wan
 
-    def routes(self, guard: Callable[[Handler], Handler]) -> list[BaseRoute]:
+    def routes(self, guard: Guard) -> list[BaseRoute]:
         """Routes, each behind the guard."""
         return [
             Route("/wan/graph", guard(self.graph)),

@@ -66,13 +66,16 @@ E = TypeVar("E", bound=Entity)
 
 
 class Table(Generic[E]):
-    """Entities of one kind by id, in the order of their creation; `on_change` is called after each change,
-    and `generation` counts them.
+    """Entities of one kind by id, in the order of their creation.
+
+    After each change `on_change` is called, then `on_row` with what the entity was before and is now, None for
+    nothing; `generation` counts the changes.
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.on_change: Callable[[], None] = _nobody_watches
+        self.on_row: Callable[[E | None, E | None], None] = _nobody_looks
         self.generation = 0
         self._rows: dict[str, E] = {}
 
@@ -125,32 +128,36 @@ class Table(Generic[E]):
         if entity.id in self._rows:
             raise Conflict(f"{self.kind} {entity.id} exists already.")
         self._rows[entity.id] = entity
-        self._changed()
+        self._changed(None, entity)
         return entity
 
     def change(self, entity_id: str, **changes: Any) -> E:
         """Replace attributes of an entity; its revision and time of change move on."""
         row = self.get(entity_id)
-        self._rows[entity_id] = replace(row, revision=row.revision + 1, updated_at=time.time(), **changes)
-        self._changed()
-        return self._rows[entity_id]
+        new = self._rows[entity_id] = replace(row, revision=row.revision + 1, updated_at=time.time(), **changes)
+        self._changed(row, new)
+        return new
 
     def restore(self, entity: E) -> None:
         """Put an earlier state of an entity back."""
-        self._rows[entity.id] = entity
-        self._changed()
+        before, self._rows[entity.id] = self._rows.get(entity.id), entity
+        self._changed(before, entity)
 
     def remove(self, entity_id: str) -> None:
         """Forget an entity; idempotent."""
-        self._rows.pop(entity_id, None)
-        self._changed()
+        self._changed(self._rows.pop(entity_id, None), None)
 
-    def _changed(self) -> None:
+    def _changed(self, before: E | None, after: E | None) -> None:
         self.generation += 1
         self.on_change()
+        self.on_row(before, after)
 
 
 def _nobody_watches() -> None:
+    pass
+
+
+def _nobody_looks(_before: object, _after: object) -> None:
     pass
 
 

@@ -1,0 +1,100 @@
+"""A topology as nodes and edges, with what a running emulation tells of its links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sonata._lib.quantities import format_duration, format_rate, format_share
+from sonata.model.topology import Endpoint, Impairment, Pop, ServerSeed, Topology
+
+Kind = Literal["pop", "endpoint", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What a link does at this moment."""
+
+    impairment: Impairment
+    is_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A PoP, an endpoint or a server; `pop` is None for the latter two."""
+
+    name: str
+    kind: Kind
+    pop: Pop | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """A link between PoPs, or what joins a machine with its PoP.
+
+    Args:
+        a, b: ids of its ends, see `Graph.nodes`.
+        is_up: None where nothing runs.
+    """
+
+    name: str
+    a: str
+    b: str
+    impairment: Impairment = field(default_factory=Impairment)
+    is_up: bool | None = None
+    is_access: bool = False
+
+    @property
+    def text(self) -> str:
+        """What it does, for people, e.g. `20ms ±2ms, 100Mbit`; empty when packets pass untouched."""
+        does = self.impairment
+        jitter = f" ±{format_duration(does.jitter_s)}" if does.jitter_s else ""
+        parts = [
+            "down" if self.is_up is False else "",
+            format_duration(does.delay_s) + jitter if does.delay_s else "",
+            f"{format_share(does.loss)} loss" if does.loss else "",
+            format_rate(does.rate_bps) if does.rate_bps else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes by id, and edges.
+
+    A PoP's id is its name; a server's is `POP/NAME` and an endpoint's its name, as `sonata emu exec` calls them.
+    """
+
+    name: str
+    nodes: Mapping[str, GraphNode]
+    edges: tuple[GraphEdge, ...]
+
+
+def graph_of(topology: Topology, states: Mapping[str, LinkState] | None = None) -> Graph:
+    """The graph of a topology; of a running one with the states of its links by name."""
+    nodes = {name: GraphNode(name, "pop", pop) for name, pop in topology.pops.items()}
+    nodes |= {name: GraphNode(name, "endpoint") for name in topology.endpoints}
+    nodes |= {_server_id(seed): GraphNode(name, "server") for name, seed in topology.servers.items()}
+    edges = [*_links(topology, states), *map(_access, topology.endpoints.values())]
+    edges += map(_port, topology.servers.values())
+    return Graph(topology.name, nodes, tuple(edges))
+
+
+def _links(topology: Topology, states: Mapping[str, LinkState] | None) -> Iterator[GraphEdge]:
+    for link in topology.links:
+        state = (states or {}).get(link.name)
+        does, is_up = (state.impairment, state.is_up) if state else (link.impairment, None)
+        yield GraphEdge(link.name, link.a, link.b, does, is_up)
+
+
+def _access(endpoint: Endpoint) -> GraphEdge:
+    return GraphEdge(endpoint.name, endpoint.attach, endpoint.name, endpoint.impairment, is_access=True)
+
+
+def _port(seed: ServerSeed) -> GraphEdge:
+    return GraphEdge(seed.name, seed.pop, _server_id(seed), is_access=True)
+
+
+def _server_id(seed: ServerSeed) -> str:
+    return f"{seed.pop}/{seed.name}"
