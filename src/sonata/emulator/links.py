@@ -12,7 +12,7 @@ from sonata.emulator.addressing import external_network, link_addresses, router_
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.routing import Edge, Routing, prefixes
-from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.errors import InvalidInput, NotFound
 from sonata.model.topology import CLEAN, Impairment, Link, Topology
 from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus, PopSpec
 
@@ -105,21 +105,6 @@ class Links:
             NotFound: there is neither; the hint lists some that exist.
         """
         return self._access[name] if name in self._access else self.get(name)
-
-    def between(self, a: str, b: str) -> LinkState:
-        """The link between two PoPs, in either order.
-
-        Raises:
-            NotFound: there is none.
-            Conflict: there are several; the hint names them.
-        """
-        found = [state for state in self._states.values() if {state.link.a, state.link.b} == {a, b}]
-        if not found:
-            raise NotFound(f"no link between `{a}` and `{b}`", hint=f"links are {_some(self._states)}")
-        if len(found) > 1:
-            names = ", ".join(state.name for state in found)
-            raise Conflict(f"several links join `{a}` and `{b}`", hint=f"use a name: {names}")
-        return found[0]
 
     def add_access(self, link: Link) -> None:
         """Let the access link of an endpoint, from its PoP, be changed and shown like a link between PoPs."""
