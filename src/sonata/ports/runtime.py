@@ -188,10 +188,15 @@ class Runtime(LiveFolders, Protocol):
     def unenforced(self) -> Mapping[str, str]:
         """Limits that the host does not let us enforce, with the reason: e.g. {"memory": "no cgroup delegation"}."""
 
-    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+    async def start(
+        self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
+    ) -> int:
         """Start a machine and return the host-side pid of its first process.
 
         At return its program has been executed. `on_exit` is awaited once when the program ends by itself.
+
+        With `after` the program is executed when that is done, and all that it needs is made ready meanwhile. Where
+        that fails, nothing is started, and its error is raised.
 
         Raises:
             PermanentError: the program or root file system does not exist or cannot be executed.
