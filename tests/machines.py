@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.sessions import NAMESPACE, labelled
 
 CLONE_NEWNS = 0x20000
 CGROUPS = Path("/sys/fs/cgroup")
@@ -65,8 +66,8 @@ def ip(*arguments: str) -> None:
 @contextmanager
 def network_namespaces(*names: str) -> Iterator[dict[str, str]]:
     """Fresh named network namespaces, loopback up; yields the full name by short name."""
-    mark = uuid.uuid4().hex[:6]
-    full = {name: f"t{mark}-{name}" for name in names}
+    mark = labelled(NAMESPACE)
+    full = {name: f"{mark}-{name}" for name in names}
     if not os.access("/run", os.W_OK):  # root of a user namespace: /run is another's
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
@@ -44,7 +44,9 @@ class FakeUnderlay:
     def add_links(self, links: Sequence[LinkSpec]) -> None:
         self.links.update({link.name: link for link in links})
 
-    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+    def set_link(
+        self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
+    ) -> None:
         if name not in self.links:
             raise AdapterError(f"no link `{name}`")
 
@@ -59,7 +61,9 @@ class FakeUnderlay:
         pass
 
     def link_status(self) -> Sequence[LinkStatus]:
-        return [LinkStatus(link.name, link.impairment, "veth", True) for link in self.links.values()]
+        return [
+            LinkStatus(link.name, link.impairment, "veth", True, reverse=link.reverse) for link in self.links.values()
+        ]
 
 
 class FakeNetworks:
@@ -129,13 +133,14 @@ class FakeMachines:
         self.ports: dict[str, PortSpec] = {}
         self.held: set[str] = set()
         self.fail_next = ""
+        self.on_removed: Callable[[Sequence[str]], None] = lambda _ids: None
 
     def add_machines(self, names: Sequence[str]) -> None:
         self.machines.update(names)
 
     def remove_machines(self, names: Sequence[str]) -> None:
+        self.remove_ports([key for key, port in self.ports.items() if port.machine in names])
         self.machines.difference_update(names)
-        self.ports = {key: port for key, port in self.ports.items() if port.machine in self.machines}
 
     def netns_path(self, name: str) -> str:
         if name not in self.machines:
@@ -172,8 +177,7 @@ class FakeMachines:
         self.ports.update({port.id: port for port in ports})
 
     def remove_ports(self, ids: Sequence[str]) -> None:
-        for port_id in ids:
-            self.ports.pop(port_id, None)
+        self.on_removed([port_id for port_id in ids if self.ports.pop(port_id, None)])
 
     def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
         known = {port_id for port_id in ids if port_id in self.ports}
@@ -207,10 +211,14 @@ class FakeSteering:
 
 
 class FakeFiltering:
-    """Filters and sets of addresses as they were declared; filters of ports that are unplugged go with them."""
+    """Filters and sets of addresses as they were declared.
+
+    Filters of ports that are unplugged go with them, and so do sets that no other filter names.
+    """
 
     def __init__(self, machines: FakeMachines) -> None:
         self._machines = machines
+        machines.on_removed = self._unplugged
         self.by_pop: dict[str, dict[str, PortFilter]] = {}
         self.members: dict[str, tuple[Prefix, ...]] = {}
 
@@ -218,10 +226,20 @@ class FakeFiltering:
         _require_bridged(self._machines, (one.port_id for one in filters), "filtered")
         self.by_pop.setdefault(pop, {}).update({one.port_id: one for one in filters})
         self.members.update({name: tuple(known) for name, known in members.items()})
+        self._drop_unused()
 
     def remove_filters(self, pop: str, ids: Sequence[str]) -> None:
         for port_id in ids:
             self.by_pop.get(pop, {}).pop(port_id, None)
+        self._drop_unused()
+
+    def _unplugged(self, ids: Sequence[str]) -> None:
+        for pop in self.by_pop:
+            self.remove_filters(pop, ids)
+
+    def _drop_unused(self) -> None:
+        named = {rule.members for one in self.filters.values() for rule in one.rules}
+        self.members = {name: known for name, known in self.members.items() if name in named}
 
     @property
     def filters(self) -> dict[str, PortFilter]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = Path(__file__).with_name("heat_program.py")
+ENGINE = Path(__file__).with_name("heat_engine_program.py")
 PACKAGES = ("openstack-heat==27.0.1",)
 INSTALLATION_S = 900
 
@@ -49,18 +50,18 @@ def _run(*command: str) -> None:
 
 
 class Heat:
-    """Answers cases as `heat_program.py` says."""
+    """Answers cases as `heat_program.py` says, or another program."""
 
-    def __init__(self, interpreter: Path) -> None:
+    def __init__(self, interpreter: Path, program: Path = PROGRAM) -> None:
         self._process = subprocess.Popen(
-            [str(interpreter), str(PROGRAM)],
+            [str(interpreter), str(program)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
 
-    def answer(self, case: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, case: Any) -> dict[str, Any]:
         """What Heat says to a case."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -124,7 +124,8 @@ class Emu:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             process.communicate(timeout=30)
-        self.run("down", "--name", self.name)
+        if self.state_files():
+            self.run("down", "--name", self.name)
 
 
 def wait_for_line(process: subprocess.Popen[str], text: str) -> None:

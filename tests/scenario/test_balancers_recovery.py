@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.balancers import provider
 from tests.scenario.clouds import boot, let_in, network_of, site
 from tests.scenario.emu_command import Emu, kill, settle
 from tests.scenario.test_emu_recovery import power_on
+from tests.waiting import until
 
+__all__ = ["provider"]  # fixture
 pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(300)]
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
 SERVE = "mkdir -p /www && cd /www && hostname > index.html && exec setsid python3 -m http.server 8080 >/dev/null 2>&1 &"
 
 
@@ -24,22 +24,6 @@ def near(emu: Emu) -> Iterator[Any]:
     cloud = site(emu.record(), "a")
     yield cloud
     cloud.close()
-
-
-@pytest.fixture(params=["haproxy", "nftables"])
-def provider(request: pytest.FixtureRequest) -> str:
-    """Each provider."""
-    if request.param == "haproxy" and HAPROXY is None:
-        pytest.skip("haproxy is not installed")
-    return str(request.param)
-
-
-def until(look: Callable[[], Any], wanted: Any) -> None:
-    """Wait until something is so; tell what it is when it does not come to that."""
-    deadline = time.monotonic() + 30
-    while (found := look()) != wanted and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert found == wanted, f"{found} is not {wanted}"
 
 
 class Balanced:

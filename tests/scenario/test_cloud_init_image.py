@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from email.mime.multipart import MIMEMultipart
@@ -11,6 +10,7 @@ from email.mime.text import MIMEText
 
 import pytest
 
+from tests.machines import needs_engine, needs_root
 from tests.scenario.test_first_boot import World, known_hosts, started
 from tests.stock_client import needs_client
 
@@ -20,8 +20,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     needs_client,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(not (shutil.which("crun") or shutil.which("runc")), reason="needs crun or runc"),
+    needs_root,
+    needs_engine,
     pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap to build the images"),
 ]
 REAL, OURS = "debian-cloud-init", "debian-ssh"

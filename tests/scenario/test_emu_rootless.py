@@ -16,6 +16,7 @@ import pytest
 import sonata
 from tests.scenario.clouds import site
 from tests.scenario.emu_command import ORIGIN, Emu, kill, settle
+from tests.sessions import claim
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -29,6 +30,7 @@ def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emu]:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
     home = Path(subprocess.check_output(["mktemp", "--directory", "/var/tmp/sonata-test.XXXXXX"], text=True).strip())
+    claim(home)
     try:
         yield from _command_of_ordinary_user(home)
     finally:

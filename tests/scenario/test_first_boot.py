@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +21,20 @@ from sonata._lib.paths import data_home
 from sonata.adapters.images_local import LocalImages
 from sonata.formats.recipe import read_recipe
 from sonata.sdk.emulator_client import EmulatorClient
+from tests.machines import needs_engine, needs_root
+from tests.scenario.busybox import needs_busybox, packed_root
 from tests.scenario.emu_command import Emu
-from tests.scenario.test_stock_clients import eventually, libraries, openrc
+from tests.scenario.test_stock_clients import eventually, openrc
 from tests.stock_client import StockClient, needs_client
 
 RECIPES = Path(__file__).parents[2] / "examples/ssh/images"
 DASH = shutil.which("dash", path="/bin:/usr/bin")
-BUSYBOX = shutil.which("busybox", path="/bin:/usr/bin")
 PATIENCE_S = 60
+ACCOUNTS = {
+    "etc/passwd": "root:x:0:0::/root:/bin/sh\n",
+    "etc/group": "root:x:0:\n",
+    "etc/shadow": "root:*:1::::::\n",
+}
 LONGEST_USER_DATA = 65535
 TOPOLOGY = """
 apiVersion: sonata/v1
@@ -46,8 +51,8 @@ pytestmark = [
     pytest.mark.serial,
     pytest.mark.timeout(900),
     needs_client,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(not (shutil.which("crun") or shutil.which("runc")), reason="needs crun or runc"),
+    needs_root,
+    needs_engine,
     pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="needs mmdebstrap to build the images"),
     pytest.mark.skipif(not shutil.which("ssh"), reason="needs ssh (apt-get install openssh-client)"),
 ]
@@ -419,32 +424,6 @@ def test_user_data_of_more_than_64_kib_are_refused(world: World) -> None:
     assert "user_data" in world.openstack.fails(line, *data)
 
 
-def packed_root(folder: Path, programs: Sequence[str], scripts: Mapping[str, str], shell: str | None) -> Path:
-    """A root file system of busybox with these of its programs, scripts, and another shell if wanted, as a tar file."""
-    root = folder / "root"
-    for path in ("bin", "etc", "usr/bin"):
-        (root / path).mkdir(parents=True)
-    binaries = [str(BUSYBOX), *([shell] if shell else [])]
-    for file in dict.fromkeys([*binaries, *(library for binary in binaries for library in libraries(binary))]):
-        place = root / file.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, place)
-    for name in programs:
-        (root / "bin" / name).symlink_to(str(BUSYBOX))
-    if shell:
-        (root / "bin/sh").symlink_to(shell)
-    for name, text in scripts.items():
-        (root / "bin" / name).write_text(text)
-        (root / "bin" / name).chmod(0o755)
-    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\n")
-    (root / "etc/shadow").write_text("root:*:1::::::\n")
-    packed = folder / "root.tar"
-    with tarfile.open(packed, "w") as tar:
-        tar.add(root, ".")
-    return packed
-
-
 def uploaded(
     world: World,
     name: str,
@@ -455,7 +434,8 @@ def uploaded(
     """An image of these programs that waits for ever."""
     folder = world.folder / name
     folder.mkdir()
-    packed = packed_root(folder, programs, scripts or {}, shell)
+    files = {**ACCOUNTS, **{f"bin/{program}": text for program, text in (scripts or {}).items()}}
+    packed = packed_root(folder, programs, files, shell)
     world.openstack.ok(
         f"image create {name} --disk-format raw --container-format bare",
         "--file", str(packed), "--property", "os_command_line=init=/bin/sleep -- 1000000",
@@ -463,7 +443,7 @@ def uploaded(
     world.made.append(f"image delete {name}")
 
 
-@pytest.mark.skipif(BUSYBOX is None, reason="needs busybox")
+@needs_busybox
 def test_an_image_without_a_shell_says_that_it_follows_nothing(world: World) -> None:
     uploaded(world, "shell-less", ("sleep", "cat"))
     mine = world.key("mine")
@@ -492,7 +472,7 @@ if [ $# = 1 ]; then echo "$1:x:7:" >> /etc/group; else sed -i "s/^$2:.*/&$1/" /e
 """
 
 
-@pytest.mark.skipif(BUSYBOX is None, reason="needs busybox")
+@needs_busybox
 def test_a_small_image_makes_users_with_what_it_has(world: World) -> None:
     tools = ("sh", "sleep", "cat", "mkdir", "rm", "ln", "date", "tee", "grep", "sed", "head", "awk", "touch", "chmod",
              "chown", "dirname", "hostname", "cp", "tr")  # fmt: skip
@@ -506,7 +486,8 @@ def test_a_small_image_makes_users_with_what_it_has(world: World) -> None:
     assert told.splitlines() == ["/etc/group:ops:x:7:carol", "/etc/shadow:carol:*:1::::::"]
 
 
-@pytest.mark.skipif(not (BUSYBOX and DASH), reason="needs busybox and dash")
+@needs_busybox
+@pytest.mark.skipif(not DASH, reason="needs dash")
 def test_an_image_of_a_shell_alone_runs_its_program_nevertheless(world: World) -> None:
     uploaded(world, "bare", ("sleep",), shell=DASH)
     world.server("one", *world.user_data("#!/bin/sh\ntrue\n"), image="bare", nics="--nic none")

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,16 +13,14 @@ import pytest
 
 from tests.scenario.clouds import site
 from tests.scenario.emu_command import Emu
+from tests.stock_client import Said, StockClient, needs_client
 
-OPENSTACK = shutil.which("openstack", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
 pytestmark = [
     pytest.mark.root,
     pytest.mark.serial,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        OPENSTACK is None or importlib.util.find_spec("heatclient") is None,
-        reason="python-openstackclient or python-heatclient is not installed",
-    ),
+    needs_client,
+    pytest.mark.skipif(importlib.util.find_spec("heatclient") is None, reason="python-heatclient is not installed"),
 ]
 
 TOPOLOGY = """
@@ -37,20 +30,9 @@ name: {name}
 pops:
   a: {{cpus: 16, memory: 8GiB}}
 """
-SERVICE = """
-heat_template_version: 2021-04-16
-parameters:
-  label: {type: string, default: one, constraints: [{allowed_pattern: "[a-z]+"}]}
-  members: {type: number, default: 1}
-  flavor: {type: string, default: tiny, constraints: [{custom_constraint: nova.flavor}]}
-  image: {type: string, default: host}
-resources:
+SERVING = """
   net: {type: OS::Neutron::Net, properties: {name: inner}}
   subnet: {type: OS::Neutron::Subnet, properties: {network: {get_resource: net}, cidr: 10.9.0.0/24}}
-  router: {type: OS::Neutron::Router, properties: {external_gateway_info: {network: external}}}
-  inside:
-    type: OS::Neutron::RouterInterface
-    properties: {router: {get_resource: router}, subnet: {get_resource: subnet}}
   group:
     type: OS::Neutron::SecurityGroup
     properties: {rules: [{protocol: tcp, port_range_min: 8080, port_range_max: 8080}]}
@@ -60,16 +42,17 @@ resources:
       network: {get_resource: net}
       security_groups: [{get_resource: group}]
       fixed_ips: [{subnet: {get_resource: subnet}}]
+      qos_policy: LIMITED
   handle: {type: OS::Heat::WaitConditionHandle}
   ready: {type: OS::Heat::WaitCondition, properties: {handle: {get_resource: handle}, timeout: 60}}
   web:
     type: OS::Nova::Server
     properties:
-      name: {list_join: ['-', [web, {get_param: label}]]}
+      name: NAME
       image: host
-      flavor: {get_param: flavor}
+      flavor: FLAVOR
       networks: [{port: {get_resource: port}}]
-      user_data_format: SOFTWARE_CONFIG
+      user_data_format: FORMAT
       user_data:
         str_replace:
           params: {SIGNAL: {get_attr: [handle, curl_cli]}}
@@ -78,6 +61,33 @@ resources:
             mkdir /tmp/www && cd /tmp/www && hostname > index.html
             (setsid python3 -m http.server 8080 > /dev/null 2>&1 &)
             SIGNAL --data-binary '{"status": "SUCCESS", "id": "web", "data": "'$(hostname)'"}'
+"""
+
+
+def serving(name: str, flavor: str, user_data_format: str, limited: str = "null") -> str:
+    """Resources of a network with a server `web` on it, which signals when it serves its name at port 8080."""
+    words = {"NAME": name, "FLAVOR": flavor, "FORMAT": user_data_format, "LIMITED": limited}
+    text = SERVING
+    for word, value in words.items():
+        text = text.replace(f": {word}\n", f": {value}\n")
+    return text
+
+
+SERVICE = """
+heat_template_version: 2021-04-16
+parameters:
+  label: {type: string, default: one, constraints: [{allowed_pattern: "[a-z]+"}]}
+  members: {type: number, default: 1}
+  flavor: {type: string, default: tiny, constraints: [{custom_constraint: nova.flavor}]}
+  image: {type: string, default: host}
+resources:
+"""
+SERVICE += serving("{list_join: ['-', [web, {get_param: label}]]}", "{get_param: flavor}", "SOFTWARE_CONFIG")
+SERVICE += """
+  router: {type: OS::Neutron::Router, properties: {external_gateway_info: {network: external}}}
+  inside:
+    type: OS::Neutron::RouterInterface
+    properties: {router: {get_resource: router}, subnet: {get_resource: subnet}}
   disk: {type: OS::Cinder::Volume, properties: {size: 1}}
   attached:
     type: OS::Cinder::VolumeAttachment
@@ -144,19 +154,18 @@ class Live:
         emu.up()
         self.cloud = site(emu.record(), "a")
         exports = (line.removeprefix("export ").split("=", 1) for line in emu.ok("openrc", "a").splitlines())
-        self._env = {"PATH": os.environ["PATH"], "HOME": str(emu.home), **dict(exports)}
+        self._client = StockClient(dict(exports))
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> Said:
         """A command of the client."""
-        command = [str(OPENSTACK), *arguments]
-        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=100, check=False)
+        return self._client.run("", *arguments)
 
     def stack(self, verb: str, text: str, *more: str) -> dict[str, Any]:
         """The stack `s` after it was made or changed."""
         template = self.emu.home / "stack.yaml"
         template.write_text(text)
         done = self.run("stack", verb, "--wait", "-t", str(template), *more, "s")
-        assert verb != "create" or "ERROR" not in done.stderr, done.stderr
+        assert verb != "create" or "ERROR" not in done.err, done.err
         return self.show()
 
     def show(self) -> dict[str, Any]:
@@ -240,7 +249,7 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
     assert (stopped["status"], "non-zero status code: 1" in stopped["reason"]) == ("UPDATE_FAILED", True)
 
     gone = live.run("stack", "delete", "--yes", "--wait", "s")
-    assert gone.returncode == 0, gone.stderr
+    assert gone.status == 0, gone.err
     assert live.left() == before
 
 
@@ -312,7 +321,7 @@ def test_what_servers_and_volumes_hold_comes_back_with_a_snapshot(live: Live) ->
     assert live.emu.ok("exec", "a/other", "--", "cat", "/phase") == "made\n"
 
     live.emu.ok("exec", "a/web", "--", "sh", "-c", "echo before > /root/mark; echo before > /mnt/vdb/mark")
-    taken = json.loads(live.run("stack", "snapshot", "create", "--name", "now", "-f", "json", "s").stdout)
+    taken = json.loads(live.run("stack", "snapshot", "create", "--name", "now", "-f", "json", "s").out)
     assert eventually(lambda: live.show()["status"] == "SNAPSHOT_COMPLETE"), live.show()
     live.emu.ok("exec", "a/web", "--", "sh", "-c", "echo after > /root/mark; echo after > /mnt/vdb/mark")
     words = ("--parameter", 'words={"a": "two", "b": "two"}')
@@ -321,14 +330,14 @@ def test_what_servers_and_volumes_hold_comes_back_with_a_snapshot(live: Live) ->
     assert changed["outputs"]["said"] == {"web": "UPDATE two\n", "other": "UPDATE two\n"}
     assert '"two"' in live.emu.ok("exec", "a/web", "--", "cat", "/etc/service/greeting.json")
 
-    assert live.run("stack", "snapshot", "restore", "s", taken["ID"]).returncode == 0
+    assert live.run("stack", "snapshot", "restore", "s", taken["ID"]).status == 0
     assert eventually(lambda: not live.show()["status"].endswith("IN_PROGRESS"))
     assert live.show()["status"] == "RESTORE_COMPLETE", live.show()
     assert live.emu.ok("exec", "a/web", "--", "cat", "/root/mark", "/mnt/vdb/mark") == "before\nbefore\n"
     assert live.emu.ok("exec", "a/other", "--", "cat", "/phase") == "made\n"
 
     gone = live.run("stack", "delete", "--yes", "--wait", "s")
-    assert gone.returncode == 0, gone.stderr
+    assert gone.status == 0, gone.err
     assert live.left() == before
     assert {image.id for image in live.cloud.image.images()} == images
 
@@ -341,15 +350,15 @@ def test_a_configuration_is_deployed_without_a_stack(live: Live) -> None:
     inputs.write_text("inputs: [{name: word}, {name: code, default: 0}]\noutputs: [{name: place}]\n")
     (web,) = (one for one in live.cloud.compute.servers() if one.name == "web")
     wish = ("--config-file", str(script), "--definition-file", str(inputs), "--group", "script", "-f", "json", "c")
-    config = json.loads(live.run("software", "config", "create", *wish).stdout)
+    config = json.loads(live.run("software", "config", "create", *wish).out)
 
     def deployed(*values: str) -> dict[str, Any]:
         given = [part for value in values for part in ("--input-value", value)]
         where = ("--config", config["id"], "--server", web.id, "--signal-transport", "NO_SIGNAL")
-        made = json.loads(live.run("software", "deployment", "create", *where, *given, "-f", "json", "d").stdout)
+        made = json.loads(live.run("software", "deployment", "create", *where, *given, "-f", "json", "d").out)
         show = ("software", "deployment", "show", "--long", "-f", "json", made["id"])
-        assert eventually(lambda: json.loads(live.run(*show).stdout)["status"] != "IN_PROGRESS")
-        found: dict[str, Any] = json.loads(live.run(*show).stdout)
+        assert eventually(lambda: json.loads(live.run(*show).out)["status"] != "IN_PROGRESS")
+        found: dict[str, Any] = json.loads(live.run(*show).out)
         return found
 
     done = deployed("word=hello")
@@ -363,40 +372,13 @@ BALANCED = """
 heat_template_version: 2021-04-16
 parameters: {weight: {type: number, default: 1}, kbps: {type: number, default: 20000}}
 resources:
-  net: {type: OS::Neutron::Net, properties: {name: inner}}
-  subnet: {type: OS::Neutron::Subnet, properties: {network: {get_resource: net}, cidr: 10.9.0.0/24}}
-  group:
-    type: OS::Neutron::SecurityGroup
-    properties: {rules: [{protocol: tcp, port_range_min: 8080, port_range_max: 8080}]}
+"""
+BALANCED += serving("web", "tiny", "RAW", "{get_resource: qos}")
+BALANCED += """
   qos: {type: OS::Neutron::QoSPolicy, properties: {name: slow}}
   limit:
     type: OS::Neutron::QoSBandwidthLimitRule
     properties: {policy: {get_resource: qos}, max_kbps: {get_param: kbps}, max_burst_kbps: 16000}
-  port:
-    type: OS::Neutron::Port
-    properties:
-      network: {get_resource: net}
-      security_groups: [{get_resource: group}]
-      fixed_ips: [{subnet: {get_resource: subnet}}]
-      qos_policy: {get_resource: qos}
-  handle: {type: OS::Heat::WaitConditionHandle}
-  ready: {type: OS::Heat::WaitCondition, properties: {handle: {get_resource: handle}, timeout: 60}}
-  web:
-    type: OS::Nova::Server
-    properties:
-      name: web
-      image: host
-      flavor: tiny
-      networks: [{port: {get_resource: port}}]
-      user_data_format: RAW
-      user_data:
-        str_replace:
-          params: {SIGNAL: {get_attr: [handle, curl_cli]}}
-          template: |
-            #!/bin/sh
-            mkdir /tmp/www && cd /tmp/www && hostname > index.html
-            (setsid python3 -m http.server 8080 > /dev/null 2>&1 &)
-            SIGNAL --data-binary '{"status": "SUCCESS"}'
   client:
     type: OS::Nova::Server
     properties: {name: client, image: host, flavor: tiny, networks: [{network: {get_resource: net}}]}
@@ -465,5 +447,5 @@ def test_balancers_chains_and_limits_are_made_changed_and_taken_down(live: Live)
     assert [member.weight for member in live.cloud.load_balancer.members(pool)] == [2]
     assert eventually(lambda: live.emu.run(*ask).stdout == "web\n")
     gone = live.run("stack", "delete", "--yes", "--wait", "s")
-    assert gone.returncode == 0, gone.stderr
+    assert gone.status == 0, gone.err
     assert live.left() == before

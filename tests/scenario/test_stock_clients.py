@@ -8,11 +8,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +20,8 @@ from typing import Any
 import pytest
 
 from sonata.sdk.emulator_client import EmulatorClient
+from tests.machines import needs_engine, needs_root
+from tests.scenario.busybox import needs_busybox, packed_root
 from tests.scenario.emu_command import Emu
 from tests.stock_client import StockClient, needs_client
 
@@ -30,10 +30,9 @@ pytestmark = [
     pytest.mark.serial,
     pytest.mark.timeout(300),
     needs_client,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(not (shutil.which("crun") or shutil.which("runc")), reason="needs crun or runc"),
+    needs_root,
+    needs_engine,
 ]
-BUSYBOX = shutil.which("busybox", path="/bin:/usr/bin")
 PATIENCE_S = 30
 TOPOLOGY = """
 apiVersion: sonata/v1
@@ -182,32 +181,9 @@ def eventually(holds: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
-def libraries(program: str) -> list[str]:
-    """What a program needs beside it; nothing when it is linked statically."""
-    told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
-    return re.findall(r"(/\S+) \(0x", told)
-
-
-def archive(folder: Path) -> Path:
-    """A root file system as a tar file."""
-    root = folder / "rootfs"
-    (root / "bin").mkdir(parents=True)
-    for file in (str(BUSYBOX), *libraries(str(BUSYBOX))):
-        place = root / file.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, place)
-    for name in ("sh", "sleep", "cat", "ip", "echo"):
-        (root / "bin" / name).symlink_to(str(BUSYBOX))
-    (root / "hello").write_text("from the archive\n")
-    packed = folder / "rootfs.tar"
-    with tarfile.open(packed, "w") as tar:
-        tar.add(root, ".")
-    return packed
-
-
-@pytest.mark.skipif(BUSYBOX is None, reason="needs busybox")
+@needs_busybox
 def test_an_archive_is_uploaded_shared_booted_and_read_back(world: World) -> None:
-    packed = archive(world.folder)
+    packed = packed_root(world.folder, ("sh", "sleep", "cat", "ip", "echo"), {"hello": "from the archive\n"})
     init = "--property 'os_command_line=init=/bin/sh -- -c \"echo it runs; exec sleep 1000000\"'"
     line = f"image create up --file {packed} --disk-format raw --container-format bare --tag t {init}"
     made = world.make(line, "image delete up")

@@ -11,15 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sonata._lib.quantities import (
-    format_duration,
-    format_rate,
-    format_share,
-    parse_duration,
-    parse_rate,
-    parse_share,
-)
-from sonata.cli import emu_events, emu_topologies, exit_codes, output
+from sonata.cli import emu_endpoints, emu_events, emu_links, emu_topologies, exit_codes, output
 from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
@@ -29,8 +21,9 @@ from sonata.sdk.openrc import PROJECT, USER, auth_url
 from sonata.sdk.openrc import openrc as openrc_of
 
 app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure.", no_args_is_help=True)
-links = typer.Typer(help="Links between sites.", no_args_is_help=True)
-app.add_typer(links, name="link")
+app.add_typer(emu_links.app, name="link")
+app.add_typer(emu_endpoints.app, name="endpoint")
+app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
 emu_topologies.register(app)
 
@@ -159,69 +152,6 @@ def openrc(
     output.text("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))
 
 
-@links.command("ls", epilog="Example: sonata emu link ls")
-def list_links(name: Name = None, form: Form = output.Format.TABLE) -> None:
-    """List links with what they really do."""
-    with EmulatorClient.of(find(name)) as client:
-        status = client.links()
-    if form is output.Format.TABLE:
-        status = [{**link, **_written(link["impairment"])} for link in status]
-    columns = ("name", "a", "b", "delay", "jitter", "loss", "rate", "up", "mechanism", "dropped", "overruns")
-    output.rows(columns, status, form)
-
-
-@links.command(
-    "set",
-    epilog="Examples: sonata emu link set access core --delay 50ms --loss 1%; sonata emu link set backbone --down",
-)
-def set_link(
-    ends: Annotated[list[str], typer.Argument(metavar="A B", help="Two sites, or the name of a link.")],
-    delay: Annotated[str | None, typer.Option(help="One-way delay, e.g. 20ms.")] = None,
-    jitter: Annotated[str | None, typer.Option(help="Standard deviation of the delay, e.g. 2ms.")] = None,
-    loss: Annotated[str | None, typer.Option(help="Share of packets lost, e.g. 0.1%.")] = None,
-    rate: Annotated[str | None, typer.Option(help="Rate per direction, e.g. 100Mbit, or `none`.")] = None,
-    up_: Annotated[bool | None, typer.Option("--up/--down", help="Let packets pass, or none at all.")] = None,
-    name: Name = None,
-) -> None:
-    """Change a link while packets flow; what is not given stays."""
-    changes: dict[str, Any] = {}
-    for field, text, parse in (
-        ("delay_s", delay, parse_duration),
-        ("jitter_s", jitter, parse_duration),
-        ("loss", loss, parse_share),
-        ("rate_bps", rate, _parse_rate),
-    ):
-        if text is not None:
-            changes[field] = _parsed(parse, text)
-    if up_ is not None:
-        changes["up"] = up_
-    if not changes:
-        raise InvalidInput("nothing to change", hint="give --delay, --jitter, --loss, --rate, --up or --down")
-    with EmulatorClient.of(find(name)) as client:
-        client.change_link(_link_name(client, ends), changes)
-
-
-@app.command(epilog="Example: sonata emu capture access core -w backbone.pcap --seconds 10")
-def capture(
-    ends: Annotated[list[str], typer.Argument(metavar="A B", help="Two sites, or the name of a link.")],
-    write: Annotated[
-        Path | None, typer.Option("-w", "--write", help="File to write; default: standard output.")
-    ] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long; default: until Ctrl-C.")] = None,
-    name: Name = None,
-) -> None:
-    """Record the packets of a link as pcap, for tcpdump or Wireshark."""
-    with EmulatorClient.of(find(name)) as client:
-        packets = client.capture(_link_name(client, ends), seconds)
-        if write is None:
-            output.stream(packets)
-            return
-        with write.open("wb") as file:
-            for piece in packets:
-                file.write(piece)
-                file.flush()
-
-
 def _attend(emulation: emulations.Emulation) -> int:
     """Stay until the emulation ends or the person ends it."""
     with ExitStack() as ending:
@@ -292,38 +222,3 @@ def _sites(record: EmulationRecord) -> list[dict[str, Any]]:
         }
         for site in record.topology.sites
     ]
-
-
-def _written(impairment: dict[str, Any]) -> dict[str, str | None]:
-    rate = impairment["rate_bps"]
-    return {
-        "delay": format_duration(impairment["delay_s"]),
-        "jitter": format_duration(impairment["jitter_s"]),
-        "loss": format_share(impairment["loss"]),
-        "rate": None if rate is None else format_rate(rate),
-    }
-
-
-def _parse_rate(text: str) -> float | None:
-    return None if text == "none" else parse_rate(text)
-
-
-def _parsed(parse: Any, text: str) -> float | None:
-    try:
-        value: float | None = parse(text)
-    except ValueError as error:
-        raise InvalidInput(str(error)) from error
-    return value
-
-
-def _link_name(client: EmulatorClient, ends: list[str]) -> str:
-    if len(ends) == 1:
-        return ends[0]
-    if len(ends) > 2:
-        raise InvalidInput("give two sites, or the name of a link")
-    found = [link["name"] for link in client.links() if {link["a"], link["b"]} == set(ends)]
-    if len(found) == 1:
-        return str(found[0])
-    if found:
-        raise InvalidInput(f"several links join `{ends[0]}` and `{ends[1]}`", hint=f"use a name: {', '.join(found)}")
-    raise NotFound(f"no link between `{ends[0]}` and `{ends[1]}`", hint="see `sonata emu link ls`")

@@ -25,10 +25,12 @@ from sonata.emulator.contact import Contact
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.events import EventLog
+from sonata.emulator.link_check import LinkChecker
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection, document_of
 from sonata.emulator.outlets import outlets_of
+from sonata.emulator.roaming import Roaming
 from sonata.emulator.vnis import Vnis
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
@@ -90,7 +92,9 @@ class Emulation:
         self._kept = kept or Kept()
         self.events = EventLog()
         self.links = Links(topology, plane, self.events)
+        self.link_checker = LinkChecker(self.links, plane)
         self.endpoints = Endpoints(topology, self.links, plane, runtime, folder, self.events)
+        self.roaming = Roaming(topology, self.links, self.endpoints, plane, self.events)
         self.clouds: dict[str, Cloud] = {}
         self.management = Management(self.links, plane)
         self._memory = Memory(journal)
@@ -144,13 +148,31 @@ class Emulation:
         await self._plane.close()
 
     async def capture(self, link: str) -> socket.socket:
-        """A packet socket on a link; the caller closes it.
+        """A packet socket on a link, or on the access link of an endpoint; the caller closes it.
 
         Raises:
             NotFound: no link of this name.
         """
-        self.links.get(link)
+        self.links.find(link)
         return await self._plane.run(lambda fabric: fabric.underlay.packet_socket(link))
+
+    async def capture_port(self, machine: str, interface: str) -> socket.socket:
+        """A packet socket on an interface of an endpoint or server, taken in its PoP; the caller closes it.
+
+        Raises:
+            NotFound: there is no such machine, or it has no such interface.
+        """
+        ports = await self._interfaces(machine)
+        if interface not in ports:
+            raise NotFound(f"`{machine}` has no interface `{interface}`", hint=f"it has {', '.join(ports) or 'none'}")
+        return await self._plane.run(lambda fabric: fabric.underlay.packet_socket(ports[interface]))
+
+    async def _interfaces(self, machine: str) -> Mapping[str, str]:
+        """Ports of a machine by the names of their interfaces."""
+        if endpoint := self.endpoints.find(machine):
+            return {"eth0": endpoint.port_id}
+        _, server = self._server(machine)
+        return {f"eth{number}": nic.port_id for number, nic in enumerate(server.nics)}
 
     async def exec(
         self, name: str, argv: Sequence[str], stdin: bytes = b"", tell: Tell | None = None

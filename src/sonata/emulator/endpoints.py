@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from itertools import count
 from pathlib import Path
 
+from sonata._lib.tails import tail
 from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
-from sonata.emulator.links import Links
+from sonata.emulator.links import Links, slower
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
-from sonata.model.topology import Endpoint, Topology
+from sonata.model.topology import Endpoint, Link, Topology
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
 from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
@@ -24,6 +25,7 @@ from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell
 READY_TIMEOUT_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.002, 0.1
 _PARALLEL_STARTS = 8
+_LAST_WORDS = 2000
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class EndpointState:
         running: whether its machine was started; an idle one is started by the first command run in it.
         ended: how its program ended, empty while it runs.
         six: its IPv6 addresses on the external network, and `gateway6` the PoP's router there.
+        home: the PoP that its address belongs to; `endpoint.attach` is where it is.
+        cell: the cell in which it is, empty for none.
     """
 
     endpoint: Endpoint
@@ -43,7 +47,13 @@ class EndpointState:
     ended: str = ""
     six: tuple[IPv6Interface, ...] = ()
     gateway6: IPv6Address | None = None
+    home: str = ""
+    cell: str = ""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        """It begins at home."""
+        self.home = self.home or self.endpoint.attach
 
     @property
     def machine(self) -> str:
@@ -52,8 +62,14 @@ class EndpointState:
 
     @property
     def port_id(self) -> str:
-        """Id of its port; an impaired access link is shown under it."""
+        """Id of its port; its access link is shown under it."""
         return f"access-{self.endpoint.name}"
+
+    @property
+    def access(self) -> Link:
+        """Its access link, from its PoP."""
+        endpoint = self.endpoint
+        return Link(self.port_id, endpoint.attach, endpoint.name, endpoint.impairment, endpoint.reverse)
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -94,7 +110,7 @@ class Endpoints:
         """Endpoints as the wide area manager tells of them, by name."""
         return {
             name: AttachedEndpoint(
-                name, state.endpoint.attach, str(state.address.ip), state.endpoint.impairment.delay_s
+                name, state.endpoint.attach, str(state.address.ip), slower(self._links.find(state.port_id).link)
             )
             for name, state in self._states.items()
         }
@@ -119,9 +135,8 @@ class Endpoints:
             fabric.machines.add_ports([*ports, *further])
 
         await self._plane.run(build)
-        for port in ports:
-            if not port.impairment.is_clean:
-                self._links.watch_access(port.id)
+        for state in self._states.values():
+            self._links.add_access(state.access)
         slots = asyncio.Semaphore(_PARALLEL_STARTS)
         starts = [self._start_program(state, slots) for state in self._states.values() if state.argv]
         for failure in await asyncio.gather(*starts, return_exceptions=True):
@@ -147,6 +162,17 @@ class Endpoints:
         """Create the bridges to which further interfaces of endpoints lead."""
         specs = [outlet.network_spec() for outlet in outlets_of(self._declared.values())]
         await self._plane.run(lambda fabric: fabric.networks.add_networks(specs))
+
+    async def attach(self, state: EndpointState, pop: str) -> None:
+        """Plug an endpoint into the external network of another PoP, with the address that it has."""
+        port = _port(state)
+        await self._plane.run(lambda fabric: fabric.machines.move_ports([replace(port, pop=pop)]))
+        state.endpoint = replace(state.endpoint, attach=pop)
+        self._links.move_access(state.port_id, pop)
+        state.six, state.gateway6 = (), None
+        self._number_six(state)
+        readdressed = _port(state)
+        await self._plane.run(lambda fabric: fabric.machines.change_ports([readdressed]))
 
     async def exec(
         self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
@@ -215,7 +241,7 @@ class Endpoints:
                 raise PermanentError(
                     f"endpoint `{state.endpoint.name}` does not listen on TCP port {tcp_port}: "
                     f"{state.ended or f'nothing after {READY_TIMEOUT_S:g} s'}",
-                    answer=_tail(self.console(state)),
+                    answer=tail(self.console(state), _LAST_WORDS).decode(errors="replace"),
                     hint="look at what its program printed",
                 )
             await asyncio.sleep(pause_s)
@@ -234,8 +260,5 @@ def _port(state: EndpointState) -> PortSpec:
         gateway6=state.gateway6,
         gateway=state.address.network.network_address + 1,
         impairment=state.endpoint.impairment,
+        reverse=state.endpoint.reverse,
     )
-
-
-def _tail(console: Path, size: int = 2000) -> str:
-    return console.read_text(errors="replace")[-size:] if console.exists() else ""

@@ -12,16 +12,17 @@ from sonata.emulator.addressing import external_network, link_addresses, router_
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.routing import Edge, Routing, prefixes
-from sonata.errors import Conflict, InvalidInput, NotFound
-from sonata.model.topology import Impairment, Link, Topology
+from sonata.errors import InvalidInput, NotFound
+from sonata.model.topology import CLEAN, Impairment, Link, Topology
 from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus, PopSpec
 
 MAX_DELAY_S = 10.0
+NO_NUMBER = -1
 
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """A link as it is now; `number` decides about its addresses."""
+    """A link as it is now; `number` decides about its addresses, access links have none."""
 
     number: int
     link: Link
@@ -40,7 +41,7 @@ class LinkState:
     def spec(self) -> LinkSpec:
         """What the fabric is asked for."""
         a, b = link_addresses(self.number)
-        return LinkSpec(self.name, self.link.a, self.link.b, a, b, self.link.impairment)
+        return LinkSpec(self.name, self.link.a, self.link.b, a, b, self.link.impairment, self.link.reverse)
 
 
 class Links:
@@ -57,10 +58,11 @@ class Links:
         self._numbers = {name: number for number, name in enumerate(self._pops)}
         self._networks = [external_network(number) for number in range(len(self._pops))]
         self._states = {link.name: LinkState(number, link) for number, link in enumerate(topology.links)}
-        self._access: set[str] = set()
+        self._access: dict[str, LinkState] = {}
         self._turn = asyncio.Lock()
         self._routes: dict[str, dict[IPv4Network, IPv4Address]] = {}
-        self._metrics = {link.name: link.impairment.delay_s for link in topology.links}
+        self._guests: Mapping[IPv4Address, str] = {}
+        self._metrics = {link.name: slower(link) for link in topology.links}
         self.routing = Routing(0, ())
         self.rerouted_at = time.time()
 
@@ -96,24 +98,22 @@ class Links:
             raise NotFound(f"no link `{name}`", hint=f"there are {_some(self._states)}")
         return self._states[name]
 
-    def between(self, a: str, b: str) -> LinkState:
-        """The link between two PoPs, in either order.
+    def find(self, name: str) -> LinkState:
+        """A link by name, or the access link of an endpoint by its port.
 
         Raises:
-            NotFound: there is none.
-            Conflict: there are several; the hint names them.
+            NotFound: there is neither; the hint lists some that exist.
         """
-        found = [state for state in self._states.values() if {state.link.a, state.link.b} == {a, b}]
-        if not found:
-            raise NotFound(f"no link between `{a}` and `{b}`", hint=f"links are {_some(self._states)}")
-        if len(found) > 1:
-            names = ", ".join(state.name for state in found)
-            raise Conflict(f"several links join `{a}` and `{b}`", hint=f"use a name: {names}")
-        return found[0]
+        return self._access[name] if name in self._access else self.get(name)
 
-    def watch_access(self, port_id: str) -> None:
-        """Let the access link of an impaired port be changed and shown like a link."""
-        self._access.add(port_id)
+    def add_access(self, link: Link) -> None:
+        """Let the access link of an endpoint, from its PoP, be changed and shown like a link between PoPs."""
+        self._access[link.name] = LinkState(NO_NUMBER, link)
+
+    def move_access(self, name: str, pop: str) -> None:
+        """Let an access link begin in another PoP; what it does to packets stays."""
+        state = self._access[name]
+        self._access[name] = replace(state, link=replace(state.link, a=pop))
 
     async def bring_up(self) -> None:
         """Create PoPs, links and routes."""
@@ -124,46 +124,46 @@ class Links:
         await self._apply_routes()
 
     async def status(self) -> Sequence[LinkStatus]:
-        """What the links, and the impaired access links, really do."""
-        return await self._plane.run(lambda fabric: fabric.underlay.link_status())
+        """What the links, and the access links of endpoints, really do, by name."""
+        impaired = await self._plane.run(lambda fabric: fabric.underlay.link_status())
+        known = {status.name for status in impaired}
+        plain = [LinkStatus(name, CLEAN, "veth", True) for name in self._access if name not in known]
+        return sorted([*impaired, *plain], key=lambda status: status.name)
 
-    async def set(self, name: str, changes: Mapping[str, float | None], *, up: bool | None = None) -> None:
+    async def set(
+        self, name: str, changes: Mapping[str, float | None], *, origin: str | None = None, up: bool | None = None
+    ) -> None:
         """Change a link while packets flow.
 
         Args:
-            name: of the link, or id of the port of an impaired access link.
+            name: of the link, or of an endpoint's access link.
             changes: new values of fields of its `Impairment`; others stay.
+            origin: the end whose packets alone are meant; None for both directions.
             up: whether packets may pass; None leaves it.
 
         Raises:
-            NotFound: no such link.
+            NotFound: no such link, or it has no such end.
             InvalidInput: a value out of range.
         """
         async with self._turn:
+            old = self.find(name)
+            link = _changed(old.link, changes, origin)
+            new = replace(old, link=link, up=old.up if up is None else up)
+            await self._plane.run(
+                lambda fabric: fabric.underlay.set_link(name, link.impairment, link.reverse, up=new.up)
+            )
             if name in self._access:
-                await self._set_access(name, changes, up)
-                return
-            old = self.get(name)
-            impairment = checked(replace(old.link.impairment, **changes))  # type: ignore[arg-type]
-            new = replace(old, link=replace(old.link, impairment=impairment), up=old.up if up is None else up)
-            await self._plane.run(lambda fabric: fabric.underlay.set_link(name, impairment, up=new.up))
-            self._states[name] = new
-            if new.up != old.up:
-                self._metrics[name] = impairment.delay_s
-                await self._apply_routes()
-            self._tell(name, (old.link.impairment, old.up), (impairment, new.up))
+                self._access[name] = new
+            else:
+                await self._put(new, old)
+        if new != old:
+            self._events.tell("link.changed", name, **_shown(new), was=_shown(old))
 
-    async def _set_access(self, port_id: str, changes: Mapping[str, float | None], up: bool | None) -> None:
-        status = next(status for status in await self.status() if status.name == port_id)
-        impairment = checked(replace(status.impairment, **changes))  # type: ignore[arg-type]
-        is_up = status.up if up is None else up
-        await self._plane.run(lambda fabric: fabric.underlay.set_link(port_id, impairment, up=is_up))
-        self._tell(port_id, (status.impairment, status.up), (impairment, is_up))
-
-    def _tell(self, name: str, before: tuple[Impairment, bool], after: tuple[Impairment, bool]) -> None:
-        if before != after:
-            was = {"impairment": before[0], "up": before[1]}
-            self._events.tell("link.changed", name, impairment=after[0], up=after[1], was=was)
+    async def _put(self, new: LinkState, old: LinkState) -> None:
+        self._states[new.name] = new
+        if new.up != old.up:
+            self._metrics[new.name] = slower(new.link)
+            await self._apply_routes()
 
     def _compute(self) -> Routing:
         usable = [
@@ -187,6 +187,12 @@ class Links:
         if changed:
             self._events.tell("routes.changed", "", pops=sorted(changed))
 
+    async def route_guests(self, guests: Mapping[IPv4Address, str]) -> None:
+        """Make these the addresses that are in other PoPs than their network says, with the PoP of each."""
+        async with self._turn:
+            self._guests = dict(guests)
+            await self._apply_routes()
+
     def reaches(self, a: str, b: str) -> bool:
         """Whether a path of links that are up leads from one PoP to another."""
         return a == b or self.routing.path(self.number_of(a), self.number_of(b)) is not None
@@ -198,10 +204,32 @@ class Links:
     def _routes_of(self, number: int) -> dict[IPv4Network, IPv4Address]:
         hops = self.routing.next_hops(number)
         gateways = {hop: self._gateway(number, hop) for hop in set(hops) if hop >= 0}
-        return prefixes(hops, number, self._networks, gateways)
+        guests = {address: hops[self._numbers[pop]] for address, pop in self._guests.items()}
+        roaming = {IPv4Network(address): gateways[hop] for address, hop in guests.items() if hop in gateways}
+        return prefixes(hops, number, self._networks, gateways) | roaming
 
     def _gateway(self, number: int, hop: int) -> IPv4Address:
         return self._states[self.routing.edge_between(number, hop).name].address_at(self._pops[hop])
+
+
+def slower(link: Link) -> float:
+    """Delay of a link in the direction that takes longer, in seconds."""
+    return max(direction.delay_s for direction in link.directions)
+
+
+def _changed(link: Link, changes: Mapping[str, float | None], origin: str | None) -> Link:
+    """A link with other values, in one direction or in both."""
+    if origin not in (None, link.a, link.b):
+        raise NotFound(f"link `{link.name}` has no end `{origin}`", hint=f"it joins `{link.a}` and `{link.b}`")
+    there, back = (
+        checked(replace(one, **changes)) if origin in (None, end) else one  # type: ignore[arg-type]
+        for one, end in zip(link.directions, (link.a, link.b), strict=True)
+    )
+    return replace(link, impairment=there, reverse=None if back == there else back)
+
+
+def _shown(state: LinkState) -> dict[str, Impairment | bool | None]:
+    return {"impairment": state.link.impairment, "reverse": state.link.reverse, "up": state.up}
 
 
 def checked(impairment: Impairment) -> Impairment:
@@ -214,7 +242,10 @@ def checked(impairment: Impairment) -> Impairment:
         (not 0 <= impairment.delay_s <= MAX_DELAY_S, f"delay must be 0 to {MAX_DELAY_S:g} s"),
         (not 0 <= impairment.jitter_s <= impairment.delay_s, "jitter must be 0 to the delay"),
         (not 0 <= impairment.loss <= 1, "loss must be 0 to 100 %"),
-        (impairment.rate_bps is not None and not impairment.rate_bps >= 1000, "rate must be at least 1 kbit/s"),
+        (not 0 <= impairment.duplicate <= 1, "duplicate must be 0 to 100 %"),
+        (not 0 <= impairment.reorder <= 1, "reorder must be 0 to 100 %"),
+        (impairment.reorder > 0 and not impairment.delay_s, "reorder needs a delay that packets can go without"),
+        (impairment.rate_bps is not None and not impairment.rate_bps >= 8000, "rate must be at least 8 kbit/s"),
     ]
     if problems := [text for is_wrong, text in wrong if is_wrong]:
         raise InvalidInput(f"impossible link: {'; '.join(problems)}")

@@ -12,7 +12,7 @@ from itertools import combinations, count
 
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
-from sonata.emulator.links import Links
+from sonata.emulator.links import Links, slower
 from sonata.emulator.routing import Edge
 from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
 from sonata.model.infrastructure import AttachedEndpoint, WanEdge, WanGraph
@@ -235,8 +235,10 @@ class Wan:
 
 
 def _delay_and_rate(links: Links, name: str) -> tuple[float, float | None]:
-    impairment = links.get(name).link.impairment
-    return impairment.delay_s, impairment.rate_bps
+    """Delay and rate of a link in the direction that has less to offer."""
+    link = links.get(name).link
+    rates = [direction.rate_bps for direction in link.directions if direction.rate_bps is not None]
+    return slower(link), min(rates, default=None)
 
 
 def _same(standing: Connection, request: ConnectionRequest) -> Connection:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,17 @@ RESERVED_ZONES = frozenset({"nova", "internal"})
 """Availability zones that a site has of its own."""
 
 MAX_DELAY_S = 10.0
-
+MIN_RATE_BPS = 8000.0
+_FIELDS = {
+    "delay": "delay_s",
+    "jitter": "jitter_s",
+    "loss": "loss",
+    "rate": "rate_bps",
+    "duplicate": "duplicate",
+    "reorder": "reorder",
+}
+"""Attributes of an impairment by their names in the file."""
+_NOTHING = {key: None if key == "rate" else 0 for key in _FIELDS}
 
 Rule = Callable[[Topology], Iterator[Finding]]
 
@@ -200,22 +211,34 @@ def _names_tell_apart(topology: Topology) -> Iterator[Finding]:
 
 def _impairments_possible(topology: Topology) -> Iterator[Finding]:
     for path, value in _impairments(topology):
+        if value.reorder and not value.delay_s:
+            summary = "reordered packets go without the delay, and there is none"
+            yield Finding("TOPO-0015", (*path, "reorder"), summary, "declare a delay")
         if value.jitter_s > value.delay_s:
             summary = f"jitter {format_duration(value.jitter_s)} exceeds delay {format_duration(value.delay_s)}"
             yield Finding("TOPO-0015", (*path, "jitter"), summary, "packets cannot arrive before they are sent")
         if not 0 <= value.delay_s <= MAX_DELAY_S:
             yield Finding("TOPO-0016", (*path, "delay"), f"delay of {value.delay_s} s is not within 0..10 s")
-        if not 0 <= value.loss <= 1:
-            yield Finding("TOPO-0016", (*path, "loss"), f"loss of {value.loss} is not within 0..1")
-        if value.rate_bps is not None and value.rate_bps <= 0:
-            yield Finding("TOPO-0016", (*path, "rate"), f"rate of {value.rate_bps} bit/s is not positive")
+        for key in ("loss", "duplicate", "reorder"):
+            if not 0 <= (share := getattr(value, key)) <= 1:
+                yield Finding("TOPO-0016", (*path, key), f"{key} of {share} is not within 0..1")
+        if value.rate_bps is not None and value.rate_bps < MIN_RATE_BPS:
+            yield Finding("TOPO-0016", (*path, "rate"), f"rate of {value.rate_bps:g} bit/s is below 8kbit")
 
 
 def _impairments(topology: Topology) -> Iterator[tuple[tuple[str | int, ...], Impairment]]:
     for index, link in enumerate(topology.links):
-        yield ("links", index), link.impairment
+        yield from _both_ways(("links", index), link)
     for name, endpoint in topology.endpoints.items():
-        yield ("endpoints", name), endpoint.impairment
+        yield from _both_ways(("endpoints", name), endpoint)
+
+
+def _both_ways(
+    path: tuple[str | int, ...], what: Link | Endpoint
+) -> Iterator[tuple[tuple[str | int, ...], Impairment]]:
+    yield path, what.impairment
+    if what.reverse:
+        yield (*path, "reverse"), what.reverse
 
 
 def _capacities_positive(topology: Topology) -> Iterator[Finding]:
@@ -370,16 +393,23 @@ def _numbered_hosts(pop: str, count: int) -> list[HostDocument]:
 
 def _to_link(parsed: LinkDocument) -> Link:
     a, b = parsed.between
-    return Link(parsed.name or f"{a}-{b}", a, b, _to_impairment(parsed))
+    return Link(parsed.name or f"{a}-{b}", a, b, *_to_impairments(parsed))
 
 
-def _to_impairment(parsed: ImpairedDocument) -> Impairment:
-    return Impairment(parsed.delay, parsed.jitter, parsed.loss, parsed.rate)
+def _to_impairments(parsed: ImpairedDocument) -> tuple[Impairment, Impairment | None]:
+    """There, and back where that differs."""
+    there = Impairment(parsed.delay, parsed.jitter, parsed.loss, parsed.rate, parsed.duplicate, parsed.reorder)
+    if parsed.reverse is None:
+        return there, None
+    given = parsed.reverse.model_dump(exclude_unset=True)
+    back = replace(there, **{_FIELDS[key]: value for key, value in given.items()})
+    return there, None if back == there else back
 
 
 def _to_endpoint(name: str, parsed: EndpointDocument) -> Endpoint:
     further = dict(parsed.interfaces)
-    return Endpoint(name, parsed.attach, parsed.image, tuple(parsed.command), _to_impairment(parsed), further)
+    impairment, reverse = _to_impairments(parsed)
+    return Endpoint(name, parsed.attach, parsed.image, tuple(parsed.command), impairment, reverse, further)
 
 
 def _to_server(name: str, parsed: ServerDocument) -> ServerSeed:
@@ -415,7 +445,7 @@ def _dump_host(host: Host) -> dict[str, Any]:
 
 
 def _dump_link(link: Link) -> dict[str, Any]:
-    return {"name": link.name, "between": [link.a, link.b], **_dump_impairment(link.impairment)}
+    return {"name": link.name, "between": [link.a, link.b], **_dump_impairments(link)}
 
 
 def _dump_endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -424,12 +454,21 @@ def _dump_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         body["command"] = list(endpoint.command)
     if endpoint.interfaces:
         body["interfaces"] = {name: str(value) if value else None for name, value in endpoint.interfaces.items()}
-    return {**body, **_dump_impairment(endpoint.impairment)}
+    return {**body, **_dump_impairments(endpoint)}
 
 
 def _dump_server(server: ServerSeed) -> dict[str, Any]:
     command = {"command": list(server.command)} if server.command else {}
     return {"pop": server.pop, "image": server.image, "flavor": server.flavor, **command}
+
+
+def _dump_impairments(what: Link | Endpoint) -> dict[str, Any]:
+    there = _dump_impairment(what.impairment)
+    if what.reverse is None:
+        return there
+    back = _dump_impairment(what.reverse)
+    cleared: dict[str, Any] = {key: _NOTHING[key] for key in there if key not in back}
+    return {**there, "reverse": cleared | {key: value for key, value in back.items() if there.get(key) != value}}
 
 
 def _dump_impairment(impairment: Impairment) -> dict[str, str]:
@@ -438,5 +477,7 @@ def _dump_impairment(impairment: Impairment) -> dict[str, str]:
         "jitter": format_duration(impairment.jitter_s) if impairment.jitter_s else "",
         "loss": format_share(impairment.loss) if impairment.loss else "",
         "rate": format_rate(impairment.rate_bps) if impairment.rate_bps else "",
+        "duplicate": format_share(impairment.duplicate) if impairment.duplicate else "",
+        "reorder": format_share(impairment.reorder) if impairment.reorder else "",
     }
     return {key: value for key, value in values.items() if value}

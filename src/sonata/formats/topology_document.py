@@ -88,13 +88,23 @@ class PopDocument(_MayBeEmpty):
     managed_by: str | None = Field(None, description="PoP whose OpenStack has this one as an availability zone")
 
 
-class ImpairedDocument(StrictModel):
-    """What a link does to packets, per direction."""
+class DirectionDocument(StrictModel):
+    """What a link does to packets in one direction."""
 
     delay: Duration = Field(0.0, description="One-way delay, at most 10s")
     jitter: Duration = Field(0.0, description="Standard deviation of the delay, at most the delay; order is kept")
     loss: Share = Field(0.0, description="Probability that a packet is lost")
-    rate: Rate | None = Field(None, description="Layer 2 rate; without it unlimited")
+    rate: Rate | None = Field(None, description="Layer 2 rate; without it, or null, unlimited")
+    duplicate: Share = Field(0.0, description="Probability that a packet arrives twice")
+    reorder: Share = Field(0.0, description="Probability that a packet goes without the delay, ahead of others")
+
+
+class ImpairedDocument(DirectionDocument):
+    """What a link does to packets, per direction."""
+
+    reverse: DirectionDocument | None = Field(
+        None, description="What differs on the way back: from the second PoP, or from an endpoint to its PoP"
+    )
 
 
 class LinkDocument(ImpairedDocument):

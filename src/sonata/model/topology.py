@@ -16,24 +16,39 @@ GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Impairment:
-    """What a link does to packets, per direction.
+    """What a link does to packets in one direction.
 
     Args:
         delay_s: one-way delay in seconds, 0..10.
-        jitter_s: standard deviation of the delay in seconds, at most `delay_s`; packet order is kept.
+        jitter_s: standard deviation of the delay in seconds, at most `delay_s`; it changes no order of packets.
         loss: probability that a packet is lost, 0..1.
         rate_bps: layer 2 rate in bits per second, None for unlimited.
+        duplicate: probability that a packet arrives twice, 0..1.
+        reorder: probability that a packet goes without the delay and overtakes those ahead of it, 0..1; it needs a
+            delay.
     """
 
     delay_s: float = 0.0
     jitter_s: float = 0.0
     loss: float = 0.0
     rate_bps: float | None = None
+    duplicate: float = 0.0
+    reorder: float = 0.0
+
+    @property
+    def is_late(self) -> bool:
+        """Whether packets are delayed."""
+        return bool(self.delay_s or self.jitter_s)
+
+    @property
+    def picks_packets(self) -> bool:
+        """Whether single packets are treated otherwise than the rest: lost, doubled or let ahead."""
+        return bool(self.loss or self.duplicate or self.reorder)
 
     @property
     def needs_wire(self) -> bool:
-        """Whether more than a rate limit is asked for (delay, jitter or loss)."""
-        return bool(self.delay_s or self.jitter_s or self.loss)
+        """Whether more than a rate limit is asked for."""
+        return self.is_late or self.picks_packets
 
     @property
     def is_clean(self) -> bool:
@@ -42,6 +57,11 @@ class Impairment:
 
 
 CLEAN = Impairment()
+
+
+def both_ways(impairment: Impairment, reverse: Impairment | None) -> tuple[Impairment, Impairment]:
+    """There and back, where nothing said of the way back means the same."""
+    return impairment, impairment if reverse is None else reverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +111,22 @@ class Pop:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link between two PoPs; `name` is unique in the topology."""
+    """A link between two PoPs; `name` is unique in the topology.
+
+    Args:
+        impairment: from `a` to `b`, and back unless `reverse` says otherwise.
+    """
 
     name: str
     a: str
     b: str
     impairment: Impairment = CLEAN
+    reverse: Impairment | None = None
+
+    @property
+    def directions(self) -> tuple[Impairment, Impairment]:
+        """From `a` to `b`, and from `b` to `a`."""
+        return both_ways(self.impairment, self.reverse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +137,7 @@ class Endpoint:
         attach: name of the PoP.
         image: image name, `host` for the host's own programs.
         command: argv of its program; empty means the image's command, or an idle machine when it has none.
-        impairment: of its access link.
+        impairment: of its access link from the PoP to it, and back unless `reverse` says otherwise.
         interfaces: its further interfaces `eth1`, `eth2`, ..., with the address of each, or None; they lead into the
             PoP, where a layer 2 gateway of its OpenStack may join them to a network.
     """
@@ -117,6 +147,7 @@ class Endpoint:
     image: str = "host"
     command: tuple[str, ...] = ()
     impairment: Impairment = CLEAN
+    reverse: Impairment | None = None
     interfaces: Mapping[str, Interface | None] = field(default_factory=dict)
 
 

@@ -22,7 +22,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Literal, Protocol
 
 from sonata._lib.ip import Address, Interface, Prefix
-from sonata.model.topology import CLEAN, Impairment
+from sonata.model.topology import CLEAN, Impairment, both_ways
+from sonata.ports.probing import LinkProbe
 
 EXTERNAL = "external"
 """Network id of the external network that every PoP has from the start."""
@@ -42,7 +43,11 @@ class PopSpec:
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
-    """A routed underlay link (MTU 1600) between two PoPs, with one address at each end."""
+    """A routed underlay link (MTU 1600) between two PoPs, with one address at each end.
+
+    Args:
+        impairment: from `a` to `b`, and back unless `reverse` says otherwise.
+    """
 
     name: str
     a: str
@@ -50,6 +55,7 @@ class LinkSpec:
     address_a: IPv4Interface
     address_b: IPv4Interface
     impairment: Impairment = CLEAN
+    reverse: Impairment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class LinkStatus:
     """What a link really does now.
 
     Args:
+        impairment: from its first end to its second, and back unless `reverse` says otherwise.
         mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`, or `macvlan` for a direct port.
         up: whether packets may pass.
         overruns: packets that a wire had to drop since its queue was full, both directions.
@@ -71,6 +78,12 @@ class LinkStatus:
     overruns: int = 0
     dropped: int = 0
     forwarded: int = 0
+    reverse: Impairment | None = None
+
+    @property
+    def directions(self) -> tuple[Impairment, Impairment]:
+        """There and back."""
+        return both_ways(self.impairment, self.reverse)
 
 
 class Underlay(Protocol):
@@ -85,7 +98,9 @@ class Underlay(Protocol):
     def add_links(self, links: Sequence[LinkSpec]) -> None:
         """Create links; packets pass with the declared impairment at return."""
 
-    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+    def set_link(
+        self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
+    ) -> None:
         """Change a link while packets flow; also takes the id of an impaired port's access link."""
 
     def remove_links(self, names: Sequence[str]) -> None:
@@ -97,10 +112,23 @@ class Underlay(Protocol):
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
         """Give the PoP's router these IPv6 addresses on its external network, and these routes over routers there."""
 
+    def set_guests(self, pop: str, guests: Mapping[IPv4Address, str], *, answers: bool) -> None:
+        """Make these the addresses of other PoPs' external networks that are in this PoP's, with their ports.
+
+        Args:
+            pop: which.
+            guests: what comes from them is forwarded, and what goes to them; routes in other PoPs are set apart.
+            answers: whether the PoP's router answers ARP requests on its external network for addresses that it
+                reaches over links: for what is a guest elsewhere, and for the gateways that guests here know.
+        """
+
     def packet_socket(self, link: str) -> socket.socket:
         """A packet socket (packet(7), all protocols) that sees both directions of a link, taken where it leaves its
-        PoP `a`; the caller closes it.
+        PoP `a`, or of a port by its id, taken in its PoP; the caller closes it.
         """
+
+    def probe(self, link: str) -> LinkProbe:
+        """Stand at both ends of a link, or of the access link of a port by its id, to measure it."""
 
     def link_status(self) -> Sequence[LinkStatus]:
         """Status of all links and of all impaired access links, by name."""
@@ -128,7 +156,8 @@ class PortSpec:
             provides the default route. Where a machine has several interfaces, each with a gateway also gets a
             routing table of its own, 1000 + its index, with a default route over its gateway, and a rule for packets
             from its addresses.
-        impairment: of the access link; anything else than clean makes the port's link visible under the port's id.
+        impairment: of the access link towards the machine, and back unless `reverse` says otherwise; anything else
+            than clean makes the port's link visible under the port's id.
         routes: further routes of the machine over this interface.
         up: whether packets may pass.
         direct: whether it goes around the network's bridge to the other direct ports of the network in its PoP: faster,
@@ -150,6 +179,7 @@ class PortSpec:
     routes: tuple[Route, ...] = ()
     up: bool = True
     direct: bool = False
+    reverse: Impairment | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ class MachineSpec:
         id: unique; letters, digits and `-`.
         argv: its program; empty for an idle machine that only waits.
         netns: path of the network namespace to join; None for a new, empty one (loopback only).
-        console: file to which stdout and stderr are appended.
+        console: file to which stdout and stderr are appended; of what a machine prints without end the newest part is
+            kept, at least 1 MiB. A running machine's file may have a hole at its beginning.
         network_admin: whether it may configure its own network (VNFs may, managers may not).
         uid: user id to run as inside.
         resolver: content of its /etc/resolv.conf.
@@ -187,10 +188,15 @@ class Runtime(LiveFolders, Protocol):
     def unenforced(self) -> Mapping[str, str]:
         """Limits that the host does not let us enforce, with the reason: e.g. {"memory": "no cgroup delegation"}."""
 
-    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+    async def start(
+        self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
+    ) -> int:
         """Start a machine and return the host-side pid of its first process.
 
         At return its program has been executed. `on_exit` is awaited once when the program ends by itself.
+
+        With `after` the program is executed when that is done, and all that it needs is made ready meanwhile. Where
+        that fails, nothing is started, and its error is raised.
 
         Raises:
             PermanentError: the program or root file system does not exist or cannot be executed.

@@ -5,47 +5,24 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from sonata import errors
 from sonata.sdk.emulation_records import EmulationRecord
-
-_TIMEOUT = httpx.Timeout(30.0, read=None)  # a command may run for as long as it likes
-
+from sonata.sdk.emulator_http import EmulatorHttp, error_of
 
 Document = Mapping[str, Any]
 Rows = Sequence[Document]
 
 
-class EmulatorClient:
+class EmulatorClient(EmulatorHttp):
     """One running emulation over HTTP. Raises the same errors as the emulation itself."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self._http = httpx.Client(
-            base_url=f"{url}/emulator/v1",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT,
-            trust_env=False,
-            verify=url.startswith("https:"),  # certificates take long to read, and are for TLS alone
-        )
 
     @classmethod
     def of(cls, record: EmulationRecord) -> EmulatorClient:
         """A client of a recorded emulation."""
         return cls(record.url, record.token)
-
-    def __enter__(self) -> EmulatorClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.close()
 
     def status(self) -> Document:
         """What runs."""
@@ -61,6 +38,18 @@ class EmulatorClient:
         """Change `delay_s`, `jitter_s`, `loss`, `rate_bps`, `up` of a link; others stay."""
         self._call("PATCH", f"/links/{quote(name, safe='')}", json=dict(changes))
 
+    def check_link(self, name: str, seconds: float) -> Document:
+        """Measure a link and compare it with what was declared; takes some times as many seconds."""
+        answer: Document = self._json("POST", f"/links/{quote(name, safe='')}/check", json={"seconds": seconds})
+        return answer
+
+    def capture_interface(self, machine: str, interface: str, seconds: float | None = None) -> Iterator[bytes]:
+        """Packets of an interface of an endpoint or server as pcap, piece by piece."""
+        params = {} if seconds is None else {"seconds": str(seconds)}
+        path = f"/machines/{quote(machine)}/interfaces/{quote(interface, safe='')}/capture"
+        with self._stream("GET", path, params=params) as response:
+            yield from response.iter_raw()
+
     def capture(self, name: str, seconds: float | None = None) -> Iterator[bytes]:
         """A link's packets as pcap, piece by piece."""
         params = {} if seconds is None else {"seconds": str(seconds)}
@@ -71,6 +60,10 @@ class EmulatorClient:
         """Hosts outside of the PoPs."""
         answer: Rows = self._json("GET", "/endpoints")
         return answer
+
+    def move_endpoint(self, name: str, to: str) -> None:
+        """Attach an endpoint to another cell or PoP."""
+        self._call("POST", f"/endpoints/{quote(name, safe='')}/move", json={"to": to})
 
     def machines(self) -> Rows:
         """Endpoints and servers."""
@@ -106,7 +99,7 @@ class EmulatorClient:
                 if kind == "status":
                     return int(value)
                 if kind == "error":
-                    raise _error_of(value)
+                    raise error_of(value)
                 tell(kind, base64.b64decode(value))
         raise errors.TransientError(
             f"the emulator ended while the command ran in `{machine}`", hint="see `sonata emu ls`"
@@ -137,44 +130,3 @@ class EmulatorClient:
         """Connections whose tag begins so."""
         answer: Rows = self._json("GET", "/wan/connections", params={"tag_prefix": tag_prefix})
         return answer
-
-    @contextmanager
-    def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
-        with _reached(method, path), self._http.stream(method, path, **options) as response:
-            if response.is_error:
-                response.read()
-                raise as_error(response)
-            yield response
-
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        return self._call(method, path, **options).json()
-
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        with _reached(method, path):
-            response = self._http.request(method, path, **options)
-        if response.is_error:
-            raise as_error(response)
-        return response
-
-
-@contextmanager
-def _reached(method: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TransportError as error:
-        raise errors.TransientError(
-            f"the emulator does not answer: {error}", call=f"{method} {path}", hint="see `sonata emu ls`"
-        ) from error
-
-
-def as_error(response: httpx.Response) -> errors.SonataError:
-    """The problem document of an answer, as an exception of the class that the emulator raised."""
-    try:
-        return _error_of(response.json())
-    except (ValueError, KeyError):
-        call = f"{response.request.method} {response.request.url.path}"
-        return errors.PermanentError(f"the emulator answered {response.status_code}", call=call, answer=response.text)
-
-
-def _error_of(problem: Mapping[str, Any]) -> errors.SonataError:
-    return errors.error_class(problem["code"])(problem["detail"], hint=problem["hint"])

@@ -12,7 +12,7 @@ from websockets.typing import Subprotocol
 
 from sonata.errors import TransientError
 from sonata.sdk.emulation_records import EmulationRecord
-from sonata.sdk.emulator_client import as_error
+from sonata.sdk.emulator_http import as_error
 
 BINARY = Subprotocol("binary")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sonata.adapters.fabric_linux.world import Port
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import EXTERNAL, AllowedSource, FilterRule, NetworkSpec, PortFilter, PortSpec
 
@@ -446,3 +447,34 @@ def test_nobody_plays_ipv6_router(world: World) -> None:
         assert advertised()
         secure6(world, a, OUT6)
         assert not advertised()
+
+
+def test_the_rules_of_many_ports_share_few_tables(world: World) -> None:
+    """Every table makes the next change slower, since the library reads each by itself."""
+    world.pops(1)
+    tenant(world, 0, "blue")
+    ports = [world.port(f"m{number}", 0, "blue", f"10.0.0.{10 + number}/24", "10.0.0.1") for number in range(4)]
+    tables = []
+    for port in ports:
+        secure(world, port, EVERYTHING_OUT)
+        world.machine(port.machine, port)
+        tables.append(sorted(standing_rules("table")))
+    assert tables[0] == tables[-1]
+
+
+def test_forged_senders_are_stopped_before_the_first_packet_passes(world: World) -> None:
+    world.pops(1)
+    pair(world)
+    late = world.port("late", 0, "blue", "10.0.0.12/24", "10.0.0.1")
+    world.fabric.machines.add_machines(["late"])
+    secure(world, late, EVERYTHING_OUT)
+    seen: list[tuple[bool, bool]] = []
+
+    def look(ports: Sequence[Port]) -> None:
+        (name,) = (port.cable.a.ifname for port in ports)
+        is_guarded = any(name in rule and "guard" in rule for rule in standing_rules("chain"))
+        seen.append((is_guarded, "state DOWN" in world.run_in_pop("p0", "ip", "-o", "link", "show", name)))
+
+    world.fabric._world.before_ports.append(look)  # nothing else is called at the moment between there and up
+    world.fabric.machines.add_ports([late])
+    assert seen == [(True, True)]

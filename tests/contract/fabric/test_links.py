@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Network
 
@@ -107,6 +108,64 @@ def test_equal_links_lose_the_same_packets_in_every_run() -> None:
             patterns.append(pattern_of_losses(world))
     assert patterns[0] == patterns[1]
     assert 0 < sum(patterns[0]) < len(patterns[0])
+
+
+def test_each_direction_does_its_own(pair: World) -> None:
+    pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.05), Impairment(delay_s=0.01, loss=1.0))
+    receiver, sender = pair.socket("origin"), pair.socket("user")
+    with receiver, sender:
+        receiver.bind((str(ORIGIN), 5000))
+        begun = time.monotonic()
+        sender.sendto(b"there", (str(ORIGIN), 5000))
+        data, user = receiver.recvfrom(16)
+        assert (data, time.monotonic() - begun >= 0.05) == (b"there", True)
+        receiver.sendto(b"back", user)
+        sender.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            sender.recv(16)
+        pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.05), Impairment(delay_s=0.2))
+        begun = time.monotonic()
+        receiver.sendto(b"again", user)
+        sender.settimeout(5)
+        assert sender.recv(16) == b"again"
+        assert time.monotonic() - begun >= 0.2
+    shown = status(pair)
+    assert (shown.impairment.delay_s, shown.reverse and shown.reverse.delay_s) == (0.05, 0.2)
+
+
+@needs_iperf3
+def test_each_direction_has_its_own_rate(pair: World) -> None:
+    pair.fabric.underlay.set_link("l0", Impairment(rate_bps=5e7), Impairment(rate_bps=5e6))
+    assert status(pair).mechanism == "veth+tbf"
+    there = pair.bits_per_second("user", "origin", ORIGIN, 2)
+    back = pair.bits_per_second("user", "origin", ORIGIN, 2, "-R")
+    assert 0.6 * 5e7 < there < 5e7
+    assert 0.6 * 5e6 < back < 5e6
+    pair.fabric.underlay.set_link("l0", Impairment(rate_bps=5e6), CLEAN)
+    assert pair.bits_per_second("user", "origin", ORIGIN, 1, "-R") > 1e8
+
+
+def test_packets_are_doubled_and_let_ahead_as_declared(pair: World) -> None:
+    count = 1000
+    for impairment in (Impairment(duplicate=0.3), Impairment(delay_s=0.3, reorder=0.3)):
+        pair.fabric.underlay.set_link("l0", impairment, CLEAN)
+        receiver, sender = pair.socket("origin"), pair.socket("user")
+        with receiver, sender:
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            receiver.bind((str(ORIGIN), 5000))
+            receiver.settimeout(1)
+            for number in range(count):
+                sender.sendto(number.to_bytes(2, "big"), (str(ORIGIN), 5000))
+            numbers = [int.from_bytes(data, "big") for data in heard(receiver)]
+        assert set(numbers) == set(range(count))
+        if impairment.duplicate:
+            # Six standard deviations of a binomial of 1000 at 0.3 are 87.
+            assert 300 - 87 <= len(numbers) - count <= 300 + 87
+            assert numbers == sorted(numbers)
+        else:
+            ahead = next(at for at, number in enumerate(numbers) if number > numbers[at + 1])
+            assert 300 - 87 <= ahead + 1 <= 300 + 87
+            assert (len(numbers), numbers[ahead + 1 :]) == (count, sorted(numbers[ahead + 1 :]))
 
 
 def heard(receiver: socket.socket) -> list[bytes]:

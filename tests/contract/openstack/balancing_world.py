@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,8 +19,8 @@ from tests.contract.openstack.real_emulation import Emulation, sweep
 from tests.contract.openstack.test_compute import boot, network_of
 from tests.contract.openstack.test_network import subnet_of
 from tests.contract.openstack.test_real import routed
+from tests.waiting import eventually, until
 
-HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/sbin:/bin")
 SERVER = Path(__file__).with_name("member_server.py").read_text()
 ASK = """
 import http.client, http.cookiejar, socket, sys, urllib.request, urllib.error
@@ -94,8 +92,10 @@ class World:
             'rm -f /tmp/held; setsid python3 -c "$@" >/dev/null 2>&1 & until test -e /tmp/held; do sleep 0.05; done'
         )
         self.emulation.exec("access/client", "sh", "-c", script, "sh", HOLD, address, str(port))
-        yield
-        self.emulation.exec("access/client", "sh", "-c", "kill $(pgrep -f create_connection)")
+        try:
+            yield
+        finally:
+            self.emulation.exec("access/client", "sh", "-c", "kill $(pgrep -f create_connection)")
 
     def serve(self, name: str) -> None:
         """Start a member's server: HTTP on 8080, echo over UDP on 5353."""
@@ -103,9 +103,27 @@ class World:
         start = f'setsid python3 -c "$1" {name} "$2" >/dev/null 2>&1 & {listens}'
         self.emulation.exec(f"access/{name}", "sh", "-c", start, "sh", SERVER, self.pem)
 
-    def silence(self, name: str) -> None:
-        """End a member's server."""
+    @contextmanager
+    def silenced(self, name: str) -> Iterator[None]:
+        """A member without its server."""
         self.emulation.exec(f"access/{name}", "sh", "-c", "kill $(pgrep -f ThreadingHTTPServer)")
+        try:
+            yield
+        finally:
+            self.serve(name)
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """A member that neither answers nor hangs up."""
+        compute = self.cloud.compute
+        server = compute.find_server(name)
+        compute.pause_server(server)
+        try:
+            until(lambda: compute.get_server(server).status, "PAUSED")
+            yield
+        finally:
+            compute.unpause_server(server)
+            until(lambda: compute.get_server(server).status, "ACTIVE")
 
     def settled(self, balancer: Any) -> Any:
         """A load balancer after its change."""
@@ -164,24 +182,9 @@ class World:
         self.settled(balancer)
         eventually(lambda: self.statuses(pool) == {"one": "ONLINE", "two": "ONLINE"})
 
-    def until(self, look: Callable[[], Any], wanted: Any) -> None:
-        """Wait until something is so; tell what it is when it does not come to that."""
-        deadline = time.monotonic() + 20
-        while (found := look()) != wanted and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert found == wanted, f"{found} is not {wanted}"
-
     def statuses(self, pool: Any) -> dict[str, str]:
         """Operating statuses of members by name."""
         return {member.name: member.operating_status for member in self.lbaas.members(pool)}
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +211,3 @@ def world(emulation: Emulation) -> Iterator[World]:
     cloud.network.delete_security_group_rule(rule)
     sweep(cloud)
     cloud.close()
-
-
-@pytest.fixture(params=["haproxy", "nftables"])
-def provider(request: pytest.FixtureRequest) -> str:
-    """Each provider."""
-    if request.param == "haproxy" and HAPROXY is None:
-        pytest.skip("haproxy is not installed")
-    return str(request.param)

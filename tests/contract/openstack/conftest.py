@@ -168,3 +168,12 @@ def cloud(site: Site) -> Iterator[Any]:
     connection = site.connect()
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def region(request: pytest.FixtureRequest, site: Site, surface: SiteThread, tmp_path: Path) -> Iterator[Any]:
+    """openstacksdk at a further PoP `region` that manages a PoP `edge`, which has the `HOSTS` of the test's module."""
+    surface.manage(tmp_path, Pop("edge", hosts=request.module.HOSTS, managed_by="region"))
+    connection = site.connect("region")
+    yield connection
+    connection.close()

@@ -17,6 +17,12 @@ import pytest
 from sonata.sdk.emulation_records import load
 from sonata.sdk.emulator_client import EmulatorClient
 
+on_real_emulation = [
+    pytest.mark.root,
+    pytest.mark.serial,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
+]
+"""Marks of a module whose tests run on it."""
 FAST = 0.02
 NAME = "openstack-contract"
 TOPOLOGY = """

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, provider, world
+from tests.balancers import HAPROXY, provider
+from tests.contract.openstack.balancing_world import World, world
 from tests.contract.openstack.test_real import pytestmark as of_real
+from tests.waiting import eventually, until
 
 __all__ = ["provider", "world"]  # fixtures
 pytestmark = [*of_real, pytest.mark.slow, pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")]
@@ -35,20 +37,17 @@ def test_each_kind_of_monitor_sees_members_go_and_come(world: World, provider: s
     def found(status: str, but: str = "") -> None:
         """Wait until the monitors find the second member so, and the first one well."""
         wanted = {kind: {"one": "ONLINE", "two": "ONLINE" if kind == but else status} for kind in ids}
-        world.until(lambda: {kind: world.statuses(ids[kind]) for kind in ids}, wanted)
+        until(lambda: {kind: world.statuses(ids[kind]) for kind in ids}, wanted)
 
     found("ONLINE")
-    world.silence("two")
-    found("ERROR", but="PING")
-    url = f"http://{balancer.vip_address}/"
-    assert world.ask("access/client", *[url] * 3) == ["one"] * 3
-    world.serve("two")
+    with world.silenced("two"):
+        found("ERROR", but="PING")
+        url = f"http://{balancer.vip_address}/"
+        assert world.ask("access/client", *[url] * 3) == ["one"] * 3
     found("ONLINE")
     assert set(world.ask("access/client", *[url] * 4)) == BOTH
-    server = world.cloud.compute.find_server("two")
-    world.cloud.compute.pause_server(server)
-    found("ERROR")
-    world.cloud.compute.unpause_server(server)
+    with world.paused("two"):
+        found("ERROR")
     found("ONLINE")
     world.drop(balancer)
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, provider, world
+from tests.balancers import HAPROXY, provider
+from tests.contract.openstack.balancing_world import World, world
+from tests.contract.openstack.real_emulation import on_real_emulation
 from tests.contract.openstack.test_balancing_depth_real import TIMES, listener
-from tests.contract.openstack.test_real import pytestmark as of_real
+from tests.waiting import eventually, until
 
 __all__ = ["provider", "world"]  # fixtures
-pytestmark = [*of_real, pytest.mark.slow, pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")]
+pytestmark = [
+    *on_real_emulation,
+    pytest.mark.slow,
+    pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed"),
+]
 
 SILENT = """
 import socket, sys
@@ -66,13 +72,9 @@ def test_members_that_do_not_answer_calls_are_given_up(world: World) -> None:
     pools = [{**world.pool("p", "HTTP", 8080), "members": members}]
     listeners = [listener(80, "p", timeout_member_connect=400), listener(81, "p", timeout_member_connect=20_000)]
     balancer, _ids = world.whole("haproxy", pools, listeners)
-    server = world.cloud.compute.find_server("two")
-    world.cloud.compute.pause_server(server)
-    world.until(lambda: world.cloud.compute.get_server(server).status, "PAUSED")
     address = balancer.vip_address
-    found = world.ask("access/client", f"http://{address}:80/", f"http://{address}:81/")
-    world.cloud.compute.unpause_server(server)
-    world.until(lambda: world.cloud.compute.get_server(server).status, "ACTIVE")
+    with world.paused("two"):
+        found = world.ask("access/client", f"http://{address}:80/", f"http://{address}:81/")
     assert found == ["503", "TimeoutError"]
     eventually(lambda: world.ask("access/client", f"http://{address}:80/") == ["two"])
     world.drop(balancer)
@@ -118,19 +120,17 @@ def test_what_is_counted_and_told_is_what_happens(world: World, provider: str) -
     others = {"q": "ONLINE", "p listener": "ONLINE", "q listener": "ONLINE"}
     well = {"lb": "ONLINE", "p": "ONLINE", "one": "ONLINE", "two": "ONLINE", **others}
     pool_q = told()["q"]  # without a monitor nobody knows
-    world.until(told, {**well, "q": pool_q})
+    until(told, {**well, "q": pool_q})
     for port, times in ((80, 3), (81, 2)):
         world.ask("access/client", *[f"http://{balancer.vip_address}:{port}/"] * times)
-    world.until(lambda: counted(world, f"listeners/{near.id}")[1], 3)
-    world.until(lambda: counted(world, f"listeners/{far.id}")[1], 2)
-    world.until(lambda: counted(world, tree)[1], 5)
+    until(lambda: counted(world, f"listeners/{near.id}")[1], 3)
+    until(lambda: counted(world, f"listeners/{far.id}")[1], 2)
+    until(lambda: counted(world, tree)[1], 5)
     with world.held(balancer.vip_address, 81):
-        world.until(lambda: counted(world, f"listeners/{far.id}"), (1, 3))
-    world.silence("two")
-    world.until(
-        lambda: {key: told()[key] for key in ("one", "two", "p")}, {"one": "ONLINE", "two": "ERROR", "p": "DEGRADED"}
-    )
-    assert told()["lb"] == "DEGRADED"
-    world.serve("two")
-    world.until(told, {**well, "q": pool_q})
+        until(lambda: counted(world, f"listeners/{far.id}"), (1, 3))
+    with world.silenced("two"):
+        degraded = {"one": "ONLINE", "two": "ERROR", "p": "DEGRADED"}
+        until(lambda: {key: told()[key] for key in degraded}, degraded)
+        assert told()["lb"] == "DEGRADED"
+    until(told, {**well, "q": pool_q})
     world.drop(balancer)

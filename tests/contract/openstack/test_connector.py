@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 import pytest
 from tests.contract.openstack.conftest import PASSWORD, Site
+from tests.waiting import eventually
 
 MICROVERSION = "2.60"
 CONNECTIONS = "/v2.0/l2-gateway-connections"
@@ -122,14 +122,6 @@ class Connector:
     def volume_status(self, volume_id: str) -> str:
         """What a volume does."""
         return str(self.get("volumev3", f"/volumes/{volume_id}")["volume"]["status"])
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.contract.openstack.balancing_world import World, eventually
-from tests.contract.openstack.real_emulation import Emulation, sweep
+from tests.contract.openstack.balancing_world import World
+from tests.contract.openstack.real_emulation import Emulation, on_real_emulation, sweep
 from tests.contract.openstack.test_compute import boot, network_of
 from tests.contract.openstack.test_network import subnet_of
-from tests.contract.openstack.test_real import pytestmark as of_real
 from tests.contract.openstack.test_real import routed
+from tests.waiting import eventually
 
-pytestmark = [*of_real, pytest.mark.slow]
+pytestmark = [*on_real_emulation, pytest.mark.slow]
 
 USER, ORIGIN = "100.64.0.10", "100.64.1.10"
 FLOWS = 12

@@ -12,16 +12,12 @@ from email.mime.text import MIMEText
 from typing import Any
 
 import pytest
-from tests.contract.openstack.real_emulation import Emulation
+from tests.contract.openstack.real_emulation import Emulation, on_real_emulation
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_keypairs import KEY
 from tests.contract.openstack.test_real import routed
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.serial,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
-]
+pytestmark = on_real_emulation
 
 FETCH = """
 import sys, urllib.request as request

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from openstack import exceptions
 from tests.contract.openstack.conftest import Site
-from tests.contract.openstack.test_compute import network_of
+from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_network import subnet_of
 from tests.fakes.load_balancing import FakeDriver
 from tests.stock_client import StockClient, needs_client
+from tests.waiting import eventually
 
 PLUGIN = importlib.util.find_spec("octaviaclient") is not None
 SERVICE = {"endpoint_filter": {"service_type": "load-balancer"}, "raise_exc": False}
@@ -35,14 +35,6 @@ def lbaas(driver: FakeDriver, cloud: Any) -> Iterator[Any]:
     cloud.subnet = subnet_of(cloud, cloud.inner)
     yield cloud.load_balancer
     driver.held = False
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def settled(lbaas: Any, balancer: Any) -> Any:
@@ -392,3 +384,33 @@ def test_the_stock_commands_pass(site: Site, lbaas: Any) -> None:
     run("healthmonitor", "delete", "--wait", "h")
     run("delete", "--cascade", "--wait", "other")
     assert json.loads(run("list", "-f", "json")) == []
+
+
+@pytest.mark.parametrize("change", [{"device_owner": ""}, {"device_id": ""}, {"device_id": "lb-another"}])
+def test_the_port_of_a_virtual_address_stays_with_its_balancer(
+    lbaas: Any, cloud: Any, driver: FakeDriver, change: dict[str, str]
+) -> None:
+    balancer = balancer_of(lbaas, cloud)
+    cloud.network.update_port(balancer.vip_port_id, name="renamed")
+    with pytest.raises(exceptions.ConflictException, match=f"load balancer {balancer.id}"):
+        cloud.network.update_port(balancer.vip_port_id, **change)
+    with pytest.raises(exceptions.ConflictException):
+        cloud.network.delete_port(balancer.vip_port_id)
+    lbaas.delete_load_balancer(balancer)
+    eventually(lambda: not list(cloud.network.ports(name="renamed")))
+
+
+def test_a_port_that_went_from_a_server_to_a_balancer_outlives_the_server(
+    lbaas: Any, cloud: Any, driver: FakeDriver
+) -> None:
+    server = boot(cloud, networks=[{"uuid": cloud.inner.id}])
+    cloud.compute.stop_server(server)
+    cloud.compute.wait_for_server(server, status="SHUTOFF", interval=FAST)
+    (port,) = cloud.network.ports(device_id=server.id)
+    cloud.network.update_port(port, device_id="", device_owner="")
+    balancer = settled(lbaas, lbaas.create_load_balancer(vip_port_id=port.id))
+    cloud.compute.delete_server(server)
+    cloud.compute.wait_for_delete(server, interval=FAST)
+    assert cloud.network.get_port(port).device_id == f"lb-{balancer.id}"
+    lbaas.delete_load_balancer(balancer)
+    eventually(lambda: cloud.network.get_port(port).device_id == "")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.contract.openstack.balancing_world import HAPROXY, World, eventually, provider, world
-from tests.contract.openstack.test_real import pytestmark
+from tests.balancers import HAPROXY, provider
+from tests.contract.openstack.balancing_world import World, world
+from tests.contract.openstack.real_emulation import on_real_emulation
+from tests.waiting import eventually
 
-__all__ = ["provider", "pytestmark", "world"]  # fixtures, and marks of a real emulation
+__all__ = ["provider", "world"]  # fixtures
+pytestmark = on_real_emulation
 
 
 def test_requests_are_spread(world: World, provider: str) -> None:
@@ -31,11 +34,10 @@ def test_requests_are_spread_and_a_dead_member_gets_none(world: World, provider:
     assert sorted(world.ask("users", *[outside] * 4)) == ["one", "one", "two", "two"]
     eventually(lambda: world.lbaas.get_listener_statistics(listener.id).total_connections >= 8)
     assert world.lbaas.get_load_balancer_statistics(balancer.id).bytes_out > 0
-    world.silence("two")
-    eventually(lambda: world.statuses(pool)["two"] == "ERROR")
-    assert world.lbaas.get_load_balancer(balancer).operating_status == "DEGRADED"
-    assert world.ask("users", *[outside] * 3) == ["one"] * 3
-    world.serve("two")
+    with world.silenced("two"):
+        eventually(lambda: world.statuses(pool)["two"] == "ERROR")
+        assert world.lbaas.get_load_balancer(balancer).operating_status == "DEGRADED"
+        assert world.ask("users", *[outside] * 3) == ["one"] * 3
     eventually(lambda: world.statuses(pool)["two"] == "ONLINE")
     assert set(world.ask("users", *[outside] * 4)) == {"one", "two"}
     world.lbaas.failover_load_balancer(balancer.id)
@@ -73,10 +75,9 @@ def test_datagrams_are_spread(world: World) -> None:
     world.watch(balancer, pool, "UDP-CONNECT")
     url = f"udp:{balancer.vip_address}:53"
     assert set(world.ask("access/client", *[url] * 4)) == {"one", "two"}
-    world.silence("one")
-    eventually(lambda: world.statuses(pool)["one"] == "ERROR")
-    assert world.ask("access/client", *[url] * 3) == ["two"] * 3
-    world.serve("one")
+    with world.silenced("one"):
+        eventually(lambda: world.statuses(pool)["one"] == "ERROR")
+        assert world.ask("access/client", *[url] * 3) == ["two"] * 3
     world.lbaas.delete_load_balancer(balancer, cascade=True)
 
 

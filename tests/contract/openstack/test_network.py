@@ -335,3 +335,38 @@ def test_service_graphs(cloud: Any, site: Site) -> None:
     assert (looped.status_code, looped.json()["NeutronError"]["type"]) == (400, "ServiceGraphLoopDetected")
     unknown = net.post("/sfc/service_graphs", json={"service_graph": {"port_chains": {first: ["nope"]}}})
     assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("change", [{"device_owner": ""}, {"device_id": ""}])
+def test_legs_of_routers_and_ports_of_floating_ips_stay_theirs(cloud: Any, change: dict[str, str]) -> None:
+    net, external = cloud.network, cloud.network.find_network("external")
+    inner = network_of(cloud)
+    router = net.create_router(external_gateway_info={"network_id": external.id})
+    net.add_interface_to_router(router, subnet_id=subnet_of(cloud, inner))
+    floating = net.create_ip(floating_network_id=external.id)
+    legs = {port.device_owner: port for port in net.ports() if port.device_id in (router.id, floating.id)}
+    assert legs.keys() == {"network:router_interface", "network:router_gateway", "network:floatingip"}
+    for port in legs.values():
+        with pytest.raises(exceptions.ConflictException):
+            net.update_port(port, **change)
+        with pytest.raises(exceptions.ConflictException):
+            net.delete_port(port, ignore_missing=False)
+    net.delete_ip(floating, ignore_missing=False)
+    net.remove_interface_from_router(router, subnet_id=subnet_of(cloud, inner))
+    net.delete_router(router, ignore_missing=False)
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_port_that_was_taken_from_a_server_and_deleted_is_gone_from_it(cloud: Any, another: bool) -> None:
+    net, compute = cloud.network, cloud.compute
+    network = network_of(cloud)
+    server = boot(cloud, networks=[{"uuid": network.id}])
+    compute.stop_server(server)
+    compute.wait_for_server(server, status="SHUTOFF", interval=FAST)
+    (port,) = net.ports(device_id=server.id)
+    other = boot(cloud, name="other") if another else None
+    net.update_port(port, device_id=other.id if other else "")
+    net.delete_port(port, ignore_missing=False)
+    assert list(compute.server_interfaces(server)) == []
+    compute.start_server(server)
+    compute.wait_for_server(server, status="ACTIVE", interval=FAST)

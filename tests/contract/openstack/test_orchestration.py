@@ -238,6 +238,12 @@ outputs:
     stack = heat.settled("waiting", made["id"])
     assert stack["stack_status"] == "CREATE_COMPLETE", stack["stack_status_reason"]
     assert yaml.safe_load(outputs(stack)["data"]) == {"a": "x", "b": 7}
+    # The secret of a suspended resource opens nothing, and nobody else signals it either.
+    for action, by_secret, by_owner in (("suspend", 401, 400), ("resume", 200, 200)):
+        heat.call("POST", f"/stacks/waiting/{made['id']}/actions", {action: None})
+        heat.settled("waiting", made["id"])
+        assert httpx.post(url, json={"id": "a"}, headers={"X-Auth-Token": token}).status_code == by_secret
+        assert httpx.post(url, json={"id": "a"}, headers=heat.headers).status_code == by_owner
 
 
 def test_a_scaling_policy_changes_its_group(heat: Heat) -> None:
@@ -278,6 +284,8 @@ def test_what_cannot_be_is_refused_in_heats_form(heat: Heat) -> None:
     for text, told in (
         (VALUES.replace("rocky", "1999-01-01"), "InvalidTemplateVersion"),
         (VALUES.replace("OS::Heat::Value", "OS::Heat::Nothing"), "StackValidationFailed"),
+        (VALUES.replace("OS::Heat::Value", "OS::Heat::AccessPolicy"), "ResourceTypeUnavailable"),
+        (VALUES.replace("OS::Heat::Value", "AWS::IAM::AccessKey"), "ResourceTypeUnavailable"),
         (VALUES.replace("{value: one}", "{valu: one}"), "StackValidationFailed"),
         (VALUES.replace("[first, output]", "[first, nothing]"), "StackValidationFailed"),
     ):
@@ -285,11 +293,15 @@ def test_what_cannot_be_is_refused_in_heats_form(heat: Heat) -> None:
         assert (answer.status_code, answer.json()["error"]["type"]) == (400, told), answer.text
     cluster = VALUES.replace("OS::Heat::Value", "OS::Magnum::Cluster")
     absent = heat.call("POST", "/stacks", {"stack_name": "wrong", "template": cluster})
-    assert (absent.status_code, absent.json()["error"]["message"]) == (
-        400,
+    assert (absent.status_code, absent.json()["error"]["type"]) == (400, "ResourceTypeUnavailable")
+    assert absent.json()["error"]["message"] == (
         "HEAT-E99001 Service magnum is not available for resource type OS::Magnum::Cluster, reason: "
-        "magnum container-infra endpoint is not in service catalog.",
+        "magnum container-infra endpoint is not in service catalog."
     )
+    sinks = {"event_sinks": [{"type": "zaqar-queue", "target": "mine"}]}
+    unheard = heat.call("POST", "/stacks", {"stack_name": "wrong", "template": VALUES, "environment": sinks})
+    assert (unheard.status_code, unheard.json()["error"]["type"]) == (400, "ResourceTypeUnavailable")
+    assert "zaqar messaging endpoint is not in service catalog" in unheard.json()["error"]["message"]
     assert heat.call("GET", "/stacks?limit=1&sort_keys=stack_name").json()["stacks"][0]["stack_name"] == "taken"
     other = heat.base.replace(heat.project, "0" * 32)
     assert httpx.get(f"{other}/stacks", headers=heat.headers).status_code == 403
@@ -301,6 +313,9 @@ def test_check_suspend_preview_and_adoption(heat: Heat) -> None:
     for action, state in (("check", "CHECK"), ("suspend", "SUSPEND"), ("resume", "RESUME")):
         assert heat.call("POST", f"{path}/actions", {action: None}).status_code == 200
         assert heat.settled("one", stack["id"])["stack_status"] == f"{state}_COMPLETE"
+        if action == "suspend":
+            refused = heat.call("PUT", path, {"template": VALUES})
+            assert (refused.status_code, refused.json()["error"]["type"]) == (400, "NotSupported")
     changed = {"template": VALUES.replace("value: one", "value: two")}
     fates = heat.call("PUT", f"{path}/preview", changed).json()["resource_changes"]
     assert [one["resource_name"] for one in fates["updated"]] == ["first"]
@@ -369,6 +384,33 @@ def test_the_other_stock_commands(site: Site, tmp_path: Path) -> None:
         "stack delete --yes --wait cli",
     ):
         openstack.ok(command)
+
+
+PARAMETERS = """
+heat_template_version: rocky
+parameters: {a: {type: string}, b: {type: string}, c: {type: string}}
+outputs: {told: {value: [{get_param: a}, {get_param: b}, {get_param: c}]}}
+"""
+
+
+@needs_client
+@pytest.mark.skipif(
+    importlib.util.find_spec("heatclient") is None,
+    reason="python-heatclient is not installed",
+)
+def test_files_of_the_environment_win_in_their_order_and_over_parameters(site: Site, tmp_path: Path) -> None:
+    """As in Heat, which lays environment files over the parameters of a request."""
+    openstack = StockClient(site.openrc())
+    for name, text in (
+        ("template", PARAMETERS),
+        ("one", "parameters: {a: one, b: one}"),
+        ("two", "parameters: {b: two}"),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    files = f"-t {tmp_path}/template.yaml -e {tmp_path}/one.yaml -e {tmp_path}/two.yaml"
+    openstack.ok(f"stack create --wait {files} --parameter a=given --parameter c=given cli")
+    assert openstack.json("stack output show cli told")["output_value"] == ["one", "two", "given"]
+    openstack.ok("stack delete --yes --wait cli")
 
 
 GROUP = """

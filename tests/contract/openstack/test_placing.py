@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +12,10 @@ from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_server_life import act, migrations
 
 from sonata.emulator.cloud.compute.servers import PROVING_S
-from sonata.model.topology import GIB, Host, Pop
+from sonata.model.topology import GIB, Host
 
 HOSTS = tuple(Host(f"edge-{number}", 16, 4 * GIB, 40 * GIB) for number in (1, 2))
-
-
-@pytest.fixture
-def region(site: Site, surface: SiteThread, tmp_path: Path) -> Iterator[Any]:
-    """A site with three hosts: its own, and two of a PoP `edge`."""
-    surface.manage(tmp_path, Pop("edge", hosts=HOSTS, managed_by="region"))
-    connection = site.connect("region")
-    yield connection
-    connection.close()
+"""Of the PoP that `region` manages."""
 
 
 def hosts(cloud: Any, count: int, **hints: Any) -> list[str]:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from typing import Any
 
 import pytest
-from tests.contract.openstack.real_emulation import Emulation
+from tests.contract.openstack.real_emulation import Emulation, on_real_emulation
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_network import subnet_of
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.serial,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
-]
+pytestmark = on_real_emulation
 
 
 def routed(cloud: Any, network: Any) -> Any:

@@ -12,10 +12,11 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.openstack.real_emulation import Emulation
+from tests.contract.openstack.real_emulation import Emulation, on_real_emulation
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.proving import let_it_prove_itself
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -24,11 +25,7 @@ from websockets.typing import Subprotocol
 
 from sonata.errors import Conflict
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.serial,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
-]
+pytestmark = on_real_emulation
 
 TOPOLOGY = """
 apiVersion: sonata/v1
@@ -47,6 +44,11 @@ servers:
     image: host
     flavor: tiny
     command: [sh, -c, "until [ -e /root/go ]; do sleep 0.05; done; exec tail /dev/zero"]
+  talker:
+    pop: edge
+    image: host
+    flavor: tiny
+    command: [sh, -c, "until [ -e /root/go ]; do sleep 0.05; done; seq 20000000; echo over; exec sleep 1000"]
 """
 
 
@@ -209,6 +211,28 @@ def test_a_console_is_a_shell_for_whoever_has_the_token_first(edge: Any) -> None
             pass
     with pytest.raises(InvalidStatus), connect(url(), additional_headers={"Origin": "http://elsewhere.example"}):
         pass
+
+
+def test_a_server_that_floods_its_console_fills_no_disk(emulation: Emulation, edge: Any) -> None:
+    talker = edge.compute.find_server("talker")
+
+    def said(lines: int) -> list[str]:
+        return edge.compute.get_server_console_output(talker, length=lines)["output"].split("\n")[:-1]  # type: ignore[no-any-return]
+
+    emulation.exec("edge/talker", "touch", "/root/go")
+    deadline = time.monotonic() + 60
+    while said(1) != ["over"]:
+        assert time.monotonic() < deadline
+        time.sleep(FAST)
+    assert said(3) == ["19999999", "20000000", "over"]
+    (log,) = (one for one in Path(emulation.environment["SONATA_HOME"]).rglob(talker.id) if one.is_file())
+    while log.stat().st_blocks * 512 > 2 * 1024**2:  # of 169 MB
+        assert time.monotonic() < deadline
+        time.sleep(FAST)
+    edge.compute.stop_server(talker)
+    until(edge, talker, "SHUTOFF")
+    assert log.stat().st_size == 1024**2
+    assert said(3) == ["19999999", "20000000", "over"]
 
 
 def console(emulation: Emulation, *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 import pytest
 from openstack import exceptions
-from tests.contract.openstack.real_emulation import Emulation
+from tests.contract.openstack.real_emulation import Emulation, on_real_emulation
 from tests.contract.openstack.test_compute import FAST, boot
 from tests.contract.openstack.test_volumes import settled, volume_of
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.serial,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: starts an emulation with namespaces"),
-]
+pytestmark = on_real_emulation
 
 
 def test_a_server_sees_its_volume_until_it_lets_go(emulation: Emulation, access: Any) -> None:

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from openstack import exceptions
-from tests.contract.openstack.conftest import Site, SiteThread
+from tests.contract.openstack.conftest import Site
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_server_life import act, migrations
 
 from sonata.emulator.cloud.site import Zones
-from sonata.model.topology import GIB, Host, Pop
+from sonata.model.topology import GIB, Host
 
 HOSTS = (Host("edge-1", 4, 4 * GIB, 40 * GIB), Host("edge-2", 4, 4 * GIB, 40 * GIB))
-
-
-@pytest.fixture
-def region(site: Site, surface: SiteThread, tmp_path: Path) -> Iterator[Any]:
-    """A site `region` that manages a PoP `edge` with two hosts."""
-    surface.manage(tmp_path, Pop("edge", hosts=HOSTS, managed_by="region"))
-    connection = site.connect("region")
-    yield connection
-    connection.close()
+"""Of the PoP that `region` manages."""
 
 
 def settled(cloud: Any, server: Any) -> Any:

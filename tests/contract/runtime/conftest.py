@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.machines import enter_private_mounts
+from tests.sessions import CGROUP, labelled
 
 from sonata.adapters.runtime_oci import OciRuntime, leftover_cgroups
 
@@ -17,7 +17,7 @@ from sonata.adapters.runtime_oci import OciRuntime, leftover_cgroups
 @pytest.fixture
 def prefix() -> str:
     """The cgroup path of the runtime."""
-    return f"sonata-test-{uuid.uuid4().hex[:8]}"
+    return labelled(CGROUP)
 
 
 @pytest.fixture(params=["crun", "runc"])

@@ -14,7 +14,8 @@ from sonata.ports.runtime import Attached, Limits, MachineSpec, RootFs, Terminal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
 
-COUNTING = ("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.01; done")
+COUNTING = ("sh", "-c", "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.01; done")
+"""By appending: a file that is written anew may be empty at the moment at which the machine is frozen."""
 
 
 def machine(folder: Path, *argv: str, **changes: object) -> MachineSpec:
@@ -37,8 +38,8 @@ async def count_of(disk: Path) -> int:
     async with asyncio.timeout(20):
         while True:
             text = (disk / "upper/count").read_text() if (disk / "upper/count").exists() else ""
-            if text.strip():
-                return int(text)
+            if "\n" in text:
+                return int(text.splitlines()[-1])
             await asyncio.sleep(0.005)
 
 

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from pathlib import Path
 
 import pytest
 from tests.machines import cgroup_folders, needs_engine, needs_root
+from tests.sessions import CGROUP, LABEL, labelled
 
 import sonata
 from sonata.adapters.runtime_oci import leftover_cgroups, remove_cgroups
@@ -43,11 +43,16 @@ asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 
 def environment() -> dict[str, str]:
     folders = [str(Path(sonata.__file__).parents[1]), *(entry for entry in sys.path if entry.endswith("-packages"))]
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(folders), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(folders),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        LABEL: os.environ[LABEL],
+    }
 
 
 def test_a_killed_keeper_leaves_only_cgroups_and_they_are_found(tmp_path: Path) -> None:
-    prefix = f"sonata-test-{uuid.uuid4().hex[:8]}/emu"
+    prefix = f"{labelled(CGROUP)}/emu"
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     keeper = subprocess.Popen(
         [*namespaces, sys.executable, "-c", KEEPER, str(tmp_path), prefix],
@@ -95,7 +100,7 @@ def test_machines_run_for_an_ordinary_user() -> None:
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
-            env={**environment(), "HOME": folder},
+            env={**environment(), "HOME": folder, "TMPDIR": folder},
             check=False,
         )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
-import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from tests.unit.formats.samples import NSD, write_project
 
+from sonata.cli.main import main
+
 
 def sonata(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    program = "from sonata.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "pkg", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    """The command in this process: one of its own would take most of a second to start."""
+    command = ["pkg", *map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main(command)
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(command, ended.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from ipaddress import IPv4Network
 
 import pytest
 from tests.unit.cloud.conftest import World
@@ -12,6 +14,7 @@ from sonata.emulator.cloud.causes import PortInUse
 from sonata.emulator.cloud.compute import power
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.compute.servers import NO_VALID_HOST, PROVING_S
+from sonata.emulator.cloud.entities.network import Port
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import Conflict, InvalidInput, PermanentError
 from sonata.model.topology import ServerSeed
@@ -290,3 +293,31 @@ async def test_seeds_share_a_default_network_with_a_way_out(world: World) -> Non
 async def test_a_seed_that_does_not_come_up_says_why(world: World) -> None:
     with pytest.raises(PermanentError, match=r"did not come up.*no such file"):
         await world.cloud.boot_seed(ServerSeed("bad", "edge", image="absent"))
+
+
+async def test_a_group_that_nobody_was_in_is_told_anew(world: World) -> None:
+    network, _ = await world.network()
+    server = await world.up(NicWish(network_id=network.id))
+    filtering, before = world.fabric.filtering, world.fabric.filtering.members
+    (port,) = (world.cloud.tables.ports.get(nic.port_id) for nic in server.nics)
+    assert before == {group: (IPv4Network(port.first_address),) for group in port.security_groups}
+    world.cloud.servers.stop(server.id)
+    await world.settled(server)
+    assert filtering.members == {}
+    world.cloud.servers.start(server.id)
+    await world.settled(server)
+    assert filtering.members == before
+
+
+async def test_a_group_that_stays_as_it_is_is_not_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = await world.network()
+    server = await world.up(NicWish(network_id=network.id))
+    ready = world.cloud.security_groups.secured(Port(network_id=network.id, project_id=server.project_id))
+    port = world.cloud.ports.create(ready)
+    await world.cloud.security_groups.ports_changed()
+    told: list[Mapping[str, object]] = []
+    monkeypatch.setattr(
+        world.fabric.filtering, "set_filters", lambda _pop, filters, members: told.append({"": filters, **members})
+    )
+    await world.up(NicWish(port_id=port.id))
+    assert [set(each) for each in told] == [{""}]

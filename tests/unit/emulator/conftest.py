@@ -29,9 +29,11 @@ class LiveUnderlay(FakeUnderlay):
         self.down: set[str] = set()
         self.frames: list[bytes] = []
 
-    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+    def set_link(
+        self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
+    ) -> None:
         super().set_link(name, impairment, up=up)
-        self.links[name] = replace(self.links[name], impairment=impairment)
+        self.links[name] = replace(self.links[name], impairment=impairment, reverse=reverse)
         (self.down.discard if up else self.down.add)(name)
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:

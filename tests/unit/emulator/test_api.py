@@ -50,7 +50,8 @@ async def test_the_description_of_the_pops_tells_paths_bodies_and_what_is_real(h
 async def test_a_link_is_changed_in_the_fields_that_are_given(http: httpx.AsyncClient, world: World) -> None:
     assert (await http.patch("/links/bc", json={"loss": 0.5, "up": False})).status_code == 204
     link = {link["name"]: link for link in (await http.get("/links")).json()}["bc"]
-    assert link["impairment"] == {"delay_s": 0.01, "jitter_s": 0.0, "loss": 0.5, "rate_bps": 100e6}
+    shown = {key: value for key, value in link["impairment"].items() if value}
+    assert shown == {"delay_s": 0.01, "loss": 0.5, "rate_bps": 100e6}
     assert (link["a"], link["b"], link["up"]) == ("b", "c", False)
     assert (await http.patch("/links/bc", json={"rate_bps": None})).status_code == 204
     assert world.underlay.links["bc"].impairment.rate_bps is None

@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sonata.errors import InvalidInput, Unsupported
+from sonata.errors import InvalidInput
 from sonata.formats.hot import functions as fn
 from sonata.formats.hot.environment import read_environment
-from sonata.formats.hot.errors import CircularDependency, InvalidTemplateVersion, StackValidationFailed
+from sonata.formats.hot.errors import (
+    CircularDependency,
+    InvalidTemplateVersion,
+    ResourceTypeUnavailable,
+    StackValidationFailed,
+)
 from sonata.formats.hot.graph import dependants, dependencies
 from sonata.formats.hot.parameters import declared, shown
 from sonata.formats.hot.resolver import Resolver
@@ -284,8 +289,9 @@ def test_environments_merge_in_their_order() -> None:
         "b.yaml": "parameters: {x: 2, l: [2]}\nparameter_merge_strategies: {l: merge}",
     }
     kinds = {"x": "number", "l": "comma_delimited_list"}
-    read = read_environment({"parameter_defaults": {"y": 3}}, files, ["a.yaml", "b.yaml"], kinds)
-    assert (read.parameters, read.defaults) == ({"x": 2, "l": [1, 2]}, {})
+    given = {"parameters": {"x": 3, "z": 3}, "parameter_defaults": {"y": 3}}
+    read = read_environment(given, files, ["a.yaml", "b.yaml"], kinds)
+    assert (read.parameters, read.defaults) == ({"x": 2, "z": 3, "l": [1, 2]}, {"y": 3})
     assert read.mapped("r", "My::Nova::Server", known) == "OS::Nova::Server"
     assert read.mapped("r", "OS::Nova::Server", known) == "OS::Nova::Server"
 
@@ -309,7 +315,9 @@ def test_hooks_and_restrictions_go_by_patterns_and_down_to_nested_stacks() -> No
 def test_sinks_and_unknown_words_are_refused() -> None:
     with pytest.raises(StackValidationFailed, match="acceptable hook types"):
         read_environment({"resource_registry": {"resources": {"r": {"hooks": "never"}}}}, {})
-    with pytest.raises(Unsupported):
+    with pytest.raises(ResourceTypeUnavailable, match="zaqar"):
         read_environment({"event_sinks": [{"type": "zaqar-queue"}]}, {})
+    with pytest.raises(StackValidationFailed, match="kafka"):
+        read_environment({"event_sinks": [{"type": "kafka"}]}, {})
     with pytest.raises(StackValidationFailed):
         read_environment({"paramters": {}}, {})

@@ -92,7 +92,11 @@ def test_examples_are_flawless(name):
         ("delay: 20ms", "delay: 11s", "TOPO-0016", "11s", "0..10"),
         ("loss: 0.1%", "loss: 101%", "TOPO-0003", "101%", "more than 100%"),
         ("rate: 100Mbit", "rate: -1Mbit", "TOPO-0003", "-1Mbit", "negative"),
-        ("rate: 100Mbit", "rate: 0", "TOPO-0016", "0}\nend", "not positive"),
+        ("rate: 100Mbit", "rate: 0", "TOPO-0016", "0}\nend", "below 8kbit"),
+        ("delay: 20ms", "reorder: 1%", "TOPO-0015", "1%", "there is none"),
+        ("rate: 100Mbit", "reverse: {jitter: 1s}", "TOPO-0015", "1s}", "jitter 1s exceeds delay 20ms"),
+        ("rate: 100Mbit", "reverse: {delay: 11s}", "TOPO-0016", "11s}", "0..10"),
+        ("rate: 100Mbit", "reverse: {dely: 1s}", "TOPO-0001", "dely", "did you mean `delay`?"),
         ("[51.05, 3.72]", "[91, 3.72]", "TOPO-0016", "91", "latitude"),
         ("[51.05, 3.72]", "[51, 181]", "TOPO-0016", "181", "longitude"),
         ("cpus: 16", "cpus: 0", "TOPO-0016", "0, memory", "not positive"),
@@ -162,13 +166,25 @@ names = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True).filter(
     lambda name: name not in {"docs", "metrics", "emulator"}
 )
 delays = st.floats(min_value=1e-6, max_value=10)
+shares = st.floats(min_value=0, max_value=1)
 impairments = st.builds(
-    lambda delay, share, loss, rate: Impairment(delay, delay * share, loss, rate),
+    lambda delay, share, loss, rate, twice, ahead: Impairment(
+        delay, delay * share, loss, rate, twice, ahead if delay else 0.0
+    ),
     st.just(0.0) | delays,
-    st.floats(min_value=0, max_value=1),
-    st.floats(min_value=0, max_value=1),
-    st.none() | st.floats(min_value=1, max_value=1e13),
+    shares,
+    shares,
+    st.none() | st.floats(min_value=8000, max_value=1e13),
+    shares,
+    shares,
 )
+
+
+def way_back(there: Impairment) -> st.SearchStrategy[Impairment | None]:
+    """What may be different there; the same is nothing."""
+    return st.none() | impairments.filter(lambda back: back != there)
+
+
 words = st.text(min_size=1, max_size=10)
 
 
@@ -187,9 +203,18 @@ def topologies(draw: st.DrawFn) -> Topology:
         )
         for site in sites
     }
-    links = tuple(Link(f"l{i}", a, b, draw(impairments)) for i, (a, b) in enumerate(itertools.pairwise(sites)))
+    links = tuple(
+        Link(f"l{i}", a, b, there := draw(impairments), draw(way_back(there)))
+        for i, (a, b) in enumerate(itertools.pairwise(sites))
+    )
     endpoints = {
-        f"E{i}": Endpoint(f"E{i}", draw(st.sampled_from(sites)), impairment=draw(impairments)) for i in range(2)
+        f"E{i}": Endpoint(
+            f"E{i}",
+            draw(st.sampled_from(sites)),
+            impairment=(there := draw(impairments)),
+            reverse=draw(way_back(there)),
+        )
+        for i in range(2)
     }
     servers = {"s": ServerSeed("s", sites[0], command=tuple(draw(st.lists(words, max_size=3))))}
     return Topology(draw(names), pops, links, endpoints, servers)
@@ -229,3 +254,21 @@ def test_any_change_is_read_or_refused(data):
 @given(st.integers(0, len(WHOLE)), st.integers(0, 5), st.text(max_size=5))
 def test_any_edit_of_the_text_is_read_or_refused(start, length, inserted):
     assert findings_of(lambda: parse_topology(WHOLE[:start] + inserted + WHOLE[start + length :])) != []
+
+
+def test_directions_differ_in_what_is_said_of_the_way_back() -> None:
+    text = """
+apiVersion: sonata/v1
+kind: Topology
+name: dsl
+pops: {home: {}, access: {}}
+links:
+  - {between: [home, access], delay: 10ms, rate: 10Mbit, loss: 1%, reverse: {rate: 100Mbit, loss: 0%, duplicate: 2%}}
+  - {name: lan, between: [access, home2], delay: 1ms, rate: 1Gbit, reorder: 5%, reverse: {rate: null}}
+"""
+    topology = parse_topology(text.replace("access: {}", "access: {}, home2: {}"))
+    dsl, lan = topology.links
+    assert dsl.impairment == Impairment(0.01, 0.0, 0.01, 1e7)
+    assert dsl.reverse == Impairment(0.01, 0.0, 0.0, 1e8, duplicate=0.02)
+    assert (lan.impairment.reorder, lan.reverse and lan.reverse.rate_bps) == (0.05, None)
+    assert parse_topology(dump_topology(topology)) == topology

@@ -2,8 +2,9 @@
 
 A cable into a card has one end only, an interface that shares the card with others; it carries no impairment.
 
-A rate alone is a token bucket at both ends of a veth pair. Delay and jitter are netem's where the kernel has it, else
-the wire's. Loss is always the wire's: netem would lose whole 64 kB segments, since segmentation comes after it.
+Each direction has its own impairment, held where packets enter the cable. A rate alone is a token bucket at an end of a
+veth pair. Delay and jitter are netem's where the kernel has it, else the wire's. Loss, duplication and reordering are
+always the wire's: netem would take whole 64 kB segments for packets, since segmentation comes after it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, ap
 from sonata.adapters.fabric_linux.tap import open_tap
 from sonata.adapters.fabric_linux.wire_client import WireClient, WireLink, WireStatistics
 from sonata.errors import AdapterError, InvalidInput, Unsupported
-from sonata.model.topology import Impairment
+from sonata.model.topology import Impairment, both_ways
 from sonata.ports.fabric import LinkStatus
 
 _TX_DROPPED = 7
@@ -56,6 +57,7 @@ class Cable:
     """A cable, laid or to be laid; the fields after `card` say what it does now.
 
     Args:
+        impairment: from `a` to `b`, and back unless `reverse` says otherwise.
         card: index of the interface on which its far end is; `a` is that interface then, and not touched. 0 for none.
     """
 
@@ -63,6 +65,7 @@ class Cable:
     a: End
     b: End
     impairment: Impairment
+    reverse: Impairment | None = None
     card: int = 0
     mechanism: str = ""
     index_a: int = 0
@@ -74,21 +77,39 @@ class Cable:
         """Whether the wire process carries it."""
         return self.mechanism.startswith("wire")
 
+    @property
+    def directions(self) -> tuple[Impairment, Impairment]:
+        """From `a` to `b`, and from `b` to `a`."""
+        return both_ways(self.impairment, self.reverse)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether packets pass untouched both ways."""
+        return all(direction.is_clean for direction in self.directions)
+
+    def sent_at(self, index: int) -> Impairment:
+        """What is done to packets that enter at the end with this interface index."""
+        return self.directions[index == self.index_b]
+
     def ends(self) -> tuple[tuple[End, int], ...]:
         """Both ends with their interface indexes, the one to be switched first; the far one alone at a card."""
         both = (self.a, self.index_a), (self.b, self.index_b)
         return both[1:] if self.card else both
 
 
-def mechanism_of(impairment: Impairment, *, has_netem: bool) -> str:
+def mechanism_of(*directions: Impairment, has_netem: bool) -> str:
     """What carries such a cable."""
-    if impairment.is_clean:
+    if all(one.is_clean for one in directions):
         return "veth"
-    if not impairment.needs_wire:
+    if not any(one.needs_wire for one in directions):
         return "veth+tbf"
-    if has_netem and not impairment.loss:
+    if has_netem and not any(one.picks_packets for one in directions):
         return "veth+netem"
-    return "wire+tbf" if impairment.rate_bps else "wire"
+    return "wire+tbf" if any(one.rate_bps for one in directions) else "wire"
+
+
+def _nothing() -> None:
+    pass
 
 
 class Cables:
@@ -104,19 +125,24 @@ class Cables:
         self._wire = wire
         self._netem: bool | None = None
 
-    def lay(self, cables: Sequence[Cable]) -> None:
+    def lay(self, cables: Sequence[Cable], before_up: Callable[[], None] = _nothing) -> None:
         """Make cables; packets pass with the declared impairment at return, or nothing stands and an error is raised.
+
+        Args:
+            cables: not laid yet.
+            before_up: called when their interfaces are there and no packet passes yet.
 
         Raises:
             InvalidInput: an impairment makes no sense.
             AdapterError, Unsupported: the kernel failed or cannot do it.
         """
         for cable in cables:
-            check(cable.name, cable.impairment)
+            check(cable.name, *cable.directions)
             cable.index_a, cable.index_b = self._new_index(), self._new_index()
-            cable.mechanism = self._mechanism(cable, cable.impairment)
+            cable.mechanism = self._mechanism(cable, *cable.directions)
         try:
             self._make(cables)
+            before_up()
             _enable_ipv6(cables)
             apply_each(chain.from_iterable(_dress(cable) for cable in cables))
             _synchronise(cables)
@@ -125,7 +151,7 @@ class Cables:
                 self.cut(cables)
             raise
 
-    def change(self, cable: Cable, impairment: Impairment, *, up: bool) -> bool:
+    def change(self, cable: Cable, impairment: Impairment, reverse: Impairment | None = None, *, up: bool) -> bool:
         """Change a cable while packets flow.
 
         Returns:
@@ -135,14 +161,15 @@ class Cables:
             InvalidInput: the impairment makes no sense.
             AdapterError, Unsupported: it cannot be done; the cable is as it was.
         """
-        check(cable.name, impairment)
+        directions = both_ways(impairment, reverse)
+        check(cable.name, *directions)
         replaced = False
-        mechanism = self._mechanism(cable, impairment)
+        mechanism = self._mechanism(cable, *directions)
         if mechanism.partition("+")[0] != cable.mechanism.partition("+")[0]:
-            self._replace(cable, impairment)
+            self._replace(cable, directions)
             replaced = True
-        elif impairment != cable.impairment:
-            self._adjust(cable, impairment, mechanism)
+        elif directions != cable.directions:
+            self._adjust(cable, directions, mechanism)
         went_up = up and not cable.up
         cable.up = up
         apply_each(_states(cable))
@@ -208,13 +235,13 @@ class Cables:
         overruns = _interface_overruns(wired)
         return [_status(cable, statistics.get(cable.name, _NO_STATISTICS), overruns) for cable in known]
 
-    def _mechanism(self, cable: Cable, impairment: Impairment) -> str:
+    def _mechanism(self, cable: Cable, *directions: Impairment) -> str:
         if cable.card:
-            _require_clean(cable, impairment)
+            _require_clean(cable, directions)
             return "macvlan"
-        if self._netem is None and impairment.needs_wire:
+        if self._netem is None and any(direction.needs_wire for direction in directions):
             self._netem = has_netem()
-        return mechanism_of(impairment, has_netem=bool(self._netem))
+        return mechanism_of(*directions, has_netem=bool(self._netem))
 
     def _make(self, cables: Sequence[Cable]) -> None:
         apply_each((cable.a.netspace, _pair(cable)) for cable in cables if not cable.is_wired)
@@ -228,52 +255,56 @@ class Cables:
             for cable in cables:
                 for end, index in cable.ends():
                     descriptors.append(open_tap(end.netspace, end.ifname, index))
-                links.append(WireLink(cable.name, cable.impairment, *descriptors[-2:]))
+                links.append(WireLink(cable.name, cable.directions, *descriptors[-2:]))
             self._wire.add(links)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _replace(self, cable: Cable, impairment: Impairment) -> None:
-        before = cable.impairment
+    def _replace(self, cable: Cable, directions: tuple[Impairment, Impairment]) -> None:
+        before = cable.directions
         self.cut([cable])
-        cable.impairment = impairment
+        cable.impairment, cable.reverse = directions
         try:
             self.lay([cable])
         except (AdapterError, Unsupported):
-            cable.impairment = before
+            cable.impairment, cable.reverse = before
             self.lay([cable])
             raise
 
-    def _adjust(self, cable: Cable, impairment: Impairment, mechanism: str) -> None:
+    def _adjust(self, cable: Cable, directions: tuple[Impairment, Impairment], mechanism: str) -> None:
         if cable.is_wired:
-            self._wire.set(cable.name, impairment)
+            self._wire.set(cable.name, directions)
         stale = mechanism != cable.mechanism and "+" in cable.mechanism
-        cable.impairment, cable.mechanism = impairment, mechanism
+        (cable.impairment, cable.reverse), cable.mechanism = directions, mechanism
         for end, index in cable.ends():
             drop = [requests.delete_qdisc(index, end.ifname)] if stale else []
             end.netspace.apply([*drop, *_queue(cable, end, index)])
 
 
-def check(name: str, impairment: Impairment) -> None:
+def check(name: str, *directions: Impairment) -> None:
     """Refuse impairments that make no sense.
 
     Raises:
         InvalidInput: tells which value of which cable, and its range.
     """
-    findings = [
-        ("delay", 0 <= impairment.delay_s <= 10, "0 to 10 s"),
-        ("jitter", 0 <= impairment.jitter_s <= impairment.delay_s, "0 to the delay"),
-        ("loss", 0 <= impairment.loss <= 1, "0 to 1"),
-        ("rate", impairment.rate_bps is None or impairment.rate_bps >= 8_000, "at least 8 kbit/s"),
-    ]
-    for what, holds, allowed in findings:
+    for what, holds, allowed in chain.from_iterable(map(_ranges, directions)):
         if not holds:
             raise InvalidInput(f"{what} of link `{name}` is out of range", hint=f"it may be {allowed}")
 
 
-def _require_clean(cable: Cable, impairment: Impairment) -> None:
-    if not impairment.is_clean:
+def _ranges(one: Impairment) -> Iterator[tuple[str, bool, str]]:
+    """Each quantity, whether its value is possible, and which are."""
+    yield "delay", 0 <= one.delay_s <= 10, "0 to 10 s"
+    yield "jitter", 0 <= one.jitter_s <= one.delay_s, "0 to the delay"
+    yield "loss", 0 <= one.loss <= 1, "0 to 1"
+    yield "duplicate", 0 <= one.duplicate <= 1, "0 to 1"
+    yield "reorder", 0 <= one.reorder <= (1 if one.delay_s else 0), "0 to 1 where there is a delay"
+    yield "rate", one.rate_bps is None or one.rate_bps >= 8_000, "at least 8 kbit/s"
+
+
+def _require_clean(cable: Cable, directions: Iterable[Impairment]) -> None:
+    if not all(direction.is_clean for direction in directions):
         raise Unsupported(
             f"port `{cable.name}` is direct: no delay, loss or rate can be held there",
             hint="impair a link between PoPs, or make it a port of the vNIC type `normal`",
@@ -318,7 +349,7 @@ def _dress(cable: Cable) -> Iterator[tuple[Netspace, Request]]:
 def _end_requests(cable: Cable, end: End, index: int) -> Iterator[Request]:
     if cable.is_wired:
         # A shaped TAP drops in its token bucket; an unshaped one holds bursts for the wire.
-        queue = _SHAPED_QUEUE if cable.impairment.rate_bps else _WIRE_QUEUE
+        queue = _SHAPED_QUEUE if cable.sent_at(index).rate_bps else _WIRE_QUEUE
         yield requests.dress_link(index, end.ifname, mtu=end.mtu, mac=end.mac, queue=queue)
     if end.master:
         yield requests.enslave(index, end.ifname, end.master[0])
@@ -328,13 +359,14 @@ def _end_requests(cable: Cable, end: End, index: int) -> Iterator[Request]:
 
 
 def _queue(cable: Cable, end: End, index: int) -> Iterator[Request]:
-    discipline = cable.mechanism.partition("+")[2]
+    discipline, impairment = cable.mechanism.partition("+")[2], cable.sent_at(index)
     if discipline == "netem":
-        yield requests.netem(index, end.ifname, cable.impairment)
-    elif discipline and cable.impairment.rate_bps:
+        yield requests.netem(index, end.ifname, impairment)
+    elif discipline:
         # A bucket that shrinks would wait forever for room for a large segment that is queued already.
         yield requests.delete_qdisc(index, end.ifname)
-        yield requests.rate_limit(index, end.ifname, cable.impairment.rate_bps)
+        if impairment.rate_bps:
+            yield requests.rate_limit(index, end.ifname, impairment.rate_bps)
 
 
 def _enable_ipv6(cables: Iterable[Cable]) -> None:
@@ -381,6 +413,7 @@ def _status(cable: Cable, statistics: WireStatistics, overruns: Mapping[int, int
     return LinkStatus(
         name=cable.name,
         impairment=cable.impairment,
+        reverse=None if cable.reverse == cable.impairment else cable.reverse,
         mechanism=cable.mechanism,
         up=cable.up,
         overruns=statistics.overruns + at_ends,

@@ -7,6 +7,9 @@ in the packet's mark. Right after, the IP layer, called by br_netfilter, knows t
 anything else needs what the mark says. Each network is a connection tracking zone, so that addresses may overlap.
 
 Every packet in a connection's first direction is judged by the rules, so that a rule that goes ends connections, too.
+
+The library reads what stands before it changes anything: every table by itself, and the contents of every set without
+a name. So the ports of a PoP share two tables, and sets that all of them need have names.
 """
 
 from __future__ import annotations
@@ -22,25 +25,41 @@ _TRACKED, _REFUSED, _KNOWN = 0x01000000, 0x02000000, 0x04000000
 
 _ICMP, _ICMPV6 = 1, 58
 _ANY_CODE = -1
-_UNSPECIFIED, _EVERYTHING = str(IPv4Address(0)), str(IPv4Network((0, 0)))
+_UNSPECIFIED = str(IPv4Address(0))
 _FAMILIES = {4: "ip", 6: "ip6"}
 _ENOUGH_FOR_EGRESS = (
     "ether type ip udp sport 68 udp dport 67 return",
     "ether type ip6 udp sport 546 udp dport 547 return",
-    "icmpv6 type { mld-listener-query, mld-listener-report, mld2-listener-report, nd-router-solicit, "
-    "nd-neighbor-solicit, nd-neighbor-advert } return",
+    "icmpv6 type @neighbourly_senders return",
 )
 _ENOUGH_FOR_INGRESS = (
     "ether type ip udp sport 67 udp dport 68 return",
     "ether type ip6 udp sport 547 udp dport 546 return",
-    "icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, nd-router-advert, nd-neighbor-solicit, "
-    "nd-neighbor-advert } return",
+    "icmpv6 type @neighbourly_receivers return",
 )
 """What an interface needs to get its addresses and to find its neighbours passes always, as in Neutron."""
 
 FOUNDATION = f"""table bridge security
 delete table bridge security
+table netdev security
+delete table netdev security
+table netdev security {{
+set asking {{
+type icmpv6_type
+elements = {{ mld2-listener-report, nd-router-solicit, nd-neighbor-solicit }}
+}}
+}}
 table bridge security {{
+set neighbourly_senders {{
+type icmpv6_type
+elements = {{ mld-listener-query, mld-listener-report, mld2-listener-report, nd-router-solicit, nd-neighbor-solicit,
+nd-neighbor-advert }}
+}}
+set neighbourly_receivers {{
+type icmpv6_type
+elements = {{ mld-listener-query, mld-listener-report, mld-listener-done, nd-router-advert, nd-neighbor-solicit,
+nd-neighbor-advert }}
+}}
 map senders {{
 type ifname : verdict
 }}
@@ -65,7 +84,9 @@ meta mark & {_REFUSED:#x} != 0 drop
 }}
 """
 """What filters of a PoP share, loaded before the first one."""
-WITHOUT_FOUNDATION = "table bridge security\ndelete table bridge security\n"
+WITHOUT_FOUNDATION = "".join(
+    f"table {family} security\ndelete table {family} security\n" for family in ("bridge", "netdev")
+)
 """Loaded after the last one has gone."""
 
 
@@ -203,37 +224,41 @@ def guard(interface: str, sources: Sequence[AllowedSource]) -> str:
     ARP tells the truth about the sender, IP comes from an allowed address, or from none while one is being asked for.
     """
     macs = sorted({source.mac for source in sources})
-    lines = [without_guard(interface) + f"table netdev guard_{interface} {{", "chain frames {"]
+    lines = [f"{without_guard(interface)}table netdev security {{", f"chain guard_{interface} {{"]
     lines.append(f'type filter hook ingress device "{interface}" priority -100; policy drop;')
     if macs:
-        lines.append(f"ether saddr != {{ {', '.join(macs)} }} drop")
+        lines.append(f"ether saddr != {_one_of(macs)} drop")
     lines += [
         "ether type ip udp sport 67 udp dport 68 drop",
         "ether type ip6 udp sport 547 udp dport 546 drop",
         "icmpv6 type nd-router-advert drop",
         f"ether type ip ip saddr {_UNSPECIFIED} udp sport 68 udp dport 67 accept",
-        "ip6 saddr :: icmpv6 type { mld2-listener-report, nd-router-solicit, nd-neighbor-solicit } accept",
+        "ip6 saddr :: icmpv6 type @asking accept",
         *(rule for mac in macs for rule in _of_station(mac, sources)),
     ]
     return "\n".join((*lines, "}", "}", ""))
 
 
 def without_guard(interface: str) -> str:
-    """Drop a port's guard; it is named first, so that there is something to drop."""
-    return f"table netdev guard_{interface}\ndelete table netdev guard_{interface}\n"
+    """Drop a port's guard; it is added first, so that there is something to drop."""
+    return "".join(f"{verb} chain netdev security guard_{interface}\n" for verb in ("add", "flush", "delete"))
 
 
 def _of_station(mac: str, sources: Sequence[AllowedSource]) -> Iterator[str]:
     own = [source.network for source in sources if source.mac == mac]
-    v4 = ", ".join(map(str, collapse_addresses(one for one in own if isinstance(one, IPv4Network))))
-    v6 = ", ".join(map(str, collapse_addresses([*(one for one in own if isinstance(one, IPv6Network)), _local(mac)])))
+    v4 = list(map(str, collapse_addresses(one for one in own if isinstance(one, IPv4Network))))
+    v6 = list(map(str, collapse_addresses([*(one for one in own if isinstance(one, IPv6Network)), _local(mac)])))
+    told = f"ether saddr {mac} arp saddr ether {mac}"
     # A station that probes whether an address is free does not claim it yet (RFC 5227).
-    probing = ", ".join(filter(None, (_UNSPECIFIED, v4)))
-    senders = "" if v4 == _EVERYTHING else f" arp saddr ip {{ {probing} }}"
-    yield f"ether saddr {mac} arp saddr ether {mac}{senders} accept"
+    yield f"{told} arp saddr ip {_UNSPECIFIED} accept"
     if v4:
-        yield f"ether saddr {mac} ip saddr {{ {v4} }} accept"
-    yield f"ether saddr {mac} ip6 saddr {{ {v6} }} accept"
+        yield f"{told} arp saddr ip {_one_of(v4)} accept"
+        yield f"ether saddr {mac} ip saddr {_one_of(v4)} accept"
+    yield f"ether saddr {mac} ip6 saddr {_one_of(v6)} accept"
+
+
+def _one_of(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
 
 
 def _local(mac: str) -> IPv6Network:

@@ -37,7 +37,6 @@ class LinuxFiltering:
         rules += [filter_rules.members(self._set_number(site, name), ()) for name in sorted(named)]
         site.filters.update({one.port_id: one for one in filters})
         self._load(pop, site, ports, rules)
-        self._guard(pop, site, ports)
         self._drop_unused(pop, site)
         self.on_filters_changed(pop)
 
@@ -57,7 +56,7 @@ class LinuxFiltering:
             self._tracking.follow_checkpoints(pop, self._sites[pop])
 
     def prepare(self, ports: Sequence[Port]) -> None:
-        """Load the rules of ports that are about to be plugged in."""
+        """Load the rules of ports before packets pass there."""
         for pop in {port.spec.pop for port in ports} & self._sites.keys():
             filters = self._sites[pop].filters
             here = [port for port in ports if port.spec.pop == pop and port.spec.id in filters]
@@ -127,23 +126,22 @@ class LinuxFiltering:
 
     def _load(self, pop: str, site: FilteredPop, ports: Iterable[Port], rules: list[str]) -> None:
         """Load rules, and those of ports; the networks of stateful ones are inspected from then on."""
+        netspace = self._world.pop(pop).netspace
         wanted = [(port, site.filters[port.spec.id]) for port in ports]
         self._tracking.begin(pop, site, {port.spec.network for port, one in wanted if one.stateful})
         names = {port.spec.id: port.bridged_names for port, _ in wanted}
         chains = [filter_rules.port(name, one, site.sets) for port, one in wanted for name in names[port.spec.id]]
-        text = "".join((*rules, *chains))
+        guarded = [port for port, _ in wanted if port.cable.a.netspace is netspace]
+        text = "".join((*rules, *chains, *_guards(site, guarded)))
         if text:
-            self._nftables.load(self._world.pop(pop).netspace, text)
+            self._nftables.load(netspace, text)
         site.standing.update(names)
+        site.guarded.update({port.spec.id: port.cable.index_a for port in guarded})
 
     def _guard(self, pop: str, site: FilteredPop, ports: Sequence[Port]) -> None:
-        text = "".join(
-            filter_rules.guard(port.cable.a.ifname, site.filters[port.spec.id].sources)
-            for port in ports
-            if port.cable.index_a
-        )
-        if text:
-            self._nftables.load(self._world.pop(pop).netspace, text)
+        """Guard the interfaces that ports have got since their rules were loaded."""
+        if ports:
+            self._nftables.load(self._world.pop(pop).netspace, "".join(_guards(site, ports)))
         site.guarded.update({port.spec.id: port.cable.index_a for port in ports})
 
     def _forget(self, pop: str, site: FilteredPop, ids: Sequence[str]) -> None:
@@ -168,6 +166,11 @@ class LinuxFiltering:
         text = "".join(filter_rules.without_members(site.sets.pop(name)) for name in unused)
         if text:
             self._nftables.load(self._world.pop(pop).netspace, text)
+
+
+def _guards(site: FilteredPop, ports: Iterable[Port]) -> Iterator[str]:
+    for port in ports:
+        yield filter_rules.guard(port.cable.a.ifname, site.filters[port.spec.id].sources)
 
 
 def _nobody(_pop: str) -> None:

@@ -51,11 +51,10 @@ class LinuxMachines:
     def add_ports(self, ports: Sequence[PortSpec]) -> None:
         """Create interfaces with addresses and routes; packets pass at return."""
         made = [Port(spec, self._plan(spec)) for spec in ports if not self._stands(spec)]
-        self._world.ports_planned(made)
-        self._cables.lay([port.cable for port in made])
+        self._cables.lay([port.cable for port in made], before_up=lambda: self._world.ports_planned(made))
         for port in made:
             if not port.spec.up:
-                self._cables.change(port.cable, port.spec.impairment, up=False)
+                self._cables.change(port.cable, *port.cable.directions, up=False)
             self._world.ports[port.spec.id] = port
             self._world.machine(port.spec.machine).ports[port.spec.id] = port
         self._route(port.spec.machine for port in made)
@@ -70,7 +69,7 @@ class LinuxMachines:
             before, port.spec = port.spec, spec
             self._cables.readdress(port.cable, spec.addresses)
             if spec.up != port.cable.up:
-                self._cables.change(port.cable, port.cable.impairment, up=spec.up)
+                self._cables.change(port.cable, *port.cable.directions, up=spec.up)
             # The kernel drops routes along with the addresses that they need, and with a direct port that goes down.
             if spec.addresses != before.addresses or (spec.direct and spec.up != before.up):
                 self._forget_routing(spec)
@@ -122,7 +121,10 @@ class LinuxMachines:
                 self._carry(port, spec)
             undone.pop_all()
         self._world.interfaces_changed(*pops)
-        for _, spec in moving:
+        for port, spec in moving:
+            if spec.network == EXTERNAL:  # the gateway here has another hardware address
+                end, index = port.cable.ends()[-1]
+                end.netspace.apply(requests.forget_neighbours(index, end.ifname))
             self._announce(spec)
 
     def _carry(self, port: Port, spec: PortSpec) -> None:
@@ -169,10 +171,10 @@ class LinuxMachines:
         inside = End(machine.netspace, spec.ifname, spec.mtu, spec.mac, addresses=spec.addresses, switched=False)
         if spec.direct:
             index, ifname = self._cards.insert(spec.pop, spec.network).inner
-            return Cable(spec.id, End(pop, ifname, spec.mtu), inside, spec.impairment, card=index)
+            return Cable(spec.id, End(pop, ifname, spec.mtu), inside, spec.impairment, spec.reverse, card=index)
         master = (bridge.index, bridge.ifname)
         switch = End(pop, f"p{self._world.new_index()}", spec.mtu, master=master)
-        return Cable(spec.id, switch, inside, spec.impairment)
+        return Cable(spec.id, switch, inside, spec.impairment, spec.reverse)
 
     def _route(self, machines: Iterable[str]) -> None:
         """Bring the routes of machines in line with their ports."""

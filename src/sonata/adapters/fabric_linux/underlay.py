@@ -12,6 +12,7 @@ from sonata._lib.ip import Address, Prefix
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, apply_each, create
+from sonata.adapters.fabric_linux.probing import LinuxLinkProbe
 from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, Link, Pop, World
 from sonata.errors import AdapterError, Conflict, NotFound
 from sonata.model.topology import Impairment
@@ -47,7 +48,7 @@ class LinuxUnderlay:
         missing = [spec for spec in pops if not self._stands(spec)]
         netspaces = create([spec.name for spec in missing], ROUTER_SETTINGS)
         made = [
-            Pop(spec, netspace, {EXTERNAL: self._external_bridge(spec)})
+            Pop(spec, netspace, {EXTERNAL: _external_bridge(self._world, spec)})
             for spec, netspace in zip(missing, netspaces, strict=True)
         ]
         try:
@@ -76,16 +77,18 @@ class LinuxUnderlay:
         self._world.links.update(laid)
         self._interfaces_changed(laid.values())
 
-    def set_link(self, name: str, impairment: Impairment, *, up: bool = True) -> None:
+    def set_link(
+        self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
+    ) -> None:
         """Change a link while packets flow; also takes the id of an impaired port's access link."""
         if name in self._world.links:
             link = self._world.links[name]
-            if self._cables.change(link.cable, impairment, up=up):
+            if self._cables.change(link.cable, impairment, reverse, up=up):
                 self._restore_routes(link)
                 self._interfaces_changed([link])
         elif name in self._world.ports:
             port = self._world.ports[name]
-            if self._cables.change(port.cable, impairment, up=up):
+            if self._cables.change(port.cable, impairment, reverse, up=up):
                 self._restore_port(name)
                 self._world.interfaces_changed(port.spec.pop)
         else:
@@ -138,15 +141,48 @@ class LinuxUnderlay:
         standing.netspace.apply([*gone, *new])
         standing.outside, standing.inward = tuple(addresses), dict(routes)
 
+    def set_guests(self, pop: str, guests: Mapping[IPv4Address, str], *, answers: bool) -> None:
+        """Make these the addresses of other PoPs' external networks that are here, with their ports."""
+        standing, bridge = self._world.pop(pop), self._world.bridge(pop, EXTERNAL)
+        standing.netspace.answer_for_others(bridge.ifname, wanted=answers)
+        here = {address: requests.device_route(IPv4Network(address), bridge.index) for address in guests}
+        gone = [
+            requests.delete_route(requests.device_route(IPv4Network(address), bridge.index), "route to a guest")
+            for address in standing.guests
+            if address not in guests
+        ]
+        standing.netspace.apply([*gone, *(requests.add_route(body, "route to a guest") for body in here.values())])
+        standing.guests = dict(guests)
+
     def packet_socket(self, link: str) -> socket.socket:
-        """A packet socket that sees both directions of a link, taken where it leaves its PoP `a`."""
-        if link not in self._world.links:
-            raise NotFound(f"no link `{link}`", hint="links are those of the topology")
-        end = self._world.links[link].cable.a
+        """A packet socket that sees both directions of a link or port, taken in its PoP."""
+        end = self._seen_at(link)
         with end.netspace.entered():
             tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NO_PROTOCOL)
         tap.bind((end.ifname, _ALL_PROTOCOLS))
         return tap
+
+    def _seen_at(self, name: str) -> End:
+        if name in self._world.links:
+            return self._world.links[name].cable.a
+        if name not in self._world.ports:
+            raise NotFound(f"no link or port `{name}` in the data plane")
+        cable = self._world.ports[name].cable
+        # A direct port is nowhere but in its machine.
+        return cable.b if cable.card else cable.a
+
+    def probe(self, link: str) -> LinuxLinkProbe:
+        """Stand at both ends of a link, or of the access link of a port by its id, to measure it."""
+        if link in self._world.links:
+            spec = self._world.links[link].spec
+            a, b = ((self._world.pop(pop).netspace, str(address.ip)) for pop, address in _feet(spec))
+            return LinuxLinkProbe(link, a, b)
+        port = self._world.ports.get(link)
+        address = next((value.ip for value in port.spec.addresses if value.version == 4), None) if port else None
+        if port is None or address is None or port.spec.network != EXTERNAL:
+            raise NotFound(f"no link `{link}`", hint="there are those of the topology, and access links")
+        pop = self._world.pop(port.spec.pop)
+        return LinuxLinkProbe(link, (pop.netspace, str(pop.spec.external.ip)), (port.cable.b.netspace, str(address)))
 
     def link_status(self) -> Sequence[LinkStatus]:
         """Status of all links and of all impaired access links, by name."""
@@ -168,16 +204,13 @@ class LinuxUnderlay:
             raise Conflict(f"link `{spec.name}` stands otherwise", hint="change its impairment by `set_link`")
         return link is not None
 
-    def _external_bridge(self, spec: PopSpec) -> Bridge:
-        return Bridge(self._world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
-
     def _plan(self, spec: LinkSpec) -> Cable:
         ifname = f"l{self._world.new_index()}"
         a, b = (
             End(self._world.pop(pop).netspace, ifname, _UNDERLAY_MTU, _mac(address), addresses=(address,))
             for pop, address in _feet(spec)
         )
-        return Cable(spec.name, a, b, spec.impairment)
+        return Cable(spec.name, a, b, spec.impairment, spec.reverse)
 
     def _dead_networks(self, pop: str) -> list[IPv4Network]:
         return [
@@ -208,6 +241,10 @@ class LinuxUnderlay:
         for pop in {name for link in links for name in (link.spec.a, link.spec.b)}:
             if pop in self._world.pops:
                 self._world.interfaces_changed(pop)
+
+
+def _external_bridge(world: World, spec: PopSpec) -> Bridge:
+    return Bridge(world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
 
 
 def _external_requests(pop: Pop) -> list[Request]:
@@ -241,4 +278,4 @@ def _within(gateway: IPv4Address, networks: Sequence[IPv4Network]) -> bool:
 
 
 def _is_plain(cable: Cable) -> bool:
-    return cable.up and cable.impairment.is_clean
+    return cable.up and cable.is_clean

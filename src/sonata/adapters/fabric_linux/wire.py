@@ -5,13 +5,13 @@ that it starts in a few milliseconds. Its one argument is the descriptor of a SO
 its orders as JSON, with the TAPs' descriptors beside; it ends when that socket is closed.
 
 Orders (each is answered by `{"ok": true, ...}` or `{"ok": false, "error": ...}`):
-    {"do": "add", "links": [{"id", "delay_s", "jitter_s", "loss"}]}     two descriptors per link, a then b
-    {"do": "set", "id", "delay_s", "jitter_s", "loss"}
+    {"do": "add", "links": [{"id", "directions"}]}      two descriptors per link, a then b
+    {"do": "set", "id", "directions"}       `VALUES` of what enters at a, then of what enters at b
     {"do": "remove", "ids": [...]}
     {"do": "statistics", "ids": [...]}      answers `statistics`: [forwarded, dropped, overruns] by id
 
-Frames carry a virtio-net header. While a link loses nothing, the kernel may hand over TCP segments of 64 kB unsplit;
-on lossy links it may not, so that one lost frame is one lost frame.
+Frames carry a virtio-net header. While all frames of a direction are treated alike, the kernel may hand over TCP
+segments of 64 kB unsplit; otherwise it may not, so that one lost frame is one lost frame.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from random import Random
 from time import monotonic
 from typing import Any
 
+VALUES = ("delay_s", "jitter_s", "loss", "duplicate", "reorder")
+"""What a direction does: seconds, seconds, and three shares of frames: lost, doubled, let ahead without the delay."""
 MAX_MESSAGE_BYTES = 160_000
 MAX_LINKS_PER_MESSAGE = 100
 
@@ -82,6 +84,7 @@ class Direction:
     __slots__ = (
         "delay_s",
         "dropped",
+        "duplicate",
         "forwarded",
         "jitter_s",
         "last_due",
@@ -90,6 +93,7 @@ class Direction:
         "queue",
         "queued_bytes",
         "random",
+        "reorder",
         "source",
         "target",
     )
@@ -97,7 +101,7 @@ class Direction:
     def __init__(self, source: int, target: int, seed: str) -> None:
         self.source, self.target = source, target
         self.random = Random(seed)  # noqa: S311  # nosec B311  # a repeatable run is the aim
-        self.delay_s = self.jitter_s = self.loss = self.last_due = 0.0
+        self.delay_s = self.jitter_s = self.loss = self.duplicate = self.reorder = self.last_due = 0.0
         self.queue: deque[tuple[float, bytes]] = deque()
         self.queued_bytes = self.forwarded = self.dropped = self.overruns = 0
 
@@ -111,9 +115,18 @@ class Direction:
                 break
             if self.loss and self.random.random() < self.loss:
                 self.dropped += 1
-            else:
-                self._enqueue(frame)
+                continue
+            self._take(frame)
+            if self.duplicate and self.random.random() < self.duplicate:
+                self._take(frame)
         return was_empty and bool(self.queue)
+
+    def impair(self, values: dict[str, Any]) -> None:
+        """Apply these values from now on; frames under way keep their time."""
+        for name in VALUES:
+            setattr(self, name, float(values[name]))
+        is_picky = self.loss or self.duplicate or self.reorder
+        fcntl.ioctl(self.source, _TUNSETOFFLOAD, 0 if is_picky else _OFFLOADS)
 
     def deliver(self, now: float) -> None:
         """Hand over all frames that are due."""
@@ -121,11 +134,20 @@ class Direction:
         while queue and queue[0][0] <= now:
             frame = queue.popleft()[1]
             self.queued_bytes -= len(frame)
-            try:
-                os.write(self.target, frame)
-            except OSError:  # the other end is down: as with a pulled cable the frame is gone
-                continue
-            self.forwarded += 1
+            self._hand_over(frame)
+
+    def _take(self, frame: bytes) -> None:
+        if self.reorder and self.random.random() < self.reorder:
+            self._hand_over(frame)
+        else:
+            self._enqueue(frame)
+
+    def _hand_over(self, frame: bytes) -> None:
+        try:
+            os.write(self.target, frame)
+        except OSError:  # the other end is down: as with a pulled cable the frame is gone
+            return
+        self.forwarded += 1
 
     def _enqueue(self, frame: bytes) -> None:
         if self.queued_bytes > _QUEUE_BYTES or len(self.queue) >= _QUEUE_FRAMES:
@@ -148,12 +170,8 @@ class Link:
 
     def impair(self, order: dict[str, Any]) -> None:
         """Apply the values of an order from now on; frames under way keep their time."""
-        for direction in self.directions:
-            direction.delay_s = float(order["delay_s"])
-            direction.jitter_s = float(order["jitter_s"])
-            direction.loss = float(order["loss"])
-        for end in self.ends:
-            fcntl.ioctl(end, _TUNSETOFFLOAD, 0 if order["loss"] else _OFFLOADS)
+        for direction, values in zip(self.directions, order["directions"], strict=True):
+            direction.impair(values)
 
     def statistics(self) -> list[int]:
         """Frames forwarded, lost on purpose, and lost since a queue was full."""
@@ -273,12 +291,20 @@ class Wire:
             self._epoll.unregister(descriptor)
 
 
+def _go_first() -> None:
+    """Run before what is not in a hurry: a frame that waits for a processor is late."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except PermissionError:  # not root, or no such time for our cgroup
+        with suppress(PermissionError):
+            os.nice(_NICENESS)
+
+
 def main() -> None:
     """Enter the loop; the descriptor of the control socket is the first argument."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _libc.prctl(_PR_SET_TIMERSLACK, _TIMER_SLACK_NS, 0, 0, 0)
-    with suppress(PermissionError):
-        os.nice(_NICENESS)
+    _go_first()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end is ours
     gc.disable()  # nothing here is cyclic, and a collection would be heard on every link
     Wire(socket.socket(fileno=int(sys.argv[1]))).run()

@@ -25,7 +25,7 @@ class WireLink(NamedTuple):
     """A link for the wire to carry, with the descriptors of its two TAPs, which stay the caller's."""
 
     name: str
-    impairment: Impairment
+    directions: tuple[Impairment, Impairment]
     a: int
     b: int
 
@@ -65,10 +65,10 @@ class WireClient:
             self._ask(*_addition(some))
             self._links.update({link.name: link._replace(a=os.dup(link.a), b=os.dup(link.b)) for link in some})
 
-    def set(self, name: str, impairment: Impairment) -> None:
+    def set(self, name: str, directions: tuple[Impairment, Impairment]) -> None:
         """Change a link while frames are under way."""
-        self._ask({"do": "set", **_values(name, impairment)})
-        self._links[name] = self._links[name]._replace(impairment=impairment)
+        self._ask({"do": "set", **_values(name, directions)})
+        self._links[name] = self._links[name]._replace(directions=directions)
 
     def remove(self, names: Sequence[str]) -> None:
         """Forget links and close their TAPs; unknown ones are no mistake."""
@@ -189,7 +189,7 @@ class WireClient:
 
 def _addition(links: Sequence[WireLink]) -> tuple[dict[str, Any], list[int]]:
     """The order to carry links, and the descriptors that go with it."""
-    order = {"do": "add", "links": [_values(link.name, link.impairment) for link in links]}
+    order = {"do": "add", "links": [_values(link.name, link.directions) for link in links]}
     return order, [end for link in links for end in (link.a, link.b)]
 
 
@@ -207,13 +207,8 @@ def _gone(why: str) -> PermanentError:
     )
 
 
-def _values(name: str, impairment: Impairment) -> dict[str, Any]:
-    return {
-        "id": name,
-        "delay_s": impairment.delay_s,
-        "jitter_s": impairment.jitter_s,
-        "loss": impairment.loss,
-    }
+def _values(name: str, directions: Sequence[Impairment]) -> dict[str, Any]:
+    return {"id": name, "directions": [{key: getattr(one, key) for key in wire.VALUES} for one in directions]}
 
 
 def _slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from sonata._lib.tails import tail
 from sonata.errors import InvalidInput, ManagerError, Unsupported
 from sonata.ports.managers import ManagerLaunch
 from sonata.ports.runtime import Bind, Limits, MachineSpec, RootFs
@@ -122,12 +123,7 @@ class Sandbox:
 
     def read_log(self, limit: int) -> str:
         """The last `limit` bytes of what the manager printed."""
-        try:
-            with self.log.open("rb") as stream:
-                stream.seek(max(0, self.log.stat().st_size - limit))
-                return stream.read(limit).decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+        return tail(self.log, limit).decode(errors="replace")
 
     def spec(self, launch: ManagerLaunch, python: PythonLaunch) -> MachineSpec:
         """The machine to start; a launch without entry waits to be told one."""

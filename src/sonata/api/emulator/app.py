@@ -6,6 +6,7 @@ opens `/wan` alone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,19 +28,40 @@ from sonata.api.terminal_socket import WindowSize, serve_terminal, size_of
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
 from sonata.emulator.emulation import Emulation
 from sonata.errors import InvalidInput, SonataError
+from sonata.model.topology import Impairment
 
 Describe = Callable[[], Mapping[str, Any]]
 """What writes the OpenAPI description of another surface."""
 
 
+IMPAIRMENT = tuple(field.name for field in dataclasses.fields(Impairment))
+
+
 class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `PATCH /links/NAME`: fields that are not given stay as they are."""
+    """Body of `PATCH /links/NAME`: fields that are not given stay as they are; `from` is the end whose packets alone
+    are meant.
+    """
 
     delay_s: float | msgspec.UnsetType = msgspec.UNSET
     jitter_s: float | msgspec.UnsetType = msgspec.UNSET
     loss: float | msgspec.UnsetType = msgspec.UNSET
     rate_bps: float | msgspec.UnsetType | None = msgspec.UNSET
+    duplicate: float | msgspec.UnsetType = msgspec.UNSET
+    reorder: float | msgspec.UnsetType = msgspec.UNSET
+    origin: str | None = msgspec.field(name="from", default=None)
     up: bool | None = None
+
+
+class Check(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /links/NAME/check`: how long each measurement takes."""
+
+    seconds: float = 2.0
+
+
+class Move(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /endpoints/NAME/move`: name of a cell or PoP."""
+
+    to: str
 
 
 class EmulatorApi:
@@ -63,9 +85,12 @@ class EmulatorApi:
             Route("/links", guard(self.links)),
             Route("/links/{name}", guard(self.change_link), methods=["PATCH"]),
             Route("/links/{name}/capture", guard(self.capture)),
+            Route("/links/{name}/check", guard(self.check_link), methods=["POST"]),
             Route("/endpoints", guard(self.endpoints)),
+            Route("/endpoints/{name}/move", guard(self.move_endpoint), methods=["POST"]),
             Route("/machines", guard(self.machines)),
             Route("/machines/{name:path}/counters", guard(self.counters)),
+            Route("/machines/{name:path}/interfaces/{interface}/capture", guard(self.capture_interface)),
             WebSocketRoute("/machines/{name:path}/console", self.console),
             Route("/exec", guard(CommandApi(self._emulation).run), methods=["POST"]),
             Route("/openstack/openapi.json", guard(self.openstack_description)),
@@ -92,24 +117,19 @@ class EmulatorApi:
         return JsonResponse(self._emulation.topology)
 
     async def links(self, request: Request) -> Response:
-        """All links, and impaired access links, as they are."""
-        ends = {state.name: state.link for state in self._emulation.links}
+        """All links, and the access links of endpoints, as they are."""
+        links = self._emulation.links
         rows = []
-        for status in await self._emulation.links.status():
-            link = ends.get(status.name)
-            row = {"name": status.name, "a": link.a if link else None, "b": link.b if link else None}
-            rows.append(row | msgspec.to_builtins(status))
+        for status in await links.status():
+            link = links.find(status.name).link
+            rows.append({"name": link.name, "a": link.a, "b": link.b} | msgspec.to_builtins(status))
         return JsonResponse(rows)
 
     async def change_link(self, request: Request) -> Response:
         """Change a link while packets flow."""
         change = await body_of(request, LinkChange)
-        values = {
-            field: value
-            for field in ("delay_s", "jitter_s", "loss", "rate_bps")
-            if (value := getattr(change, field)) is not msgspec.UNSET
-        }
-        await self._emulation.links.set(request.path_params["name"], values, up=change.up)
+        values = {field: value for field in IMPAIRMENT if (value := getattr(change, field)) is not msgspec.UNSET}
+        await self._emulation.links.set(request.path_params["name"], values, origin=change.origin, up=change.up)
         return Response(status_code=204)
 
     async def capture(self, request: Request) -> Response:
@@ -118,12 +138,25 @@ class EmulatorApi:
         tap = await self._emulation.capture(request.path_params["name"])
         return StreamingResponse(pcap_stream(tap, seconds), media_type="application/vnd.tcpdump.pcap")
 
+    async def capture_interface(self, request: Request) -> Response:
+        """Stream the packets of an interface of a machine as pcap."""
+        seconds = _seconds(request.query_params.get("seconds"))
+        tap = await self._emulation.capture_port(request.path_params["name"], request.path_params["interface"])
+        return StreamingResponse(pcap_stream(tap, seconds), media_type="application/vnd.tcpdump.pcap")
+
+    async def check_link(self, request: Request) -> Response:
+        """Measure a link and compare it with what was declared."""
+        wanted = await body_of(request, Check)
+        return JsonResponse(await self._emulation.link_checker.check(request.path_params["name"], wanted.seconds))
+
     async def endpoints(self, request: Request) -> Response:
         """Hosts outside of the PoPs."""
         rows = [
             {
                 "name": state.endpoint.name,
                 "pop": state.endpoint.attach,
+                "cell": state.cell,
+                "home": state.home,
                 "address": state.address.ip,
                 "image": state.image.name,
                 "status": state.status,
@@ -133,6 +166,12 @@ class EmulatorApi:
             for state in self._emulation.endpoints
         ]
         return JsonResponse(rows)
+
+    async def move_endpoint(self, request: Request) -> Response:
+        """Attach an endpoint to another cell or PoP."""
+        wanted = await body_of(request, Move)
+        await self._emulation.roaming.move(request.path_params["name"], wanted.to)
+        return Response(status_code=204)
 
     async def machines(self, request: Request) -> Response:
         """Everything that commands can be run in: endpoints and servers."""

@@ -212,7 +212,7 @@ def _neutron_type(status: int, error: SonataError) -> str:
 
 def _heat(status: int, message: str, error: SonataError) -> object:
     """Heat names the cause, too; `explanation` is about the status."""
-    known = ("hot.errors", "orchestration.stacks")
+    known = ("hot.errors", "orchestration.refusals")
     kind = type(error).__name__ if type(error).__module__.endswith(known) else HEAT_TYPES.get(status, "HTTPServerError")
     return {
         "code": status,

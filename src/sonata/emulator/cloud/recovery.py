@@ -58,7 +58,8 @@ def _switched_off(server: Server) -> Server:
 
 def _finish_delete(tables: Tables, server: Server) -> None:
     tables.servers.remove(server.id)
-    owned = {nic.port_id for nic in server.nics if nic.owned}
+    bound = {port.id for port in tables.ports if port.device_id in (server.id, "")}
+    owned = {nic.port_id for nic in server.nics if nic.owned} & bound
     for floating in tables.floating_ips:
         if floating.port_id in owned:
             tables.floating_ips.restore(replace(floating, port_id="", fixed_address=None, router_id=""))

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sonata.errors import Unsupported
-from sonata.formats.hot.errors import StackValidationFailed
+from sonata.formats.hot.errors import ResourceTypeUnavailable, StackValidationFailed
 from sonata.formats.yaml_nodes import parse_yaml
 
 SECTIONS = (
@@ -186,10 +185,10 @@ def read_environment(
     kinds: Mapping[str, str] | None = None,
     existing: Mapping[str, Any] | None = None,
 ) -> Environment:
-    """The environment of a request: what is given, or files in their order, each over the one before.
+    """The environment of a request: what is given, and over that files in their order, each over the one before.
 
     Args:
-        given: its text or object; passed over where there are files, since clients put these together in it.
+        given: its text or object.
         files: content of files by name.
         names: of the environments among the files.
         kinds: types of the parameters of the template and those nested in it, by which files are merged.
@@ -197,18 +196,16 @@ def read_environment(
 
     Raises:
         StackValidationFailed: it has unknown sections or a section of the wrong form.
-        Unsupported: it asks for event sinks.
+        ResourceTypeUnavailable: it asks for event sinks.
     """
-    names = tuple(names)
-    merged: dict[str, Any] = {} if names else dict(_parsed(given, "environment"))
+    merged: dict[str, Any] = dict(parsed(given, "environment"))
     merger = _Merger(kinds or {})
     for name in names:
         if name not in files:
             raise StackValidationFailed(f'No contents available for environment file "{name}"')
-        merger.add(merged, _parsed(files[name], name), name)
+        merger.add(merged, parsed(files[name], name), name)
     merged = _over_existing(existing or {}, merged)
-    if merged.get("event_sinks"):
-        raise Unsupported("event_sinks are not offered: there is no message queue service", hint="poll the events")
+    _refuse_sinks(merged.get("event_sinks") or ())
     registry = merged.get("resource_registry") or {}
     _check_told(registry.get("resources") or {})
     return Environment(
@@ -217,6 +214,18 @@ def read_environment(
         registry=_without_removed(_with_base(registry)),
         encrypted=tuple(merged.get("encrypted_param_names") or ()),
     )
+
+
+def _refuse_sinks(sinks: Iterable[Any]) -> None:
+    """Refuse event sinks, since there is no queue for events; Heat would take them and drop the events."""
+    for sink in sinks:
+        kind = sink.get("type") if isinstance(sink, Mapping) else None
+        if kind != "zaqar-queue":
+            raise StackValidationFailed(f'Invalid event sink type "{kind}", acceptable types are: zaqar-queue')
+        raise ResourceTypeUnavailable(
+            "HEAT-E99001 Service zaqar is not available for event sink zaqar-queue, reason: "
+            "zaqar messaging endpoint is not in service catalog. Poll the events of the stack.",
+        )
 
 
 def _over_existing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +250,12 @@ def _nested(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parsed(given: str | Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+def parsed(given: str | Mapping[str, Any] | None, name: str) -> Mapping[str, Any]:
+    """The sections of an environment.
+
+    Raises:
+        StackValidationFailed: there is one that is unknown, or not of its form.
+    """
     if not given or (isinstance(given, str) and not given.strip()):
         return {}
     document = parse_yaml(given, name).data if isinstance(given, str) else given

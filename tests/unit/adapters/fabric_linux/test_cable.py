@@ -18,8 +18,22 @@ from sonata.model.topology import CLEAN, Impairment
         # netem would lose whole 64 kB segments.
         (Impairment(loss=0.1), "wire", "wire"),
         (Impairment(delay_s=0.1, loss=0.1, rate_bps=1e6), "wire+tbf", "wire+tbf"),
+        (Impairment(duplicate=0.1), "wire", "wire"),
+        (Impairment(delay_s=0.1, reorder=0.1), "wire", "wire"),
     ],
 )
 def test_mechanism(impairment: Impairment, with_netem: str, without: str) -> None:
     assert mechanism_of(impairment, has_netem=True) == with_netem
     assert mechanism_of(impairment, has_netem=False) == without
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "mechanism"),
+    [
+        (CLEAN, Impairment(rate_bps=1e6), "veth+tbf"),
+        (Impairment(delay_s=0.1), Impairment(rate_bps=1e6), "wire+tbf"),
+        (Impairment(loss=0.1), CLEAN, "wire"),
+    ],
+)
+def test_what_one_direction_needs_carries_both(there: Impairment, back: Impairment, mechanism: str) -> None:
+    assert mechanism_of(there, back, has_netem=False) == mechanism_of(back, there, has_netem=False) == mechanism

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from sonata._lib.tails import tail
 from sonata.api.openstack.call import Call, Microversion
 from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.attributes import read_access, refuse_password, refuse_unavailable
@@ -347,19 +347,10 @@ async def _console(call: Call, server: Server, arguments: Any) -> Reply:
     length = _object(arguments, "os-getConsoleOutput", "length").get("length")
     if length is not None and not str(length).lstrip("-").isdigit():
         raise InvalidInput(f"Invalid input for field/attribute length: {length} is not an integer")
-    text = await asyncio.to_thread(_tail, call.cloud.servers.power.consoles.path(server.id))
-    lines = text.splitlines(keepends=True)
+    newest = await asyncio.to_thread(tail, call.cloud.servers.power.consoles.path(server.id), LONGEST_CONSOLE)
+    lines = newest.decode(errors="replace").splitlines(keepends=True)
     wanted = lines if length is None or int(length) < 0 else lines[len(lines) - min(int(length), len(lines)) :]
     return json_reply({"output": "".join(wanted)})
-
-
-def _tail(path: Path) -> str:
-    """The end of a file, nothing when there is none."""
-    if not path.exists():
-        return ""
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - LONGEST_CONSOLE))
-        return stream.read().decode(errors="replace")
 
 
 async def _add_security_group(call: Call, server: Server, arguments: Any) -> Reply:

@@ -54,10 +54,14 @@ TOPIC = Topic(
             "it; where it has no `/bin/sh` the console log and the event of the start say that they are not; config "
             "drives are a folder",
             "boot from volume, image or snapshot, and further volumes",
+            "console logs keep what was printed last: at least 1 MiB, on at most 2 MiB of disk and what is printed "
+            "in 50 ms; `os-getConsoleOutput` shows up to 100 KiB of it, as Nova does",
         ),
         simplified=(
             "no `adminPass` is made up, and asking for one is refused (400): use `changePassword`",
             "after a crash of the emulator servers are SHUTOFF, with what their disks and console logs held",
+            "a program that opens `/dev/stdout` or `/dev/stderr` anew other than to append (`echo x > /dev/stderr`) "
+            "empties the console log; `>> /dev/stderr` adds to it",
         ),
         refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
     ),

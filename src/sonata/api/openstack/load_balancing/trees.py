@@ -5,7 +5,7 @@ Source: Load Balancer API v2 reference, creating a fully populated load balancer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from sonata.api.openstack.load_balancing.resources import (
 from sonata.api.openstack.reply import Reply, json_reply
 from sonata.api.openstack.resource import Resource, Service, Values
 from sonata.api.openstack.schemas import many
+from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.entities.load_balancing import L7Policy, Listener, LoadBalancer, Pool
 from sonata.emulator.cloud.load_balancing.tree import Tree
@@ -126,30 +127,19 @@ async def _create(call: Call, values: Values) -> LoadBalancer:
     return balancer
 
 
-def _of_balancer(table: Any, balancer_id: str) -> list[Any]:
-    return [one for one in table if one.load_balancer_id == balancer_id]
+def _planted(name: str, parts: Callable[[Tree], Iterable[Entity]]) -> Field:
+    """Parts of a load balancer: whole ones when it is created, their ids from then on."""
+
+    def ids_of(cloud: Cloud, balancer: LoadBalancer) -> Any:
+        return ids(parts(Tree(cloud.tables, balancer.id, whole=True)))
+
+    return Field(name, BODIES, attr=f"new_{name}", access="c", computed=ids_of)
 
 
 TREES = replace(
     BALANCERS,
     create=_create,
-    fields=(
-        *BALANCERS.fields,
-        Field(
-            "listeners",
-            BODIES,
-            attr="new_listeners",
-            access="c",
-            computed=lambda cloud, one: ids(_of_balancer(cloud.tables.listeners, one.id)),
-        ),
-        Field(
-            "pools",
-            BODIES,
-            attr="new_pools",
-            access="c",
-            computed=lambda cloud, one: ids(_of_balancer(cloud.tables.pools, one.id)),
-        ),
-    ),
+    fields=(*BALANCERS.fields, _planted("listeners", Tree.listeners), _planted("pools", Tree.pools)),
 )
 """Load balancers, whose creation takes their parts too."""
 

@@ -12,7 +12,7 @@ from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import page
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig
-from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
+from sonata.emulator.cloud.orchestration.refusals import EntityNotFound
 from sonata.errors import InvalidInput
 
 

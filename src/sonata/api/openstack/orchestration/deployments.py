@@ -13,7 +13,7 @@ from sonata.api.openstack.orchestration.configs import config_document
 from sonata.api.openstack.orchestration.requests import owner_of
 from sonata.api.openstack.reply import NO_CONTENT, Reply, json_reply
 from sonata.emulator.cloud.entities.orchestration import SoftwareDeployment, StackResource, State
-from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
+from sonata.emulator.cloud.orchestration.refusals import EntityNotFound
 from sonata.errors import Conflict, InvalidInput
 
 KINDS = frozenset(("OS::Heat::SoftwareDeployment", "OS::Heat::StructuredDeployment"))

@@ -10,7 +10,7 @@ from sonata.api.openstack.call import Call
 from sonata.emulator.cloud.entities.orchestration import Definition, Owner, Stack
 from sonata.emulator.cloud.orchestration.stacks import StackRequest
 from sonata.errors import InvalidInput, Unsupported
-from sonata.formats.hot.environment import TEMPLATES, read_environment
+from sonata.formats.hot.environment import TEMPLATES, parsed, read_environment
 from sonata.formats.hot.errors import StackValidationFailed
 from sonata.formats.hot.parameters import is_true
 from sonata.formats.hot.template import read_template
@@ -48,7 +48,9 @@ def owner_of(call: Call) -> Owner:
 
 
 def read_definition(body: Body, adopted: Body | None = None, existing: Body | None = None) -> Definition:
-    """Template, environment and files of a request; parameters given directly win.
+    """Template, environment and files of a request.
+
+    Parameters given directly win over the request's environment and, as in Heat, lose against its environment files.
 
     Args:
         body: the request.
@@ -60,16 +62,14 @@ def read_definition(body: Body, adopted: Body | None = None, existing: Body | No
         InvalidInput: there is no template, or something cannot be read.
         Unsupported: the template would have to be fetched.
     """
-    files = body.get("files") or {}
+    files = body.get("files") or (adopted or {}).get("files") or {}
     if not isinstance(files, Mapping):
         raise InvalidInput("The files must be a JSON object of texts")
     texts = {str(name): text if isinstance(text, str) else str(text) for name, text in files.items()}
-    given = body.get("environment") or (adopted or {}).get("environment")
     template = _template(body, adopted)
     names = body.get("environment_files") or ()
     kinds = _parameter_kinds(template, texts) if names else {}
-    environment = read_environment(given, texts, names, kinds, existing).document()
-    environment["parameters"] |= _object(body, "parameters")
+    environment = read_environment(_given(body, adopted or {}), texts, names, kinds, existing).document()
     document = read_template(template).document if isinstance(template, str) else template
     if existing is not None:
         declared = document.get("parameters") or {}
@@ -77,6 +77,18 @@ def read_definition(body: Body, adopted: Body | None = None, existing: Body | No
             name: value for name, value in environment["parameters"].items() if name in declared
         }
     return Definition(document, environment, texts)
+
+
+def _given(body: Body, adopted: Body) -> dict[str, Any]:
+    """The environment of a request outside of its files, with the parameters that are given directly.
+
+    Where there are files the rest is passed over, since clients put these together in it.
+    """
+    given = None if body.get("environment_files") else body.get("environment") or adopted.get("environment")
+    environment = parsed(given, "environment")
+    earlier = (adopted.get("environment") or {}).get("parameters") or {}
+    values = {**earlier, **environment.get("parameters", {}), **_object(body, "parameters")}
+    return {**environment, "parameters": values}
 
 
 def _parameter_kinds(template: str | Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
@@ -108,7 +120,9 @@ def patched_definition(body: Body, stack: Stack) -> Definition:
 
 
 def _template(body: Body, adopted: Body | None) -> str | Mapping[str, Any]:
-    if template := body.get("template") or (adopted or {}).get("template"):
+    if adopted is not None and not adopted.get("template"):
+        raise InvalidInput("Invalid adopt data: there is no template in it")
+    if template := (adopted or body).get("template"):
         if not isinstance(template, str | Mapping):
             raise InvalidInput("The template is neither a JSON object nor text")
         return template

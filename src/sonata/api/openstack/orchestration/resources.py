@@ -24,9 +24,9 @@ from sonata.emulator.cloud.entities.orchestration import Stack, StackEvent, Stac
 from sonata.emulator.cloud.identity.tokens import REQUIRED
 from sonata.emulator.cloud.orchestration.catalogue import HIDDEN, UNSUPPORTED, absent, kind_named, kinds
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
+from sonata.emulator.cloud.orchestration.refusals import EntityNotFound
 from sonata.emulator.cloud.orchestration.schema import Property, shown_all
 from sonata.emulator.cloud.orchestration.signalling import details_in, knows_secret
-from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
 from sonata.emulator.cloud.orchestration.validation import DEEPEST
 from sonata.errors import InvalidInput, Unauthorised
 from sonata.formats.hot.versions import FUNCTIONS, condition_functions

@@ -34,18 +34,26 @@ TOPIC = Topic(
             "software deployments of scripts and JSON files, by stacks or by clients: applied in the server at "
             "creation and when their inputs change, their outputs and failures told",
             "operations run along the dependency graph in parallel, have a timeout, and fail when the keeper dies",
+            "a stack takes another action at any time, as Heat's convergence engine lets it: what was begun ends, "
+            "nothing more of it begins, then the new action works; a failed resource has the stack failed at once, "
+            "while those beside it end; states, reasons, events and refusals are compared with Heat's engine",
+            "environment files win over parameters of the request, in their order, or are merged with them",
         ),
         simplified=(
             "`user_data_format` `HEAT_CFNTOOLS` hands user data over as it is; servers have no cfn tools",
             "configurations are applied by the emulator; an agent in the server has nothing to fetch",
             "deleted stacks are forgotten at once",
+            "adoption and abandonment, which Heat's operators switch on, are on; an adoption that fails and is taken "
+            "back lets the objects go, where Heat would delete them",
             "other `networks` or another `admin_pass` of a server make another server",
             "snapshots of stacks, and `deletion_policy: Snapshot`, make images of volumes, since there are no backups; "
             "as in Heat they keep nothing of nested stacks but what these are made of",
             "types of services that a cloud lacks are listed; making them fails with the service's own answer",
         ),
         refused=(
-            "CloudFormation templates and types (400), `template_url`, event sinks (501)",
+            "CloudFormation templates and types (400), `template_url` (501)",
+            "event sinks (400, `ResourceTypeUnavailable`): there is no Zaqar, without which Heat would drop the events",
+            "`OS::Heat::AccessPolicy` and `AWS::IAM::*` (400): stacks have no users whose access could be narrowed",
             "groups of configurations other than `script`, `json-file` and `component`: the deployment fails so",
             "types of services that there are not (400), as Heat answers where a service is missing",
         ),

@@ -24,9 +24,9 @@ from sonata.api.openstack.reply import ACCEPTED, NO_CONTENT, Reply, json_reply
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.exports import exported
 from sonata.emulator.cloud.orchestration.properties import changed
-from sonata.emulator.cloud.orchestration.snapshots import exported_resource
-from sonata.emulator.cloud.orchestration.stacks import EntityNotFound
+from sonata.emulator.cloud.orchestration.refusals import EntityNotFound
 from sonata.emulator.cloud.orchestration.validation import known_properties, validate
 from sonata.errors import InvalidInput, NotFound
 from sonata.formats.hot.errors import UserParameterMissing
@@ -227,32 +227,14 @@ async def delete(call: Call) -> Reply:
 async def abandon(call: Call) -> Reply:
     """DELETE of a stack's management: its objects stay."""
     stack = stack_of(call)
-    document = exported(call, stack)
+    document = exported(call.cloud.stacks.views, stack)
     call.cloud.stacks.abandon(stack.id)
     return json_reply(document)
 
 
 async def export(call: Call) -> Reply:
     """GET of what `abandon` would tell."""
-    return json_reply(exported(call, stack_of(call)))
-
-
-def exported(call: Call, stack: Stack) -> dict[str, Any]:
-    """A stack in the form in which it can be adopted."""
-    rows = call.cloud.stacks.views.rows(stack.id)
-    return {
-        "id": stack.id,
-        "name": stack.name,
-        "action": stack.action,
-        "status": stack.status,
-        "project_id": stack.project_id,
-        "stack_user_project_id": stack.project_id,
-        "tags": list(stack.tags),
-        "template": dict(stack.definition.template),
-        "environment": dict(stack.definition.environment),
-        "files": dict(stack.definition.files),
-        "resources": {row.name: exported_resource(row) for row in rows},
-    }
+    return json_reply(exported(call.cloud.stacks.views, stack_of(call)))
 
 
 async def action(call: Call) -> Reply:
@@ -265,10 +247,9 @@ async def action(call: Call) -> Reply:
         call.cloud.stacks.act(stack.id, name.upper())
     elif name in ("cancel_update", "cancel_without_rollback"):
         call.cloud.stacks.cancel(stack.id, rollback=name == "cancel_update")
-        return ACCEPTED
     else:
         raise InvalidInput(f"Invalid action {name} specified")
-    return Reply()
+    return json_reply(None)
 
 
 async def template(call: Call) -> Reply:

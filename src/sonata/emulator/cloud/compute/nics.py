@@ -160,11 +160,13 @@ class Nics:
         port = self._tables.ports.get(port_id)
         if port.device_owner == DHCP_OWNER:
             await self.on_service_port_deleted(port.network_id)
-        if port.device_id in self._tables.servers:
-            async with self._wiring.turns.of(port.device_id):
+        for server_id in self._servers_with(port):
+            async with self._wiring.turns.of(server_id):
                 await self._wiring.unplug_port(port_id)
-                self._forget(port.device_id, port_id)
+                self._forget(server_id, port_id)
         await self._floating_ips.forget_port(port_id)
+        if port_id in self._tables.ports:
+            self._ports.check_deletable(port_id)  # somebody may have taken it while it was unplugged
         self._ports.drop(port_id)
         await self._security_groups.ports_changed()
 
@@ -189,12 +191,22 @@ class Nics:
         return Nic(made.id, f"eth{index}", owned=True, tag=wish.tag)
 
     def _detached(self, server_id: str, nic: Nic) -> None:
-        """Drop a port that was made for the server, unbind any other, and forget the interface."""
-        if nic.owned:
-            self._ports.drop(nic.port_id)
-        elif nic.port_id in self._tables.ports:
-            self._tables.ports.change(nic.port_id, device_id="", device_owner="")
+        """Drop a port that was made for the server, unbind any other, and forget the interface.
+
+        A port that was given to another device meanwhile stays as it is.
+        """
+        port = self._tables.ports.peek(nic.port_id)
+        if port and port.device_id in (server_id, ""):
+            if nic.owned:
+                self._ports.drop(port.id)
+            else:
+                self._tables.ports.change(port.id, device_id="", device_owner="")
         self._forget(server_id, nic.port_id)
+
+    def _servers_with(self, port: Port) -> set[str]:
+        """The server that a port says it belongs to, and those that know it since before its device was changed."""
+        holding = {server.id for server in self._tables.servers if any(nic.port_id == port.id for nic in server.nics)}
+        return holding | ({port.device_id} if port.device_id in self._tables.servers else set())
 
     def _forget(self, server_id: str, port_id: str) -> None:
         if server := self._tables.servers.peek(server_id):

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sonata._lib.huge_pages import free_huge_pages
+from sonata._lib.together import beside
 from sonata.emulator.cloud.compute.console_logs import ConsoleLogs
 from sonata.emulator.cloud.compute.disks import Disks, Mounts
 from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
@@ -81,15 +82,22 @@ class Power:
         (self._paged.add if wants_huge(server.flavor) else self._paged.discard)(server.id)
         self._starting.add(server.id)
         try:
-            self._netns[server.id] = await self._wiring.plug(server)
             if _program(server):
-                await self._start(server, image)
+                await self._start_plugged(server, image)
                 await self._wait_ready(server, image.ready_tcp_port)
-            elif self._dress[server.id].eager:
-                await self.wake(server)
+            else:
+                self._netns[server.id] = await self._wiring.plug(server)
+                if dress.eager:
+                    await self.wake(server)
         finally:
             self._starting.discard(server.id)
         return dress.told or None
+
+    async def _start_plugged(self, server: Server, image: Image) -> None:
+        """Start a server's program once its ports are there; they and the machine around it are made side by side."""
+        self._netns[server.id] = await self._wiring.open(server)
+        async with beside(self._wiring.plug(server)) as plugged:
+            await self._start(server, image, after=plugged)
 
     async def off(self, server: Server, *, grace_s: float = SHUTDOWN_S) -> None:
         """Switch a server off: no process of it runs and none of its ports stands at return; idempotent.
@@ -194,9 +202,10 @@ class Power:
             return self._images.bootable(server.rescue_image_id)
         return self._disks.root_image(server) or self._images.bootable(server.image_id)
 
-    async def _start(self, server: Server, image: Image) -> int:
+    async def _start(self, server: Server, image: Image, after: Awaitable[object] | None = None) -> int:
         async with self._disks.opened(server) as mounts:
-            return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
+            spec = self._spec(server, image, mounts)
+            return await self._site.runtime.start(spec, self._watch(server.id), after=after)
 
     def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
         if mounts.root:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sonata._lib.tails import tail
 from sonata.emulator.cloud.appliances import Appliance, Appliances
 from sonata.emulator.cloud.load_balancing.haproxy_config import ALGORITHMS, FOLDER, render
 from sonata.errors import PermanentError, StepTimeout, Unsupported
@@ -30,6 +31,7 @@ PROTOCOLS = frozenset(("HTTP", "HTTPS", "TCP"))
 RELOAD_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 5.0
 POLL_S = 0.02
+LAST_WORDS = 4000
 PING_SCRIPT = '#!/bin/sh\nexec ping -q -n -c 1 -w 1 "$3" >/dev/null 2>&1\n'
 
 Died = Callable[[str], Awaitable[None]]
@@ -192,10 +194,7 @@ class HaproxyDriver:
         return self._appliances.folder(load_balancer_id)
 
     def _last_words(self, load_balancer_id: str) -> str:
-        try:
-            return _first_alert(self._appliances.console(load_balancer_id).read_bytes()[-4000:])
-        except OSError:
-            return "it left no message"
+        return _first_alert(tail(self._appliances.console(load_balancer_id), LAST_WORDS))
 
 
 def parse_statistics(text: str) -> Report:

@@ -4,13 +4,14 @@
 their health, the counters of nftables and the connections that stand. `prober.py forget ADDRESS PORT` drops the
 connections that lead to a member, so that their next packet is given to another one.
 
-Sources: linux/netfilter/nfnetlink_conntrack.h, RFC 792 (echo), RFC 9110 (status codes).
+Sources: linux/netfilter/nfnetlink_conntrack.h, linux/neighbour.h, RFC 792 (echo), RFC 9110 (status codes).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ _TUPLE_ORIGINAL, _TUPLE_REPLY, _TUPLE_IP, _TUPLE_PROTO = 1, 2, 1, 2
 _PROTOCOL_STATE, _TCP, _TCP_STATE, _ESTABLISHED = 4, 1, 1, 3
 _IP_SOURCE, _IP_DESTINATION, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 2, 3
 _TYPE = 0x3FFF
+_NEIGHBOUR_SET, _NEIGHBOUR_ADDRESS, _NEIGHBOUR_PROBE, _ARP_COMPLETE = 28, 1, 0x10, 0x2
 _EVERY_S = 1.0
 
 Target = dict[str, Any]
@@ -41,6 +43,8 @@ Attributes = dict[int, bytes]
 async def probe(target: Target) -> bool:
     """Whether a member answers as it should."""
     try:
+        if target["type"] == "UDP-CONNECT":  # where silence is no failure, and ends the waiting by itself
+            return await _udp(target)
         async with asyncio.timeout(target["timeout"]):
             return await _PROBES[target["type"]](target)
     except (OSError, TimeoutError, ssl.SSLError, ValueError):
@@ -75,15 +79,20 @@ async def _http(target: Target) -> bool:
 
 
 async def _udp(target: Target) -> bool:
-    """A port is closed when the member says so (RFC 792, port unreachable); silence means open."""
+    """A port is closed when the member says so (RFC 792, port unreachable); silence means open.
+
+    A member that is gone cannot say so: of the silent ones those are well whose address still has an owner.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near:
         near.setblocking(False)
         near.connect((target["address"], target["port"]))
         near.send(b"")
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(min(target["timeout"], 1) * 0.8):
                 await asyncio.get_running_loop().sock_recv(near, 1)
-        return near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        except TimeoutError:
+            return near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and _has_owner(target["address"])
+        return True
 
 
 async def _ping(target: Target) -> bool:
@@ -108,15 +117,42 @@ def _echo_request(mark: bytes) -> bytes:
     return message(~(total + (total >> 16)) & 0xFFFF)
 
 
+@functools.cache
 def _no_questions() -> ssl.SSLContext:
     """Members have certificates of their own making; only that they speak TLS is asked."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-_PROBES = {"TCP": _tcp, "TLS-HELLO": _tls, "HTTP": _http, "HTTPS": _http, "UDP-CONNECT": _udp, "PING": _ping}
+_PROBES = {"TCP": _tcp, "TLS-HELLO": _tls, "HTTP": _http, "HTTPS": _http, "PING": _ping}
+
+
+# neighbours
+
+
+def _has_owner(address: str) -> bool:
+    """Whether somebody has an address of this network, as the kernel knows it; it is told to ask the owner again.
+
+    Without being told so it relies for up to a minute on what it has heard (arp(7)). Addresses behind a router are
+    taken to have one.
+    """
+    with open("/proc/net/arp") as table:
+        entries = (line.split() for line in table.readlines()[1:])
+        interface, flags = next(((entry[5], int(entry[2], 16)) for entry in entries if entry[0] == address), ("", 0))
+    if interface and flags & _ARP_COMPLETE:
+        _verify_neighbour(interface, address)
+    return not interface or bool(flags & _ARP_COMPLETE)
+
+
+def _verify_neighbour(interface: str, address: str) -> None:
+    """Let the kernel ask a known neighbour whether it is there (RFC 1122, 2.3.2.1, unicast poll)."""
+    neighbour = struct.pack("BxxxiHBB", socket.AF_INET, socket.if_nametoindex(interface), _NEIGHBOUR_PROBE, 0, 0)
+    body = neighbour + struct.pack("HH", 8, _NEIGHBOUR_ADDRESS) + socket.inet_aton(address)
+    with contextlib.suppress(OSError):  # it has left the table meanwhile
+        for _answer in _netlink(socket.NETLINK_ROUTE, _NEIGHBOUR_SET, _REQUEST | _ACK, body):
+            pass
 
 
 # watching
@@ -235,9 +271,16 @@ def _end(body: bytes, which: int, port: int) -> tuple[str, int]:
 
 
 def _ask(kind: int, flags: int, body: bytes) -> Iterator[bytes]:
-    """Payloads of the answers to one request for IPv4."""
-    payload = struct.pack("!BBH", socket.AF_INET, 0, 0) + body
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as near:
+    """Payloads of the answers to one request about connections over IPv4."""
+    return _netlink(_NETLINK_NETFILTER, kind, flags, struct.pack("!BBH", socket.AF_INET, 0, 0) + body)
+
+
+# netlink
+
+
+def _netlink(family: int, kind: int, flags: int, payload: bytes) -> Iterator[bytes]:
+    """Payloads of the answers to one request."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family) as near:
         near.settimeout(5)
         near.send(struct.pack("IHHII", len(payload) + 16, kind, flags, 1, 0) + payload)
         while True:

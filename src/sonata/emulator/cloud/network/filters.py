@@ -47,8 +47,7 @@ class PortFilters:
         told, known = self._told.setdefault(pop, {}), self._members.setdefault(pop, {})
         members = self._wanted_members(wanted.values())
         changed = [one for port_id, one in wanted.items() if told.get(port_id) != one]
-        named = _names_in(changed)
-        moved = {name: inside for name, inside in members.items() if name in named or known.get(name) != inside}
+        moved = {name: inside for name, inside in members.items() if known.get(name) != inside}
         if changed or moved:
             await self._set(pop, changed, moved)
         self._members[pop] = dict(members)
@@ -68,6 +67,8 @@ class PortFilters:
             await self._site.plane.run(lambda fabric: fabric.filtering.remove_filters(pop, port_ids))
             for port_id in port_ids:
                 self._told[pop].pop(port_id, None)
+            named = _names_in(filter(None, self._told[pop].values()))
+            self._members[pop] = {name: inside for name, inside in self._members[pop].items() if name in named}
 
     def _wanted(self) -> dict[str, dict[str, PortFilter]]:
         """Filters by PoP and port, from the moment in which a port is about to be plugged in."""

@@ -62,9 +62,14 @@ class Ports:
 
         Raises:
             PortBound: the MAC address is to change while it is plugged in.
-            PortInUse: so with its device or vNIC type.
+            PortInUse: so with its device or vNIC type, or a router, floating IP or load balancer cannot do without it.
         """
         port = self._tables.ports.get(port_id)
+        asked = (changes.get("device_id", port.device_id), changes.get("device_owner", port.device_owner))
+        if asked != (port.device_id, port.device_owner) and (holder := self._holder(port_id)):
+            raise PortInUse(
+                f"Unable to complete operation on port {port_id}: its device cannot change, {holder} needs it."
+            )
         new_mac = changes.get("mac", port.mac) != port.mac
         new_device = changes.get("device_id", port.device_id) != port.device_id
         if port.plugged and new_device:
@@ -93,7 +98,7 @@ class Ports:
 
         Raises:
             NoSuch: there is no such port.
-            PortInUse: a port pair or a router needs it.
+            PortInUse: a port pair, a router, a floating IP or a load balancer needs it.
         """
         port = self._tables.ports.get(port_id)
         kept = port.device_owner.startswith("network:") or port.device_owner in APPLIANCE_OWNERS
@@ -103,6 +108,17 @@ class Ports:
             )
         if any(port_id in (pair.ingress, pair.egress) for pair in self._tables.port_pairs):
             raise PortInUse(f"Unable to complete operation on port {port_id}: a port pair uses it.")
+        if holder := self._holder(port_id):
+            raise PortInUse(f"Unable to complete operation on port {port_id}: {holder} needs it.")
+
+    def _holder(self, port_id: str) -> str:
+        """What cannot do without a port, whatever the port says of its device; empty when nothing."""
+        for router in self._tables.routers:
+            if port_id in router.interfaces or (router.gateway and router.gateway.port_id == port_id):
+                return f"router {router.id}"
+        floating = next((one for one in self._tables.floating_ips if one.gateway_port_id == port_id), None)
+        balancer = next((one for one in self._tables.load_balancers if one.vip_port_id == port_id), None)
+        return (floating and f"floating IP {floating.id}") or (balancer and f"load balancer {balancer.id}") or ""
 
     def drop(self, port_id: str) -> None:
         """Forget a port whatever its owner, and free its addresses; idempotent."""

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from sonata.emulator.cloud.entities.orchestration import Stack, StackResource, State
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint
-from sonata.emulator.cloud.orchestration.calls import CallRefused, title
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
-from sonata.emulator.cloud.orchestration.hooks import Hooks
-from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.kinds.base import Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
 from sonata.emulator.cloud.orchestration.properties import changed, checked
-from sonata.emulator.cloud.orchestration.views import Views
-from sonata.emulator.cloud.orchestration.work import Deadline, ResourceFailed, Stopped, Work
-from sonata.emulator.cloud.tables import Tables
-from sonata.errors import InvalidInput, SonataError, StepTimeout
+from sonata.emulator.cloud.orchestration.traversal import Traversal, Way
+from sonata.errors import InvalidInput, SonataError
 
 
-class Failed(SonataError):
-    """A resource failed; the message names it and says why."""
+class Deployment(Traversal):
+    """One change of a stack."""
 
-
-class Deployment:
-    """One operation on one stack.
-
-    Args:
-        deadline: when it must end; it is also how it is told to stop.
-    """
-
-    def __init__(self, tables: Tables, views: Views, journal: Journal, stack: Stack, deadline: Deadline) -> None:
-        self._tables = tables
-        self._views = views
-        self._journal = journal
-        self._stack = stack
-        self._deadline = deadline
-        self._failure: Failed | None = None
+    def __init__(self, way: Way) -> None:
+        super().__init__(way)
         self._images: Mapping[str, str] = {}
-        self._hooks = Hooks(tables, journal, stack.definition)
 
     async def deploy(self, blueprint: Blueprint, images: Mapping[str, str] | None = None) -> None:
         """Make, change and replace resources until the stack is what the blueprint says.
@@ -76,40 +55,25 @@ class Deployment:
         }
         await self._each(graph, lambda row_id: self._delete(gone[row_id]))
 
-    async def visit(self, action: str, order: Mapping[str, frozenset[str]]) -> None:
-        """Check, suspend, resume or snapshot each resource.
+    async def adopt(self, blueprint: Blueprint, exported: Mapping[str, Any]) -> None:
+        """Take objects over.
+
+        Args:
+            blueprint: what the stack is made of.
+            exported: of each resource by its name, what a stack that let it go has told of it.
 
         Raises:
-            Failed: the first that could not.
+            Failed: the first resource of which no id is told, or that cannot be one of its type.
         """
-        await self._each(order, lambda name: self._act(name, action))
+        for name in blueprint.resources:
+            self._tables.stack_resources.add(_new_row(self._stack, blueprint, name))
+        await self._each(blueprint.graph, lambda name: self._adopt(blueprint, name, exported.get(name)))
 
-    async def _each(self, graph: Mapping[str, frozenset[str]], do: Callable[[str], Awaitable[None]]) -> None:
-        """Do something with each node once it is done with all that the node needs, as many at a time as possible."""
-        done = {node: asyncio.Event() for node in graph}
-
-        async def one(node: str) -> None:
-            try:
-                for needed in graph[node]:
-                    await done[needed].wait()
-                if self._failure is None:
-                    await do(node)
-            except Failed as failure:
-                self._fail(failure)
-            finally:
-                done[node].set()
-
-        async with asyncio.TaskGroup() as tasks:
-            for node in graph:
-                tasks.create_task(one(node))
-        if self._failure:
-            raise self._failure
-
-    def _fail(self, failure: Failed) -> None:
-        if self._failure is None:
-            self._failure = failure
-            # The others end at their next pause; what they have begun is known and will be deleted.
-            self._deadline.stopped = True
+    def let_go(self) -> None:
+        """Have no part in any object any more: nothing is deleted with the resources."""
+        for row in self._tables.stack_resources:
+            if row.stack_id == self._stack.id:
+                self._tables.stack_resources.change(row.id, keep=True)
 
     async def _bring(self, blueprint: Blueprint, name: str) -> None:
         """Bring one resource to what the blueprint says."""
@@ -122,24 +86,43 @@ class Deployment:
         if action == "CREATE":
             await self._pause(row, action, "pre-create")
             row = self._journal.resource(row.id, action, State.IN_PROGRESS)
+        values = await self._prepare(blueprint, row, kind, action)
+        if action == "CREATE":
+            await self._create(row, kind, values, definition.external_id)
+        else:
+            await self._change(blueprint, row, kind, values)
+
+    async def _prepare(self, blueprint: Blueprint, row: StackResource, kind: Kind, action: str) -> dict[str, Any]:
+        """The properties of a resource; what else the blueprint says of it is kept with it."""
+        definition = blueprint.resources[row.name]
         evaluation = self._views.evaluation(self._stack, blueprint)
         try:
-            values = await self._values(blueprint, name, kind)
+            values = await self._values(blueprint, row.name, kind)
             metadata = await evaluation.resolve(definition.metadata)
             policy = checked("update_policy", kind.update_policies, await evaluation.resolve(definition.update_policy))
         except SonataError as error:
             raise self._failed(row, action, error) from error
         keep = definition.deletion_policy == "Retain" or definition.external_id is not None
-        needs = tuple(sorted(blueprint.graph[name]))
+        needs = tuple(sorted(blueprint.graph[row.name]))
         known = {"needs": needs, "keep": keep, "description": definition.description, "type": definition.type}
         known |= {"snapshot": definition.deletion_policy == "Snapshot", "update_policy": policy}
         if metadata:
             known["metadata"] = metadata
         self._tables.stack_resources.change(row.id, **known)
-        if action == "CREATE":
-            await self._create(row, kind, values, definition.external_id)
-        else:
-            await self._change(blueprint, row, kind, values)
+        return values
+
+    async def _adopt(self, blueprint: Blueprint, name: str, exported: Any) -> None:
+        """Take over what stands for one resource."""
+        row = self._views.row(self._stack.id, name)
+        if row is None:
+            return
+        kind = kind_named(blueprint.kind_of(blueprint.resources[name]), blueprint.files)
+        self._journal.resource(row.id, "ADOPT", State.IN_PROGRESS)
+        values = await self._prepare(blueprint, row, kind, "ADOPT")
+        self._tables.stack_resources.change(row.id, properties=values)
+        data = exported if isinstance(exported, Mapping) else {}
+        await self._attempt(row, "ADOPT", lambda: kind.adopt(self._work(row, values), data))
+        self._journal.resource(row.id, "ADOPT", State.COMPLETE)
 
     async def _values(self, blueprint: Blueprint, name: str, kind: Kind) -> dict[str, Any]:
         evaluation = self._views.evaluation(self._stack, blueprint)
@@ -164,7 +147,7 @@ class Deployment:
                 row.id, properties={**row.properties, kind.contents: values[kind.contents]}
             )
         is_other = row.kind != blueprint.kind_of(blueprint.resources[row.name])
-        if is_other or row.broken or (row.action, row.status) == ("CREATE", State.FAILED):
+        if is_other or row.broken or await self._is_lost(row, kind):
             await self._pause(row, "UPDATE", "pre-update")
             await self._replace(blueprint, row, kind, values)
         elif different or row.status == State.FAILED or (isinstance(kind, StackKind) and self._stack.previous):
@@ -174,6 +157,17 @@ class Deployment:
                 raise self._failed(row, "UPDATE", error)
             await self._pause(row, "UPDATE", "pre-update")
             await self._update(blueprint, row, kind, values, different)
+
+    async def _is_lost(self, row: StackResource, kind: Kind) -> bool:
+        """Whether a resource has failed so that another object is needed; a check that fails needs one always."""
+        if row.status != State.FAILED:
+            return False
+        if row.action == "CHECK" and not isinstance(kind, StackKind):
+            return True
+        try:
+            return await kind.is_lost(self._work(row, row.properties))
+        except SonataError as error:
+            raise self._failed(row, "UPDATE", error) from error
 
     async def _update(
         self, blueprint: Blueprint, row: StackResource, kind: Kind, values: Mapping[str, Any], different: frozenset[str]
@@ -231,57 +225,26 @@ class Deployment:
         await self._create(new, kind, values)
 
     async def _delete(self, row: StackResource) -> None:
-        if row.physical_id and not row.keep:
+        if row.action != "INIT":
             await self._pause(row, "DELETE", "pre-delete")
             self._journal.resource(row.id, "DELETE", State.IN_PROGRESS)
-            try:
-                kind = self._views.kind(self._stack, row)
-            except SonataError as error:
-                raise self._failed(row, "DELETE", error) from error
-            work = self._work(row, row.properties)
-            if row.snapshot and (row.action, row.status) != ("CREATE", State.FAILED):
-                await self._attempt(row, "DELETE", lambda: kind.save(work))
-                self._tables.stack_resources.change(row.id, snapshot=False)
-            await self._attempt(row, "DELETE", lambda: kind.delete(work))
+            if row.physical_id and not row.keep:
+                await self._delete_object(row)
             self._journal.resource(row.id, "DELETE", State.COMPLETE)
             await self._pause(row, "DELETE", "post-delete")
         self._tables.stack_resources.remove(row.id)
 
-    async def _act(self, name: str, action: str) -> None:
-        row = self._views.row(self._stack.id, name)
-        if row is None or not row.physical_id:
-            return
-        kind = self._views.kind(self._stack, row)
-        work = self._work(row, row.properties)
-        self._journal.resource(row.id, action, State.IN_PROGRESS)
-        verbs = {"CHECK": kind.check, "SUSPEND": kind.suspend, "RESUME": kind.resume, "SNAPSHOT": kind.snapshot}
-        await self._attempt(row, action, lambda: verbs[action](work))
-        self._journal.resource(row.id, action, State.COMPLETE)
-
-    async def _pause(self, row: StackResource, action: str, hook: str) -> None:
-        """Wait where the environment wants it, until a client lets the resource go on."""
-        if self._hooks.holds(row.name, hook):
-            await self._attempt(row, action, lambda: self._hooks.wait(self._work(row, row.properties), action, hook))
-
-    def _work(self, row: StackResource, values: Mapping[str, Any]) -> Work:
-        return replace(self._views.work(self._stack, row, self._deadline), properties=values)
-
-    async def _attempt(self, row: StackResource, action: str, do: Callable[[], Awaitable[None]]) -> None:
+    async def _delete_object(self, row: StackResource) -> None:
+        """Delete what stands for a resource, after its contents were kept where that is wanted."""
         try:
-            await do()
+            kind = self._views.kind(self._stack, row)
         except SonataError as error:
-            raise self._failed(row, action, error) from error
-
-    def _failed(self, row: StackResource, action: str, error: SonataError) -> Failed:
-        """Note that a resource failed; what to raise."""
-        if isinstance(error, Stopped):
-            reason = f"{action} aborted (user triggered cancel)"
-        else:
-            reason = f"{_name_of(error)}: resources.{row.name}: {error.message}"
-        self._journal.resource(row.id, action, State.FAILED, reason)
-        if isinstance(error, StepTimeout):
-            return Failed(f"{action.capitalize()} timed out")
-        return Failed(f"Resource {action} failed: {reason}")
+            raise self._failed(row, "DELETE", error) from error
+        work = self._work(row, row.properties)
+        if row.snapshot and (row.action, row.status) != ("CREATE", State.FAILED):
+            await self._attempt(row, "DELETE", lambda: kind.save(work))
+            self._tables.stack_resources.change(row.id, snapshot=False)
+        await self._attempt(row, "DELETE", lambda: kind.delete(work))
 
 
 def _new_row(stack: Stack, blueprint: Blueprint, name: str) -> StackResource:
@@ -295,16 +258,3 @@ def _new_row(stack: Stack, blueprint: Blueprint, name: str) -> StackResource:
         kind=blueprint.kind_of(definition),
         needs=tuple(sorted(blueprint.graph[name])),
     )
-
-
-def _name_of(error: SonataError) -> str:
-    """The name under which Heat reports a failure."""
-    if isinstance(error, CallRefused):
-        return title(error.status)
-    return "ResourceInError" if type(error) is ResourceFailed else type(error).__name__
-
-
-def in_order(rows: Iterable[StackResource]) -> dict[str, frozenset[str]]:
-    """What each resource needs of the others that are there."""
-    there = {row.name: row for row in rows}
-    return {name: frozenset(row.needs) & there.keys() for name, row in there.items()}

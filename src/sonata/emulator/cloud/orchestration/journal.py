@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sonata.emulator.cloud.entities.orchestration import Stack, StackEvent, StackResource
+from sonata.emulator.cloud.entities.orchestration import Stack, StackEvent, StackResource, State
 from sonata.emulator.cloud.tables import Tables
 
 MOST_EVENTS = 1000
@@ -21,19 +21,13 @@ class Journal:
     def stack(self, stack_id: str, action: str, status: str, reason: str, **changes: Any) -> Stack:
         """A stack's new state."""
         stack = self._tables.stacks.change(stack_id, action=action, status=status, status_reason=reason, **changes)
-        self._event(
-            StackEvent(
-                project_id=stack.project_id,
-                stack_id=stack_id,
-                resource_name=stack.name,
-                resource_type="OS::Heat::Stack",
-                physical_id=stack_id,
-                action=action,
-                status=status,
-                reason=reason,
-            )
-        )
+        self._event(_of_stack(stack, action, status, reason))
         return stack
+
+    def remark(self, stack_id: str, action: str, reason: str) -> None:
+        """An event of a failure of a stack that has its outcome already, or another action."""
+        if stack := self._tables.stacks.peek(stack_id):
+            self._event(_of_stack(stack, action, State.FAILED, reason))
 
     def resource(
         self, resource_id: str, action: str, status: str, reason: str = CHANGED, **changes: Any
@@ -60,6 +54,19 @@ class Journal:
         kept = [one for one in self._tables.stack_events if one.stack_id == event.stack_id]
         for old in kept[:-MOST_EVENTS]:
             self._tables.stack_events.remove(old.id)
+
+
+def _of_stack(stack: Stack, action: str, status: str, reason: str) -> StackEvent:
+    return StackEvent(
+        project_id=stack.project_id,
+        stack_id=stack.id,
+        resource_name=stack.name,
+        resource_type="OS::Heat::Stack",
+        physical_id=stack.id,
+        action=action,
+        status=status,
+        reason=reason,
+    )
 
 
 def _event_of(row: StackResource, reason: str) -> StackEvent:

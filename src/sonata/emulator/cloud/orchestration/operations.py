@@ -1,28 +1,36 @@
-"""Operations on stacks in the background: one task each; the next on a stack begins when the one before has ended."""
+"""Operations on stacks in the background.
+
+As Heat's convergence engine does it: a stack takes another action at any time. What the one before has begun goes on to
+its end, nothing more of it begins, and how it ends is told of the resources only; then the next one works. A resource
+that fails has its operation failed at once, while those beside it go on.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import replace
-from itertools import count
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
-from sonata.emulator.cloud.background import Background
-from sonata.emulator.cloud.entities.orchestration import Definition, Stack, StackResource, State
+from sonata.emulator.cloud.entities.orchestration import Stack, State
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint
-from sonata.emulator.cloud.orchestration.deployment import Deployment, Failed, in_order
+from sonata.emulator.cloud.orchestration.deployment import Deployment
 from sonata.emulator.cloud.orchestration.journal import Journal
+from sonata.emulator.cloud.orchestration.kinds.nested import StackKind
+from sonata.emulator.cloud.orchestration.refusals import ActionInProgress
+from sonata.emulator.cloud.orchestration.running import Run, Running
+from sonata.emulator.cloud.orchestration.traversal import Failed, Way
 from sonata.emulator.cloud.orchestration.views import Views
+from sonata.emulator.cloud.orchestration.visits import Visit, in_order
 from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
-from sonata.errors import Conflict, SonataError
+from sonata.errors import SonataError
 from sonata.formats.hot.graph import dependants
 
 logger = logging.getLogger(__name__)
-
-
-class ActionInProgress(Conflict):
-    """Something is going on with a stack."""
+Ended = Callable[[SonataError | None], None]
+GOES_BACK = frozenset(("CREATE", "ADOPT", "UPDATE"))
+"""Actions after whose failure a stack goes back, where its user wants that."""
 
 
 def idle(tables: Tables, stack_id: str) -> Stack:
@@ -37,71 +45,56 @@ def idle(tables: Tables, stack_id: str) -> Stack:
     return stack
 
 
-class Operations:
-    """What goes on with the stacks of one cloud."""
+def _nobody(_failure: SonataError | None) -> None:
+    """Nobody waits for the end."""
+
+
+class Operations(Running):
+    """The actions on the stacks of one cloud."""
 
     def __init__(self, tables: Tables, views: Views, journal: Journal) -> None:
-        self._tables = tables
+        super().__init__(tables, self._crashed)
         self._views = views
         self._journal = journal
-        self._background = Background(self._crashed)
-        self._deadlines: dict[str, tuple[str, Deadline]] = {}
-        self._number = count(1)
 
-    async def close(self) -> None:
-        """End all of them; what they have made goes with the cloud."""
-        await self._background.close()
-
-    def in_background(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Let something go on for which no operation waits, until all are closed."""
-        self._background.spawn(f"apart/{name}/{next(self._number)}", work)
-
-    def stop(self, stack_id: str) -> None:
-        """Ask what goes on with a stack to end soon; idempotent."""
-        if stack_id in self._deadlines:
-            self._deadlines[stack_id][1].stopped = True
-
-    async def settled(self, stack_id: str) -> Stack | None:
-        """Wait until nothing goes on with a stack; None when it is gone."""
-        while stack_id in self._deadlines:
-            await self._background.wait(self._deadlines[stack_id][0])
-        return self._tables.stacks.peek(stack_id)
-
-    def begin_new(self, stack: Stack, action: str, run: Callable[[Deadline], Awaitable[None]]) -> Stack:
+    def begin_new(self, stack: Stack, action: str, run: Run) -> Stack:
         """Add a stack and begin to make it."""
-        self._tables.stacks.add(stack)
-        stack = self._journal.stack(stack.id, action, State.IN_PROGRESS, f"Stack {action} started")
-        self.spawn(stack.id, run)
+        return self.begin(self._tables.stacks.add(stack).id, action, run)
+
+    def begin(self, stack_id: str, action: str, run: Run, **changes: Any) -> Stack:
+        """Begin an action in the place of what goes on with a stack.
+
+        A suspension or resumption does not wait for that: resources that are busy cannot be suspended.
+        """
+        self._supersede(stack_id)
+        if action != "CREATE":
+            changes["changed_at"] = time.time()
+        stack = self._journal.stack(stack_id, action, State.IN_PROGRESS, f"Stack {action} started", **changes)
+        self.spawn(stack_id, run, at_once=action in ("SUSPEND", "RESUME"))
         return stack
 
-    def spawn(self, stack_id: str, run: Callable[[Deadline], Awaitable[None]]) -> None:
-        """Begin an operation; what goes on with the stack ends first."""
-        earlier = self._deadlines.get(stack_id)
-        deadline = Deadline.after(self._tables.stacks.get(stack_id).timeout_mins)
-        name = f"{stack_id}/{next(self._number)}"
-        self._deadlines[stack_id] = (name, deadline)
+    def cancel(self, stack_id: str) -> None:
+        """Let what goes on with a stack, and with those nested in it, have failed; what it has begun goes on."""
+        stack = self._tables.stacks.get(stack_id)
+        if stack.status == State.IN_PROGRESS:
+            self.settle(stack_id)
+            reason = f"Stack {stack.action} cancelled"
+            self._journal.stack(stack_id, stack.action, State.FAILED, reason, previous=None)
+        for nested in self._tables.stacks:
+            if nested.parent_id == stack_id:
+                self.cancel(nested.id)
 
-        async def operate() -> None:
-            if earlier:
-                await self._background.wait(earlier[0])
-            try:
-                await run(deadline)
-            finally:
-                if self._deadlines.get(stack_id) == (name, deadline):
-                    del self._deadlines[stack_id]
-
-        self._background.spawn(name, operate())
+    def _supersede(self, stack_id: str) -> None:
+        """Leave the word to another action; stacks nested in this one that it waits for are cancelled."""
+        if self._tables.stacks.get(stack_id).status == State.IN_PROGRESS:
+            self.settle(stack_id)
+            for row in self._views.rows(stack_id):
+                if row.status == State.IN_PROGRESS and row.physical_id in self._tables.stacks:
+                    self.cancel(row.physical_id)
 
     async def create(self, stack_id: str, blueprint: Blueprint, deadline: Deadline) -> None:
         """Make the resources; take them down again where that is wanted and one fails."""
-        try:
-            await self._deployment(stack_id, deadline).deploy(blueprint)
-        except Failed as failure:
-            stack = self._ended(stack_id, "CREATE", failure)
-            if stack and not stack.disable_rollback:
-                await self._roll_back(stack_id, None, failure)
-        else:
-            self._ended(stack_id, "CREATE", None)
+        await self._run(stack_id, deadline, lambda way: Deployment(way).deploy(blueprint))
 
     async def update(
         self, stack_id: str, blueprint: Blueprint, deadline: Deadline, images: Mapping[str, str] | None = None
@@ -110,66 +103,49 @@ class Operations:
 
         With images, which are the contents of resources by their names, it is a restoration; that does not go back.
         """
-        action = "UPDATE" if images is None else "RESTORE"
-        deployment = self._deployment(stack_id, deadline)
-        try:
+
+        async def change(way: Way) -> None:
+            deployment = Deployment(way)
             await deployment.deploy(blueprint, images)
             await deployment.clean(blueprint)
-        except Failed as failure:
-            stack = self._ended(stack_id, action, failure)
-            if stack and action == "UPDATE" and not stack.disable_rollback and stack.previous:
-                await self._roll_back(stack_id, stack.previous, failure)
-        else:
-            self._ended(stack_id, action, None)
-        if stack_id in self._tables.stacks:
-            self._tables.stacks.change(stack_id, previous=None)
+
+        await self._run(stack_id, deadline, change)
 
     async def delete(self, stack_id: str, deadline: Deadline) -> None:
         """Take all resources down."""
-        try:
-            await self._deployment(stack_id, deadline).clean(None)
-        except Failed as failure:
-            self._ended(stack_id, "DELETE", failure)
-        else:
-            self._ended(stack_id, "DELETE", None)
+        if await self._run(stack_id, deadline, lambda way: Deployment(way).clean(None)):
             self.forget(stack_id)
 
-    async def visit(
-        self, stack_id: str, action: str, deadline: Deadline, on_end: Callable[[Failed | None], None] | None = None
-    ) -> None:
+    async def visit(self, stack_id: str, action: str, deadline: Deadline, on_end: Ended = _nobody) -> None:
         """Check, suspend, resume or snapshot the resources."""
         order = in_order(self._views.rows(stack_id))
         if action == "SUSPEND":
             order = dict(dependants(order))
-        try:
-            await self._deployment(stack_id, deadline).visit(action, order)
-        except Failed as error:
-            failure: Failed | None = error
-        else:
-            failure = None
-        if on_end:
-            on_end(failure)
-        self._ended(stack_id, action, failure)
+        await self._run(stack_id, deadline, lambda way: Visit(way).visit(action, order), on_end)
 
-    async def adopt(self, stack_id: str, blueprint: Blueprint, adopted: Mapping[str, StackResource]) -> None:
+    async def adopt(self, stack_id: str, blueprint: Blueprint, exported: Mapping[str, Any], deadline: Deadline) -> None:
         """Take over objects by their ids; a resource without one fails."""
-        missing = [name for name in blueprint.resources if name not in adopted]
-        for name, row in adopted.items():
-            if name in blueprint.resources:
-                stack = self._tables.stacks.get(stack_id)
-                definition = blueprint.resources[name]
-                mine = replace(
-                    row,
-                    stack_id=stack_id,
-                    project_id=stack.project_id,
-                    type=definition.type,
-                    kind=blueprint.kind_of(definition),
-                    needs=tuple(sorted(blueprint.graph[name])),
-                )
-                self._tables.stack_resources.add(mine)
-                self._journal.resource(mine.id, "ADOPT", State.COMPLETE)
-        why = Failed(f"Resource ADOPT failed: resource data were not provided for {', '.join(missing)}")
-        self._ended(stack_id, "ADOPT", why if missing else None)
+        await self._run(stack_id, deadline, lambda way: Deployment(way).adopt(blueprint, exported))
+
+    def roll_back(self, stack_id: str) -> None:
+        """Begin to go back to what was before: to the definition before an update, else to nothing."""
+        stack = self._tables.stacks.get(stack_id)
+        previous, adopts = stack.previous, stack.action == "ADOPT"
+
+        async def go_back(deadline: Deadline) -> None:
+            blueprint = await self._views.blueprint(self._tables.stacks.get(stack_id)) if previous else None
+
+            async def change(way: Way) -> None:
+                deployment = Deployment(way)
+                if blueprint:
+                    await deployment.deploy(blueprint)
+                if adopts:
+                    deployment.let_go()
+                await deployment.clean(blueprint)
+
+            await self._run(stack_id, deadline, change)
+
+        self.begin(stack_id, "ROLLBACK", go_back, **({"definition": previous} if previous else {}))
 
     def forget(self, stack_id: str) -> None:
         """Drop a stack and all that is known of it."""
@@ -182,37 +158,77 @@ class Operations:
         self._journal.forget(stack_id)
         self._tables.stacks.remove(stack_id)
 
-    async def _roll_back(self, stack_id: str, previous: Definition | None, failure: Failed) -> None:
-        """Go back to what was before; to nothing for None."""
-        changes = {"definition": previous} if previous else {}
-        reason = f"Stack ROLLBACK started: {failure.message}"
-        stack = self._journal.stack(stack_id, "ROLLBACK", State.IN_PROGRESS, reason, **changes)
-        deadline = Deadline.after(stack.timeout_mins)
-        self._deadlines[stack_id] = (self._deadlines[stack_id][0], deadline)
+    async def _run(
+        self,
+        stack_id: str,
+        deadline: Deadline,
+        do: Callable[[Way], Awaitable[None]],
+        on_end: Ended = _nobody,
+    ) -> bool:
+        """Work on the resources of a stack; whether that came to its end and counts.
+
+        Args:
+            stack_id: of the stack.
+            deadline: of this operation.
+            do: the work.
+            on_end: told how it ended, before the stack is; a failure as soon as it is known. Failures after the
+                outcome is settled are events, no more.
+        """
+
+        def failed(failure: SonataError) -> None:
+            if deadline.over:
+                self._journal.remark(stack_id, stack.action, failure.message)
+            else:
+                on_end(failure)
+                self._fail(stack_id, deadline, failure)
+
+        if deadline.over:
+            on_end(Failed("another action has begun"))
+            return False
+        stack = self._tables.stacks.get(stack_id)
         try:
-            blueprint = await self._views.blueprint(stack) if previous else None
-            if blueprint:
-                await self._deployment(stack_id, deadline).deploy(blueprint)
-            await self._deployment(stack_id, deadline).clean(blueprint)
+            await do(Way(self._tables, self._views, self._journal, stack, deadline, failed))
+        except Failed:
+            return False  # told already
         except SonataError as error:
-            self._ended(stack_id, "ROLLBACK", error)
+            failed(error)
+            return False
+        if deadline.over:
+            on_end(Failed("another action has begun"))
+            return False
+        on_end(None)
+        deadline.over = True
+        reason = self._told(stack, f"Stack {stack.action} completed successfully")
+        self._journal.stack(stack_id, stack.action, State.COMPLETE, reason, previous=None)
+        return True
+
+    def _fail(self, stack_id: str, deadline: Deadline, failure: SonataError) -> None:
+        """Write that an operation failed, and go back where that is wanted; what it has begun goes on."""
+        deadline.over = True
+        stack = self._tables.stacks.get(stack_id)
+        logger.warning(
+            "stack operation failed", extra={"stack": stack.name, "action": stack.action, "cause": str(failure)}
+        )
+        self._journal.stack(stack_id, stack.action, State.FAILED, self._told(stack, failure.message))
+        if stack.action in GOES_BACK and not stack.disable_rollback:
+            self.roll_back(stack_id)
         else:
-            self._ended(stack_id, "ROLLBACK", None)
+            self._tables.stacks.change(stack_id, previous=None)
 
-    def _deployment(self, stack_id: str, deadline: Deadline) -> Deployment:
-        return Deployment(self._tables, self._views, self._journal, self._tables.stacks.get(stack_id), deadline)
+    def _told(self, stack: Stack, reason: str) -> str:
+        """A reason with what is to be known of checks."""
+        if stack.action == "CHECK" and not self._is_all_checked(stack.id):
+            return f"{reason}. 'CHECK' not fully supported (see resources)"
+        return reason
 
-    def _ended(self, stack_id: str, action: str, failure: SonataError | None) -> Stack | None:
-        """Write the end of an operation; not where another action has begun meanwhile."""
-        stack = self._tables.stacks.peek(stack_id)
-        if stack is None or stack.action != action:
-            return None
-        if failure:
-            logger.warning(
-                "stack operation failed", extra={"stack": stack.name, "action": action, "cause": str(failure)}
-            )
-            return self._journal.stack(stack_id, action, State.FAILED, failure.message)
-        return self._journal.stack(stack_id, action, State.COMPLETE, f"Stack {action} completed successfully")
+    def _is_all_checked(self, stack_id: str) -> bool:
+        return all(
+            self._is_all_checked(row.physical_id)
+            if isinstance(kind, StackKind) and row.physical_id in self._tables.stacks
+            else kind.schema.checked
+            for row in self._views.rows(stack_id)
+            for kind in (self._views.kind(self._tables.stacks.get(stack_id), row),)
+        )
 
     def _crashed(self, name: str, error: BaseException) -> None:
         stack_id = name.partition("/")[0]

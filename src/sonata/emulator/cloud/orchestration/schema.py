@@ -50,11 +50,19 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class TypeSchema:
-    """A resource type: properties, and the types of its attributes by name; `hidden` ones are given, but not shown."""
+    """A resource type.
+
+    Args:
+        name: as templates call it.
+        properties: by name.
+        attributes: their types by name; `hidden` ones are given, but not shown.
+        checked: whether the check of a stack looks at it; of others Heat tells that it does not.
+    """
 
     name: str
     properties: Mapping[str, Property]
     attributes: Mapping[str, str]
+    checked: bool = False
 
     @property
     def shown_attributes(self) -> dict[str, str]:
@@ -72,7 +80,7 @@ def _of_service(service: str) -> Iterator[TypeSchema]:
     file = files("sonata.emulator.cloud.orchestration") / "schemas" / f"{service}.yaml"
     for name, document in parse_yaml(file.read_text("utf-8"), f"{service}.yaml").data.items():
         properties = {key: _property(one) for key, one in document["properties"].items()}
-        yield TypeSchema(name, properties, document.get("attributes") or {})
+        yield TypeSchema(name, properties, document.get("attributes") or {}, document.get("checked", False))
 
 
 def _property(one: Mapping[str, Any]) -> Property:

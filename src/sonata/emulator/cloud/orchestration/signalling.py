@@ -22,7 +22,9 @@ _SIGNAL = re.compile(r"/orchestration/v1/[^/]+/stacks/[^/]+/(?P<stack>[^/]+)/res
 
 
 def knows_secret(row: StackResource, given: str) -> bool:
-    """Whether what was given is the resource's secret."""
+    """Whether what was given is the resource's secret, which counts for nothing while the resource is suspended."""
+    if row.action == "SUSPEND":
+        return False
     secret = str(row.data.get("secret") or "")
     return bool(secret) and hmac.compare_digest(given.encode(), secret.encode())
 

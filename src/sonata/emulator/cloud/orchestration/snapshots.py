@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from sonata.emulator.cloud.entities.orchestration import Definition, Stack, StackResource, StackSnapshot, State
+from sonata.emulator.cloud.entities.orchestration import Definition, Stack, StackSnapshot, State
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import CallRefused, told
 from sonata.emulator.cloud.orchestration.catalogue import kind_named
+from sonata.emulator.cloud.orchestration.exports import exported_resource
 from sonata.emulator.cloud.orchestration.journal import Journal
 from sonata.emulator.cloud.orchestration.operations import Operations, idle
+from sonata.emulator.cloud.orchestration.refusals import NotSupported
 from sonata.emulator.cloud.orchestration.views import Views
 from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
@@ -84,22 +85,23 @@ class Snapshots:
         for row in self._views.rows(stack.id):
             kept = {key: value for key, value in row.data.items() if key != IMAGE}
             self._tables.stack_resources.change(row.id, data=kept)
-        self._journal.stack(stack.id, "SNAPSHOT", State.IN_PROGRESS, "Stack SNAPSHOT started", changed_at=time.time())
 
         def note(failure: SonataError | None) -> None:
             self._note(snapshot.id, failure)
 
-        self._operations.spawn(stack.id, lambda end: self._operations.visit(stack.id, "SNAPSHOT", end, note))
+        self._operations.begin(
+            stack.id, "SNAPSHOT", lambda end: self._operations.visit(stack.id, "SNAPSHOT", end, note)
+        )
         return snapshot
 
     def delete(self, snapshot: StackSnapshot) -> None:
         """Begin to delete a snapshot with what it keeps.
 
         Raises:
-            InvalidInput: it is being made.
+            NotSupported: it is being made.
         """
         if (snapshot.action, snapshot.status) == ("CREATE", State.IN_PROGRESS):
-            raise InvalidInput("Deleting in-progress snapshot is not supported.")
+            raise NotSupported("Deleting in-progress snapshot")
         changes = {"action": "DELETE", "status": State.IN_PROGRESS, "status_reason": "Snapshot delete started"}
         self._tables.stack_snapshots.change(snapshot.id, **changes)
         self._operations.spawn(snapshot.stack_id, lambda end: self.drop(snapshot))
@@ -130,10 +132,10 @@ class Snapshots:
         """What a stack is made of when it is as in a snapshot again: servers are of the images that were kept.
 
         Raises:
-            InvalidInput: the snapshot is not complete.
+            NotSupported: the snapshot is not complete.
         """
         if snapshot.status != State.COMPLETE:
-            raise InvalidInput("Restoring incomplete snapshot is not supported.")
+            raise NotSupported("Restoring incomplete snapshot")
         blueprint = await compiled(snapshot.definition, stack, self._views.judge, self._views.facade(stack))
         template = dict(snapshot.definition.template)
         resources = dict(template.get("resources") or {})
@@ -149,20 +151,17 @@ class Snapshots:
         """Begin to bring a stack back to a snapshot.
 
         Raises:
-            ActionInProgress: something is going on with the stack.
-            InvalidInput: the snapshot is not complete.
+            NotSupported: the snapshot is not complete.
         """
         definition = await self._restored_definition(stack, snapshot)
         blueprint = await self._replan(stack, definition)
-        stack = idle(self._tables, stack.id)
-        changes = {"definition": definition, "previous": stack.definition, "changed_at": time.time()}
-        self._journal.stack(stack.id, "RESTORE", State.IN_PROGRESS, "Stack RESTORE started", **changes)
         images = images_of(snapshot)
 
         async def run(end: Deadline) -> None:
             await self._operations.update(stack.id, blueprint, end, images)
 
-        self._operations.spawn(stack.id, run)
+        changes = {"definition": definition, "previous": self._tables.stacks.get(stack.id).definition}
+        self._operations.begin(stack.id, "RESTORE", run, **changes)
 
     def _note(self, snapshot_id: str, failure: SonataError | None) -> None:
         """Write down what has become of a snapshot, and what is kept in any case."""
@@ -181,17 +180,3 @@ def images_of(snapshot: StackSnapshot) -> dict[str, str]:
         name: one.get("resource_data") or {} for name, one in snapshot.resources.items()
     }
     return {name: str(one[IMAGE]) for name, one in data.items() if one.get(IMAGE)}
-
-
-def exported_resource(row: StackResource) -> dict[str, Any]:
-    """A resource in the form in which it can be adopted."""
-    return {
-        "name": row.name,
-        "type": row.type,
-        "resource_id": row.physical_id,
-        "action": row.action,
-        "status": row.status,
-        "metadata": dict(row.metadata),
-        "properties": dict(row.properties),
-        "resource_data": dict(row.data),
-    }

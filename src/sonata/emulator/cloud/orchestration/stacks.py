@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,36 +16,22 @@ from sonata.emulator.cloud.entities.orchestration import (
 )
 from sonata.emulator.cloud.orchestration.blueprint import Blueprint, compiled
 from sonata.emulator.cloud.orchestration.calls import Authority
+from sonata.emulator.cloud.orchestration.departures import Departures
 from sonata.emulator.cloud.orchestration.deployments import Deployments
 from sonata.emulator.cloud.orchestration.hooks import clear_hook
 from sonata.emulator.cloud.orchestration.journal import Journal
-from sonata.emulator.cloud.orchestration.operations import Operations, idle
+from sonata.emulator.cloud.orchestration.operations import Operations
+from sonata.emulator.cloud.orchestration.refusals import EntityNotFound, NotSupported, StackExists
 from sonata.emulator.cloud.orchestration.signalling import addressee, details_in, knows_secret
 from sonata.emulator.cloud.orchestration.snapshots import Snapshots
 from sonata.emulator.cloud.orchestration.validation import validate
 from sonata.emulator.cloud.orchestration.views import Views
-from sonata.emulator.cloud.orchestration.work import Deadline
 from sonata.emulator.cloud.tables import Tables
-from sonata.errors import Conflict, InvalidInput, NotFound, SonataError, Unsupported
+from sonata.errors import Conflict, InvalidInput, SonataError, Unsupported
 from sonata.formats.hot.errors import StackValidationFailed
 
 LONGEST_NAME = 255
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
-
-
-class EntityNotFound(NotFound):
-    """A stack, resource, event, ... does not exist, or not for this project."""
-
-    def __init__(self, entity: str, name: str) -> None:
-        super().__init__(f"The {entity} ({name}) could not be found.")
-
-
-class StackExists(Conflict):
-    """The project has a stack of this name."""
-
-
-class ActionNotComplete(Conflict):
-    """A stack is not in the state that an action needs."""
 
 
 RunInServer = Callable[[str, Sequence[str], bytes], Awaitable[tuple[int, bytes, bytes]]]
@@ -79,6 +64,7 @@ class Stacks:
         self._journal = Journal(tables)
         self.operations = Operations(tables, self.views, self._journal)
         self.snapshots = Snapshots(tables, self.views, self._journal, self.operations, self.replanned)
+        self._departures = Departures(tables, self._journal, self.operations, self.snapshots)
         self.run_in_server: RunInServer = _no_servers
         self.deployments = Deployments(tables, self.views, self.operations, lambda *call: self.run_in_server(*call))
 
@@ -140,14 +126,24 @@ class Stacks:
         """
         stack, blueprint = await self.planned(request)
         if request.adopted:
-            adopt = _adopted(request.adopted)
-            return self.operations.begin_new(
-                stack, "ADOPT", lambda end: self.operations.adopt(stack.id, blueprint, adopt)
-            )
+            return self.adopt(stack, blueprint, request.adopted)
         return self.operations.begin_new(stack, "CREATE", lambda end: self.operations.create(stack.id, blueprint, end))
 
+    def adopt(self, stack: Stack, blueprint: Blueprint, exported: Mapping[str, Any]) -> Stack:
+        """Begin to adopt a stack from what was exported of it.
+
+        Raises:
+            InvalidInput: that is not of its form.
+        """
+        resources = exported.get("resources")
+        if not isinstance(resources, Mapping):
+            raise InvalidInput("Invalid adopt data: there are no resources in it")
+        return self.operations.begin_new(
+            stack, "ADOPT", lambda end: self.operations.adopt(stack.id, blueprint, resources, end)
+        )
+
     async def update(self, stack_id: str, definition: Definition, **changes: Any) -> None:
-        """Begin to bring a stack to another definition.
+        """Begin to bring a stack to another definition; an update that goes on gives way to it.
 
         Args:
             stack_id: of the stack.
@@ -155,14 +151,25 @@ class Stacks:
             changes: `timeout_mins`, `disable_rollback`, `tags`.
 
         Raises:
-            ActionInProgress: something is going on with it.
+            NotSupported: it is suspended or being deleted.
             InvalidInput: template or parameters are not valid.
         """
-        stack = idle(self.tables, stack_id)
+        stack = self._changeable(stack_id)
         blueprint = await self.replanned(stack, definition)
-        changes.update(definition=definition, previous=stack.definition, changed_at=time.time())
-        self._journal.stack(stack.id, "UPDATE", State.IN_PROGRESS, "Stack UPDATE started", **changes)
-        self.operations.spawn(stack.id, lambda end: self.operations.update(stack.id, blueprint, end))
+        stack = self._changeable(stack_id)
+        self.operations.begin(
+            stack_id,
+            "UPDATE",
+            lambda end: self.operations.update(stack_id, blueprint, end),
+            **{**changes, "definition": definition, "previous": stack.definition},
+        )
+
+    def _changeable(self, stack_id: str) -> Stack:
+        stack = self.tables.stacks.get(stack_id)
+        if stack.action in ("SUSPEND", "DELETE"):
+            state = "suspended" if stack.action == "SUSPEND" else "deleting"
+            raise NotSupported(f"Updating a stack when it is {state}")
+        return stack
 
     async def replanned(self, stack: Stack, definition: Definition) -> Blueprint:
         """What a stack would become, checked.
@@ -181,62 +188,33 @@ class Stacks:
 
     def delete(self, stack_id: str) -> None:
         """Begin to delete a stack; what goes on with it ends first."""
-        stack = self.tables.stacks.get(stack_id)
-        if (stack.action, stack.status) == ("DELETE", State.IN_PROGRESS):
-            return
-        self.stop(stack_id)
-        self._journal.stack(stack_id, "DELETE", State.IN_PROGRESS, "Stack DELETE started")
-        self.operations.spawn(stack_id, lambda end: self._delete(stack_id, end))
-
-    async def _delete(self, stack_id: str, deadline: Deadline) -> None:
-        try:
-            await self.snapshots.drop_all(stack_id)
-        except SonataError as error:
-            reason = f"Resource DELETE failed: snapshots of the stack: {error.message}"
-            self._journal.stack(stack_id, "DELETE", State.FAILED, reason)
-        else:
-            await self.operations.delete(stack_id, deadline)
+        self._departures.delete(stack_id)
 
     def act(self, stack_id: str, action: str) -> None:
-        """Begin `CHECK`, `SUSPEND` or `RESUME`.
-
-        Raises:
-            ActionInProgress: something is going on with it.
-            ActionNotComplete: it is suspended already, or not at all.
-        """
-        stack = idle(self.tables, stack_id)
-        if stack.status == State.COMPLETE and (action == "SUSPEND") and stack.action == "SUSPEND":
-            raise ActionNotComplete(f"Stack {stack.name} is suspended already.")
-        if action == "RESUME" and stack.action != "SUSPEND" and stack.action != "RESUME":
-            raise ActionNotComplete(f"Stack {stack.name} is not suspended.")
-        self._journal.stack(stack_id, action, State.IN_PROGRESS, f"Stack {action} started")
-        self.operations.spawn(stack_id, lambda end: self.operations.visit(stack_id, action, end))
+        """Begin `CHECK`, `SUSPEND` or `RESUME`; nothing happens to what is suspended, or resumed, already."""
+        stack = self.tables.stacks.get(stack_id)
+        if action != "CHECK" and (stack.action, stack.status) == (action, State.COMPLETE):
+            return
+        self.operations.begin(stack_id, action, lambda end: self.operations.visit(stack_id, action, end))
 
     def cancel(self, stack_id: str, *, rollback: bool) -> None:
         """Cancel an update, and go back to what was before if so wanted; without rollback a creation, too.
 
         Raises:
-            InvalidInput: there is nothing to cancel.
+            NotSupported: there is nothing to cancel.
         """
         stack = self.tables.stacks.get(stack_id)
         allowed = ("UPDATE",) if rollback else ("UPDATE", "CREATE")
         if stack.status != State.IN_PROGRESS or stack.action not in allowed:
-            state = f"{stack.action}_{stack.status}"
-            raise InvalidInput(f"Cancelling update when stack is {state} is not supported.")
-        self.tables.stacks.change(stack_id, disable_rollback=not rollback)
-        self.stop(stack_id)
+            raise NotSupported(f"Cancelling update when stack is {stack.action}_{stack.status}")
+        if rollback:
+            self.operations.roll_back(stack_id)
+        else:
+            self.operations.cancel(stack_id)
 
     def abandon(self, stack_id: str) -> None:
-        """Forget a stack and leave its objects alone; nested stacks go with it.
-
-        Raises:
-            ActionInProgress: something is going on with it.
-        """
-        idle(self.tables, stack_id)
-        for nested in self.tables.stacks:
-            if nested.parent_id == stack_id:
-                self.abandon(nested.id)
-        self.operations.forget(stack_id)
+        """Begin to forget a stack and leave its objects alone; nested stacks go with it."""
+        self._departures.abandon(stack_id)
 
     def stop(self, stack_id: str) -> None:
         """Ask what goes on with a stack to end soon; idempotent."""
@@ -250,11 +228,15 @@ class Stacks:
         """Hand a signal to a resource, or let it go on where a hook holds it up.
 
         Raises:
+            NotSupported: it is suspended or being deleted.
             InvalidInput: it takes none, or not this one.
         """
         if isinstance(details, Mapping) and "unset_hook" in details:
             clear_hook(self.tables, self._journal, row, str(details["unset_hook"]))
             return
+        if row.action in ("SUSPEND", "DELETE"):
+            self._journal.note(row, f"Cannot signal resource during {row.action}")
+            raise NotSupported(f"Signal resource during {row.action}")
         await self.views.kind(stack, row).signal(self.views.work(stack, row), details)
 
     async def post(self, target: str, token: str, body: bytes) -> tuple[int, str]:
@@ -290,6 +272,18 @@ class _Nested:
 
     async def create_nested(self, parent: Stack, resource: StackResource, definition: Definition) -> str:
         """Begin to create a nested stack; returns its id."""
+        nested, blueprint = await self._planned(parent, resource, definition)
+        operations = self._stacks.operations
+        operations.begin_new(nested, "CREATE", lambda end: operations.create(nested.id, blueprint, end))
+        return nested.id
+
+    async def adopt_nested(self, parent: Stack, resource: StackResource, exported: Mapping[str, Any]) -> str:
+        """Begin to adopt a nested stack from what was exported of it; returns its id."""
+        parts = (exported.get(key) or {} for key in ("template", "environment", "files"))
+        nested, blueprint = await self._planned(parent, resource, Definition(*parts))
+        return self._stacks.adopt(nested, blueprint, exported).id
+
+    async def _planned(self, parent: Stack, resource: StackResource, definition: Definition) -> tuple[Stack, Blueprint]:
         nested = replace(
             Stack(owner=parent.owner, definition=definition),
             name=f"{parent.name}-{resource.name}-{resource.id.replace('-', '')[:12]}",
@@ -302,10 +296,7 @@ class _Nested:
         views = self._stacks.views
         blueprint = await compiled(definition, nested, views.judge, views.facade(nested))
         await validate(blueprint, nested)
-        self._stacks.operations.begin_new(
-            nested, "CREATE", lambda end: self._stacks.operations.create(nested.id, blueprint, end)
-        )
-        return nested.id
+        return nested, blueprint
 
     async def update_nested(self, stack_id: str, definition: Definition) -> None:
         """Begin to update a nested stack."""
@@ -340,27 +331,3 @@ class _Nested:
     def reference_of(self, stack_id: str, resource: str) -> Any:
         """What `get_resource` of a resource is; None when that is not there."""
         return self._stacks.views.reference_of(stack_id, resource)
-
-
-def _adopted(data: Mapping[str, Any]) -> dict[str, StackResource]:
-    """The resources in what `abandon` and `export` tell.
-
-    Raises:
-        InvalidInput: it is not of that form.
-    """
-    resources = data.get("resources")
-    if not isinstance(resources, Mapping):
-        raise InvalidInput("Invalid adopt data: there are no resources in it")
-    return {
-        name: StackResource(
-            stack_id="",
-            name=name,
-            type=str(one.get("type", "")),
-            physical_id=str(one.get("resource_id") or ""),
-            properties=one.get("properties") or {},
-            metadata=one.get("metadata") or {},
-            data=one.get("resource_data") or {},
-        )
-        for name, one in resources.items()
-        if isinstance(one, Mapping)
-    }

@@ -14,7 +14,7 @@ from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.kinds.nested import StackKind, TemplateKind
 from sonata.emulator.cloud.orchestration.properties import checked
 from sonata.errors import InvalidInput
-from sonata.formats.hot.errors import StackValidationFailed
+from sonata.formats.hot.errors import ResourceTypeUnavailable, StackValidationFailed
 from sonata.formats.hot.graph import references
 from sonata.formats.hot.template import ResourceDefinition, read_template
 
@@ -29,6 +29,7 @@ async def validate(blueprint: Blueprint, stack: Stack, depth: int = 0) -> None:
 
     Raises:
         StackValidationFailed: with all findings.
+        ResourceTypeUnavailable: a type is one of a service that there is not.
     """
     if depth > DEEPEST:
         raise StackValidationFailed(f"Recursion depth exceeds {DEEPEST}.")
@@ -38,6 +39,8 @@ async def validate(blueprint: Blueprint, stack: Stack, depth: int = 0) -> None:
     for resource in blueprint.resources.values():
         try:
             await _check_resource(blueprint, resource, stack, depth)
+        except ResourceTypeUnavailable:
+            raise  # before all else, and under its own name
         except InvalidInput as error:
             findings.append(error.message)
     findings += _attribute_findings(blueprint)

@@ -56,6 +56,11 @@ class Views:
         """The resource of this name."""
         return next((row for row in self.rows(stack_id) if row.name == name), None)
 
+    def nested(self, row: StackResource) -> Stack | None:
+        """The nested stack for which a resource stands."""
+        stack = self._tables.stacks.peek(row.physical_id)
+        return stack if stack and stack.parent_id == row.stack_id else None
+
     def calls(self, stack: Stack) -> OpenStackCalls:
         """Calls with the authority of a stack's owner.
 

@@ -22,6 +22,31 @@ class ResourceFailed(SonataError):
     """A resource did not become what it should."""
 
 
+class NotWell(ResourceFailed):
+    """A check found that an object is not as it should be."""
+
+
+class NoId(ResourceFailed):
+    """A resource is to be adopted, and nobody says which object that is."""
+
+
+class NestedFailed(ResourceFailed):
+    """The stack for which a resource stands has failed; the message is that stack's reason."""
+
+    def told(self, action: str, where: str) -> str:
+        """The reason as a resource tells it: the innermost error, and the path to it from the resource's stack."""
+        parts = [part.strip() for part in self.message.split(":")]
+        if f"Resource {action} failed: " not in self.message or len(parts) < 4:
+            return f"{where}: {self.message}"
+        _, error, path, *message = parts
+        steps = (f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
+        return f"{error}: {where}{''.join(steps)}: {': '.join(message)}"
+
+
+class ToldToFail(ResourceFailed):
+    """A resource for tests fails, as it was told to."""
+
+
 class Stopped(SonataError):
     """The operation was cancelled, or another resource failed."""
 
@@ -33,6 +58,9 @@ class Nesting(Protocol):
 
     async def create_nested(self, parent: Stack, resource: StackResource, definition: Definition) -> str:
         """Begin to create a nested stack; returns its id."""
+
+    async def adopt_nested(self, parent: Stack, resource: StackResource, exported: Mapping[str, Any]) -> str:
+        """Begin to adopt a nested stack from what was exported of it; returns its id."""
 
     async def update_nested(self, stack_id: str, definition: Definition) -> None:
         """Begin to update a nested stack."""
@@ -61,10 +89,17 @@ class Nesting(Protocol):
 
 @dataclass(slots=True)
 class Deadline:
-    """How long an operation may take, and whether it shall end."""
+    """How long an operation may take, and whether it shall end.
+
+    Args:
+        ends_at: on the monotonic clock.
+        stopped: whether what it has begun ends as soon as it can.
+        over: whether its outcome is settled: what it has begun goes on to its end, nothing more begins.
+    """
 
     ends_at: float
     stopped: bool = False
+    over: bool = False
 
     @classmethod
     def after(cls, minutes: int | None) -> Deadline:

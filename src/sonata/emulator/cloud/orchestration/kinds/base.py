@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from sonata.emulator.cloud.entities.orchestration import StackResource
 from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema
-from sonata.emulator.cloud.orchestration.work import Work
+from sonata.emulator.cloud.orchestration.work import NoId, Work
 from sonata.errors import InvalidInput
 from sonata.formats.hot.functions import select
 
@@ -95,8 +95,29 @@ class Kind:
             is_new: whether the object was made just now, of its properties.
         """
 
+    async def adopt(self, work: Work, exported: Mapping[str, Any]) -> None:
+        """Take over an object that is there.
+
+        Args:
+            work: the resource.
+            exported: what a stack that let the object go has told of it.
+
+        Raises:
+            NoId: not which object it is.
+        """
+        if not exported.get("resource_id"):
+            raise NoId("Resource ID was not provided.")
+        work.made(str(exported["resource_id"]))
+        work.remember(**(exported.get("resource_data") or {}))
+        if metadata := exported.get("metadata"):
+            work.engine.tables.stack_resources.change(work.resource_id, metadata=metadata)
+
     async def check(self, work: Work) -> None:
         """Raise when the object is not well."""
+
+    async def is_lost(self, work: Work) -> bool:
+        """Whether an object whose resource has failed is made anew at the next update, instead of changed."""
+        return True
 
     async def suspend(self, work: Work) -> None:
         """Suspend the object where that means something."""

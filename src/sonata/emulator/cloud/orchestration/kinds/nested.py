@@ -10,7 +10,7 @@ from sonata.emulator.cloud.entities.orchestration import Definition, StackResour
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.rolling import GROUP_POLICIES, Batches
 from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema, type_schemas
-from sonata.emulator.cloud.orchestration.work import ResourceFailed, Stopped, Work
+from sonata.emulator.cloud.orchestration.work import NestedFailed, NoId, Stopped, Work
 from sonata.errors import StepTimeout
 from sonata.formats.hot.environment import read_environment
 from sonata.formats.hot.template import read_template
@@ -52,9 +52,25 @@ class StackKind(Kind):
             await work.engine.act_nested(work.physical_id, "DELETE")
             await self._finished(work)
 
+    async def adopt(self, work: Work, exported: Mapping[str, Any]) -> None:
+        """Adopt the stack from what was exported of it.
+
+        Raises:
+            NoId: nothing was.
+        """
+        if not exported.get("resources"):
+            raise NoId("Resource ID was not provided.")
+        work.remember(**(exported.get("resource_data") or {}))
+        work.made(await work.engine.adopt_nested(work.stack, work.row, exported))
+        await self._finished(work)
+
     async def check(self, work: Work) -> None:
         """Check the stack's resources."""
         await self._act(work, "CHECK")
+
+    async def is_lost(self, work: Work) -> bool:
+        """Whether there is no stack; one that has failed is updated, as its resources need it."""
+        return work.physical_id not in work.engine.tables.stacks
 
     async def suspend(self, work: Work) -> None:
         """Suspend the stack."""
@@ -94,7 +110,7 @@ class StackKind(Kind):
             raise
         stack = work.engine.tables.stacks.peek(nested)
         if stack and stack.status == State.FAILED:
-            raise ResourceFailed(stack.status_reason)
+            raise NestedFailed(stack.status_reason)
 
 
 @dataclass(frozen=True, kw_only=True)

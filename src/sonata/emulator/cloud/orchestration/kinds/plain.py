@@ -16,7 +16,7 @@ from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, StackRe
 from sonata.emulator.cloud.orchestration.agent import COMPONENT
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.schema import type_schemas
-from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
+from sonata.emulator.cloud.orchestration.work import ResourceFailed, ToldToFail, Work
 from sonata.formats.hot.parameters import converted
 
 CLASSES: Mapping[str, str] = {
@@ -117,11 +117,12 @@ class TestResource(Kind):
 
     async def create(self, work: Work) -> None:
         """Wait, and fail if told so."""
-        work.remember(value=work.properties["value"])
-        work.made(work.physical_name)
+        if not work.properties["fail"]:
+            work.remember(value=work.properties["value"])
+            work.made(work.physical_name)
         await self._wait(work, "create")
         if work.properties["fail"]:
-            raise ResourceFailed(f"Test Resource failed {work.row.name}")
+            raise ToldToFail(f"Test Resource failed {work.row.name}")
 
     async def update(self, work: Work, changed: Changed) -> None:
         """Take the new value."""
@@ -129,7 +130,7 @@ class TestResource(Kind):
             raise NeedsReplacement
         await self._wait(work, "update")
         if work.properties["fail"]:
-            raise ResourceFailed(f"Test Resource failed {work.row.name}")
+            raise ToldToFail(f"Test Resource failed {work.row.name}")
         work.remember(value=work.properties["value"])
 
     async def delete(self, work: Work) -> None:
@@ -157,6 +158,14 @@ class Delay(Kind):
     async def delete(self, work: Work) -> None:
         """Let it pass if told so."""
         await self._pass(work, "DELETE")
+
+    async def suspend(self, work: Work) -> None:
+        """Let it pass if told so."""
+        await self._pass(work, "SUSPEND")
+
+    async def resume(self, work: Work) -> None:
+        """Let it pass if told so."""
+        await self._pass(work, "RESUME")
 
     async def _pass(self, work: Work, action: str) -> None:
         if action in work.properties["actions"]:

@@ -9,7 +9,7 @@ from typing import Any
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.finding import with_ids
-from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work
+from sonata.emulator.cloud.orchestration.work import NotWell, ResourceFailed, Work
 
 Body = dict[str, Any]
 Shape = Callable[[Body], Body]
@@ -20,6 +20,12 @@ BUSY = 409
 def as_it_is(body: Body) -> Body:
     """The body without a change."""
     return body
+
+
+KEPT = frozenset(("OS::Nova::Server", "OS::Nova::ServerGroup", "OS::Cinder::Volume"))
+"""Types whose objects outlive a failed action, besides those of networks."""
+LOST = frozenset(("ERROR", "DELETED", "SOFT_DELETED", "DELETING"))
+"""Of what is in one of these states, another is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,20 @@ class RestKind(Kind):
         document = await self.shown(work)
         status = document.get(self.status_key)
         if self.ready and status not in self.ready:
-            raise ResourceFailed(f"'{status}' not in {sorted(self.ready)}")
+            expected = sorted(self.ready)[0] if len(self.ready) == 1 else sorted(self.ready)
+            raise NotWell(f"'{self.status_key}': expected '{expected}', got '{status}'")
+
+    async def is_lost(self, work: Work) -> bool:
+        """Servers, their groups, volumes and what belongs to networks are kept where they are well."""
+        if not work.physical_id or not (self.service == "network" or self.name in KEPT):
+            return True
+        try:
+            status = str((await self.shown(work)).get(self.status_key))
+        except CallRefused as error:
+            if error.status == 404:
+                return True
+            raise
+        return status.upper() in LOST
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
         """GET of the object."""

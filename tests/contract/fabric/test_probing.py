@@ -1,0 +1,81 @@
+"""Links do what was declared, as the product itself measures it; and the measurement tells when they do not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sonata.emulator.link_check import PLAN_FOR_DOWN, Quantity, judged, plan_for
+from sonata.errors import NotFound
+from sonata.model.topology import CLEAN, Impairment
+
+from .conftest import World
+
+pytestmark = pytest.mark.serial
+SECONDS = 1.5
+
+
+def measured(world: World, name: str, there: Impairment, back: Impairment) -> list[Quantity]:
+    probe = world.fabric.underlay.probe(name)
+    try:
+        probed = probe.measure(plan_for((there, back), SECONDS))
+    finally:
+        probe.close()
+    found = []
+    for way, declared in enumerate((there, back)):
+        sparse, dense = (pair[way] for pair in probed.steps)
+        found += judged(declared, sparse, dense, probed.rates[way])
+    return found
+
+
+def off(quantities: list[Quantity]) -> set[str]:
+    return {one.name for one in quantities if one.verdict == "off"}
+
+
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [
+        (CLEAN, CLEAN),
+        (Impairment(delay_s=0.01), Impairment(delay_s=0.03)),
+        (Impairment(delay_s=0.02, jitter_s=0.002), Impairment(loss=0.01)),
+        (Impairment(rate_bps=1e7), Impairment(rate_bps=1e8)),
+        (Impairment(delay_s=0.005, rate_bps=2e7), Impairment(loss=0.03, rate_bps=1e6)),
+        (Impairment(duplicate=0.02), Impairment(delay_s=0.05, reorder=0.05)),
+    ],
+)
+def test_a_link_does_what_was_declared(world: World, there: Impairment, back: Impairment) -> None:
+    world.line(2)
+    world.fabric.underlay.set_link("l0", there, back)
+    quantities = measured(world, "l0", there, back)
+    assert off(quantities) == set(), quantities
+    assert {one.name for one in quantities} >= {"delay_s", "jitter_s", "loss", "duplicate"}
+
+
+def test_an_access_link_is_measured_from_its_pop_to_its_machine(world: World) -> None:
+    world.pops(1)
+    world.host("user", 0, impairment=Impairment(delay_s=0.01))
+    assert off(measured(world, "user-eth0", Impairment(delay_s=0.01), Impairment(delay_s=0.01))) == set()
+    assert off(measured(world, "user-eth0", Impairment(delay_s=0.02), Impairment(delay_s=0.01))) == {"delay_s"}
+    with pytest.raises(NotFound):
+        world.fabric.underlay.probe("nobody")
+
+
+def test_what_is_not_as_declared_is_found(world: World) -> None:
+    world.line(2, Impairment(rate_bps=2e7))
+    found = re.search(r"^\d+: (l\d+)@", world.run_in_pop("p0", "ip", "-o", "link"), re.MULTILINE)
+    assert found
+    ifname = found[1]
+    bucket = ("rate", "10mbit", "burst", "16kb", "latency", "50ms")
+    world.run_in_pop("p0", "tc", "qdisc", "replace", "dev", ifname, "root", "tbf", *bucket)
+    declared = Impairment(rate_bps=2e7)
+    wrong = [one for one in measured(world, "l0", declared, declared) if one.verdict == "off"]
+    assert [(one.name, round((one.measured or 0) / 1e6)) for one in wrong] == [("rate_bps", 10)]
+
+
+def test_nothing_passes_a_link_that_is_down(world: World) -> None:
+    world.line(2)
+    world.fabric.underlay.set_link("l0", CLEAN, up=False)
+    probe = world.fabric.underlay.probe("l0")
+    ((there, back),) = probe.measure(PLAN_FOR_DOWN).steps
+    assert (there.received, back.received) == (0, 0)
