@@ -156,9 +156,10 @@ class TestTopologyZoo:
         assert pops["Sao-Paulo"].labels == {"name": "São Paulo"}
         assert pops["node-3"].labels == {"name": "東京"}
 
-    def test_a_network_in_pieces_stays_so(self) -> None:
-        result = topology(graphml(TWO + node("2", "Oslo", (59.9, 10.7)) + edge("0", "1")))
-        assert [finding.code for finding in check_topology(result)] == ["TOPO-0018"]
+    def test_a_network_in_pieces_stays_so_and_is_told(self) -> None:
+        result = imported(graphml(TWO + node("2", "Oslo", (59.9, 10.7)) + edge("0", "1")))
+        assert [finding.code for finding in check_topology(result.topology)] == ["TOPO-0018"]
+        assert any("no path leads from" in note for note in result.notes)
 
     def test_every_flaw_is_told_with_its_line(self) -> None:
         text = graphml(

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from sonata._lib.quantities import format_rate
 from sonata.errors import InvalidInput, NotFound
+from sonata.formats.diagnostics import raise_errors
 from sonata.formats.networks.graphml import read_graphml
 from sonata.formats.networks.naming import slug, unique_names
 from sonata.formats.networks.network import Edge, Findings, Network, Node
 from sonata.formats.networks.node_link import read_node_link
 from sonata.formats.networks.sndlib import NATIVE_HEAD, read_sndlib_native, read_sndlib_xml
 from sonata.formats.networks.xml_tree import parse_xml
-from sonata.formats.topology import RESERVED_POPS, ensure_valid
+from sonata.formats.topology import RESERVED_POPS, check_topology
 from sonata.model.geography import fibre_delay_s, great_circle_km
 from sonata.model.topology import Impairment, Link, Pop, Topology
 
@@ -86,8 +87,9 @@ def import_topology(content: bytes, file: str, options: ImportOptions = DEFAULTS
         findings.add("NET-0004", "there is no node in the document")
     findings.raise_all()
     imported = _Import(network, options, Path(file).stem).result()
-    ensure_valid(imported.topology)
-    return imported
+    flaws = check_topology(imported.topology)
+    raise_errors(f"topology `{imported.topology.name}`", flaws)
+    return replace(imported, notes=(*imported.notes, *(flaw.summary for flaw in flaws)))
 
 
 def _read(content: bytes, findings: Findings, options: ImportOptions) -> Network:
