@@ -30,6 +30,7 @@ from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection, document_of
 from sonata.emulator.outlets import outlets_of
+from sonata.emulator.roaming import Roaming
 from sonata.emulator.vnis import Vnis
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
@@ -93,6 +94,7 @@ class Emulation:
         self.links = Links(topology, plane, self.events)
         self.link_checker = LinkChecker(self.links, plane)
         self.endpoints = Endpoints(topology, self.links, plane, runtime, folder, self.events)
+        self.roaming = Roaming(topology, self.links, self.endpoints, plane, self.events)
         self.clouds: dict[str, Cloud] = {}
         self.management = Management(self.links, plane)
         self._memory = Memory(journal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,7 @@ from sonata._lib.tails import tail
 from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
-from sonata.emulator.links import Links
+from sonata.emulator.links import Links, slower
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
@@ -36,6 +36,8 @@ class EndpointState:
         running: whether its machine was started; an idle one is started by the first command run in it.
         ended: how its program ended, empty while it runs.
         six: its IPv6 addresses on the external network, and `gateway6` the PoP's router there.
+        home: the PoP that its address belongs to; `endpoint.attach` is where it is.
+        cell: the cell in which it is, empty for none.
     """
 
     endpoint: Endpoint
@@ -45,7 +47,13 @@ class EndpointState:
     ended: str = ""
     six: tuple[IPv6Interface, ...] = ()
     gateway6: IPv6Address | None = None
+    home: str = ""
+    cell: str = ""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        """It begins at home."""
+        self.home = self.home or self.endpoint.attach
 
     @property
     def machine(self) -> str:
@@ -102,7 +110,7 @@ class Endpoints:
         """Endpoints as the wide area manager tells of them, by name."""
         return {
             name: AttachedEndpoint(
-                name, state.endpoint.attach, str(state.address.ip), state.endpoint.impairment.delay_s
+                name, state.endpoint.attach, str(state.address.ip), slower(self._links.find(state.port_id).link)
             )
             for name, state in self._states.items()
         }
@@ -154,6 +162,17 @@ class Endpoints:
         """Create the bridges to which further interfaces of endpoints lead."""
         specs = [outlet.network_spec() for outlet in outlets_of(self._declared.values())]
         await self._plane.run(lambda fabric: fabric.networks.add_networks(specs))
+
+    async def attach(self, state: EndpointState, pop: str) -> None:
+        """Plug an endpoint into the external network of another PoP, with the address that it has."""
+        port = _port(state)
+        await self._plane.run(lambda fabric: fabric.machines.move_ports([replace(port, pop=pop)]))
+        state.endpoint = replace(state.endpoint, attach=pop)
+        self._links.move_access(state.port_id, pop)
+        state.six, state.gateway6 = (), None
+        self._number_six(state)
+        readdressed = _port(state)
+        await self._plane.run(lambda fabric: fabric.machines.change_ports([readdressed]))
 
     async def exec(
         self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None

@@ -12,7 +12,7 @@ from sonata.emulator.addressing import external_network, link_addresses, router_
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.routing import Edge, Routing, prefixes
-from sonata.errors import Conflict, InvalidInput, NotFound
+from sonata.errors import InvalidInput, NotFound
 from sonata.model.topology import CLEAN, Impairment, Link, Topology
 from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus, PopSpec
 
@@ -61,6 +61,7 @@ class Links:
         self._access: dict[str, LinkState] = {}
         self._turn = asyncio.Lock()
         self._routes: dict[str, dict[IPv4Network, IPv4Address]] = {}
+        self._guests: Mapping[IPv4Address, str] = {}
         self._metrics = {link.name: slower(link) for link in topology.links}
         self.routing = Routing(0, ())
         self.rerouted_at = time.time()
@@ -105,24 +106,14 @@ class Links:
         """
         return self._access[name] if name in self._access else self.get(name)
 
-    def between(self, a: str, b: str) -> LinkState:
-        """The link between two PoPs, in either order.
-
-        Raises:
-            NotFound: there is none.
-            Conflict: there are several; the hint names them.
-        """
-        found = [state for state in self._states.values() if {state.link.a, state.link.b} == {a, b}]
-        if not found:
-            raise NotFound(f"no link between `{a}` and `{b}`", hint=f"links are {_some(self._states)}")
-        if len(found) > 1:
-            names = ", ".join(state.name for state in found)
-            raise Conflict(f"several links join `{a}` and `{b}`", hint=f"use a name: {names}")
-        return found[0]
-
     def add_access(self, link: Link) -> None:
         """Let the access link of an endpoint, from its PoP, be changed and shown like a link between PoPs."""
         self._access[link.name] = LinkState(NO_NUMBER, link)
+
+    def move_access(self, name: str, pop: str) -> None:
+        """Let an access link begin in another PoP; what it does to packets stays."""
+        state = self._access[name]
+        self._access[name] = replace(state, link=replace(state.link, a=pop))
 
     async def bring_up(self) -> None:
         """Create PoPs, links and routes."""
@@ -196,6 +187,12 @@ class Links:
         if changed:
             self._events.tell("routes.changed", "", pops=sorted(changed))
 
+    async def route_guests(self, guests: Mapping[IPv4Address, str]) -> None:
+        """Make these the addresses that are in other PoPs than their network says, with the PoP of each."""
+        async with self._turn:
+            self._guests = dict(guests)
+            await self._apply_routes()
+
     def reaches(self, a: str, b: str) -> bool:
         """Whether a path of links that are up leads from one PoP to another."""
         return a == b or self.routing.path(self.number_of(a), self.number_of(b)) is not None
@@ -207,7 +204,9 @@ class Links:
     def _routes_of(self, number: int) -> dict[IPv4Network, IPv4Address]:
         hops = self.routing.next_hops(number)
         gateways = {hop: self._gateway(number, hop) for hop in set(hops) if hop >= 0}
-        return prefixes(hops, number, self._networks, gateways)
+        guests = {address: hops[self._numbers[pop]] for address, pop in self._guests.items()}
+        roaming = {IPv4Network(address): gateways[hop] for address, hop in guests.items() if hop in gateways}
+        return prefixes(hops, number, self._networks, gateways) | roaming
 
     def _gateway(self, number: int, hop: int) -> IPv4Address:
         return self._states[self.routing.edge_between(number, hop).name].address_at(self._pops[hop])

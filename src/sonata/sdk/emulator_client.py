@@ -61,6 +61,10 @@ class EmulatorClient(EmulatorHttp):
         answer: Rows = self._json("GET", "/endpoints")
         return answer
 
+    def move_endpoint(self, name: str, to: str) -> None:
+        """Attach an endpoint to another cell or PoP."""
+        self._call("POST", f"/endpoints/{quote(name, safe='')}/move", json={"to": to})
+
     def machines(self) -> Rows:
         """Endpoints and servers."""
         answer: Rows = self._json("GET", "/machines")

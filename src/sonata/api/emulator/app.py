@@ -58,6 +58,12 @@ class Check(msgspec.Struct, forbid_unknown_fields=True):
     seconds: float = 2.0
 
 
+class Move(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /endpoints/NAME/move`: name of a cell or PoP."""
+
+    to: str
+
+
 class EmulatorApi:
     """Handlers over one emulation.
 
@@ -81,6 +87,7 @@ class EmulatorApi:
             Route("/links/{name}/capture", guard(self.capture)),
             Route("/links/{name}/check", guard(self.check_link), methods=["POST"]),
             Route("/endpoints", guard(self.endpoints)),
+            Route("/endpoints/{name}/move", guard(self.move_endpoint), methods=["POST"]),
             Route("/machines", guard(self.machines)),
             Route("/machines/{name:path}/counters", guard(self.counters)),
             Route("/machines/{name:path}/interfaces/{interface}/capture", guard(self.capture_interface)),
@@ -148,6 +155,8 @@ class EmulatorApi:
             {
                 "name": state.endpoint.name,
                 "pop": state.endpoint.attach,
+                "cell": state.cell,
+                "home": state.home,
                 "address": state.address.ip,
                 "image": state.image.name,
                 "status": state.status,
@@ -157,6 +166,12 @@ class EmulatorApi:
             for state in self._emulation.endpoints
         ]
         return JsonResponse(rows)
+
+    async def move_endpoint(self, request: Request) -> Response:
+        """Attach an endpoint to another cell or PoP."""
+        wanted = await body_of(request, Move)
+        await self._emulation.roaming.move(request.path_params["name"], wanted.to)
+        return Response(status_code=204)
 
     async def machines(self, request: Request) -> Response:
         """Everything that commands can be run in: endpoints and servers."""
