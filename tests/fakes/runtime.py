@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sonata.errors import Conflict, NotFound, PermanentError
@@ -63,11 +63,15 @@ class FakeRuntime:
     def unenforced(self) -> Mapping[str, str]:
         return {}
 
-    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+    async def start(
+        self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
+    ) -> int:
         if spec.id in self.running:
             raise Conflict(f"machine `{spec.id}` runs")
         if spec.argv[:1] == (MISSING_PROGRAM,):
             raise PermanentError(f"cannot execute `{MISSING_PROGRAM}`: no such file")
+        if after is not None:
+            await after
         self.running[spec.id] = _Running(spec, on_exit)
         self.started.append(spec)
         spec.console.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +79,11 @@ class FakeRuntime:
         if spec.argv[:1] == (EXITS_AT_ONCE,):
             await self.end(spec.id, 1)
         return 1000 + len(self.started)
+
+    def pid_of(self, machine_id: str) -> int:
+        if machine_id not in self.running:
+            raise NotFound(f"machine `{machine_id}` does not run")
+        return 1000 + list(self.running).index(machine_id)
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         self.graces.append(grace_s)

@@ -221,12 +221,13 @@ def plain(schema: Any) -> dict[str, Any]:
 
 
 def type_schema(case: dict[str, Any]) -> Any:
-    """Properties and attributes of a type."""
+    """Properties and attributes of a type, and whether checks look at it."""
     one = classes()[case["type"]]
     described = {**one.attributes_schema, **one.base_attributes_schema}
     known = {name: attributes.Schema.from_attribute(schema) for name, schema in described.items()}
     return {
         "status": one.support_status.status,
+        "checked": hasattr(one, "handle_check"),
         "properties": {name: plain(schema) for name, schema in schemata(one.properties_schema)},
         "attributes": {
             name: (schema.type or "any").lower()

@@ -151,6 +151,7 @@ async def _type(case: Case, _judge: Judge) -> Any:
     status = "HIDDEN" if kind.name in HIDDEN else "UNSUPPORTED" if kind.name in UNSUPPORTED else "SUPPORTED"
     return {
         "status": status,
+        "checked": kind.schema.checked,
         "properties": shown_all(kind.properties),
         "attributes": kind.schema.shown_attributes,
     }

@@ -81,7 +81,7 @@ def test_verbs_tell_the_truth(emu: Emu) -> None:
     assert {"export OS_USERNAME=ada", "export OS_PROJECT_NAME=blue"} < set(for_ada)
     assert not any("PASSWORD" in line for line in for_ada)
     assert emu.run("openrc", "nowhere").returncode == 5
-    assert "emulation runs" in emu.ok("logs")
+    assert f"emulation.started {emu.name}" in emu.ok("logs")
 
     command = emu.run("exec", "-i", "origin", "--", "sh", "-c", "cat; echo oops >&2; exit 7", stdin="hello")
     assert (command.returncode, command.stdout, command.stderr) == (7, "hello", "oops\n")

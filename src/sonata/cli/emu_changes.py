@@ -78,7 +78,7 @@ def show_plan(
     if record:
         _require_same(record, listen)
         with EmulatorClient.of(record) as client:
-            changes = client.plan(topology)["changes"]
+            changes = client.apply(topology, dry_run=True)["changes"]
     else:
         changes = rows_from_nothing(topology)
     if form is not output.Format.TABLE:

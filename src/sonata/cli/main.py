@@ -49,7 +49,7 @@ class LazyNouns(TyperGroup):
         if cmd_name not in NOUNS:
             return None
         module_name, summary = NOUNS[cmd_name]
-        if sys.argv[1:] in ([], ["--help"]):
+        if ctx.obj in ([], ["--help"]):
             return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(importlib.import_module(module_name).app)
         if isinstance(command, TyperGroup) and module_name.endswith(".platform"):
@@ -83,7 +83,8 @@ def root(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit; never shows a traceback unless `SONATA_DEBUG` is set or it is our bug."""
     try:
-        code = typer.main.get_command(app).main(args=argv, prog_name="sonata", standalone_mode=False)
+        asked = sys.argv[1:] if argv is None else list(argv)
+        code = typer.main.get_command(app).main(args=asked, prog_name="sonata", standalone_mode=False, obj=asked)
     except SonataError as error:
         if os.environ.get("SONATA_DEBUG"):
             traceback.print_exc()

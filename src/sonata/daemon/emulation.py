@@ -30,6 +30,7 @@ from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
 from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
+from sonata.adapters.disturbance_linux import LinuxDisturber
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
@@ -40,8 +41,10 @@ from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.reconciler import Reconciler
+from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
 from sonata.sdk.emulation_records import load, remove_files, remove_lock, save
 from sonata.sdk.emulations import LET_GO, KeeperConfig
@@ -116,8 +119,9 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
     """Serve both HTTP surfaces and the proxy until the end."""
     reconciler = Reconciler(emulation)
     reconciler.on_change = partial(_record, config.name, emulation)
+    scenarios = Scenarios(Disruptions(emulation, LinuxDisturber()), emulation.events)
     tokens = {"token": config.token, "wan_token": config.wan_token}
-    own = emulator_app(emulation, reconciler, **tokens, describe_openstack=lambda: _describe(emulation))
+    own = emulator_app(emulation, reconciler, scenarios, **tokens, describe_openstack=lambda: _describe(emulation))
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
     app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
     server = _Server(
@@ -131,6 +135,7 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
         await _finished(_look_after(emulation), end)
+    await scenarios.close()
     emulation.events.close()
     server.should_exit = True
     await serving

@@ -21,6 +21,7 @@ from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection
 from sonata.emulator.numbering import Numbers, all_numbered
+from sonata.emulator.roaming import Roaming
 from sonata.emulator.sites import Ground, Sites
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
@@ -77,6 +78,7 @@ class Emulation:
         self.links = Links(plane, self.events)
         self.link_checker = LinkChecker(self.links, plane)
         self.endpoints = Endpoints(self.links, plane, runtime, images, folder, self.events)
+        self.roaming = Roaming(lambda: self.topology, self.links, self.endpoints, plane, self.events)
         self.management = Management(self.links.pops, plane)
         self._memory = Memory(journal)
         ground = Ground(plane, runtime, images, folder, volumes, kept or Kept())
@@ -173,7 +175,7 @@ class Emulation:
         """Ports of a machine by the names of their interfaces."""
         if endpoint := self.endpoints.find(machine):
             return {"eth0": endpoint.port_id}
-        _, server = self._server(machine)
+        _, server = self.server_of(machine)
         return {f"eth{number}": nic.port_id for number, nic in enumerate(server.nics)}
 
     async def exec(
@@ -188,7 +190,7 @@ class Emulation:
         """
         if endpoint := self.endpoints.find(name):
             return await self.endpoints.exec(endpoint, argv, stdin, tell)
-        cloud, server = self._server(name)
+        cloud, server = self.server_of(name)
         return await cloud.exec(server, argv, stdin, tell)
 
     async def terminal(self, name: str, *, rows: int, columns: int) -> Terminal:
@@ -200,7 +202,7 @@ class Emulation:
         """
         if endpoint := self.endpoints.find(name):
             return await self.endpoints.terminal(endpoint, SHELL, rows=rows, columns=columns)
-        cloud, server = self._server(name)
+        cloud, server = self.server_of(name)
         return await cloud.consoles.shell(server, SHELL, rows=rows, columns=columns)
 
     async def counters(self, name: str) -> Mapping[str, PortCounters]:
@@ -211,7 +213,7 @@ class Emulation:
         """
         if endpoint := self.endpoints.find(name):
             return await self._plane.run(lambda fabric: fabric.machines.counters([endpoint.port_id]))
-        cloud, server = self._server(name)
+        cloud, server = self.server_of(name)
         return await cloud.port_counters(server)
 
     def machines(self) -> list[Machine]:
@@ -247,7 +249,12 @@ class Emulation:
         self.wan.on_change = self._memory.keep_connections(self.wan.connections)
         self.numbers_changed = self._memory.keep_numbers(lambda: self.numbers)
 
-    def _server(self, name: str) -> tuple[Cloud, Server]:
+    def server_of(self, name: str) -> tuple[Cloud, Server]:
+        """A server by its name (`POP/SERVER`), with its cloud.
+
+        Raises:
+            NotFound: there is no such PoP or server.
+        """
         pop, slash, server = name.partition("/")
         if not slash:
             known = ", ".join(f"`{state.endpoint.name}`" for state in self.endpoints) or "none"

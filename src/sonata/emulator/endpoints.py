@@ -12,7 +12,7 @@ from sonata._lib.tails import tail
 from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
-from sonata.emulator.links import Links
+from sonata.emulator.links import Links, slower
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
@@ -36,6 +36,8 @@ class EndpointState:
         ended: how its program ended, empty while it runs.
         number: among the endpoints of its PoP.
         six: its IPv6 addresses on the external network, and `gateway6` the PoP's router there.
+        home: the PoP that its address belongs to; `endpoint.attach` is where it is.
+        cell: the cell in which it is, empty for none.
     """
 
     endpoint: Endpoint
@@ -46,7 +48,13 @@ class EndpointState:
     ended: str = ""
     six: tuple[IPv6Interface, ...] = ()
     gateway6: IPv6Address | None = None
+    home: str = ""
+    cell: str = ""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        """It begins at home."""
+        self.home = self.home or self.endpoint.attach
 
     @property
     def machine(self) -> str:
@@ -105,18 +113,18 @@ class Endpoints:
         """The numbers of those that stand, by PoP."""
         found: dict[str, dict[str, int]] = {}
         for state in self:
-            found.setdefault(state.endpoint.attach, {})[state.endpoint.name] = state.number
+            found.setdefault(state.home, {})[state.endpoint.name] = state.number
         return found
 
     def running(self) -> Mapping[str, Endpoint]:
-        """Those that stand as they are now, by name: with what their access links do."""
+        """Those that stand as they are now, by name: at home, with what their access links do."""
         return {name: _as_it_is(state, self._links) for name, state in self._states.items()}
 
     def attached(self) -> Mapping[str, AttachedEndpoint]:
         """Endpoints as the wide area manager tells of them, by name."""
         return {
             name: AttachedEndpoint(
-                name, state.endpoint.attach, str(state.address.ip), _as_it_is(state, self._links).impairment.delay_s
+                name, state.endpoint.attach, str(state.address.ip), slower(self._links.find(state.port_id).link)
             )
             for name, state in self._states.items()
         }
@@ -164,9 +172,9 @@ class Endpoints:
 
     async def declare(self, endpoint: Endpoint) -> None:
         """Have the access link of a standing endpoint as it is declared now."""
-        port_id = self._states[endpoint.name].port_id
-        ways = (endpoint.impairment, endpoint.reverse)
-        await self._links.declare([Link(port_id, endpoint.attach, endpoint.name, *ways, endpoint.up)])
+        before = self._links.find(self._states[endpoint.name].port_id).link
+        link = replace(before, impairment=endpoint.impairment, reverse=endpoint.reverse, up=endpoint.up)
+        await self._links.declare([link])
 
     async def remove(self, name: str) -> None:
         """End an endpoint and drop whatever it had; idempotent."""
@@ -190,15 +198,20 @@ class Endpoints:
         self._prefixes[pop] = prefixes
         changed = [state for state in self._states.values() if state.endpoint.attach == pop]
         for state in changed:
-            self._number_six(state)
+            _number_six(state, self._prefixes)
         ports = [_port(state) for state in changed]
         await self._plane.run(lambda fabric: fabric.machines.change_ports(ports))
 
-    def _number_six(self, state: EndpointState) -> None:
-        prefixes = self._prefixes.get(state.endpoint.attach, ())
-        mac = mac_address(state.port_id)
-        state.six = tuple(IPv6Interface((automatic_address(one, mac), one.prefixlen)) for one, _gateway in prefixes)
-        state.gateway6 = next((gateway for _prefix, gateway in prefixes), None)
+    async def attach(self, state: EndpointState, pop: str) -> None:
+        """Plug an endpoint into the external network of another PoP, with the address that it has."""
+        port = _port(state)
+        await self._plane.run(lambda fabric: fabric.machines.move_ports([replace(port, pop=pop)]))
+        state.endpoint = replace(state.endpoint, attach=pop)
+        self._links.add_access(replace(self._links.find(state.port_id).link, a=pop))
+        state.six, state.gateway6 = (), None
+        _number_six(state, self._prefixes)
+        readdressed = _port(state)
+        await self._plane.run(lambda fabric: fabric.machines.change_ports([readdressed]))
 
     async def exec(
         self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
@@ -224,7 +237,7 @@ class Endpoints:
         number = numbers[endpoint.attach][endpoint.name]
         address = endpoint_address(self._links.pops.external_of(endpoint.attach), number)
         state = EndpointState(endpoint, self._images.get(endpoint.image), address, number)
-        self._number_six(state)
+        _number_six(state, self._prefixes)
         return state
 
     async def _start_program(self, state: EndpointState, slots: asyncio.Semaphore) -> None:
@@ -272,9 +285,17 @@ class Endpoints:
             pause_s = min(2 * pause_s, _LONGEST_POLL_S)
 
 
+def _number_six(state: EndpointState, prefixes_by_pop: Mapping[str, Sequence[tuple[IPv6Network, IPv6Address]]]) -> None:
+    prefixes = prefixes_by_pop.get(state.endpoint.attach, ())
+    mac = mac_address(state.port_id)
+    state.six = tuple(IPv6Interface((automatic_address(one, mac), one.prefixlen)) for one, _gateway in prefixes)
+    state.gateway6 = next((gateway for _prefix, gateway in prefixes), None)
+
+
 def _as_it_is(state: EndpointState, links: Links) -> Endpoint:
     link = links.find(state.port_id).link
-    return replace(state.endpoint, impairment=link.impairment, reverse=link.reverse, up=link.up)
+    here = replace(state.endpoint, attach=state.home)
+    return replace(here, impairment=link.impairment, reverse=link.reverse, up=link.up)
 
 
 def _port(state: EndpointState) -> PortSpec:

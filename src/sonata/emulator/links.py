@@ -72,12 +72,17 @@ class Links:
         self.pops = Pops(plane)
         self._states: dict[str, LinkState] = {}
         self._access: dict[str, LinkState] = {}
+        self._guests: Mapping[IPv4Address, str] = {}
         self._leaving: set[str] = set()
         self._turn, self._rerouting = asyncio.Lock(), asyncio.Lock()
         self._routes = Routes(plane, events)
 
     def __iter__(self) -> Iterator[LinkState]:
         return iter(self._states.values())
+
+    def all(self) -> list[LinkState]:
+        """Links between PoPs and access links of endpoints."""
+        return [*self._states.values(), *self._access.values()]
 
     @property
     def routing(self) -> Routing:
@@ -148,7 +153,7 @@ class Links:
         """Lead packets over the shortest paths, by what is declared and up."""
         async with self._rerouting:
             usable = [state.way() for state in self if state.up and state.name not in self._leaving]
-            await self._routes.follow(self.pops.numbers, usable)
+            await self._routes.follow(self.pops.numbers, usable, self._guests)
 
     async def status(self) -> Sequence[LinkStatus]:
         """What the links, and the access links of endpoints, really do, by name."""
@@ -203,6 +208,11 @@ class Links:
     def _tell(self, new: Link, old: Link) -> None:
         if new != old:
             self._events.tell("link.changed", new.name, **_shown(new), was=_shown(old))
+
+    async def route_guests(self, guests: Mapping[IPv4Address, str]) -> None:
+        """Make these the addresses that are in other PoPs than their network says, with the PoP of each."""
+        self._guests = dict(guests)
+        await self.reroute()
 
     def reaches(self, a: str, b: str) -> bool:
         """Whether a path of links that are up leads from one PoP to another."""

@@ -121,6 +121,7 @@ class Reconciler:
 
     async def _remove_endpoints(self, changes: Sequence[Change], _numbers: Numbers) -> None:
         for change in changes:
+            await self._emulation.roaming.send_home(name=change.name)
             await self._emulation.endpoints.remove(change.name)
             self._tell(change)
         self._outlets_changed(change.before for change in changes)
@@ -130,6 +131,7 @@ class Reconciler:
             self._tell(change)
         topology = self._emulation.topology
         self._emulation.sites.follow({topology.site_of(change.name) for change in changes})
+        self._emulation.roaming.forget_cells()
 
     async def _add_pops(self, changes: Sequence[Change], numbers: Numbers) -> None:
         await self._emulation.links.pops.add({change.name: numbers.pops[change.name] for change in changes})
@@ -161,6 +163,7 @@ class Reconciler:
     async def _remove_pops(self, changes: Sequence[Change], _numbers: Numbers) -> None:
         for change in changes:
             for pop in _parts([change.before], Pop):
+                await self._emulation.roaming.send_home(out_of=pop.name)
                 await self._empty(pop)
                 await self._emulation.management.forget(pop.name)
                 await self._emulation.links.pops.remove([pop.name])

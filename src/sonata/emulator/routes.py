@@ -47,15 +47,16 @@ class Routes:
         self.routing = Routing(0, ())
         self.changed_at = time.time()
 
-    async def follow(self, numbers: Mapping[str, int], ways: Iterable[Way]) -> None:
+    async def follow(self, numbers: Mapping[str, int], ways: Iterable[Way], guests: Mapping[IPv4Address, str]) -> None:
         """Lead packets over the shortest of these ways from now on.
 
         Args:
             numbers: of all PoPs that stand.
             ways: links that are up.
+            guests: addresses that are in other PoPs than their network says, with the PoP of each.
         """
         usable = {way.name: way for way in ways}
-        plan = _Plan(dict(numbers), usable)
+        plan = _Plan(dict(numbers), usable, dict(guests))
         self.routing, wanted = await asyncio.to_thread(plan.compute)
         changed = {pop: routes for pop, routes in wanted.items() if routes != self._standing.get(pop, {})}
 
@@ -76,6 +77,7 @@ class _Plan:
 
     numbers: Mapping[str, int]
     ways: Mapping[str, Way]
+    guests: Mapping[IPv4Address, str]
 
     def compute(self) -> tuple[Routing, dict[str, PopRoutes]]:
         """Shortest paths, and the routes of each PoP that follow from them."""
@@ -88,7 +90,9 @@ class _Plan:
         for pop, number in self.numbers.items():
             hops = routing.next_hops(number)
             gateways = {hop: self._gateway(routing, number, hop, names[hop]) for hop in set(hops) if hop >= 0}
-            routes[pop] = prefixes(hops, number, networks, gateways)
+            places = {address: hops[self.numbers[place]] for address, place in self.guests.items()}
+            roaming = {IPv4Network(address): gateways[hop] for address, hop in places.items() if hop in gateways}
+            routes[pop] = prefixes(hops, number, networks, gateways) | roaming
         return routing, routes
 
     def _gateway(self, routing: Routing, number: int, hop: int, neighbour: str) -> IPv4Address:

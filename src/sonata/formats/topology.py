@@ -34,7 +34,7 @@ __all__ = ["check_topology", "check_topology_file", "dump_topology", "ensure_val
 
 logger = logging.getLogger(__name__)
 
-_FIELDS = {
+FIELDS = {
     "delay": "delay_s",
     "jitter": "jitter_s",
     "loss": "loss",
@@ -43,7 +43,7 @@ _FIELDS = {
     "reorder": "reorder",
 }
 """Attributes of an impairment by their names in the file."""
-_NOTHING = {key: None if key == "rate" else 0 for key in _FIELDS}
+_NOTHING = {key: None if key == "rate" else 0 for key in FIELDS}
 
 
 def read_topology(path: Path) -> Topology:
@@ -165,7 +165,7 @@ def _to_impairments(parsed: ImpairedDocument) -> tuple[Impairment, Impairment | 
     if parsed.reverse is None:
         return there, None
     given = parsed.reverse.model_dump(exclude_unset=True)
-    back = replace(there, **{_FIELDS[key]: value for key, value in given.items()})
+    back = replace(there, **{FIELDS[key]: value for key, value in given.items()})
     return there, None if back == there else back
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from sonata.errors import InvalidInput
@@ -20,6 +20,8 @@ from sonata.model.geography import fibre_delay_s, great_circle_km
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
 
 MAX_ENDPOINTS_PER_POP = 54
+MAX_SERVERS_PER_POP = 200
+_TINY_BYTES = 64 * 1024**2
 _KM_PER_DEGREE = 111.195
 _DENSITY = 1.5
 """Factor over the radius at which a random geometric graph becomes connected as it grows."""
@@ -35,7 +37,7 @@ class Kit:
     Args:
         delay_s: one-way delay of each link; None is that of a fibre where both ends have a location, else none.
         rate_bps: of each link, None for unlimited.
-        servers_per_pop: idle servers on the default network of each PoP that has machines.
+        servers_per_pop: idle servers on the default network of each PoP that has machines; at most 200.
         endpoints_per_pop: idle hosts outside of it, which reach each other over all PoPs; at most 54.
         image: of both.
     """
@@ -198,7 +200,15 @@ def _assembled(
 ) -> Topology:
     links = tuple(Link(f"{a}-{b}", a, b, _impairment(sites[a], sites[b], kit)) for a, b in pairs)
     hosts = list(sites) if with_machines is None else with_machines
-    return Topology(name, sites, links, _endpoints(hosts, kit), _servers(hosts, kit))
+    places = set(hosts)
+    roomy = {pop: _with_room(site, kit) if pop in places else site for pop, site in sites.items()}
+    return Topology(name, roomy, links, _endpoints(hosts, kit), _servers(hosts, kit))
+
+
+def _with_room(pop: Pop, kit: Kit) -> Pop:
+    """The PoP, with capacity for its servers, which are of the smallest flavor: one virtual core and 64 MiB each."""
+    cpus, memory = max(pop.cpus, kit.servers_per_pop), max(pop.memory_bytes, kit.servers_per_pop * _TINY_BYTES)
+    return replace(pop, cpus=float(cpus), memory_bytes=memory)
 
 
 def _impairment(a: Pop, b: Pop, kit: Kit) -> Impairment:
@@ -220,6 +230,12 @@ def _endpoints(pops: Sequence[str], kit: Kit) -> dict[str, Endpoint]:
 
 
 def _servers(pops: Sequence[str], kit: Kit) -> dict[str, ServerSeed]:
+    if kit.servers_per_pop > MAX_SERVERS_PER_POP:
+        raise InvalidInput(
+            f"{kit.servers_per_pop} servers per PoP are too many: the network `default` of each has room for "
+            f"{MAX_SERVERS_PER_POP}",
+            hint="use more PoPs",
+        )
     return {name: ServerSeed(name, pop, kit.image) for name, pop in _numbered(pops, "s", kit.servers_per_pop)}
 
 

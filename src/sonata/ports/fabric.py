@@ -112,6 +112,16 @@ class Underlay(Protocol):
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
         """Give the PoP's router these IPv6 addresses on its external network, and these routes over routers there."""
 
+    def set_guests(self, pop: str, guests: Mapping[IPv4Address, str], *, answers: bool) -> None:
+        """Make these the addresses of other PoPs' external networks that are in this PoP's, with their ports.
+
+        Args:
+            pop: which.
+            guests: what comes from them is forwarded, and what goes to them; routes in other PoPs are set apart.
+            answers: whether the PoP's router answers ARP requests on its external network for addresses that it
+                reaches over links: for what is a guest elsewhere, and for the gateways that guests here know.
+        """
+
     def packet_socket(self, link: str) -> socket.socket:
         """A packet socket (packet(7), all protocols) that sees both directions of a link, taken where it leaves its
         PoP `a`, or of a port by its id, taken in its PoP; the caller closes it.

@@ -177,7 +177,24 @@ class LiveFolders(Protocol):
         """
 
 
-class Runtime(LiveFolders, Protocol):
+class Observed(Protocol):
+    """What is known of machines that run."""
+
+    def pid_of(self, machine_id: str) -> int:
+        """Host-side pid of the first process of a machine that runs.
+
+        Raises:
+            NotFound: it does not run.
+        """
+
+    async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
+        """Whether a process in the machine's network namespace listens on this TCP port."""
+
+    async def usage(self, machine_id: str) -> Usage:
+        """What a machine uses at this moment; zeros where the host does not count."""
+
+
+class Runtime(LiveFolders, Observed, Protocol):
     """An engine that runs machines."""
 
     @property
@@ -188,10 +205,15 @@ class Runtime(LiveFolders, Protocol):
     def unenforced(self) -> Mapping[str, str]:
         """Limits that the host does not let us enforce, with the reason: e.g. {"memory": "no cgroup delegation"}."""
 
-    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+    async def start(
+        self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
+    ) -> int:
         """Start a machine and return the host-side pid of its first process.
 
         At return its program has been executed. `on_exit` is awaited once when the program ends by itself.
+
+        With `after` the program is executed when that is done, and all that it needs is made ready meanwhile. Where
+        that fails, nothing is started, and its error is raised.
 
         Raises:
             PermanentError: the program or root file system does not exist or cannot be executed.
@@ -209,9 +231,6 @@ class Runtime(LiveFolders, Protocol):
         With `tell` the output goes there as it comes, all of it, and none is returned. Ends the command when cancelled.
         """
 
-    async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
-        """Whether a process in the machine's network namespace listens on this TCP port."""
-
     async def pause(self, machine_id: str) -> None:
         """Freeze all processes of a machine, memory and all; idempotent.
 
@@ -228,9 +247,6 @@ class Runtime(LiveFolders, Protocol):
         Raises:
             AdapterError: the kernel refused, e.g. since more memory is in use than is left to it.
         """
-
-    async def usage(self, machine_id: str) -> Usage:
-        """What a machine uses at this moment; zeros where the host does not count."""
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         """Run a program inside on a terminal of its own.

@@ -31,24 +31,14 @@ class EmulatorClient(EmulatorHttp):
         answer: Document = self._json("GET", "/status")
         return answer
 
-    def plan(self, topology: Topology) -> Document:
-        """What would be done to make the emulation this topology.
+    def apply(self, topology: Topology, *, dry_run: bool = False) -> Document:
+        """Make the emulation this topology; returns what was done, or with `dry_run` what would be done.
 
         Raises:
-            Conflict: it cannot be done while the emulation runs; with all reasons.
+            Conflict: it cannot be done while the emulation runs, with all reasons; nothing was changed then.
         """
-        return self._put_topology(topology, {"dry_run": "true"})
-
-    def apply(self, topology: Topology) -> Document:
-        """Make the emulation this topology; returns what was done.
-
-        Raises:
-            Conflict: it cannot be done while the emulation runs; nothing was changed then.
-        """
-        return self._put_topology(topology, {})
-
-    def _put_topology(self, topology: Topology, params: Mapping[str, str]) -> Document:
-        answer: Document = self._json("PUT", "/topology", params=dict(params), content=encode(topology))
+        params = {"dry_run": str(dry_run).lower()}
+        answer: Document = self._json("PUT", "/topology", params=params, content=encode(topology))
         return answer
 
     def definition(self, *, with_servers: bool = False) -> tuple[Topology, Sequence[str]]:
@@ -87,6 +77,10 @@ class EmulatorClient(EmulatorHttp):
         """Hosts outside of the PoPs."""
         answer: Rows = self._json("GET", "/endpoints")
         return answer
+
+    def move_endpoint(self, name: str, to: str) -> None:
+        """Attach an endpoint to another cell or PoP."""
+        self._call("POST", f"/endpoints/{quote(name, safe='')}/move", json={"to": to})
 
     def machines(self) -> Rows:
         """Endpoints and servers."""

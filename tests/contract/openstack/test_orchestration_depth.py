@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -357,9 +358,35 @@ def test_what_goes_on_with_a_stack_gives_way_to_an_update_and_to_its_deletion(he
     eventually(lambda: heat.events("made")[-1] == ("second", "CREATE_IN_PROGRESS"))
     assert heat.call("PATCH", path, {"parameters": {"value": "two", "wait": 60}}).status_code == 202
     assert heat.show("made")["stack_status"] == "UPDATE_IN_PROGRESS"
+    busy = heat.call("POST", f"{path}/snapshots", {})
+    assert (busy.status_code, busy.json()["error"]["type"]) == (409, "ActionInProgress")
     eventually(lambda: heat.events("made")[-1] == ("second", "UPDATE_IN_PROGRESS"))
     assert ("second", "CREATE_COMPLETE") in heat.events("made")
     assert heat.delete("made") == {"stack_status": "GONE"}
+
+
+HANDED = """
+heat_template_version: rocky
+resources:
+  one: {type: inner.yaml}
+  many: {type: OS::Heat::ResourceGroup, properties: {count: 2, resource_def: {type: OS::Neutron::Net}}}
+"""
+INNER = "heat_template_version: rocky\nresources: {net: {type: OS::Neutron::Net}}"
+
+
+def test_objects_go_from_stack_to_stack_with_those_of_nested_stacks(heat: Heat) -> None:
+    made = heat.create("giver", HANDED, files={"inner.yaml": INNER})
+    assert made["stack_status"] == "CREATE_COMPLETE", made["stack_status_reason"]
+    networks = {one.id for one in heat.cloud.network.networks(is_router_external=False)}
+    assert len(networks) == 3
+    exported = heat.call("DELETE", f"/stacks/giver/{made['id']}/abandon").json()
+    assert heat.settled("giver", made["id"]) == {"stack_status": "GONE"}
+    assert heat.call("GET", "/stacks?show_nested=true").json()["stacks"] == []
+    taken = heat.create("taker", HANDED, adopt_stack_data=json.dumps(exported))
+    assert taken["stack_status"] == "ADOPT_COMPLETE", taken["stack_status_reason"]
+    assert {one.id for one in heat.cloud.network.networks(is_router_external=False)} == networks
+    assert heat.delete("taker") == {"stack_status": "GONE"}
+    assert list(heat.cloud.network.networks(is_router_external=False)) == []
 
 
 def test_a_stack_is_told_by_its_tags_and_hidden_by_some(heat: Heat) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.machines import CGROUPS, cgroup_folders, needs_engine, needs_root
+from tests.machines import CGROUPS, cgroup_folders, enter_private_mounts, needs_engine, needs_root
 
 from sonata.adapters.runtime_oci import OciRuntime
+from sonata.adapters.runtime_oci.cgroups import Cgroups, detect, remove_cgroups
 from sonata.ports.runtime import MachineSpec, RootFs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
@@ -23,3 +24,15 @@ async def test_nothing_is_left_below_the_hidden_mount_of_version_2(
     await runtime.stop("m1")
     await runtime.close()
     assert cgroup_folders(prefix) == []
+
+
+def test_moves_are_hastened_without_moving_anybody(prefix: str, tmp_path: Path) -> None:
+    enter_private_mounts()
+    before, cgroups = Path("/proc/self/cgroup").read_text(), detect(prefix)
+    elsewhere = Cgroups("v1", prefix, {"pids": tmp_path / "not mounted", **cgroups.controllers}, {})
+    try:
+        cgroups.hasten_moves()
+        elsewhere.hasten_moves()
+    finally:
+        remove_cgroups(prefix)
+    assert Path("/proc/self/cgroup").read_text() == before

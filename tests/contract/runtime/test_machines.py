@@ -282,6 +282,55 @@ async def test_a_cancelled_start_leaves_nothing(runtime: OciRuntime, spec: Calla
         await runtime.stop("m1")
 
 
+async def test_a_program_is_executed_after_what_it_waits_for(
+    runtime: OciRuntime, spec: Callable[..., MachineSpec], tmp_path: Path
+) -> None:
+    ready, made = asyncio.Event(), tmp_path / "runtime/machines/m1/pid"
+    starting = asyncio.create_task(runtime.start(spec("sh", "-c", "echo up; sleep 1000"), after=ready.wait()))
+    await until(lambda: made.exists() and bool(made.read_text()))
+    await asyncio.sleep(0.1)
+    assert (starting.done(), (tmp_path / "console").read_text()) == (False, "")
+    ready.set()
+    pid = await starting
+    await until(lambda: (tmp_path / "console").read_text() == "up\n")
+    assert pid == int(made.read_text())
+    assert await runtime.exec("m1", ["hostname"]) == (0, b"box\n", b"")
+
+
+async def test_what_a_program_waits_for_may_fail(runtime: OciRuntime, spec: Callable[..., MachineSpec]) -> None:
+    async def failing() -> None:
+        raise PermanentError("no network")
+
+    with pytest.raises(PermanentError, match="no network"):
+        await runtime.start(spec("sleep", "1000"), after=failing())
+    with pytest.raises(NotFound):
+        await runtime.exec("m1", ["true"])
+    await runtime.start(spec("sleep", "1000"))
+
+
+async def test_a_machine_that_waits_may_be_cancelled(
+    runtime: OciRuntime, spec: Callable[..., MachineSpec], tmp_path: Path
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    starting = asyncio.create_task(runtime.start(spec("sleep", "1000"), after=endless()))
+    await begun.wait()
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert not (tmp_path / "runtime/machines/m1").exists()
+
+
+async def test_nobody_changes_the_engine(runtime: OciRuntime, tmp_path: Path) -> None:
+    (engine,) = (tmp_path / "runtime/engines").iterdir()
+    with pytest.raises(OSError, match=r"not permitted|busy"):
+        engine.write_bytes(b"#!")
+
+
 async def test_memory_limit_ends_a_glutton(runtime: OciRuntime, spec: Callable[..., MachineSpec]) -> None:
     if "memory" in runtime.unenforced:
         pytest.skip(runtime.unenforced["memory"])

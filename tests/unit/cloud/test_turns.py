@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from sonata.emulator.cloud.background import Background
-from sonata.emulator.cloud.rollback import to_the_end
 from sonata.emulator.cloud.turns import Turns
 
 pytestmark = pytest.mark.anyio
@@ -46,33 +45,6 @@ async def test_who_is_cancelled_gives_its_turn_back() -> None:
     await asyncio.wait([holding, waiting])
     async with asyncio.timeout(5), turns.of("a"):
         pass
-
-
-async def test_work_that_must_not_stop_midway_is_done_before_its_caller_is_cancelled() -> None:
-    begun, free, done = asyncio.Event(), asyncio.Event(), []
-
-    async def work() -> None:
-        begun.set()
-        await free.wait()
-        done.append("work")
-
-    caller = asyncio.create_task(to_the_end(work()))
-    await begun.wait()
-    caller.cancel()
-    await asyncio.sleep(0)
-    assert not caller.done()
-    free.set()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert done == ["work"]
-
-
-async def test_a_failure_of_such_work_is_its_callers() -> None:
-    async def work() -> None:
-        raise ValueError("told")
-
-    with pytest.raises(ValueError, match="told"):
-        await to_the_end(work())
 
 
 async def test_work_of_one_name_begins_when_what_went_before_has_ended() -> None:

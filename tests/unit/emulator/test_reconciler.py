@@ -272,3 +272,30 @@ async def test_zones_come_and_go_with_their_servers(world: World, standing: Emul
     assert cloud.hosts.zones() == {"nova": ["a"]}
     assert [server.name for server in cloud.tables.servers] == ["probe"]
     assert world.fabric.networks.spans == {}
+
+
+async def test_an_endpoint_that_roams_stays_where_it_is_and_goes_home_when_its_place_goes(
+    world: World, standing: Emulation
+) -> None:
+    first = standing.topology
+    await Reconciler(standing).apply(with_d(first))
+    await standing.roaming.move("users", "d")
+    assert as_it_is(standing) == with_d(first)
+    assert await Reconciler(standing).apply(with_d(first)) == ()
+    await Reconciler(standing).apply(first)
+    users = standing.endpoints.find("users")
+    assert users is not None
+    assert (users.endpoint.attach, users.home) == ("a", "a")
+    assert [world.underlay.guests[pop] for pop in ("a", "d")] == [({}, False), ({}, False)]
+    assert standing.numbers.endpoints["a"] == {"users": 0}
+
+
+async def test_a_cell_that_goes_holds_nobody(standing: Emulation) -> None:
+    first = standing.topology
+    celled = replace(first, pops={**first.pops, "a": Pop("a", cells=("c1",))})
+    await Reconciler(standing).apply(celled)
+    await standing.roaming.move("users", "c1")
+    await Reconciler(standing).apply(first)
+    users = standing.endpoints.find("users")
+    assert users is not None
+    assert users.cell == ""

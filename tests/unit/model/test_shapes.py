@@ -77,6 +77,13 @@ def test_machines_of_trees_are_at_the_lowest_level() -> None:
     assert {tree.pops[each.attach].labels["level"] for each in tree.endpoints.values()} == {"2"}
 
 
+def test_pops_have_room_for_their_servers() -> None:
+    pop = shapes.single(kit=shapes.Kit(servers_per_pop=200)).pops["p1"]
+    assert pop.cpus == 200
+    assert pop.memory_bytes >= 200 * 64 * 1024**2
+    assert shapes.single(kit=shapes.Kit(servers_per_pop=2)).pops["p1"].cpus == 16
+
+
 def test_links_of_scattered_pops_are_as_long_as_they_are_apart() -> None:
     topology = shapes.random_geometric(30, seed=5, side_km=2000)
     for link in topology.links:
@@ -113,6 +120,7 @@ def test_another_seed_gives_another_topology() -> None:
         lambda: shapes.random_geometric(3, side_km=math.inf),
         lambda: shapes.waxman(3, alpha=0),
         lambda: shapes.single(kit=shapes.Kit(endpoints_per_pop=55)),
+        lambda: shapes.single(kit=shapes.Kit(servers_per_pop=201)),
     ],
 )
 def test_what_is_impossible_is_refused(make: Callable[[], Topology]) -> None:

@@ -121,7 +121,10 @@ class LinuxMachines:
                 self._carry(port, spec)
             undone.pop_all()
         self._world.interfaces_changed(*pops)
-        for _, spec in moving:
+        for port, spec in moving:
+            if spec.network == EXTERNAL:  # the gateway here has another hardware address
+                end, index = port.cable.ends()[-1]
+                end.netspace.apply(requests.forget_neighbours(index, end.ifname))
             self._announce(spec)
 
     def _carry(self, port: Port, spec: PortSpec) -> None:

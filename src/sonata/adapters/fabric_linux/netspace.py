@@ -89,6 +89,12 @@ class Netspace:
             for ifname in ifnames:
                 _write({f"net/ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
 
+    def answer_for_others(self, ifname: str, *, wanted: bool) -> None:
+        """Answer ARP requests on an interface, and at once, for addresses that are reached over other interfaces."""
+        with self.entered():
+            _write({f"net/ipv4/neigh/{ifname}/proxy_delay": b"0"})
+            _write({f"net/ipv4/conf/{ifname}/proxy_arp": b"1" if wanted else b"0"})
+
     def apply(self, wanted: Sequence[Request]) -> None:
         """Do requests in order.
 

@@ -31,7 +31,7 @@ from sonata._lib.netlink import (
 from sonata.model.topology import Impairment
 
 _AF_UNSPEC, _AF_INET, _AF_BRIDGE, _AF_INET6 = 0, 2, 7, 10
-_IFF_UP = 1
+_IFF_UP, _IFF_NOARP = 1, 0x80
 (
     _RTM_NEWLINK,
     _RTM_DELLINK,
@@ -160,6 +160,14 @@ def set_up(index: int, name: str, *, up: bool = True) -> Request:
     """Bring an interface up or down."""
     body = _IFINFO.pack(_AF_UNSPEC, 0, index, _IFF_UP if up else 0, _IFF_UP)
     return Request(_RTM_SETLINK, 0, body, f"state of interface {name}")
+
+
+def forget_neighbours(index: int, name: str) -> list[Request]:
+    """Let an interface forget whom it knows: the kernel drops its table of neighbours when ARP is switched."""
+    return [
+        Request(_RTM_SETLINK, 0, _IFINFO.pack(_AF_UNSPEC, 0, index, flag, _IFF_NOARP), f"ARP of interface {name}")
+        for flag in (_IFF_NOARP, 0)
+    ]
 
 
 def move_link(index: int, name: str, netns: int) -> Request:

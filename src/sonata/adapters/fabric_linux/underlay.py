@@ -48,7 +48,7 @@ class LinuxUnderlay:
         missing = [spec for spec in pops if not self._stands(spec)]
         netspaces = create([spec.name for spec in missing], ROUTER_SETTINGS)
         made = [
-            Pop(spec, netspace, {EXTERNAL: self._external_bridge(spec)})
+            Pop(spec, netspace, {EXTERNAL: _external_bridge(self._world, spec)})
             for spec, netspace in zip(missing, netspaces, strict=True)
         ]
         try:
@@ -142,6 +142,19 @@ class LinuxUnderlay:
         standing.netspace.apply([*gone, *new])
         standing.outside, standing.inward = tuple(addresses), dict(routes)
 
+    def set_guests(self, pop: str, guests: Mapping[IPv4Address, str], *, answers: bool) -> None:
+        """Make these the addresses of other PoPs' external networks that are here, with their ports."""
+        standing, bridge = self._world.pop(pop), self._world.bridge(pop, EXTERNAL)
+        standing.netspace.answer_for_others(bridge.ifname, wanted=answers)
+        here = {address: requests.device_route(IPv4Network(address), bridge.index) for address in guests}
+        gone = [
+            requests.delete_route(requests.device_route(IPv4Network(address), bridge.index), "route to a guest")
+            for address in standing.guests
+            if address not in guests
+        ]
+        standing.netspace.apply([*gone, *(requests.add_route(body, "route to a guest") for body in here.values())])
+        standing.guests = dict(guests)
+
     def packet_socket(self, link: str) -> socket.socket:
         """A packet socket that sees both directions of a link or port, taken in its PoP."""
         end = self._seen_at(link)
@@ -192,9 +205,6 @@ class LinuxUnderlay:
             raise Conflict(f"link `{spec.name}` stands otherwise", hint="change its impairment by `set_link`")
         return link is not None
 
-    def _external_bridge(self, spec: PopSpec) -> Bridge:
-        return Bridge(self._world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
-
     def _plan(self, spec: LinkSpec) -> Cable:
         ifname = f"l{self._world.new_index()}"
         a, b = (
@@ -232,6 +242,10 @@ class LinuxUnderlay:
         for pop in {name for link in links for name in (link.spec.a, link.spec.b)}:
             if pop in self._world.pops:
                 self._world.interfaces_changed(pop)
+
+
+def _external_bridge(world: World, spec: PopSpec) -> Bridge:
+    return Bridge(world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
 
 
 def _external_requests(pop: Pop) -> list[Request]:

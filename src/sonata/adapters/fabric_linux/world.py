@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface
@@ -48,6 +48,7 @@ class Pop:
         guarded: whether forged tunnel packets are refused at its external network.
         outside: its router's IPv6 addresses on its external network.
         inward: its routes over routers on its external network.
+        guests: ports on its external network by their addresses, which belong to other PoPs' external networks.
     """
 
     spec: PopSpec
@@ -58,6 +59,7 @@ class Pop:
     guarded: bool = False
     outside: tuple[IPv6Interface, ...] = ()
     inward: dict[Prefix, Address] = field(default_factory=dict)
+    guests: Mapping[IPv4Address, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

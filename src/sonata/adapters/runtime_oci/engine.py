@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 
 from sonata.errors import Unsupported
 
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SEARCH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -19,12 +24,14 @@ class Engine:
     Args:
         state: its folder for running machines, ours alone.
         cgroups: whether it may make cgroups.
+        copy: the sealed copy that `program` leads to, None where it is the installed program.
     """
 
     program: str
     version: str
     state: Path
     cgroups: bool = False
+    copy: FileIO | None = None
 
     @property
     def kind(self) -> str:
@@ -38,6 +45,11 @@ class Engine:
             options.append(f"--cgroup-manager={'cgroupfs' if self.cgroups else 'disabled'}")
         return [self.program, *options, *arguments]
 
+    def close(self) -> None:
+        """Let go of the copy that it is called by; idempotent."""
+        if self.copy:
+            self.copy.close()
+
 
 def find_engine(state: Path, *, prefer: tuple[str, ...] = ("crun", "runc")) -> Engine:
     """The first engine that is installed and runs.
@@ -49,11 +61,46 @@ def find_engine(state: Path, *, prefer: tuple[str, ...] = ("crun", "runc")) -> E
         program = shutil.which(name, path=_SEARCH)
         if program is None:
             continue
-        answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-        if answer.returncode == 0:
-            first = answer.stdout.splitlines()[0].replace(" version ", " ")
-            return Engine(program, first, state)
+        for engine in (_sealed(program, state), Engine(program, "", state)):
+            if engine and (version := _version(engine)):
+                return replace(engine, version=version)
     raise Unsupported(
         f"no OCI runtime is installed, looked for {', '.join(f'`{name}`' for name in prefer)}",
         hint="as root: apt-get install --no-install-recommends crun",
     )
+
+
+def _version(engine: Engine) -> str:
+    """What an engine says that it is; empty when it does not run."""
+    try:
+        answer = subprocess.run([engine.program, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return "" if answer.returncode else answer.stdout.splitlines()[0].replace(" version ", " ")
+
+
+def _sealed(program: str, state: Path) -> Engine | None:
+    """An engine called by a copy of it that nobody can change; None where the kernel has no such copies.
+
+    A machine could get hold of its engine by `/proc/self/exe` and change it (CVE-2019-5736). So engines copy themselves
+    at each start and begin anew, unless they are sealed already.
+    """
+    with contextlib.ExitStack() as undone:
+        try:
+            copy = undone.enter_context(_copied(Path(program)))
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+        except OSError:
+            return None
+        undone.pop_all()
+    path = state.with_name("engines") / Path(program).name  # processes bear the name by which they were called
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(f"/proc/{os.getpid()}/fd/{copy.fileno()}")
+    return Engine(str(path), "", state, copy=copy)
+
+
+def _copied(program: Path) -> FileIO:
+    """A copy of a program in memory."""
+    copy = os.fdopen(os.memfd_create(program.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb", buffering=0)
+    copy.write(program.read_bytes())
+    return copy

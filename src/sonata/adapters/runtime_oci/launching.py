@@ -9,12 +9,14 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 import sonata.adapters.runtime_oci.processes as processes
+from sonata._lib.together import to_the_end
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
@@ -146,26 +148,63 @@ class Launcher:
         _name_hosts(spec, etc)
         mount(str(folder), target, flags=MS_BIND)
 
-    async def _launch(self, machine: Machine) -> None:
+    async def launch(self, machine: Machine, after: Awaitable[object] | None) -> None:
+        """Execute a machine's program; with `after` when that is done, while the machine around it is made.
+
+        Who is cancelled waits for the engine: one that is killed midway leaves a machine that it does not know.
+        """
+        try:
+            if after is None:
+                await to_the_end(self._run(machine))
+            else:
+                await to_the_end(self._create(machine))
+                await after
+                await to_the_end(self._execute(machine))
+        except asyncio.CancelledError:
+            if machine.watcher:
+                await asyncio.shield(self.stop(machine.spec.id, grace_s=0))
+            raise
+
+    async def _run(self, machine: Machine) -> None:
+        await self._call(machine, "run", "--detach")
+        await self._watch_program(machine)
+
+    async def _create(self, machine: Machine) -> None:
+        """Make a machine whose first process waits for the word to become the program."""
+        await self._call(machine, "create")
+
+    async def _execute(self, machine: Machine) -> None:
+        """Give the word."""
+        log = machine.folder / "engine.log"
+        status = await processes.run(self._engine.command("start", machine.spec.id, log=log))
+        self._require(machine, status)
+        await self._watch_program(machine)
+
+    async def _call(self, machine: Machine, *verb: str) -> None:
+        """Have the engine make a machine."""
         spec, folder = machine.spec, machine.folder
-        pid_file, log = folder / "pid", folder / "engine.log"
-        command = self._engine.command(
-            "run", "--detach", f"--bundle={folder}", f"--pid-file={pid_file}", spec.id, log=log
-        )
+        options = (f"--bundle={folder}", f"--pid-file={folder / 'pid'}")
+        command = self._engine.command(*verb, *options, spec.id, log=folder / "engine.log")
         spec.console.parent.mkdir(parents=True, exist_ok=True)
         self._consoles.watch(spec.console)
-        status = await processes.run(command, spec.console)
-        if status:
-            raise self._start_error(spec, first_line(log) or f"exit status {status}")
-        machine.pid = int(pid_file.read_text())
-        # The engine returns a moment before its child becomes the program.
+        self._require(machine, await processes.run(command, spec.console))
+        machine.pid = int((folder / "pid").read_text())
+
+    async def _watch_program(self, machine: Machine) -> None:
+        """Wait until the first process has become the program: the engine returns a moment before."""
         if not await processes.became_another(machine.pid, self._engine.kind):
-            raise self._start_error(spec, first_line(log) or "it could not be executed")
+            raise self._start_error(machine, "it could not be executed")
         machine.pidfd = os.pidfd_open(machine.pid)
         processes.reap_orphans(self._engine.kind)
-        machine.watcher = asyncio.create_task(self._watch(machine), name=f"machine {spec.id}")
+        machine.watcher = asyncio.create_task(self._watch(machine), name=f"machine {machine.spec.id}")
 
-    def _start_error(self, spec: MachineSpec, answer: str) -> AdapterError:
+    def _require(self, machine: Machine, status: int) -> None:
+        if status:
+            raise self._start_error(machine, f"exit status {status}")
+
+    def _start_error(self, machine: Machine, otherwise: str) -> AdapterError:
+        """Why a machine does not start: what the engine has written, or what else is known."""
+        spec, answer = machine.spec, first_line(machine.folder / "engine.log") or otherwise
         program = spec.argv[0] if spec.argv else "sleep"
         kind = PermanentError if _CANNOT_EXECUTE.search(answer) else AdapterError
         return kind(
@@ -193,17 +232,6 @@ class Launcher:
         if status > 128 and status - 128 in signal.valid_signals():
             return MachineExit(name, status, f"killed by {signal.Signals(status - 128).name}")
         return MachineExit(name, status, f"exited with status {status}")
-
-    async def launch(self, machine: Machine) -> None:
-        """Launch, also when nobody wants it any more: an engine killed midway leaves a machine it does not know."""
-        launching = asyncio.ensure_future(self._launch(machine))
-        try:
-            await asyncio.shield(launching)
-        except asyncio.CancelledError:
-            await asyncio.wait([launching])
-            if launching.exception() is None:
-                await asyncio.shield(self.stop(machine.spec.id, grace_s=0))
-            raise
 
     async def abandon(self, machine: Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""

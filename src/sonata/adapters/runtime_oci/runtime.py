@@ -11,7 +11,7 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +36,7 @@ OUTPUT_LIMIT = 10 * 1024**2
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
-_REAP_EVERY_S = 0.02
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
-_CANNOT_EXECUTE = re.compile(
-    r"executable file|exec format|no such file|not found|permission denied|not a directory", re.I
-)
 
 
 class OciRuntime:
@@ -79,7 +75,9 @@ class OciRuntime:
         users = {} if is_mapped(1) else {"uid": "one user id is mapped into this user namespace: all machines use it"}
         return {**self._cgroups.unenforced, **users}
 
-    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+    async def start(
+        self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
+    ) -> int:
         """Start a machine and return the pid of its first process; see the port."""
         if not _ID.fullmatch(spec.id):
             raise InvalidInput(f"machine id `{spec.id}` has other characters than letters, digits and `-`")
@@ -87,9 +85,10 @@ class OciRuntime:
             raise Conflict(f"machine `{spec.id}` runs already")
         machine = Machine(spec, self._bundles / spec.id, asyncio.Event(), on_exit)
         self._launcher.machines[spec.id] = machine
+        asyncio.get_running_loop().run_in_executor(None, self._cgroups.hasten_moves)
         try:
             self._launcher.prepare(machine)
-            await self._launcher.launch(machine)
+            await self._launcher.launch(machine, after)
         except OSError as error:
             raise _host_failed(spec.id, error) from error
         finally:
@@ -97,6 +96,10 @@ class OciRuntime:
                 await asyncio.shield(self._launcher.abandon(machine))
         logger.debug("machine started", extra={"machine": spec.id, "pid": machine.pid})
         return machine.pid
+
+    def pid_of(self, machine_id: str) -> int:
+        """Host-side pid of the first process of a machine; see the port."""
+        return self._running(machine_id).pid
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine and drop all that is its own; see the port."""
@@ -166,6 +169,7 @@ class OciRuntime:
         """End all machines and remove the cgroups of this runtime."""
         await asyncio.gather(*(self.stop(name) for name in list(self._launcher.machines)))
         cgroups.remove_cgroups(self._cgroups.prefix)
+        self._engine.close()
 
     async def _exec(self, machine: Machine, argv: Sequence[str], stdin: bytes, scratch: Path, tell: Tell) -> int:
         log, pid_file, request = scratch / "log", scratch / "pid", scratch / "process.json"

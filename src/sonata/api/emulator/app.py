@@ -23,12 +23,14 @@ from sonata.api.emulator.errors import problem, unknown_path
 from sonata.api.emulator.events import EventApi
 from sonata.api.emulator.guarding import Guard, guard_of, require_token
 from sonata.api.emulator.json import JsonResponse, body_of
+from sonata.api.emulator.scenarios import ScenarioApi
 from sonata.api.emulator.topology import TopologyApi
 from sonata.api.emulator.wan import WanApi
 from sonata.api.terminal_socket import WindowSize, serve_terminal, size_of
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.reconciler import Reconciler
+from sonata.emulator.scenarios import Scenarios
 from sonata.errors import InvalidInput, SonataError
 from sonata.model.topology import Impairment
 
@@ -60,6 +62,12 @@ class Check(msgspec.Struct, forbid_unknown_fields=True):
     seconds: float = 2.0
 
 
+class Move(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /endpoints/NAME/move`: name of a cell or PoP."""
+
+    to: str
+
+
 class EmulatorApi:
     """Handlers over one emulation.
 
@@ -82,6 +90,7 @@ class EmulatorApi:
             Route("/links/{name}/capture", guard(self.capture)),
             Route("/links/{name}/check", guard(self.check_link), methods=["POST"]),
             Route("/endpoints", guard(self.endpoints)),
+            Route("/endpoints/{name}/move", guard(self.move_endpoint), methods=["POST"]),
             Route("/machines", guard(self.machines)),
             Route("/machines/{name:path}/counters", guard(self.counters)),
             Route("/machines/{name:path}/interfaces/{interface}/capture", guard(self.capture_interface)),
@@ -146,6 +155,8 @@ class EmulatorApi:
             {
                 "name": state.endpoint.name,
                 "pop": state.endpoint.attach,
+                "cell": state.cell,
+                "home": state.home,
                 "address": state.address.ip,
                 "image": state.image.name,
                 "status": state.status,
@@ -155,6 +166,12 @@ class EmulatorApi:
             for state in self._emulation.endpoints
         ]
         return JsonResponse(rows)
+
+    async def move_endpoint(self, request: Request) -> Response:
+        """Attach an endpoint to another cell or PoP."""
+        wanted = await body_of(request, Move)
+        await self._emulation.roaming.move(request.path_params["name"], wanted.to)
+        return Response(status_code=204)
 
     async def machines(self, request: Request) -> Response:
         """Everything that commands can be run in: endpoints and servers."""
@@ -182,13 +199,20 @@ class EmulatorApi:
 
 
 def emulator_app(
-    emulation: Emulation, reconciler: Reconciler, *, token: str, wan_token: str, describe_openstack: Describe
+    emulation: Emulation,
+    reconciler: Reconciler,
+    scenarios: Scenarios,
+    *,
+    token: str,
+    wan_token: str,
+    describe_openstack: Describe,
 ) -> Starlette:
     """The ASGI application; mount it under `/emulator/v1`."""
     own = EmulatorApi(emulation, describe_openstack, token)
     guard = guard_of(token)
     routes = [*own.routes(guard), *EventApi(emulation.events).routes(guard)]
     routes += TopologyApi(emulation, reconciler).routes(guard)
+    routes += ScenarioApi(scenarios, emulation.events).routes(guard)
     routes += WanApi(emulation.wan).routes(guard_of(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
 

@@ -120,7 +120,9 @@ def patched_definition(body: Body, stack: Stack) -> Definition:
 
 
 def _template(body: Body, adopted: Body | None) -> str | Mapping[str, Any]:
-    if template := body.get("template") or (adopted or {}).get("template"):
+    if adopted is not None and not adopted.get("template"):
+        raise InvalidInput("Invalid adopt data: there is no template in it")
+    if template := (adopted or body).get("template"):
         if not isinstance(template, str | Mapping):
             raise InvalidInput("The template is neither a JSON object nor text")
         return template

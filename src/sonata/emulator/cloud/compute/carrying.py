@@ -6,12 +6,12 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from sonata._lib.together import to_the_end
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.network.footing import Footing
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
-from sonata.emulator.cloud.rollback import to_the_end
 from sonata.emulator.cloud.site import Site
 from sonata.errors import SonataError
 

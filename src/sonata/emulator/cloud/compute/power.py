@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sonata._lib.huge_pages import free_huge_pages
+from sonata._lib.together import beside
 from sonata.emulator.cloud.compute.console_logs import ConsoleLogs
 from sonata.emulator.cloud.compute.disks import Disks, Mounts
 from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
@@ -30,7 +31,9 @@ from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, Roo
 
 READY_LIMIT_S = 30.0
 SHUTDOWN_S = 2.0
-FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.002, 1.5, 0.1
+FIRST_POLL_S, LONGEST_POLL_S = 0.002, 0.1
+POLL_SHARE = 0.1
+"""Of the time that a program has taken so far: it is found ready at most so much later than it is."""
 MIB = 1024**2
 CPU_PERIODS_US = range(1_000, 1_000_001)
 """Scheduling periods that the kernel takes (cpu.cfs_period_us)."""
@@ -81,15 +84,22 @@ class Power:
         (self._paged.add if wants_huge(server.flavor) else self._paged.discard)(server.id)
         self._starting.add(server.id)
         try:
-            self._netns[server.id] = await self._wiring.plug(server)
             if _program(server):
-                await self._start(server, image)
+                await self._start_plugged(server, image)
                 await self._wait_ready(server, image.ready_tcp_port)
-            elif self._dress[server.id].eager:
-                await self.wake(server)
+            else:
+                self._netns[server.id] = await self._wiring.plug(server)
+                if dress.eager:
+                    await self.wake(server)
         finally:
             self._starting.discard(server.id)
         return dress.told or None
+
+    async def _start_plugged(self, server: Server, image: Image) -> None:
+        """Start a server's program once its ports are there; they and the machine around it are made side by side."""
+        self._netns[server.id] = await self._wiring.open(server)
+        async with beside(self._wiring.plug(server)) as plugged:
+            await self._start(server, image, after=plugged)
 
     async def off(self, server: Server, *, grace_s: float = SHUTDOWN_S) -> None:
         """Switch a server off: no process of it runs and none of its ports stands at return; idempotent.
@@ -194,9 +204,10 @@ class Power:
             return self._images.bootable(server.rescue_image_id)
         return self._disks.root_image(server) or self._images.bootable(server.image_id)
 
-    async def _start(self, server: Server, image: Image) -> int:
+    async def _start(self, server: Server, image: Image, after: Awaitable[object] | None = None) -> int:
         async with self._disks.opened(server) as mounts:
-            return await self._site.runtime.start(self._spec(server, image, mounts), self._watch(server.id))
+            spec = self._spec(server, image, mounts)
+            return await self._site.runtime.start(spec, self._watch(server.id), after=after)
 
     def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
         if mounts.root:
@@ -232,20 +243,19 @@ class Power:
         return ended
 
     async def _wait_ready(self, server: Server, tcp_port: int) -> None:
-        deadline = asyncio.get_running_loop().time() + READY_LIMIT_S
-        pause = FIRST_POLL_S
-        machine = self._wiring.machine_id(server.id)
+        loop, machine = asyncio.get_running_loop(), self._wiring.machine_id(server.id)
+        begun = loop.time()
         while True:
             self._refuse_ended(server)
             if not tcp_port or await self._site.runtime.is_listening(machine, tcp_port):
                 return
-            if asyncio.get_running_loop().time() > deadline:
+            waited = loop.time() - begun
+            if waited > READY_LIMIT_S:
                 raise StepTimeout(
                     f"server `{server.name}`: nothing listened on TCP port {tcp_port} within {READY_LIMIT_S:.0f} s",
                     hint="look at its console log",
                 )
-            await asyncio.sleep(pause)
-            pause = min(pause * POLL_GROWTH, LONGEST_POLL_S)
+            await asyncio.sleep(min(max(FIRST_POLL_S, waited * POLL_SHARE), LONGEST_POLL_S))
 
     def _refuse_ended(self, server: Server) -> None:
         if how := self._exits.get(server.id):

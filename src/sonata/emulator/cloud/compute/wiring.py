@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
 from itertools import takewhile
 
+from sonata._lib.together import to_the_end
 from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port, Subnet
 from sonata.emulator.cloud.network.dhcp_ports import DhcpPorts
@@ -16,7 +17,6 @@ from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.qos import Qos
 from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
-from sonata.emulator.cloud.rollback import to_the_end
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.turns import Turns
 from sonata.ports.fabric import Fabric, PortCounters, PortSpec, Route
@@ -50,6 +50,22 @@ class Wiring:
         """The name of a server's machine in data plane and runtime."""
         return f"{self._site.pop.name}-{server_id}"
 
+    async def open(self, server: Server) -> str:
+        """Create a server's network namespace, which `plug` furnishes with its ports; idempotent.
+
+        Returns:
+            The path of the namespace.
+        """
+        async with self.turns.of(server.id):
+            self.dhcp_ports.expect(nic.port_id for nic in self._tables.servers.get(server.id).nics)
+            machine = self.machine_id(server.id)
+
+            def run(fabric: Fabric) -> str:
+                fabric.machines.add_machines([machine])
+                return fabric.machines.netns_path(machine)
+
+            return await self._site.plane.run(run)
+
     async def plug(self, server: Server) -> str:
         """Create a server's network namespace with its ports; packets pass at return.
 
@@ -60,14 +76,14 @@ class Wiring:
             server = self._tables.servers.get(server.id)  # a port may have been deleted meanwhile
             pop = self._site.pop_of(server.host).name
             self._steering.check_ports({nic.port_id: pop for nic in server.nics})
-            self._expect_services(server.nics)
+            self.dhcp_ports.expect(nic.port_id for nic in server.nics)
             return await self.plug_machine(self.machine_id(server.id), server.nics)
 
     async def plug_port(self, server: Server, nic: Nic) -> None:
         """Add one port to a running server."""
         async with self.turns.of(server.id):
             self._steering.check_ports({nic.port_id: self._site.pop_of(server.host).name})
-            self._expect_services([nic])
+            self.dhcp_ports.expect([nic.port_id])
             await self.plug_machine_port(self.machine_id(server.id), nic)
 
     async def unplug(self, server: Server) -> None:
@@ -174,11 +190,6 @@ class Wiring:
         found = (name for port in ports for subnet in self._ports.subnets(port) for name in self.nameservers(subnet))
         lines = [f"nameserver {address}\n" for address in list(dict.fromkeys(found))[:MOST_NAMESERVERS]]
         return "".join((f"search {DOMAIN}\n", *lines)) if lines else ""
-
-    def _expect_services(self, nics: Sequence[Nic]) -> None:
-        """Let the networks that a server comes to have their service ports, whose addresses it is to know."""
-        for nic in nics:
-            self.dhcp_ports.ensure(self._tables.ports.get(nic.port_id).network_id)
 
     def _dressed(self, port: Port, spec: PortSpec) -> PortSpec:
         """An interface with what the services of its network add to it."""

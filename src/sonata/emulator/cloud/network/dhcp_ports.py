@@ -6,7 +6,7 @@ A network has one as soon as a server is plugged into it, with an address in eac
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 from sonata._lib.ip import Address
@@ -54,6 +54,11 @@ class DhcpPorts:
             self._ports.create(port, wishes)
         except SonataError as error:
             logger.warning("a network goes without DHCP", extra={"network": network_id, "cause": str(error)})
+
+    def expect(self, port_ids: Iterable[str]) -> None:
+        """Let the networks that a server comes to by these ports have theirs, whose addresses it is to know."""
+        for port_id in port_ids:
+            self.ensure(self._tables.ports.get(port_id).network_id)
 
     def wishes(self, network_id: str, but: str = "") -> list[AddressWish]:
         """Addresses for a network's service port in all subnets that are to be served, `but` one.
