@@ -43,6 +43,10 @@ class LiveUnderlay(FakeUnderlay):
         super().set_link(name, impairment, up=up)
         self.links[name] = replace(self.links[name], impairment=impairment, reverse=reverse)
 
+    def remove_links(self, names: Sequence[str]) -> None:
+        super().remove_links(names)
+        self.down.difference_update(names)
+
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
         self.routes[pop] = dict(routes)
 

@@ -6,18 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 from tests.fakes.runtime import MISSING_PROGRAM
 from tests.unit.emulator.conftest import TRIANGLE, World
+from tests.unit.model.test_topology_changes import made_up, normal
 
 from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2GatewayConnection
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.definition import as_it_is, definition
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.reconciler import Reconciler
+from sonata.emulator.routing import Edge
 from sonata.errors import AdapterError, Conflict, PermanentError
+from sonata.formats.topology_rules import check_topology
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
+from sonata.model.topology_changes import impossible
+from sonata.ports.fabric import EXTERNAL, LinkSpec
 from sonata.ports.wim import ConnectionRequest
 
 pytestmark = pytest.mark.anyio
@@ -299,3 +305,64 @@ async def test_a_cell_that_goes_holds_nobody(standing: Emulation) -> None:
     users = standing.endpoints.find("users")
     assert users is not None
     assert users.cell == ""
+
+
+def valid(seed: int) -> Topology:
+    """A made-up topology without flaws; the first from this seed on."""
+    topology = next(filter(is_flawless, map(made_up, range(seed, seed + 1000))))
+    return replace(topology, pops={name: replace(pop, cpus=8 * pop.cpus) for name, pop in topology.pops.items()})
+
+
+def is_flawless(topology: Topology) -> bool:
+    return not [found for found in check_topology(topology) if found.severity == "error"]
+
+
+@pytest.mark.parametrize("seed", range(0, 60_000, 5_000))
+async def test_whatever_becomes_of_whatever_equals_a_fresh_start(world: World, tmp_path: Path, seed: int) -> None:
+    """What stands in the data plane, apart from the numbers that are kept."""
+    steps = [valid(seed + 1000 * number) for number in range(4)]
+    emulation = world.emulation(steps[0])
+    await emulation.start()
+    for wanted in steps[1:]:
+        if list(impossible(emulation.topology, wanted)):
+            continue
+        await Reconciler(emulation).apply(wanted)
+        assert normal(as_it_is(emulation)) == normal(wanted)
+        assert Reconciler(emulation).plan(wanted) == ()
+    fresh_world = World(tmp_path / "fresh")
+    fresh = fresh_world.emulation(emulation.topology)
+    await fresh.start()
+    assert what_stands(world, emulation) == what_stands(fresh_world, fresh)
+    await emulation.close()
+    await fresh.close()
+
+
+def what_stands(world: World, emulation: Emulation) -> dict[str, object]:
+    """What an emulation has, without ids and addresses."""
+    ports = world.fabric.machines.ports.values()
+    clouds = emulation.clouds.items()
+    servers = [(pop, one.name, one.status, one.host) for pop, cloud in clouds for one in cloud.tables.servers]
+    links = map(_as_link, world.underlay.links.values())
+    routing, numbers = emulation.links.routing, emulation.numbers.pops
+    paths = {(a, b): routing.path(numbers[a], numbers[b]) for a in numbers for b in numbers}
+    return {
+        "pops": set(world.underlay.pops),
+        "links": {(link.name, link.a, link.b, *link.directions) for link in links},
+        "down": world.underlay.down & set(world.underlay.links),
+        "routed": {pop for pop in world.underlay.pops if world.underlay.routes.get(pop)},
+        "costs": {ends: _cost(path) for ends, path in paths.items()},
+        "servers": sorted(servers),
+        "zones": {pop: cloud.hosts.zones() for pop, cloud in clouds},
+        "usage": {pop: cloud.usage for pop, cloud in clouds},
+        "machines": sorted(name for name in world.fabric.machines.machines if name.startswith("endpoint-")),
+        "ports": sorted((port.pop, port.ifname) for port in ports if port.network == EXTERNAL),
+    }
+
+
+def _cost(path: list[Edge] | None) -> tuple[int, float] | None:
+    """How long a path is; of equally long ones either may be taken."""
+    return None if path is None else (len(path), round(sum(edge.delay_s for edge in path), 9))
+
+
+def _as_link(spec: LinkSpec) -> Link:
+    return Link(spec.name, spec.a, spec.b, spec.impairment, spec.reverse)

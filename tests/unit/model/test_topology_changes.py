@@ -27,7 +27,7 @@ def made_up(seed: int) -> Topology:
     links = tuple(Link(title, a, b, *_ways(chance)) for title, (a, b) in zip(titles, ends, strict=False))
     users = {name: _endpoint(chance, name, names) for name in chance.sample("xyz", chance.randint(0, 3))}
     servers = {
-        name: ServerSeed(name, chance.choice(names), flavor=chance.choice(("tiny", "big")))
+        name: ServerSeed(name, chance.choice(names), flavor=chance.choice(("tiny", "small")))
         for name in chance.sample("xyz", chance.randint(0, 3))
     }
     return Topology("t", pops, links, users, servers)
