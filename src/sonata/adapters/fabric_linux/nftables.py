@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import subprocess
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import PermanentError, Unsupported
@@ -21,6 +23,7 @@ MOST_CONTEXTS = 4
 """Contexts that stay open; each takes more than half a mebibyte."""
 _LIBRARY = "libnftables.so.1"
 _TIMEOUT_S = 10.0
+_SEATS, _SELECTABLE = 24, 1000
 
 Load = Callable[[Netspace, str], str]
 """Loads a rule set in a namespace that was entered, and returns what went wrong, empty if nothing did."""
@@ -51,6 +54,36 @@ class Nftables:
             )
 
 
+class _Seats:
+    """Low descriptor numbers kept for the library: it waits by select(2), which ends a process at numbers from 1024 on.
+
+    Other threads open descriptors at any moment; so many seats are given up at once that some are left for us.
+    """
+
+    def __init__(self) -> None:
+        self._taken: list[int] = []
+        self._take()
+
+    @contextmanager
+    def vacated(self) -> Iterator[bool]:
+        """Leave the seats to whoever opens something now; whether there were any."""
+        had, self._taken = self._taken, []
+        for descriptor in had:
+            os.close(descriptor)
+        try:
+            yield bool(had)
+        finally:
+            self._take()
+
+    def _take(self) -> None:
+        while len(self._taken) < _SEATS:
+            descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            if descriptor >= _SELECTABLE:
+                os.close(descriptor)
+                return
+            self._taken.append(descriptor)
+
+
 class _Contexts:
     """The library's contexts: each holds a netlink socket, so it belongs to one namespace.
 
@@ -61,17 +94,24 @@ class _Contexts:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+        self._seats = _Seats()
         self._open: OrderedDict[Netspace, int] = OrderedDict()
 
     def load(self, netspace: Netspace, rules: str) -> str:
         """See `Load`."""
         context = self._context_in(netspace)
+        if context is None:
+            return _by_program(netspace, rules)
         failed = self._library.nft_run_cmd_from_buffer(context, rules.encode())
         return _words(self._library.nft_ctx_get_error_buffer(context)) if failed else ""
 
-    def _context_in(self, netspace: Netspace) -> int:
+    def _context_in(self, netspace: Netspace) -> int | None:
+        """The context of a namespace; None while there is no seat for one."""
         if netspace not in self._open:
-            self._open[netspace] = self._library.nft_ctx_new(0)
+            with self._seats.vacated() as had_seats:
+                if not had_seats:
+                    return None
+                self._open[netspace] = self._library.nft_ctx_new(0)
             self._library.nft_ctx_buffer_error(self._open[netspace])
             netspace.closed_with_it["nftables"] = lambda: self._close(netspace)
             if len(self._open) > MOST_CONTEXTS:
