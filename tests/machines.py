@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sonata.ports.runtime import Runtime
 from tests.sessions import NAMESPACE, labelled
 
 CLONE_NEWNS = 0x20000
@@ -22,6 +23,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts
 needs_engine = pytest.mark.skipif(
     not (shutil.which("crun") or shutil.which("runc")), reason="needs crun or runc (apt-get install crun)"
 )
+
+
+def is_virtual(runtime: Runtime) -> bool:
+    """Whether the machines of a runtime have a kernel of their own."""
+    return runtime.name.startswith("qemu")
 
 
 def enter_private_mounts() -> None:
