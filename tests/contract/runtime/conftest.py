@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.machines import enter_private_mounts
+from tests.machines import PROCESSES, VIRTUAL_MACHINES, enter_private_mounts
 from tests.sessions import CGROUP, labelled
 
 from sonata._lib.paths import data_home
@@ -35,13 +35,22 @@ def _made(engine: str, folder: Path, prefix: str) -> tuple[Runtime, ...]:
         pytest.skip(missing.message)
 
 
-@pytest.fixture(params=["crun", "runc", pytest.param("vm", marks=pytest.mark.slow)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test with all engines, or with those that its module names in `ENGINES`."""
+    if "runtime" in metafunc.fixturenames:
+        named = getattr(metafunc.module, "ENGINES", (*PROCESSES, *VIRTUAL_MACHINES))
+        slow = dict.fromkeys(VIRTUAL_MACHINES, pytest.mark.slow)
+        engines = [pytest.param(name, marks=slow.get(name, ())) for name in named]
+        metafunc.parametrize("runtime", engines, indirect=True)
+
+
+@pytest.fixture
 async def runtime(
     request: pytest.FixtureRequest, prefix: str, tmp_path: Path, anyio_backend: str
 ) -> AsyncIterator[Runtime]:
     """A runtime that leaves nothing behind, whatever the test does."""
     engine = request.param
-    if engine != "vm" and not shutil.which(engine):
+    if engine in ("crun", "runc") and not shutil.which(engine):
         pytest.skip(f"{engine} is not installed")
     enter_private_mounts()
     tmp_path.chmod(0o755)

@@ -60,6 +60,7 @@ class GuestCommand:
         self._number = number
         self._heard: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
         self.status = -1
+        self.out_of_memory = False
 
     def hear(self, kind: int, payload: bytes) -> None:
         """Take a frame of the guest."""
@@ -86,7 +87,7 @@ class GuestCommand:
             self._agent.send(self._number, CREDIT, struct.pack(">I", len(payload)))
             return _STREAMS[kind], payload
         if payload:
-            self.status = payload[0]
+            self.status, self.out_of_memory = payload[0], bool(payload[1])
         self._agent.forget(self._number)
         self._heard.put_nowait((ENDED, b""))
         return None

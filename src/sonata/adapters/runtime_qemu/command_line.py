@@ -17,7 +17,8 @@ OVERHEAD = 160 * 1024**2
 """Memory that qemu itself may need beside its guest's."""
 
 USUAL_MEMORY = 256 * 1024**2
-LEAST_MEMORY = 96 * 1024**2
+LEAST_MEMORY = 160 * 1024**2
+"""Less than that the kernel does not boot in."""
 
 
 def memory_of(spec: MachineSpec) -> int:
@@ -28,7 +29,7 @@ def memory_of(spec: MachineSpec) -> int:
 def command_line(spec: MachineSpec, *, accelerator: str, security: str) -> tuple[str, ...]:
     """The words by which the confined process begins; options of its network cards are added there."""
     processors = max(1, len(spec.limits.cores), math.ceil(spec.limits.cpus or 1))
-    kernel_line = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off cryptomgr.notests rcupdate.rcu_expedited=1"
+    kernel_line = "console=ttyS0 loglevel=1 panic=-1 no_timer_check nokaslr mitigations=off cryptomgr.notests"
     share = f"local,id=root,path={MACHINE},security_model={security},multidevs=remap"
     pages = ("-mem-path", "/dev/hugepages", "-mem-prealloc") if spec.huge_pages else ()
     return (

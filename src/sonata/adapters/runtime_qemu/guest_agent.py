@@ -220,7 +220,7 @@ class Agent:
         if command.typed >= 0:
             self._close_input(command)
         self._commands.pop(command.number, None)
-        self._tell(command.number, ENDED, bytes([command.status]))
+        self._tell(command.number, ENDED, bytes([command.status, _was_out_of_memory()]))
 
     def _tell(self, number: int, kind: int, payload: bytes = b"") -> None:
         message = frame(number, kind, payload)
@@ -316,6 +316,12 @@ def _console() -> int:
     console = os.open(CONSOLE, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(console)
     return console
+
+
+def _was_out_of_memory() -> bool:
+    """Whether the kernel has killed a process for want of memory."""
+    counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    return counts.get("oom_kill", "0") != "0"
 
 
 def _send(pid: int, number: int) -> None:

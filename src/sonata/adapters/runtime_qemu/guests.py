@@ -148,7 +148,7 @@ class Hypervisor:
             while program and await program.said():
                 pass
             if program and program.status >= 0:
-                guest.ended = _exit_of(guest.spec.id, program.status)
+                guest.ended = _exit_of(guest.spec, program)
                 guest.gone.set()
                 if not guest.stopped:
                     await self._end(guest)
@@ -218,10 +218,14 @@ def process(spec: MachineSpec, argv: Sequence[str]) -> dict[str, object]:
     return {"argv": list(argv), "env": env, "cwd": spec.cwd, "uid": spec.uid}
 
 
-def _exit_of(machine_id: str, status: int) -> MachineExit:
-    if status > 128 and status - 128 in signal.valid_signals():
-        return MachineExit(machine_id, status, f"killed by {signal.Signals(status - 128).name}")
-    return MachineExit(machine_id, status, f"exited with status {status}")
+def _exit_of(spec: MachineSpec, program: GuestCommand) -> MachineExit:
+    """How a guest's program ended."""
+    status, killed = program.status, program.status - 128
+    if killed == signal.SIGKILL and program.out_of_memory:
+        return MachineExit(spec.id, status, f"out of memory: limit is {memory_of(spec) // 1024**2} MiB")
+    if killed > 0 and killed in signal.valid_signals():
+        return MachineExit(spec.id, status, f"killed by {signal.Signals(killed).name}")
+    return MachineExit(spec.id, status, f"exited with status {status}")
 
 
 async def _either(*events: asyncio.Event) -> None:

@@ -15,9 +15,8 @@ $bb mount -t proc proc proc
 $bb mount -t sysfs sysfs sys
 $bb mount -t devtmpfs devtmpfs dev
 $bb mkdir -p dev/pts dev/shm
-$bb mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
-$bb rm -f dev/ptmx
-$bb ln -s pts/ptmx dev/ptmx
+$bb mount -t devpts -o ptmxmode=0666,mode=0620,gid=5 devpts /dev/pts
+$bb mount -o bind /dev/pts dev/pts
 $bb ln -sf /proc/self/fd dev/fd
 $bb mount -t tmpfs -o mode=1777 shm dev/shm
 cd /
