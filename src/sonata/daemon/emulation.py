@@ -35,6 +35,7 @@ from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci import OciRuntime, disk_refusal, hide_hybrid_cgroup, remove_cgroups
+from sonata.adapters.runtime_qemu import QemuRuntime, guest_kernels
 from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
@@ -43,9 +44,11 @@ from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.engines import Engines
 from sonata.emulator.reconciler import Reconciler
 from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
+from sonata.ports.runtime import VIRTUAL
 from sonata.sdk.emulation_records import load, remove_files, remove_lock, save
 from sonata.sdk.emulations import LET_GO, KeeperConfig
 
@@ -88,7 +91,7 @@ async def _keep(config: KeeperConfig) -> bool:
     emulation = Emulation(
         topology=config.topology,
         plane=plane,
-        runtime=OciRuntime(Path(config.run) / "machines", config.cgroups),
+        runtime=_engines(config),
         images=LocalImages(Path(config.images)),
         folder=Path(config.run),
         journal=FileJournal(Path(config.saved)),
@@ -104,6 +107,13 @@ async def _keep(config: KeeperConfig) -> bool:
     finally:
         await emulation.close(keep=not is_over)
     return is_over
+
+
+def _engines(config: KeeperConfig) -> Engines:
+    """What runs machines; virtual ones are confined by the usual engine, too."""
+    usual = OciRuntime(Path(config.run) / "machines", config.cgroups)
+    kernels = guest_kernels(Path(config.images))
+    return Engines(usual, {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)})
 
 
 def _disk_folder(config: KeeperConfig) -> Path:
