@@ -38,6 +38,10 @@ def up(
     listen: Annotated[str, typer.Option(help="Loopback HOST:PORT; port 0 picks a free one.")] = (
         f"{emulations.DEFAULT_HOST}:{emulations.DEFAULT_PORT}"
     ),
+    engine: Annotated[
+        str | None,
+        typer.Option(envvar="SONATA_ENGINE", help="What runs machines: auto, crun, runc or launcher; default: auto."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, start nothing.")] = False,
 ) -> int:
@@ -49,7 +53,7 @@ def up(
     if dry_run:
         _show_plan(topology)
         return exit_codes.OK
-    emulation = emulations.start(topology, name=name, listen=address, progress=output.say)
+    emulation = emulations.start(topology, name=name, listen=address, engine=engine, progress=output.say)
     if detach:
         emulation.let_go()
         _tell_ready(emulation.record)
