@@ -70,6 +70,9 @@ def test_an_emulation_runs_by_the_engine_that_it_is_told(emu: Emu) -> None:
     server = boot(cloud, "one", network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99").id)
     assert server.status == "ACTIVE"
     assert emu.ok("exec", "core/one", "--", "/bin/sh", "-c", "cat /proc/1/comm; id -u") == "sleep\n0\n"
+    refused = emu.run("up", str(emu.topology), "--engine", "crun")
+    assert "cannot change to `crun`" in refused.stderr
+    emu.ok("up", str(emu.topology), "--engine", "launcher")
 
 
 def test_engines_that_cannot_run_an_emulation_are_refused_with_the_reason(emu: Emu) -> None:

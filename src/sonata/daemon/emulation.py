@@ -15,7 +15,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
 from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
+from sonata.adapters.disturbance_linux import LinuxDisturber
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
@@ -40,11 +42,14 @@ from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.engines import Engines
+from sonata.emulator.reconciler import Reconciler
+from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
 from sonata.ports.runtime import VIRTUAL
-from sonata.sdk.emulation_records import remove_files, remove_lock
+from sonata.sdk.emulation_records import load, remove_files, remove_lock, save
 from sonata.sdk.emulations import LET_GO, KeeperConfig
 from sonata.sdk.engines import candidates
 
@@ -123,8 +128,11 @@ def _disk_folder(config: KeeperConfig) -> Path:
 
 async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
-    described = partial(openstack_description, list(config.topology.pops))
-    own = emulator_app(emulation, token=config.token, wan_token=config.wan_token, describe_openstack=described)
+    reconciler = Reconciler(emulation)
+    reconciler.on_change = partial(_record, config.name, emulation)
+    scenarios = Scenarios(Disruptions(emulation, LinuxDisturber()), emulation.events)
+    tokens = {"token": config.token, "wan_token": config.wan_token}
+    own = emulator_app(emulation, reconciler, scenarios, **tokens, describe_openstack=lambda: _describe(emulation))
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
     app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
     server = _Server(
@@ -138,9 +146,20 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
         await _finished(_look_after(emulation), end)
+    await scenarios.close()
     emulation.events.close()
     server.should_exit = True
     await serving
+
+
+def _describe(emulation: Emulation) -> Mapping[str, Any]:
+    return openstack_description(list(emulation.topology.pops))
+
+
+def _record(name: str, emulation: Emulation) -> None:
+    """Let those who read our record know the topology that is true now."""
+    if record := load(name):
+        save(replace(record, topology=emulation.topology))
 
 
 def _surfaces(own: ASGIApp, openstack: ASGIApp) -> ASGIApp:

@@ -15,7 +15,7 @@ from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.formats.topology import ensure_valid, read_topology
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
-from sonata.sdk.emulation_records import EmulationRecord, find
+from sonata.sdk.emulation_records import EmulationRecord, find, load
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.openrc import PROJECT, REGION, USER, auth_url, check_site, openrc
 
@@ -65,6 +65,9 @@ class LinkHandle:
         jitter: Quantity | None = None,
         loss: Quantity | None = None,
         rate: Quantity | None = None,
+        duplicate: Quantity | None = None,
+        reorder: Quantity | None = None,
+        origin: str | None = None,
     ) -> None:
         """Change what it does to packets while they flow; what is not given stays.
 
@@ -73,17 +76,23 @@ class LinkHandle:
             jitter: its standard deviation, alike.
             loss: as `"0.1%"`, or in 0..1.
             rate: as `"100Mbit"`, in bits per second, or `"none"`.
+            duplicate: share of packets that arrive twice, as `"1%"`, or in 0..1.
+            reorder: share of packets that go ahead without the delay, alike.
+            origin: the end whose packets alone are meant; both directions without it.
         """
         given = {
             "delay_s": _in_si(delay, parse_duration),
             "jitter_s": _in_si(jitter, parse_duration),
             "loss": _in_si(loss, parse_share),
+            "duplicate": _in_si(duplicate, parse_share),
+            "reorder": _in_si(reorder, parse_share),
         }
         changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if rate is not None:
             changes["rate_bps"] = None if rate == "none" else _in_si(rate, parse_rate)
         if not changes:
             raise InvalidInput(f"nothing to change at link `{self.name}`", hint="give delay, jitter, loss or rate")
+        changes |= {"from": origin} if origin is not None else {}
         self._client.change_link(self.name, changes)
 
     def down(self) -> None:
@@ -123,8 +132,35 @@ class RunningEmulation:
 
     @property
     def topology(self) -> Topology:
-        """What it was started with."""
+        """What is declared now."""
         return self.record.topology
+
+    def plan(self, topology: Topology) -> Sequence[Row]:
+        """What `apply` would do, as rows: action, kind, name, and what it is before and after.
+
+        Raises:
+            InvalidInput: the topology has flaws.
+            Conflict: it cannot be done while the emulation runs; with all reasons.
+        """
+        changes: Sequence[Row] = self._client.apply(ensure_valid(topology), dry_run=True)["changes"]
+        return changes
+
+    def apply(self, topology: Topology) -> Sequence[Row]:
+        """Make the running emulation this topology; returns what was done, as rows.
+
+        Raises:
+            InvalidInput: the topology has flaws.
+            Conflict: it cannot be done while the emulation runs; nothing was changed then.
+        """
+        try:
+            changes: Sequence[Row] = self._client.apply(ensure_valid(topology))["changes"]
+        finally:
+            self.record = load(self.name) or self.record
+        return changes
+
+    def definition(self, *, with_servers: bool = False) -> Topology:
+        """The topology as it is now, links changed by hand included, and other servers as far as it can say them."""
+        return self._client.definition(with_servers=with_servers)[0]
 
     def exec(
         self, machine: str, argv: Sequence[str] | str, *, stdin: bytes | str = b"", check: bool = False

@@ -55,6 +55,10 @@ class Engines:
         self._engine_of[spec.id] = engine
         return await engine.start(spec, on_exit, after=after)
 
+    def pid_of(self, machine_id: str) -> int:
+        """Host-side pid of the first process of a machine; see the port."""
+        return self._of(machine_id).pid_of(machine_id)
+
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine; see the port."""
         await self._of(machine_id).stop(machine_id, grace_s=grace_s)

@@ -8,6 +8,7 @@ whom is on the other side.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from sonata.emulator.data_plane import DataPlane
@@ -23,7 +24,7 @@ class Roaming:
     """Moves the endpoints of one emulation."""
 
     def __init__(
-        self, topology: Topology, links: Links, endpoints: Endpoints, plane: DataPlane, events: EventLog
+        self, topology: Callable[[], Topology], links: Links, endpoints: Endpoints, plane: DataPlane, events: EventLog
     ) -> None:
         self._topology = topology
         self._links = links
@@ -32,20 +33,30 @@ class Roaming:
         self._events = events
         self._turn = asyncio.Lock()
 
-    async def move(self, name: str, to: str) -> None:
+    def check(self, name: str, to: str) -> None:
+        """Look whether an endpoint, and a place to which it could move, are there.
+
+        Raises:
+            NotFound, Conflict: as `move`.
+        """
+        self._named(name)
+        self._place(to)
+
+    async def move(self, name: str, to: str) -> str:
         """Attach an endpoint to another cell or PoP; its address and connections live on. Idempotent.
 
         Args:
             name: of the endpoint.
             to: name of a cell, or of a PoP for none of its cells.
 
+        Returns:
+            Where it was.
+
         Raises:
             NotFound: there is no such endpoint, cell or PoP.
             Conflict: several PoPs have a cell of this name, or the endpoint has further interfaces into its PoP.
         """
-        state = self._endpoints.find(name)
-        if state is None:
-            raise NotFound(f"no endpoint `{name}`", hint="see `sonata emu endpoint ls`")
+        state = self._named(name)
         pop, cell = self._place(to)
         async with self._turn:
             before = {"pop": state.endpoint.attach, "cell": state.cell}
@@ -56,16 +67,38 @@ class Roaming:
         after = {"pop": pop, "cell": cell}
         if after != before:
             self._events.tell("endpoint.moved", name, **after, was=before)
+        return before["cell"] or before["pop"]
+
+    async def send_home(self, *, out_of: str = "", name: str = "") -> None:
+        """Have an endpoint, or all that are in a PoP which is about to go, where the topology attaches them."""
+        for state in tuple(self._endpoints):
+            roams = state.endpoint.attach != state.home
+            if roams and (state.endpoint.attach == out_of or state.endpoint.name == name):
+                await self.move(state.endpoint.name, state.home)
+
+    def forget_cells(self) -> None:
+        """Have no endpoint in a cell that its PoP does not have any more."""
+        pops = self._topology().pops
+        for state in self._endpoints:
+            if state.cell and state.cell not in pops[state.endpoint.attach].cells:
+                state.cell = ""
+
+    def _named(self, name: str) -> EndpointState:
+        state = self._endpoints.find(name)
+        if state is None:
+            raise NotFound(f"no endpoint `{name}`", hint="see `sonata emu endpoint ls`")
+        return state
 
     def _place(self, to: str) -> tuple[str, str]:
         """PoP and cell that a name means."""
-        if to in self._topology.pops:
+        pops = self._topology().pops
+        if to in pops:
             return to, ""
-        found = [pop.name for pop in self._topology.pops.values() if to in pop.cells]
+        found = [pop.name for pop in pops.values() if to in pop.cells]
         if len(found) > 1:
             raise Conflict(f"cell `{to}` is in several PoPs", hint=f"name the PoP: {', '.join(found)}")
         if not found:
-            cells = sorted({cell for pop in self._topology.pops.values() for cell in pop.cells})
+            cells = sorted({cell for pop in pops.values() for cell in pop.cells})
             raise NotFound(f"no cell or PoP `{to}`", hint=f"cells are {', '.join(cells[:10]) or 'none'}")
         return found[0], to
 

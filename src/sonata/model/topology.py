@@ -115,6 +115,7 @@ class Link:
 
     Args:
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
+        up: whether packets may pass.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Link:
     b: str
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
+    up: bool = True
 
     @property
     def directions(self) -> tuple[Impairment, Impairment]:
@@ -140,6 +142,7 @@ class Endpoint:
         impairment: of its access link from the PoP to it, and back unless `reverse` says otherwise.
         interfaces: its further interfaces `eth1`, `eth2`, ..., with the address of each, or None; they lead into the
             PoP, where a layer 2 gateway of its OpenStack may join them to a network.
+        up: whether packets may pass its access link.
     """
 
     name: str
@@ -149,6 +152,12 @@ class Endpoint:
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
     interfaces: Mapping[str, Interface | None] = field(default_factory=dict)
+    up: bool = True
+
+    @property
+    def directions(self) -> tuple[Impairment, Impairment]:
+        """To the endpoint, and from it."""
+        return both_ways(self.impairment, self.reverse)
 
 
 @dataclass(frozen=True, slots=True)

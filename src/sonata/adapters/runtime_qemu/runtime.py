@@ -158,6 +158,11 @@ class QemuRuntime:
         await self._inner.set_limits(machine_id, outer_limits(wanted))
         guest.spec = wanted
 
+    def pid_of(self, machine_id: str) -> int:
+        """Host-side pid of a guest's qemu; see the port."""
+        self._running(machine_id)
+        return self._inner.pid_of(machine_id)
+
     async def usage(self, machine_id: str) -> Usage:
         """What qemu uses for a guest."""
         self._running(machine_id)
