@@ -328,8 +328,7 @@ async def test_nobody_changes_the_engine(runtime: Runtime, tmp_path: Path) -> No
     if is_virtual(runtime):
         pytest.skip("a guest has nothing of the engine that confines it")
     if runtime.name.startswith("launcher"):
-        with pytest.raises(OSError, match="Read-only"):
-            os.close(os.open(sys.executable, os.O_RDWR))
+        assert os.statvfs(sys.executable).f_flag & os.ST_RDONLY, "its interpreter could be changed"
     (engine,) = (tmp_path / "runtime/engines").iterdir()
     with pytest.raises(OSError, match=r"not permitted|busy"):
         engine.write_bytes(b"#!")
