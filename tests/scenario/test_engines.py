@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openstack.exceptions import ResourceFailure
 
 from sonata._lib.paths import data_home
 from sonata.adapters.runtime_qemu import find_all, guest_kernels
@@ -13,7 +14,7 @@ from sonata.errors import Unsupported
 from tests.scenario.clouds import boot, let_in, network_of, site
 from tests.scenario.emu_command import Emu
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 BOOTED_S = 200
 TOPOLOGY = """
@@ -57,11 +58,48 @@ def through(emu: Emu, machine: str) -> int:
     return int(emu.ok("exec", machine, "--", "/bin/sh", "-c", COUNT))
 
 
+def start(emu: Emu, *options: str) -> None:
+    emu.topology.write_text(TOPOLOGY.format(name=emu.name))
+    emu.ok("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach", *options)
+
+
+def test_an_emulation_runs_by_the_engine_that_it_is_told(emu: Emu) -> None:
+    start(emu, "--engine", "launcher")
+    assert "launcher" in emu.json("show")["runtime"]
+    cloud = site(emu.record(), "core")
+    server = boot(cloud, "one", network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99").id)
+    assert server.status == "ACTIVE"
+    assert emu.ok("exec", "core/one", "--", "/bin/sh", "-c", "cat /proc/1/comm; id -u") == "sleep\n0\n"
+    refused = emu.run("up", str(emu.topology), "--engine", "crun")
+    assert "cannot change to `crun`" in refused.stderr
+    emu.ok("up", str(emu.topology), "--engine", "launcher")
+
+
+def test_engines_that_cannot_run_an_emulation_are_refused_with_the_reason(emu: Emu) -> None:
+    for engine, why in (("docker", "daemon"), ("podman", "store"), ("vm", "sonata:engine=vm"), ("xen", "launcher")):
+        refused = emu.run("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach", "--engine", engine)
+        assert refused.returncode != 0
+        assert why in refused.stderr
+
+
+def test_a_virtual_machine_that_cannot_run_tells_what_is_missing(emu: Emu) -> None:
+    if list(Path("/boot").glob("vmlinuz-*")):
+        pytest.skip("this host has a kernel for virtual machines wherever its images are")
+    start(emu)
+    cloud = site(emu.record(), "core")
+    network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    with pytest.raises(ResourceFailure):
+        boot_virtual(cloud, "guest", network)
+    fault = cloud.compute.get_server(cloud.compute.find_server("guest").id).fault
+    assert "virtual machines" in fault["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_process_and_a_virtual_machine_stand_in_one_chain(emu: Emu, virtual_machines: Path) -> None:
     (emu.home / "share").mkdir(exist_ok=True)
     (emu.home / "share/kernel").symlink_to(guest_kernels(virtual_machines)[0])
-    emu.topology.write_text(TOPOLOGY.format(name=emu.name))
-    emu.ok("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach")
+    start(emu)
     cloud = site(emu.record(), "core")
     net, network = cloud.network, network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
     servers = {name: boot(cloud, name, network.id) for name in ("one", "two", "process")}

@@ -9,6 +9,7 @@ import typer
 
 from sonata.adapters.host_probe import probe
 from sonata.cli import exit_codes, output
+from sonata.sdk.engines import engine_findings
 
 app = typer.Typer(add_completion=False, help="What this machine can do, and how to get the rest.")
 
@@ -18,7 +19,7 @@ def doctor(
     form: Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")] = output.Format.TABLE,
 ) -> int:
     """Try what emulations need; exit status 0 when the defaults can run, else 1."""
-    findings = probe()
+    findings = [*probe(), *engine_findings()]
     output.rows(("group", "name", "state", "why", "remedy"), [asdict(finding) for finding in findings], form)
     missing = [finding.name for finding in findings if finding.state == "missing"]
     if missing:

@@ -21,10 +21,11 @@ from sonata.cli import (
     exit_codes,
     output,
 )
-from sonata.errors import AdapterError, InvalidInput, NotFound
+from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.engines import AUTO
 from sonata.sdk.openrc import PROJECT, USER, auth_url
 from sonata.sdk.openrc import openrc as openrc_of
 
@@ -55,6 +56,10 @@ def up(
             f"Default: {emulations.DEFAULT_HOST}:{emulations.DEFAULT_PORT}."
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(envvar="SONATA_ENGINE", help="What runs machines: auto, crun, runc or launcher; default: auto."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, show what would change, and change nothing.")] = (
         False
@@ -81,10 +86,11 @@ def up(
         changes = emu_changes.show_plan(running, topology, address, form)
         return emu_changes.exit_code(changes, wanted=exit_code)
     if running:
+        _require_engine(running, engine)
         emu_changes.change_running(running, topology, address)
         return exit_codes.OK
     default = (emulations.DEFAULT_HOST, emulations.DEFAULT_PORT)
-    emulation = emulations.start(topology, name=name, listen=address or default, progress=output.say)
+    emulation = emulations.start(topology, name=name, listen=address or default, engine=engine, progress=output.say)
     if detach:
         emulation.let_go()
         _tell_ready(emulation.record)
@@ -185,6 +191,19 @@ def openrc(
     record = find(name)
     variables = openrc_of(record, pop, project=project, user=user)
     output.text("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))
+
+
+def _require_engine(record: EmulationRecord, engine: str | None) -> None:
+    """Refuse another engine than the one that machines of a running emulation have."""
+    if engine in (None, AUTO):
+        return
+    with EmulatorClient.of(record) as client:
+        runtime = client.status()["runtime"]
+    if runtime.partition(" ")[0] != engine:
+        raise Conflict(
+            f"emulation `{record.name}` runs by {runtime}, and cannot change to `{engine}`",
+            hint=f"end it with `sonata emu down --name {record.name}` first",
+        )
 
 
 def _attend(emulation: emulations.Emulation) -> int:

@@ -51,6 +51,7 @@ from sonata.errors import SonataError
 from sonata.ports.runtime import VIRTUAL
 from sonata.sdk.emulation_records import load, remove_files, remove_lock, save
 from sonata.sdk.emulations import LET_GO, KeeperConfig
+from sonata.sdk.engines import candidates
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ async def _keep(config: KeeperConfig) -> bool:
 
 def _engines(config: KeeperConfig) -> Engines:
     """What runs machines; virtual ones are confined by the usual engine, too."""
-    usual = OciRuntime(Path(config.run) / "machines", config.cgroups)
+    usual = OciRuntime(Path(config.run) / "machines", config.cgroups, engines=candidates(config.engine))
     kernels = guest_kernels(Path(config.images))
     return Engines(usual, {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)})
 

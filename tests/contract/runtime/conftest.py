@@ -39,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test with all engines, or with those that its module names in `ENGINES`."""
     if "runtime" in metafunc.fixturenames:
         named = getattr(metafunc.module, "ENGINES", (*PROCESSES, *VIRTUAL_MACHINES))
-        slow = dict.fromkeys(VIRTUAL_MACHINES, pytest.mark.slow)
+        slow = dict.fromkeys(VIRTUAL_MACHINES, (pytest.mark.slow, pytest.mark.timeout(600)))
         engines = [pytest.param(name, marks=slow.get(name, ())) for name in named]
         metafunc.parametrize("runtime", engines, indirect=True)
 

@@ -84,7 +84,7 @@ def test_a_killed_keeper_leaves_only_cgroups_and_they_are_found(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_machines_run_for_an_ordinary_user() -> None:
     """The suite of machines and of confinement, run again as `nobody` in a user namespace."""
     if not _user_namespaces_work():

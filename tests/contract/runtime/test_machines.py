@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -324,6 +325,10 @@ async def test_a_machine_that_waits_may_be_cancelled(
 
 
 async def test_nobody_changes_the_engine(runtime: Runtime, tmp_path: Path) -> None:
+    if is_virtual(runtime):
+        pytest.skip("a guest has nothing of the engine that confines it")
+    if runtime.name.startswith("launcher"):
+        assert os.statvfs(sys.executable).f_flag & os.ST_RDONLY, "its interpreter could be changed"
     (engine,) = (tmp_path / "runtime/engines").iterdir()
     with pytest.raises(OSError, match=r"not permitted|busy"):
         engine.write_bytes(b"#!")

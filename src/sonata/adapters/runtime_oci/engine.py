@@ -15,6 +15,8 @@ from pathlib import Path
 
 import sonata
 from sonata._lib.launcher.rights import LIBRARY
+from sonata.adapters.runtime_oci.live_mounts import protect
+from sonata.adapters.runtime_oci.mounts import unmount
 from sonata.errors import Unsupported
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -32,12 +34,13 @@ _SOURCES = Path(sonata.__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """crun or runc.
+    """crun, runc, or our own.
 
     Args:
         state: its folder for running machines, ours alone.
         cgroups: whether it may make cgroups.
         copy: the sealed copy that `program` leads to, None where it is the installed program.
+        shield: the interpreter of our own, mounted over itself so that nobody can change it; None for others.
     """
 
     program: str
@@ -45,10 +48,11 @@ class Engine:
     state: Path
     cgroups: bool = False
     copy: FileIO | None = None
+    shield: Path | None = None
 
     @property
     def kind(self) -> str:
-        """`crun` or `runc`."""
+        """`crun`, `runc` or `launcher`."""
         return Path(self.program).name
 
     def command(self, *arguments: str, log: Path) -> list[str]:
@@ -58,10 +62,21 @@ class Engine:
             options.append(f"--cgroup-manager={'cgroupfs' if self.cgroups else 'disabled'}")
         return [self.program, *options, *arguments]
 
+    def shielded(self) -> Engine:
+        """The engine, its interpreter protected in this mount namespace from machines, which could change it, too."""
+        if self.kind != OWN:
+            return self
+        interpreter = Path(_python())
+        protect(interpreter)
+        return replace(self, shield=interpreter)
+
     def close(self) -> None:
-        """Let go of the copy that it is called by; idempotent."""
+        """Let go of what it is called by; idempotent."""
         if self.copy:
             self.copy.close()
+        if self.shield:
+            with contextlib.suppress(OSError):
+                unmount(self.shield)
 
 
 def find_engine(state: Path, *, prefer: tuple[str, ...] = ENGINES) -> Engine:

@@ -40,7 +40,7 @@ _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
 class OciRuntime:
-    """`sonata.ports.runtime.Runtime` with crun, else runc.
+    """`sonata.ports.runtime.Runtime` with crun, else runc, else our own engine.
 
     Args:
         folder: its own folder; made if missing. Not on an overlay file system.
@@ -57,7 +57,7 @@ class OciRuntime:
     def __init__(self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES) -> None:
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
-        engine = find_engine(folder.absolute() / "engine", prefer=engines)
+        engine = find_engine(folder.absolute() / "engine", prefer=engines).shielded()
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
         host_layer = host_root.make_host_layer(folder.absolute() / "host")
