@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,11 +42,16 @@ def up(
     ),
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, start nothing.")] = False,
+    renderer: Annotated[
+        str | None, typer.Option(help="What steers service function chains; default: the topology's.")
+    ] = None,
 ) -> int:
     """Start an emulation, or bring a killed one back; without --detach it runs until Ctrl-C."""
     from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
 
     topology = read_topology(file)
+    if renderer:
+        topology = replace(topology, chain_renderer=renderer)
     address = _address(listen)
     if dry_run:
         _show_plan(topology)

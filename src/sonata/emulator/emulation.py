@@ -128,6 +128,8 @@ class Emulation:
         if self.topology.endpoints:
             progress(f"{len(self.topology.endpoints)} endpoints")
             await self.endpoints.start(self._images)
+        for cloud in self.clouds.values():
+            await cloud.endpoints_started()
         if self.topology.servers:
             progress(f"{len(self.topology.servers)} servers")
         await self._boot_servers(self.topology.servers.values())

@@ -14,7 +14,7 @@ from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.fabric_linux.chain_steering import SteeringRenderer
 from sonata.errors import NotFound, Unsupported
 from sonata.model.topology import CLEAN, Impairment
-from sonata.ports.fabric import ChainSpec, Classifier, NetworkSpec
+from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort, NetworkSpec, PatchSpec
 
 from .conftest import World, external, span_of
 from .test_chains import (
@@ -277,3 +277,25 @@ def test_plug_ins_render_chains(site: World, plug_ins: None) -> None:
     assert site.ping("user", ORIGIN).received
     with pytest.raises(Unsupported, match="no_such_package"):
         site.fabric.steering.set_chain(chain_in_one_pop(legs, renderer="broken"))
+
+
+@over_all
+def test_a_physical_box_is_a_function(site: World) -> None:
+    """A machine behind a bridge of its own, joined to a network by a patch, as outlets are."""
+    site.fabric.networks.add_networks([NetworkSpec("outlet", "p0")])
+    box = site.port("box", 0, "outlet", "10.1.0.90/24", "10.1.0.1")
+    site.machine("box", box)
+    assert site.run("box", "sysctl", "-qw", "net.ipv4.ip_forward=1").returncode == 0
+    site.fabric.networks.set_patch(PatchSpec("patch", "p0", ("n1", "outlet")))
+    first = HopPort(box.mac, "outlet", box.id)
+    dpi = function(site, "dpi", 0, "n2", "n3", 12)
+    before = dumps(site)
+    for hops in ((Hop(first, first), local_hop(dpi)), (local_hop(dpi), Hop(first, first))):
+        site.fabric.steering.set_chain(chain_in_one_pop([], hops=hops))
+        site.ping("user", ORIGIN)
+        ports = [box.id, "dpi-eth0", "dpi-eth1"]
+        grown = growth(site, ports, lambda: site.ping("user", ORIGIN, PINGS))
+        assert grown[box.id] >= 2 * PINGS, grown
+        assert min(grown.values()) >= PINGS, grown
+    site.fabric.steering.remove_chain("chain")
+    assert not different(before, dumps(site))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from sonata.adapters.fabric_linux.chain_routing import RoutedRenderer
@@ -42,6 +43,27 @@ def made(name: str) -> ChainRenderer:
             f"the chain renderer `{name}` cannot run here: {reason}", hint="`sonata doctor` shows them all"
         )
     return renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chain renderer as this machine has it; `why_not` is empty where it can run."""
+
+    name: str
+    purpose: str
+    why_not: str
+
+
+def candidates() -> list[Candidate]:
+    """All renderers."""
+    return [_candidate(name) for name in names()]
+
+
+def _candidate(name: str) -> Candidate:
+    try:
+        return Candidate(name, made(name).purpose, "")
+    except Unsupported as error:
+        return Candidate(name, "", error.message)
 
 
 def _plug_ins() -> list[EntryPoint]:
