@@ -79,7 +79,7 @@ async def test_a_port_may_stand_for_a_physical_box(world: World) -> None:
     """It has the box's MAC address, on the network that a layer 2 gateway joins the box to."""
     box = Outlet("box", "eth1", "edge")
     world.cloud.site = world.cloud.l2_gateways._site = replace(world.cloud.site, outlets=(box,))
-    world.cloud._steering.boxes._outlets = (box,)  # what the topology tells at the start
+    world.cloud._steering.boxes._site = world.cloud.site  # what the topology tells at the start
     world.fabric.networks.add_networks([box.network_spec()])
     world.fabric.machines.add_machines(["box"])
     world.fabric.machines.add_ports([box.port_spec("box")])

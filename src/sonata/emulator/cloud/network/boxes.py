@@ -15,7 +15,7 @@ class Boxes:
     """
 
     def __init__(self, site: Site) -> None:
-        self._outlets = site.outlets
+        self._site = site
         self._tables = site.tables
         self.have_started = False
 
@@ -23,7 +23,7 @@ class Boxes:
         """The interface of a box that a port stands for: one with its MAC address, joined to its network."""
         if port.device_id:
             return None
-        joined = outlets_joined_to(self._tables, self._outlets, port.network_id)
+        joined = outlets_joined_to(self._tables, self._site.outlets, port.network_id)
         return next((outlet for outlet in joined if outlet.mac == port.mac), None)
 
     def passes(self, port: Port) -> bool:
