@@ -242,16 +242,17 @@ def gigabits(chain: Ours | ByHand) -> float | None:
 def compare(pops: int) -> dict[str, Any]:
     ours, hand = Ours(pops), ByHand(pops)
     others = {name: Ours(pops, name) for name in ("routed", "srv6")}
+    chains: dict[str, Ours | ByHand] = {"ours": ours, "by_hand": hand, **others}
     samples: dict[str, list[float]] = {}
     try:
         for _ in range(ROUNDS):
-            for name, chain in {"ours": ours, "by_hand": hand, **others}.items():
+            for name, chain in chains.items():
                 samples.setdefault(f"{name}_rtt_ms", []).append(round_trip_ms(chain))
                 if (rate := gigabits(chain)) is not None:
                     samples.setdefault(f"{name}_gbit_s", []).append(rate)
     finally:
-        for one in (ours, hand, *others.values()):
-            one.close()
+        for chain in chains.values():
+            chain.close()
     result: dict[str, Any] = {name: round(statistics.median(values), 4) for name, values in samples.items()}
     result["rtt_ratio"] = round(result["ours_rtt_ms"] / result["by_hand_rtt_ms"], 3)
     if "ours_gbit_s" in result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
@@ -78,7 +77,7 @@ async def test_an_unbound_port_stands_for_one_in_another_pop(world: World) -> No
 async def test_a_port_may_stand_for_a_physical_box(world: World) -> None:
     """It has the box's MAC address, on the network that a layer 2 gateway joins the box to."""
     box = Outlet("box", "eth1", "edge")
-    world.cloud.site = world.cloud.l2_gateways._site = replace(world.cloud.site, outlets=(box,))
+    world.cloud.site.outlets = (box,)  # what the topology tells at the start
     world.cloud._steering.boxes._site = world.cloud.site  # what the topology tells at the start
     world.fabric.networks.add_networks([box.network_spec()])
     world.fabric.machines.add_machines(["box"])
