@@ -96,7 +96,7 @@ def test_machines_run_for_an_ordinary_user() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, 65534, 65534)
         result = subprocess.run(
-            [*ROOTLESS, *suite, f"--basetemp={folder}/t", *tests],
+            [*ROOTLESS, *suite, "-m", "not slow", f"--basetemp={folder}/t", *tests],
             capture_output=True,
             text=True,
             cwd=REPOSITORY,

@@ -31,7 +31,7 @@ class Exits:
         self._came.set()
 
     async def first(self) -> MachineExit:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await self._came.wait()
         return self.seen[0]
 
@@ -52,7 +52,7 @@ def spec(tmp_path: Path) -> Callable[..., MachineSpec]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import array
 import contextlib
 import fcntl
 import json
 import os
 import pty
-import shutil
 import signal
 import socket
 import sys
@@ -27,7 +25,10 @@ _NAMESPACES = kernel.NEWNS | kernel.NEWUTS | kernel.NEWIPC | kernel.NEWPID
 
 def main() -> None:
     """Do what the command line says; complaints go to the log."""
-    given = _arguments()
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"{VERSION}\n")
+        return
+    given = Given(sys.argv[1:])
     try:
         status = _VERBS[given.verb](given)
     except OSError as error:
@@ -36,32 +37,39 @@ def main() -> None:
     sys.exit(status)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__)
-    parser.add_argument("--version", action="version", version=VERSION)
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--log", type=Path, required=True)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in _VERBS:
-        one = verbs.add_parser(verb)
-        for option in ("--bundle", "--pid-file", "--process", "--console-socket", "--resources"):
-            one.add_argument(option, type=Path)
-        for switch in ("--detach", "--force", "--tty"):
-            one.add_argument(switch, action="store_true")
-        one.add_argument("id")
-    return parser.parse_args()
+class Given:
+    """The command line: options of the engine, a verb with its options, the machine's id."""
+
+    def __init__(self, words: list[str]) -> None:
+        options = [word for word in words if word.startswith("--")]
+        named = dict(option.removeprefix("--").split("=", 1) for option in options if "=" in option)
+        if len(words) > 1 and words[0] == "--root":  # the one option whose value is a word of its own
+            named["root"] = words[1]
+            words = words[2:]
+        rest = [word for word in words if not word.startswith("--")]
+        if len(rest) != 2 or rest[0] not in _VERBS or not {"root", "log"} <= named.keys():
+            sys.exit(f"{NAME}: wants --root FOLDER --log=FILE {'|'.join(_VERBS)} [OPTIONS] ID")
+        self.verb, self.id = rest
+        self.state = Path(named["root"]) / self.id
+        self.log = Path(named["log"])
+        self.detach, self.tty = "--detach" in options, "--tty" in options
+        self._named = named
+
+    def path(self, option: str) -> Path:
+        """The file or folder that an option names."""
+        return Path(self._named[option])
 
 
-def _run(given: argparse.Namespace) -> int:
+def _run(given: Given) -> int:
     """Make a machine and execute its program."""
     return _create(given) or _start(given)
 
 
-def _create(given: argparse.Namespace) -> int:
+def _create(given: Given) -> int:
     """Make a machine; its first process waits for `start`."""
-    state = given.root / given.id
+    state = given.state
     state.mkdir(parents=True)
-    config = json.loads((given.bundle / "config.json").read_bytes())
+    config = json.loads((given.path("bundle") / "config.json").read_bytes())
     linux = config["linux"]
     for pipe in ("start", "result"):
         os.mkfifo(state / pipe, 0o600)
@@ -81,13 +89,13 @@ def _create(given: argparse.Namespace) -> int:
         _complain(given.log, complaint or "the machine's first process died")
         return 1
     (state / "pid").write_text(pid)
-    given.pid_file.write_text(pid)
+    given.path("pid-file").write_text(pid)
     return 0
 
 
-def _start(given: argparse.Namespace) -> int:
+def _start(given: Given) -> int:
     """Give the word to execute the program."""
-    state = given.root / given.id
+    state = given.state
     result = os.open(state / "result", os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(result, True)
     word = os.open(state / "start", os.O_WRONLY)
@@ -140,14 +148,14 @@ def _execute(process: dict[str, Any], calls: rights.Filter | None) -> None:
         raise OSError(error.errno, f"{process['args'][0]}: {error.strerror}") from error
 
 
-def _exec(given: argparse.Namespace) -> int:
+def _exec(given: Given) -> int:
     """Run a further process in a machine."""
-    state = given.root / given.id
+    state = given.state
     kept = json.loads((state / "state.json").read_text())
-    process = json.loads(given.process.read_bytes())
+    process = json.loads(given.path("process").read_bytes())
     calls = _filter(kept["seccomp"])
-    pid_file = os.open(given.pid_file, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    console = _connected(given.console_socket) if given.tty else None
+    pid_file = os.open(given.path("pid-file"), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    console = _connected(given.path("console-socket")) if given.tty else None
     log = os.open(given.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
     machine = os.pidfd_open(int((state / "pid").read_text()))
     if kept["cgroup"]:
@@ -197,33 +205,36 @@ def _status_of(pid: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _pause(given: argparse.Namespace) -> int:
+def _pause(given: Given) -> int:
     groups.freeze(_cgroup_of(given), frozen=True)
     return 0
 
 
-def _resume(given: argparse.Namespace) -> int:
+def _resume(given: Given) -> int:
     groups.freeze(_cgroup_of(given), frozen=False)
     return 0
 
 
-def _update(given: argparse.Namespace) -> int:
-    groups.limit(_cgroup_of(given), json.loads(given.resources.read_bytes()))
+def _update(given: Given) -> int:
+    groups.limit(_cgroup_of(given), json.loads(given.path("resources").read_bytes()))
     return 0
 
 
-def _delete(given: argparse.Namespace) -> int:
+def _delete(given: Given) -> int:
     """Kill a machine and forget it; whoever started us collects it and its cgroups."""
-    state = given.root / given.id
+    state = given.state
     if (state / "pid").exists():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int((state / "pid").read_text()), signal.SIGKILL)
-    shutil.rmtree(state, ignore_errors=True)
+    for name in os.listdir(state) if state.exists() else ():
+        os.unlink(state / name)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(state)
     return 0
 
 
-def _cgroup_of(given: argparse.Namespace) -> str:
-    return str(json.loads((given.root / given.id / "state.json").read_text())["cgroup"])
+def _cgroup_of(given: Given) -> str:
+    return str(json.loads((given.state / "state.json").read_text())["cgroup"])
 
 
 def _filter(profile: dict[str, Any] | None) -> rights.Filter | None:
@@ -245,7 +256,7 @@ def _complain(log: Path, complaint: str) -> None:
         stream.write(f"{complaint.strip()}\n")
 
 
-_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+_VERBS: dict[str, Callable[[Given], int]] = {
     "run": _run,
     "create": _create,
     "start": _start,
