@@ -24,6 +24,7 @@ from sonata.ports.fabric import (
     RouterSpec,
     SpanSpec,
 )
+from sonata.ports.metering import Readings, Traffic
 
 
 class FakeUnderlay:
@@ -276,6 +277,21 @@ def _require_bridged(machines: FakeMachines, port_ids: Iterable[str], what: str)
             raise Unsupported(f"port `{port_id}` is direct: it cannot be {what}")
 
 
+class FakeMetering:
+    """A packet each way at every port, and as much at every link."""
+
+    def __init__(self, machines: FakeMachines, underlay: FakeUnderlay) -> None:
+        self._machines = machines
+        self._underlay = underlay
+
+    def read(self, pops: Sequence[str]) -> Readings:
+        traffic = Traffic(1, 60, 3, 2, 120, 4)
+        ports = {port.id: traffic for port in self._machines.ports.values() if port.pop in pops}
+        return Readings(
+            ports, {link.name: (traffic, traffic) for link in self._underlay.links.values() if link.a in pops}
+        )
+
+
 class FakeFabric:
     """The whole data plane."""
 
@@ -286,6 +302,10 @@ class FakeFabric:
         self.steering = FakeSteering(self.machines)
         self.filtering = FakeFiltering(self.machines)
         self.shaping = FakeShaping(self.machines)
+
+    @property
+    def metering(self) -> FakeMetering:
+        return FakeMetering(self.machines, self.underlay)
 
     def mend(self) -> None:
         pass

@@ -30,6 +30,7 @@ from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection, document_of
 from sonata.emulator.outlets import outlets_of
+from sonata.emulator.resources import Resources
 from sonata.emulator.roaming import Roaming
 from sonata.emulator.vnis import Vnis
 from sonata.emulator.wan import Wan
@@ -99,6 +100,7 @@ class Emulation:
         self.management = Management(self.links, plane)
         self._memory = Memory(journal)
         self._vnis = Vnis()
+        self.resources = Resources(topology, runtime, folder)
         self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached, self.events)
 
     @property
@@ -119,12 +121,15 @@ class Emulation:
         earlier = await self._memory.recall()
         progress(f"{len(self.topology.pops)} PoPs and {len(self.topology.links)} links")
         await self.links.bring_up()
+        await self.resources.limit()
         await self.endpoints.lay_outlets()
         for pop in self.topology.sites:
             self.clouds[pop.name] = self._open_cloud(pop, earlier.tables.get(pop.name))
         if earlier.tables:
             progress(f"what {len(earlier.tables)} PoPs had before the emulation died")
             await self._restore(earlier)
+        if noisy := await self.resources.make_noise():
+            progress(f"noisy neighbours in {noisy} PoPs")
         if self.topology.endpoints:
             progress(f"{len(self.topology.endpoints)} endpoints")
             await self.endpoints.start(self._images)

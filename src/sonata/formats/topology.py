@@ -5,14 +5,15 @@ Structure is checked by `topology_document`, meaning by the rules below, which a
 Codes: TOPO-0001 to -0004 structure (see `diagnostics`), -0010 unknown PoP, -0011 link to itself, -0012 two links
 between the same PoPs, -0013 link name taken, -0014 reserved name, -0015 jitter exceeds delay, -0016 value out of range,
 -0017 name taken, -0018 not connected (warning), -0019 managed by what manages nothing, -0020 manager out of reach,
--0021 two hosts of one name in a site, -0022 cells of a managed PoP.
+-0021 two hosts of one name in a site, -0022 cells of a managed PoP, -0023 noise that leaves nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from sonata.formats.topology_document import (
     TopologyDocument,
 )
 from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument, parse_yaml, read_yaml
+from sonata.model.figures import Cost, Energy, Noise
 from sonata.model.topology import Endpoint, Host, Impairment, Link, Pop, ServerSeed, Topology
 
 logger = logging.getLogger(__name__)
@@ -250,6 +252,24 @@ def _capacities_positive(topology: Topology) -> Iterator[Finding]:
                 )
 
 
+def _noise_leaves_room(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        taken = (("cpus", pop.noise.cpus, pop.cpus), ("memory", pop.noise.memory_bytes, pop.memory_bytes))
+        for key, noise, whole in taken:
+            if noise < 0 or noise >= whole:
+                summary = f"noise takes {noise:g} of the {whole:g} {key} of PoP `{name}`: nothing is left"
+                yield Finding("TOPO-0023", ("pops", name, "noise", key), summary, "declare less, or a larger PoP")
+
+
+def _figures_sane(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        for key, figures in (("cost", pop.cost), ("energy", pop.energy)):
+            for field, value in asdict(figures).items():
+                if not 0 <= value < math.inf:
+                    summary = f"{field} of PoP `{name}` is {value}, and must be 0 or more"
+                    yield Finding("TOPO-0016", ("pops", name, key, field), summary)
+
+
 def _locations_on_earth(topology: Topology) -> Iterator[Finding]:
     for name, pop in topology.pops.items():
         latitude, longitude = pop.location or (0.0, 0.0)
@@ -335,6 +355,8 @@ RULES: tuple[Rule, ...] = (
     _names_tell_apart,
     _impairments_possible,
     _capacities_positive,
+    _noise_leaves_room,
+    _figures_sane,
     _locations_on_earth,
     _managers_manage,
     _managers_in_reach,
@@ -367,6 +389,9 @@ def _to_pop(name: str, parsed: PopDocument) -> Pop:
         cells=tuple(parsed.cells),
         hosts=_to_hosts(name, parsed),
         managed_by=parsed.managed_by or "",
+        cost=Cost(parsed.cost.cpu_hour, parsed.cost.memory_gib_hour),
+        energy=Energy(parsed.energy.idle_watts, parsed.energy.watts_per_cpu),
+        noise=Noise(parsed.noise.cpus, parsed.noise.memory),
     )
 
 
@@ -435,7 +460,20 @@ def _dump_pop(pop: Pop) -> dict[str, Any]:
         "cells": list(pop.cells),
         "hosts": [_dump_host(host) for host in pop.hosts],
         "managed_by": pop.managed_by,
+        "cost": _said(asdict(pop.cost)),
+        "energy": _said(asdict(pop.energy)),
+        "noise": _dump_noise(pop.noise),
     }
+    return {key: value for key, value in values.items() if value}
+
+
+def _dump_noise(noise: Noise) -> dict[str, Any]:
+    memory = {"memory": format_size(noise.memory_bytes)} if noise.memory_bytes else {}
+    return _said({"cpus": noise.cpus}) | memory
+
+
+def _said(values: dict[str, Any]) -> dict[str, Any]:
+    """What is not nothing."""
     return {key: value for key, value in values.items() if value}
 
 

@@ -112,6 +112,7 @@ class MachineSpec:
         uid: user id to run as inside.
         resolver: content of its /etc/resolv.conf.
         huge_pages: taken from the host as long as it runs; it does not start when there are not enough.
+        group: whose limits it shares with others, see `Groups`; empty for none.
     """
 
     id: str
@@ -129,6 +130,7 @@ class MachineSpec:
     cwd: str = "/"
     resolver: str = ""
     huge_pages: HugePages | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,24 @@ class LiveFolders(Protocol):
         """
 
 
-class Runtime(LiveFolders, Protocol):
+class Groups(Protocol):
+    """Machines that share what all of them together may have. A group is there as soon as it is named."""
+
+    async def set_group(self, name: str, limits: Limits) -> None:
+        """Limit the processors and the memory of a group, and weigh it against others when cores are short.
+
+        A machine of the group may have no more processors than the group. Where the host enforces no limits, neither
+        does this, see `Runtime.unenforced`.
+
+        Raises:
+            AdapterError: the kernel refused.
+        """
+
+    async def group_usage(self, name: str) -> Usage:
+        """What the machines of a group use, and what all have used that it ever had; zeros where nobody counts."""
+
+
+class Runtime(LiveFolders, Groups, Protocol):
     """An engine that runs machines."""
 
     @property

@@ -10,6 +10,7 @@ from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.checkpoints import Checkpoints
 from sonata.adapters.fabric_linux.filtering import LinuxFiltering
 from sonata.adapters.fabric_linux.machines import LinuxMachines
+from sonata.adapters.fabric_linux.metering import LinuxMetering
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
@@ -39,6 +40,7 @@ class LinuxFabric:
         self._steering = LinuxSteering(self._world, nftables)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._shaping = LinuxShaping(self._world, nftables)
+        self._metering = LinuxMetering(self._world)
         self._underlay = LinuxUnderlay(
             self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
         )
@@ -85,6 +87,11 @@ class LinuxFabric:
     def shaping(self) -> LinuxShaping:
         """Rates of ports."""
         return self._shaping
+
+    @property
+    def metering(self) -> LinuxMetering:
+        """Counters."""
+        return self._metering
 
     @property
     def wire_pid(self) -> int | None:
