@@ -94,7 +94,12 @@ def _memory_below(root: int) -> dict[str, Any]:
 
 
 def _sizes(pid: int) -> dict[str, int]:
-    lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    """What a process takes; nothing when it has ended."""
+    try:
+        told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return {"Pss": 0, "Rss": 0}
+    lines = (line.split() for line in told.splitlines()[1:])
     sizes = {words[0].rstrip(":"): int(words[1]) for words in lines}
     return {"Pss": sizes["Pss"], "Rss": sizes["Rss"]}
 

@@ -81,6 +81,11 @@ class FakeRuntime:
             await self.end(spec.id, 1)
         return 1000 + len(self.started)
 
+    def pid_of(self, machine_id: str) -> int:
+        if machine_id not in self.running:
+            raise NotFound(f"machine `{machine_id}` does not run")
+        return 1000 + list(self.running).index(machine_id)
+
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         self.graces.append(grace_s)
         self.paused.discard(machine_id)

@@ -1,4 +1,4 @@
-"""The command `sonata emu` as a person runs it: processes, exit statuses, output."""
+"""The command `sonata emu` as a person runs it: exit statuses, output, and the processes that stay."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from sonata.sdk.emulation_records import EmulationRecord
+from tests.command import sonata_here
 from tests.residue import Footprint, Host
 
 PROGRAM = "from sonata.cli.main import main; main()"
@@ -35,6 +36,7 @@ endpoints:
   users: {{attach: a}}
   origin: {{attach: c, delay: 1ms, command: [sleep, infinity]}}
 """
+QUICK = frozenset(("exec", "link", "logs", "ls", "openrc", "show"))
 ORIGIN = "100.64.2.10"
 PATH_DELAY_S = 0.011
 
@@ -59,7 +61,9 @@ class Emu:
         self._foreground: list[subprocess.Popen[str]] = []
 
     def run(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a verb to its end."""
+        """Run a verb to its end: quick ones in this process, those that start or end emulations in one of their own."""
+        if args[0] in QUICK and not self._prefix:
+            return sonata_here("emu", *args, env=self.env, stdin=stdin)
         command = self.command(*args)
         return subprocess.run(
             command, env=self.env, input=stdin, capture_output=True, text=True, timeout=60, check=False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
@@ -128,18 +127,19 @@ def test_an_interrupted_session_leaves_nothing(emulating: pytest.Pytester) -> No
 
         @pytest.mark.sonata_topology("net.yaml")
         def test_waits(sonata_emulation):
-            print("READY", sonata_emulation.record.process.pid, flush=True)
+            print("READY", flush=True)
             time.sleep(60)
         """
     )
     command = [sys.executable, "-m", "pytest", "-s", "-p", "sonata.pytest_plugin", "-p", "no:cacheprovider", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as running:
         assert running.stdout is not None
-        keeper = next(int(found[1]) for line in running.stdout if (found := re.search(r"READY (\d+)", line)))
+        assert any("READY" in line for line in running.stdout)
+        (record,) = recorded()
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
     assert running.returncode == pytest.ExitCode.INTERRUPTED
-    assert not Path(f"/proc/{keeper}").exists()
+    assert not record.is_running
     assert [record.name for record in recorded()] == []
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sonata.cli import emu_endpoints, emu_events, emu_links, emu_topologies, exit_codes, output
+from sonata.cli import emu_endpoints, emu_events, emu_links, emu_scenarios, emu_topologies, exit_codes, output
 from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
@@ -23,6 +23,7 @@ from sonata.sdk.openrc import openrc as openrc_of
 app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure.", no_args_is_help=True)
 app.add_typer(emu_links.app, name="link")
 app.add_typer(emu_endpoints.app, name="endpoint")
+app.add_typer(emu_scenarios.app, name="scenario")
 app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
 emu_topologies.register(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -99,12 +99,12 @@ def graph(
 
 
 def _running(name: str | None) -> Any:
-    from sonata.formats.graphs import LinkState, graph_of
+    from sonata.formats.graphs import graph_of
 
     record = find(name)
     with EmulatorClient.of(record) as client:
         links = client.links()
-    states = {row["name"]: LinkState(from_plain(row["impairment"], Impairment), row["up"]) for row in links}
+    states = {row["name"]: _state_of(row) for row in links}
     return graph_of(record.topology, states)
 
 
@@ -222,3 +222,11 @@ def _parsed(parse: Callable[[object], T], text: str) -> T:
         return parse(text)
     except ValueError as error:
         raise InvalidInput(str(error)) from error
+
+
+def _state_of(row: Mapping[str, Any]) -> Any:
+    from sonata.formats.graphs import LinkState
+
+    reverse = row.get("reverse")
+    there, back = (from_plain(each, Impairment) if each else None for each in (row["impairment"], reverse))
+    return LinkState(there or Impairment(), row["up"], back)

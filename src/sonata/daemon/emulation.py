@@ -29,6 +29,7 @@ from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
 from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
+from sonata.adapters.disturbance_linux import LinuxDisturber
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
@@ -39,7 +40,9 @@ from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
 from sonata.sdk.emulation_records import remove_files, remove_lock
 from sonata.sdk.emulations import LET_GO, KeeperConfig
@@ -113,7 +116,10 @@ def _disk_folder(config: KeeperConfig) -> Path:
 async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
     described = partial(openstack_description, list(config.topology.pops))
-    own = emulator_app(emulation, token=config.token, wan_token=config.wan_token, describe_openstack=described)
+    scenarios = Scenarios(Disruptions(emulation, LinuxDisturber()), emulation.events)
+    own = emulator_app(
+        emulation, scenarios, token=config.token, wan_token=config.wan_token, describe_openstack=described
+    )
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
     app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
     server = _Server(
@@ -127,6 +133,7 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
         await _finished(_look_after(emulation), end)
+    await scenarios.close()
     emulation.events.close()
     server.should_exit = True
     await serving

@@ -65,6 +65,9 @@ class LinkHandle:
         jitter: Quantity | None = None,
         loss: Quantity | None = None,
         rate: Quantity | None = None,
+        duplicate: Quantity | None = None,
+        reorder: Quantity | None = None,
+        origin: str | None = None,
     ) -> None:
         """Change what it does to packets while they flow; what is not given stays.
 
@@ -73,17 +76,23 @@ class LinkHandle:
             jitter: its standard deviation, alike.
             loss: as `"0.1%"`, or in 0..1.
             rate: as `"100Mbit"`, in bits per second, or `"none"`.
+            duplicate: share of packets that arrive twice, as `"1%"`, or in 0..1.
+            reorder: share of packets that go ahead without the delay, alike.
+            origin: the end whose packets alone are meant; both directions without it.
         """
         given = {
             "delay_s": _in_si(delay, parse_duration),
             "jitter_s": _in_si(jitter, parse_duration),
             "loss": _in_si(loss, parse_share),
+            "duplicate": _in_si(duplicate, parse_share),
+            "reorder": _in_si(reorder, parse_share),
         }
         changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         if rate is not None:
             changes["rate_bps"] = None if rate == "none" else _in_si(rate, parse_rate)
         if not changes:
             raise InvalidInput(f"nothing to change at link `{self.name}`", hint="give delay, jitter, loss or rate")
+        changes |= {"from": origin} if origin is not None else {}
         self._client.change_link(self.name, changes)
 
     def down(self) -> None:

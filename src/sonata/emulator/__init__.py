@@ -1,6 +1,6 @@
 """The emulated infrastructure.
 
-A script describes it with these values and runs it with `sonata.sdk.emulations.start`:
+A script describes it with these values and runs it with `sonata.embedding.Emulator`:
 
     >>> from sonata.emulator import Link, Pop, Topology
     >>> pops = {f"p{i}": Pop(f"p{i}") for i in range(1000)}

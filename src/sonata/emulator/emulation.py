@@ -176,7 +176,7 @@ class Emulation:
         """Ports of a machine by the names of their interfaces."""
         if endpoint := self.endpoints.find(machine):
             return {"eth0": endpoint.port_id}
-        _, server = self._server(machine)
+        _, server = self.server_of(machine)
         return {f"eth{number}": nic.port_id for number, nic in enumerate(server.nics)}
 
     async def exec(
@@ -191,7 +191,7 @@ class Emulation:
         """
         if endpoint := self.endpoints.find(name):
             return await self.endpoints.exec(endpoint, argv, stdin, tell)
-        cloud, server = self._server(name)
+        cloud, server = self.server_of(name)
         return await cloud.exec(server, argv, stdin, tell)
 
     async def terminal(self, name: str, *, rows: int, columns: int) -> Terminal:
@@ -203,7 +203,7 @@ class Emulation:
         """
         if endpoint := self.endpoints.find(name):
             return await self.endpoints.terminal(endpoint, SHELL, rows=rows, columns=columns)
-        cloud, server = self._server(name)
+        cloud, server = self.server_of(name)
         return await cloud.consoles.shell(server, SHELL, rows=rows, columns=columns)
 
     async def counters(self, name: str) -> Mapping[str, PortCounters]:
@@ -214,7 +214,7 @@ class Emulation:
         """
         if endpoint := self.endpoints.find(name):
             return await self._plane.run(lambda fabric: fabric.machines.counters([endpoint.port_id]))
-        cloud, server = self._server(name)
+        cloud, server = self.server_of(name)
         return await cloud.port_counters(server)
 
     def machines(self) -> list[Machine]:
@@ -280,7 +280,12 @@ class Emulation:
             if failure is not None:
                 raise failure
 
-    def _server(self, name: str) -> tuple[Cloud, Server]:
+    def server_of(self, name: str) -> tuple[Cloud, Server]:
+        """A server by its name (`POP/SERVER`), with its cloud.
+
+        Raises:
+            NotFound: there is no such PoP or server.
+        """
         pop, slash, server = name.partition("/")
         if not slash:
             known = ", ".join(f"`{state.endpoint.name}`" for state in self.endpoints) or "none"

@@ -168,7 +168,7 @@ class Endpoints:
         port = _port(state)
         await self._plane.run(lambda fabric: fabric.machines.move_ports([replace(port, pop=pop)]))
         state.endpoint = replace(state.endpoint, attach=pop)
-        self._links.move_access(state.port_id, pop)
+        self._links.add_access(replace(self._links.find(state.port_id).link, a=pop))
         state.six, state.gateway6 = (), None
         self._number_six(state)
         readdressed = _port(state)

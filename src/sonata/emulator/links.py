@@ -69,6 +69,10 @@ class Links:
     def __iter__(self) -> Iterator[LinkState]:
         return iter(self._states.values())
 
+    def all(self) -> list[LinkState]:
+        """Links between PoPs and access links of endpoints."""
+        return [*self._states.values(), *self._access.values()]
+
     @property
     def pops(self) -> Sequence[str]:
         """Names of the PoPs, by number."""
@@ -108,12 +112,8 @@ class Links:
 
     def add_access(self, link: Link) -> None:
         """Let the access link of an endpoint, from its PoP, be changed and shown like a link between PoPs."""
-        self._access[link.name] = LinkState(NO_NUMBER, link)
-
-    def move_access(self, name: str, pop: str) -> None:
-        """Let an access link begin in another PoP; what it does to packets stays."""
-        state = self._access[name]
-        self._access[name] = replace(state, link=replace(state.link, a=pop))
+        standing = self._access.get(link.name)
+        self._access[link.name] = LinkState(NO_NUMBER, link, up=standing.up if standing else True)
 
     async def bring_up(self) -> None:
         """Create PoPs, links and routes."""

@@ -32,20 +32,30 @@ class Roaming:
         self._events = events
         self._turn = asyncio.Lock()
 
-    async def move(self, name: str, to: str) -> None:
+    def check(self, name: str, to: str) -> None:
+        """Look whether an endpoint, and a place to which it could move, are there.
+
+        Raises:
+            NotFound, Conflict: as `move`.
+        """
+        self._named(name)
+        self._place(to)
+
+    async def move(self, name: str, to: str) -> str:
         """Attach an endpoint to another cell or PoP; its address and connections live on. Idempotent.
 
         Args:
             name: of the endpoint.
             to: name of a cell, or of a PoP for none of its cells.
 
+        Returns:
+            Where it was.
+
         Raises:
             NotFound: there is no such endpoint, cell or PoP.
             Conflict: several PoPs have a cell of this name, or the endpoint has further interfaces into its PoP.
         """
-        state = self._endpoints.find(name)
-        if state is None:
-            raise NotFound(f"no endpoint `{name}`", hint="see `sonata emu endpoint ls`")
+        state = self._named(name)
         pop, cell = self._place(to)
         async with self._turn:
             before = {"pop": state.endpoint.attach, "cell": state.cell}
@@ -56,6 +66,13 @@ class Roaming:
         after = {"pop": pop, "cell": cell}
         if after != before:
             self._events.tell("endpoint.moved", name, **after, was=before)
+        return before["cell"] or before["pop"]
+
+    def _named(self, name: str) -> EndpointState:
+        state = self._endpoints.find(name)
+        if state is None:
+            raise NotFound(f"no endpoint `{name}`", hint="see `sonata emu endpoint ls`")
+        return state
 
     def _place(self, to: str) -> tuple[str, str]:
         """PoP and cell that a name means."""

@@ -11,10 +11,12 @@ from pydantic import BaseModel
 from sonata.formats.descriptor_documents import NsdDocument, VnfdDocument
 from sonata.formats.package_documents import ProjectDocument, SonataManifest, TangoManifest
 from sonata.formats.recipe import RecipeDocument
+from sonata.formats.scenario_document import ScenarioDocument
 from sonata.formats.topology_document import TopologyDocument
 
 _MODELS: Mapping[str, tuple[type[BaseModel], str]] = {
     "topology": (TopologyDocument, "Sonata topology file"),
+    "scenario": (ScenarioDocument, "Sonata scenario file"),
     "nsd": (NsdDocument, "Network service descriptor, SONATA and 5GTANGO"),
     "vnfd": (VnfdDocument, "VNF descriptor, SONATA and 5GTANGO"),
     "recipe": (RecipeDocument, "Image recipe"),

@@ -47,7 +47,7 @@ RESERVED_ZONES = frozenset({"nova", "internal"})
 
 MAX_DELAY_S = 10.0
 MIN_RATE_BPS = 8000.0
-_FIELDS = {
+FIELDS = {
     "delay": "delay_s",
     "jitter": "jitter_s",
     "loss": "loss",
@@ -56,7 +56,7 @@ _FIELDS = {
     "reorder": "reorder",
 }
 """Attributes of an impairment by their names in the file."""
-_NOTHING = {key: None if key == "rate" else 0 for key in _FIELDS}
+_NOTHING = {key: None if key == "rate" else 0 for key in FIELDS}
 
 Rule = Callable[[Topology], Iterator[Finding]]
 
@@ -427,7 +427,7 @@ def _to_impairments(parsed: ImpairedDocument) -> tuple[Impairment, Impairment | 
     if parsed.reverse is None:
         return there, None
     given = parsed.reverse.model_dump(exclude_unset=True)
-    back = replace(there, **{_FIELDS[key]: value for key, value in given.items()})
+    back = replace(there, **{FIELDS[key]: value for key, value in given.items()})
     return there, None if back == there else back
 
 

@@ -196,7 +196,24 @@ class Groups(Protocol):
         """What the machines of a group use, and what all have used that it ever had; zeros where nobody counts."""
 
 
-class Runtime(LiveFolders, Groups, Protocol):
+class Observed(Protocol):
+    """What is known of machines that run."""
+
+    def pid_of(self, machine_id: str) -> int:
+        """Host-side pid of the first process of a machine that runs.
+
+        Raises:
+            NotFound: it does not run.
+        """
+
+    async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
+        """Whether a process in the machine's network namespace listens on this TCP port."""
+
+    async def usage(self, machine_id: str) -> Usage:
+        """What a machine uses at this moment; zeros where the host does not count."""
+
+
+class Runtime(LiveFolders, Groups, Observed, Protocol):
     """An engine that runs machines."""
 
     @property
@@ -233,9 +250,6 @@ class Runtime(LiveFolders, Groups, Protocol):
         With `tell` the output goes there as it comes, all of it, and none is returned. Ends the command when cancelled.
         """
 
-    async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
-        """Whether a process in the machine's network namespace listens on this TCP port."""
-
     async def pause(self, machine_id: str) -> None:
         """Freeze all processes of a machine, memory and all; idempotent.
 
@@ -252,9 +266,6 @@ class Runtime(LiveFolders, Groups, Protocol):
         Raises:
             AdapterError: the kernel refused, e.g. since more memory is in use than is left to it.
         """
-
-    async def usage(self, machine_id: str) -> Usage:
-        """What a machine uses at this moment; zeros where the host does not count."""
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         """Run a program inside on a terminal of its own.

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from tests.command import sonata_here
 from tests.unit.formats.samples import NSD, write_project
-
-from sonata.cli.main import main
 
 
 def sonata(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command in this process: one of its own would take most of a second to start."""
-    command = ["pkg", *map(str, arguments)]
-    out, err = io.StringIO(), io.StringIO()
-    with chdir(cwd), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        main(command)
-    assert isinstance(ended.value.code, int)
-    return subprocess.CompletedProcess(command, ended.value.code, out.getvalue(), err.getvalue())
+    with chdir(cwd):
+        return sonata_here("pkg", *map(str, arguments))
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def codes_in_source() -> set[str]:
 
 
 def test_every_code_is_explained() -> None:
-    text = page("errors") + page("topology")
+    text = page("errors") + page("topology") + page("scenario")
     codes = codes_in_source()
     assert len(codes) > 60
     assert [code for code in sorted(codes) if code not in text] == []

@@ -15,7 +15,9 @@ from tests.fakes.journal import FakeJournal
 from tests.fakes.runtime import FakeRuntime
 
 from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.scenarios import Scenarios
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, Topology
 from sonata.ports.fabric import LinkStatus
 
@@ -28,12 +30,14 @@ class LiveUnderlay(FakeUnderlay):
         self.routes: dict[str, dict[IPv4Network, IPv4Address]] = {}
         self.down: set[str] = set()
         self.frames: list[bytes] = []
+        self.guests: dict[str, tuple[dict[IPv4Address, str], bool]] = {}
 
     def set_link(
         self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
     ) -> None:
-        super().set_link(name, impairment, up=up)
-        self.links[name] = replace(self.links[name], impairment=impairment, reverse=reverse)
+        if not name.startswith("access-"):
+            super().set_link(name, impairment, up=up)
+            self.links[name] = replace(self.links[name], impairment=impairment, reverse=reverse)
         (self.down.discard if up else self.down.add)(name)
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
@@ -41,6 +45,9 @@ class LiveUnderlay(FakeUnderlay):
 
     def link_status(self) -> Sequence[LinkStatus]:
         return [replace(status, up=status.name not in self.down) for status in super().link_status()]
+
+    def set_guests(self, pop: str, guests: Mapping[IPv4Address, str], *, answers: bool) -> None:
+        self.guests[pop] = (dict(guests), answers)
 
     def packet_socket(self, link: str) -> socket.socket:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,3 +102,35 @@ async def triangle(world: World, anyio_backend: str) -> AsyncIterator[Emulation]
     await emulation.start()
     yield emulation
     await emulation.close()
+
+
+class FakeBurden:
+    """A burden that is remembered until it is taken away."""
+
+    def __init__(self, burdens: list[FakeBurden], pid: int, cpus: float, memory_bytes: int) -> None:
+        self.of = (pid, cpus, memory_bytes)
+        self._burdens = burdens
+        burdens.append(self)
+
+    async def take_away(self) -> None:
+        if self in self._burdens:
+            self._burdens.remove(self)
+
+
+class FakeDisturber:
+    """Kills and burdens in name only."""
+
+    def __init__(self) -> None:
+        self.killed: list[int] = []
+        self.burdens: list[FakeBurden] = []
+
+    async def kill(self, pid: int) -> None:
+        self.killed.append(pid)
+
+    async def burden(self, pid: int, *, cpus: float, memory_bytes: int) -> FakeBurden:
+        return FakeBurden(self.burdens, pid, cpus, memory_bytes)
+
+
+def no_scenarios(emulation: Emulation) -> Scenarios:
+    """What carries scenarios out, with nothing to be killed."""
+    return Scenarios(Disruptions(emulation, FakeDisturber()), emulation.events)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.unit.emulator.conftest import World
+from tests.unit.emulator.conftest import World, no_scenarios
 
 from sonata.api.emulator.app import emulator_app
 from sonata.api.openstack import openstack_description
@@ -19,7 +19,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
-    app = emulator_app(triangle, token="all", wan_token="wan", describe_openstack=lambda: openstack_description(["a"]))
+    app = emulator_app(
+        triangle,
+        no_scenarios(triangle),
+        token="all",
+        wan_token="wan",
+        describe_openstack=lambda: openstack_description(["a"]),
+    )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://emulator", headers={"Authorization": "Bearer all"}

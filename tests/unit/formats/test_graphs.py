@@ -25,7 +25,7 @@ CDN = Topology(
     },
     (
         Link("backbone", "access", "core", Impairment(0.02, 0.002, 0.001, 100e6)),
-        Link("spur", "core", "annex"),
+        Link("spur", "core", "annex", Impairment(duplicate=0.01), Impairment(0.003, reorder=0.1, rate_bps=5e6)),
     ),
     {"users": Endpoint("users", "access", impairment=Impairment(0.001))},
     {"probe": ServerSeed("probe", "core")},
@@ -86,6 +86,7 @@ def test_states_of_a_running_emulation_take_the_place_of_what_was_declared() -> 
     assert edges["spur"]["up"] is False
     assert "up" not in edges["users"]
     assert "down" in svg_of(graph_of(CDN, STATES))
+    assert "there 1% twice, back 3ms, 10% ahead, 5Mbit" in svg_of(graph_of(CDN))
     assert "down" not in re.sub("<style>.*?</style>", "", svg_of(graph_of(CDN)), flags=re.DOTALL)
 
 

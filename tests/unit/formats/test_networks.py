@@ -94,13 +94,13 @@ class TestTopologyZoo:
             ('<data key="e1">10000000000.0</data>', 10e9),
             ('<data key="e2">2.5</data><data key="e3">G</data>', 2.5e9),
             ('<data key="e2">155</data><data key="e3">Mbps</data>', 155e6),
-            ('<data key="e2">&lt;10</data><data key="e3">G</data>', 7.0),
-            ('<data key="e1">0</data>', 7.0),
-            ("", 7.0),
+            ('<data key="e2">&lt;10</data><data key="e3">G</data>', 7e6),
+            ('<data key="e1">0</data>', 7e6),
+            ("", 7e6),
         ],
     )
     def test_rates_are_those_of_the_file_or_those_asked_for(self, data: str, rate: float) -> None:
-        (link,) = topology(graphml(TWO + edge("0", "1", data)), rate_bps=7.0).links
+        (link,) = topology(graphml(TWO + edge("0", "1", data)), rate_bps=7e6).links
         assert link.impairment.rate_bps == rate
 
     def test_nodes_without_a_place_have_links_of_the_delay_asked_for(self) -> None:
@@ -116,10 +116,13 @@ class TestTopologyZoo:
         assert [link.impairment.rate_bps for link in result.topology.links] == [4e9]
         assert any("1 parallel links merged" in note for note in result.notes)
 
-    def test_two_directions_are_one_link_of_the_lower_rate(self) -> None:
+    def test_two_directions_are_one_link_with_a_rate_each(self) -> None:
         fast, slow = '<data key="e1">3e9</data>', '<data key="e1">1e9</data>'
         result = imported(graphml(TWO + edge("0", "1", fast) + edge("1", "0", slow), directed=True))
-        assert [link.impairment.rate_bps for link in result.topology.links] == [1e9]
+        (link,) = result.topology.links
+        assert [direction.rate_bps for direction in link.directions] == [3e9, 1e9]
+        even = topology(graphml(TWO + edge("0", "1", fast) + edge("1", "0", fast), directed=True))
+        assert even.links[0].reverse is None
         assert not any("parallel" in note for note in result.notes)
 
     def test_links_to_itself_are_left_out_and_told(self) -> None:
@@ -153,9 +156,10 @@ class TestTopologyZoo:
         assert pops["Sao-Paulo"].labels == {"name": "São Paulo"}
         assert pops["node-3"].labels == {"name": "東京"}
 
-    def test_a_network_in_pieces_stays_so(self) -> None:
-        result = topology(graphml(TWO + node("2", "Oslo", (59.9, 10.7)) + edge("0", "1")))
-        assert [finding.code for finding in check_topology(result)] == ["TOPO-0018"]
+    def test_a_network_in_pieces_stays_so_and_is_told(self) -> None:
+        result = imported(graphml(TWO + node("2", "Oslo", (59.9, 10.7)) + edge("0", "1")))
+        assert [finding.code for finding in check_topology(result.topology)] == ["TOPO-0018"]
+        assert any("no path leads from" in note for note in result.notes)
 
     def test_every_flaw_is_told_with_its_line(self) -> None:
         text = graphml(

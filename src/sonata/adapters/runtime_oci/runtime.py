@@ -101,6 +101,10 @@ class OciRuntime:
         logger.debug("machine started", extra={"machine": spec.id, "pid": machine.pid})
         return machine.pid
 
+    def pid_of(self, machine_id: str) -> int:
+        """Host-side pid of the first process of a machine; see the port."""
+        return self._running(machine_id).pid
+
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine and drop all that is its own; see the port."""
         await self._launcher.stop(machine_id, grace_s=grace_s)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sonata.formats.graphs.graph import Graph, GraphEdge, GraphNode
+from sonata.model.topology import Impairment
 
 _XMLNS = "http://graphml.graphdrawing.org/xmlns"
 _TYPES = {bool: "boolean", int: "long", float: "double", str: "string"}
@@ -63,12 +65,16 @@ def _of_node(node: GraphNode) -> Attributes:
 
 
 def _of_edge(edge: GraphEdge) -> Attributes:
-    does = edge.impairment
-    values: Attributes = {"name": edge.name, "kind": "access" if edge.is_access else "link", "delay_s": does.delay_s}
-    values |= {"jitter_s": does.jitter_s} if does.jitter_s else {}
-    values |= {"loss": does.loss} if does.loss else {}
-    values |= {"rate_bps": float(does.rate_bps)} if does.rate_bps else {}
+    values: Attributes = {"name": edge.name, "kind": "access" if edge.is_access else "link"}
+    values |= _of_direction(edge.impairment, "")
+    values |= _of_direction(edge.reverse, "reverse_") if edge.reverse else {}
     return values | ({} if edge.is_up is None else {"up": edge.is_up})
+
+
+def _of_direction(does: Impairment, prefix: str) -> Attributes:
+    """The delay in any case, and whatever else it does."""
+    fields = {key: value for key, value in asdict(does).items() if value or key == "delay_s"}
+    return {prefix + key: float(value) for key, value in fields.items()}
 
 
 def _flat(values: Attributes) -> Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sonata._lib.quantities import format_duration, format_rate, format_share
-from sonata.model.topology import Endpoint, Impairment, Pop, ServerSeed, Topology
+from sonata.model.topology import Endpoint, Impairment, Pop, ServerSeed, Topology, both_ways
 
 Kind = Literal["pop", "endpoint", "server"]
 
@@ -18,6 +18,7 @@ class LinkState:
 
     impairment: Impairment
     is_up: bool
+    reverse: Impairment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class GraphEdge:
 
     Args:
         a, b: ids of its ends, see `Graph.nodes`.
+        impairment: from `a` to `b`, and back unless `reverse` says otherwise.
         is_up: None where nothing runs.
     """
 
@@ -44,19 +46,14 @@ class GraphEdge:
     impairment: Impairment = field(default_factory=Impairment)
     is_up: bool | None = None
     is_access: bool = False
+    reverse: Impairment | None = None
 
     @property
     def text(self) -> str:
         """What it does, for people, e.g. `20ms ±2ms, 100Mbit`; empty when packets pass untouched."""
-        does = self.impairment
-        jitter = f" ±{format_duration(does.jitter_s)}" if does.jitter_s else ""
-        parts = [
-            "down" if self.is_up is False else "",
-            format_duration(does.delay_s) + jitter if does.delay_s else "",
-            f"{format_share(does.loss)} loss" if does.loss else "",
-            format_rate(does.rate_bps) if does.rate_bps else "",
-        ]
-        return ", ".join(filter(None, parts))
+        there, back = both_ways(self.impairment, self.reverse)
+        does = _written(there) if there == back else f"there {_written(there) or '0'}, back {_written(back) or '0'}"
+        return ", ".join(filter(None, ["down" if self.is_up is False else "", does]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +81,15 @@ def graph_of(topology: Topology, states: Mapping[str, LinkState] | None = None) 
 def _links(topology: Topology, states: Mapping[str, LinkState] | None) -> Iterator[GraphEdge]:
     for link in topology.links:
         state = (states or {}).get(link.name)
-        does, is_up = (state.impairment, state.is_up) if state else (link.impairment, None)
-        yield GraphEdge(link.name, link.a, link.b, does, is_up)
+        told = state or link
+        yield GraphEdge(
+            link.name, link.a, link.b, told.impairment, state.is_up if state else None, reverse=told.reverse
+        )
 
 
 def _access(endpoint: Endpoint) -> GraphEdge:
-    return GraphEdge(endpoint.name, endpoint.attach, endpoint.name, endpoint.impairment, is_access=True)
+    ends = (endpoint.attach, endpoint.name)
+    return GraphEdge(endpoint.name, *ends, endpoint.impairment, is_access=True, reverse=endpoint.reverse)
 
 
 def _port(seed: ServerSeed) -> GraphEdge:
@@ -98,3 +98,15 @@ def _port(seed: ServerSeed) -> GraphEdge:
 
 def _server_id(seed: ServerSeed) -> str:
     return f"{seed.pop}/{seed.name}"
+
+
+def _written(does: Impairment) -> str:
+    jitter = f" ±{format_duration(does.jitter_s)}" if does.jitter_s else ""
+    parts = [
+        format_duration(does.delay_s) + jitter if does.delay_s else "",
+        f"{format_share(does.loss)} loss" if does.loss else "",
+        f"{format_share(does.duplicate)} twice" if does.duplicate else "",
+        f"{format_share(does.reorder)} ahead" if does.reorder else "",
+        format_rate(does.rate_bps) if does.rate_bps else "",
+    ]
+    return ", ".join(filter(None, parts))

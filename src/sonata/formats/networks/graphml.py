@@ -3,7 +3,8 @@
 Attributes of nodes that are understood, by name: `label` or `name`; `Latitude`, `Longitude`; `Internal` (0 is a network
 of somebody else), `hyperedge` (1 is a medium that several share); `cpus`, `memory_bytes`, `disk_bytes`, `labels.*`;
 `kind`, of which only `pop` is read. Of links: `LinkSpeedRaw` (bit/s), or `LinkSpeed` with `LinkSpeedUnits`;
-`length_km`, `name`, `delay_s`, `jitter_s`, `loss`, `rate_bps`. Of the graph: `Network`, `label` or `name`.
+`length_km`, `name`, and the fields of `Impairment`, with `reverse_` before those of the way back. Of the graph:
+`Network`, `label` or `name`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from sonata.formats.networks.network import Edge, Findings, Network, Node, check_references
+from sonata.formats.networks.network import (
+    REVERSE,
+    Edge,
+    Findings,
+    Network,
+    Node,
+    check_references,
+    told_impairment,
+)
 from sonata.formats.networks.xml_tree import Element
 
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -114,9 +123,8 @@ def _edge(element: Element, values: Values, findings: Findings) -> Edge:
         name=values.get("name", ""),
         rate_bps=_rate(values, findings, element),
         length_km=findings.positive(values.get("length_km"), "length_km", place),
-        delay_s=findings.number(values.get("delay_s"), "delay_s", place),
-        jitter_s=findings.number(values.get("jitter_s"), "jitter_s", place) or 0.0,
-        loss=findings.number(values.get("loss"), "loss", place) or 0.0,
+        does=told_impairment(values, findings, place),
+        reverse=told_impairment(values, findings, place, REVERSE),
     )
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sonata._lib.quantities import format_rate
 from sonata.errors import InvalidInput, NotFound
+from sonata.formats.diagnostics import raise_errors
 from sonata.formats.networks.graphml import read_graphml
 from sonata.formats.networks.naming import slug, unique_names
 from sonata.formats.networks.network import Edge, Findings, Network, Node
 from sonata.formats.networks.node_link import read_node_link
 from sonata.formats.networks.sndlib import NATIVE_HEAD, read_sndlib_native, read_sndlib_xml
 from sonata.formats.networks.xml_tree import parse_xml
-from sonata.formats.topology import RESERVED_POPS, ensure_valid
+from sonata.formats.topology import RESERVED_POPS, check_topology
 from sonata.model.geography import fibre_delay_s, great_circle_km
 from sonata.model.topology import Impairment, Link, Pop, Topology
 
@@ -86,8 +87,9 @@ def import_topology(content: bytes, file: str, options: ImportOptions = DEFAULTS
         findings.add("NET-0004", "there is no node in the document")
     findings.raise_all()
     imported = _Import(network, options, Path(file).stem).result()
-    ensure_valid(imported.topology)
-    return imported
+    flaws = check_topology(imported.topology)
+    raise_errors(f"topology `{imported.topology.name}`", flaws)
+    return replace(imported, notes=(*imported.notes, *(flaw.summary for flaw in flaws)))
 
 
 def _read(content: bytes, findings: Findings, options: ImportOptions) -> Network:
@@ -167,7 +169,9 @@ class _Import:
         self._note(merged, "parallel links merged: the sum of their rates, the least of their delays")
         titles = unique_names(self._title(pair, together) for pair, together in pairs.items())
         for title, ((a, b), together) in zip(titles, pairs.items(), strict=True):
-            yield Link(title, a, b, self._impairment(together, pops[a], pops[b]))
+            there = [edge for edge in together if names[edge.a] == a or not self._network.is_directed]
+            back = [edge for edge in together if edge not in there]
+            yield self._link(title, pops[a], pops[b], there, back)
         self._note_unknowns(together for together in pairs.values())
 
     def _is_way_back(self, edge: Edge, together: Sequence[Edge]) -> bool:
@@ -176,28 +180,28 @@ class _Import:
     def _title(self, pair: tuple[str, str], together: Sequence[Edge]) -> str:
         return slug(together[0].name) or slug("-".join(pair))
 
+    def _link(self, title: str, a: Pop, b: Pop, there: Sequence[Edge], back: Sequence[Edge]) -> Link:
+        """A link of all that lead there, and of those that lead back where directions are told apart."""
+        impairment = self._impairment(there, a, b)
+        reverse = self._impairment(back, a, b) if back else there[0].reverse
+        return Link(title, a.name, b.name, impairment, None if reverse == impairment else reverse)
+
     def _impairment(self, together: Sequence[Edge], a: Pop, b: Pop) -> Impairment:
-        first = together[0]
-        delay = min(self._delay(edge, a, b) for edge in together)
-        return Impairment(delay, min(first.jitter_s, delay), first.loss, self._rate(together))
+        """Of parallel links: what the quickest does, and the sum of their rates."""
+        quickest = min((self._does(edge, a, b) for edge in together), key=lambda does: does.delay_s)
+        rates = [edge.rate_bps for edge in together]
+        known = [rate for rate in rates if rate is not None]
+        return replace(quickest, rate_bps=sum(known) if len(known) == len(rates) else self._options.rate_bps)
 
-    def _delay(self, edge: Edge, a: Pop, b: Pop) -> float:
+    def _does(self, edge: Edge, a: Pop, b: Pop) -> Impairment:
         """As the file has it, or as long as light takes for its length, or for the distance of its ends."""
-        if edge.delay_s is not None:
-            return edge.delay_s
+        if edge.does is not None:
+            return edge.does
         if edge.length_km is not None:
-            return fibre_delay_s(edge.length_km, self._options.detour)
+            return Impairment(fibre_delay_s(edge.length_km, self._options.detour))
         if a.location and b.location:
-            return fibre_delay_s(great_circle_km(a.location, b.location), self._options.detour)
-        return self._options.delay_s
-
-    def _rate(self, together: Sequence[Edge]) -> float | None:
-        """Sum of parallel links; of two directions the lower one, since that much is there in both."""
-        there = [edge.rate_bps for edge in together if not self._is_way_back(edge, together)]
-        back = [edge.rate_bps for edge in together if self._is_way_back(edge, together)]
-        sums = [_sum(rates) for rates in (there, back) if rates]
-        known = [rate for rate in sums if rate is not None]
-        return min(known) if known else self._options.rate_bps
+            return Impairment(fibre_delay_s(great_circle_km(a.location, b.location), self._options.detour))
+        return Impairment(self._options.delay_s)
 
     def _note_unknowns(self, links: Iterable[Sequence[Edge]]) -> None:
         without = sum(all(edge.rate_bps is None for edge in together) for together in links)
@@ -207,12 +211,6 @@ class _Import:
     def _note(self, count: int, what: str) -> None:
         if count:
             self._notes.append(f"{count} {what}")
-
-
-def _sum(rates: Iterable[float | None]) -> float | None:
-    """The sum, None when one of them is unknown."""
-    known = list(rates)
-    return None if None in known else sum(rate for rate in known if rate is not None)
 
 
 def _pop(name: str, node: Node) -> Pop:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sonata.errors import Diagnostic, InvalidInput
 from sonata.formats.yaml_nodes import MAX_FINDINGS
+from sonata.model.topology import Impairment
 
 DRAWING = "coordinates are those of a drawing, not places on earth: no locations, and no delays from distances"
 
@@ -53,8 +55,8 @@ class Edge:
         name: its name, empty for one made of its ends.
         rate_bps: bits per second, None where the file tells none.
         length_km: its length, None where the file tells none.
-        delay_s: one-way delay, None where it follows from the length.
-        jitter_s, loss: as of `Impairment`.
+        does: what it does to packets, its rate aside; None where the file does not tell, and delay follows from length.
+        reverse: the same of the way back, with its rate, where the file has one that differs.
     """
 
     a: str
@@ -63,9 +65,8 @@ class Edge:
     name: str = ""
     rate_bps: float | None = None
     length_km: float | None = None
-    delay_s: float | None = None
-    jitter_s: float = 0.0
-    loss: float = 0.0
+    does: Impairment | None = None
+    reverse: Impairment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,20 @@ class Findings:
             return lat, lon
         self.add("NET-0007", f"latitude {lat:g}, longitude {lon:g} is no place on earth", place)
         return None
+
+
+IMPAIRMENT_KEYS = ("delay_s", "jitter_s", "loss", "duplicate", "reorder", "rate_bps")
+REVERSE = "reverse_"
+"""Attributes of links in graph files of ours, by the names that `Impairment` has for them; so begin those back."""
+
+
+def told_impairment(values: Mapping[str, Any], findings: Findings, place: Place, prefix: str = "") -> Impairment | None:
+    """What the attributes of a link say of one direction; None where they do not tell its delay."""
+    if prefix + IMPAIRMENT_KEYS[0] not in values:
+        return None
+    told = {key: findings.number(values.get(prefix + key), prefix + key, place) for key in IMPAIRMENT_KEYS}
+    rate = told.pop("rate_bps")
+    return Impairment(**{key: value or 0.0 for key, value in told.items()}, rate_bps=rate)
 
 
 def check_references(nodes: tuple[Node, ...], edges: tuple[Edge, ...], findings: Findings) -> None:

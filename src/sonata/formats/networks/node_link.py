@@ -2,8 +2,8 @@
 
 Nodes have an `id`, and may have `name` or `label`, `pos` (longitude, latitude), or `location` (latitude, longitude),
 `labels`, `cpus`, `memory_bytes`, `disk_bytes`; with a `kind`, only those of kind `pop` are read. `edges` (or `links`)
-have `source` and `target`, and may have `name`, `dist` or `length_km` (kilometres), `delay_s`, `jitter_s`, `loss`,
-`rate_bps`.
+have `source` and `target`, and may have `name`, `dist` or `length_km` (kilometres), and the fields of `Impairment`,
+with `reverse_` before those of the way back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from sonata.errors import InvalidInput
 from sonata.formats.networks.network import (
     DRAWING,
+    REVERSE,
     Edge,
     Findings,
     Network,
@@ -24,6 +25,7 @@ from sonata.formats.networks.network import (
     are_on_earth,
     check_references,
     located,
+    told_impairment,
 )
 from sonata.formats.yaml_nodes import YamlDocument, parse_yaml
 
@@ -132,9 +134,8 @@ def _edge(entry: Entry, place: Place, findings: Findings) -> Edge:
         name=_text(entry.get("name")),
         rate_bps=findings.positive(entry.get("rate_bps"), "rate_bps", place),
         length_km=findings.positive(length, "length", place),
-        delay_s=findings.number(entry.get("delay_s"), "delay_s", place),
-        jitter_s=findings.number(entry.get("jitter_s"), "jitter_s", place) or 0.0,
-        loss=findings.number(entry.get("loss"), "loss", place) or 0.0,
+        does=told_impairment(entry, findings, place),
+        reverse=told_impairment(entry, findings, place, REVERSE),
     )
 
 

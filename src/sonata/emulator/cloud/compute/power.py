@@ -32,7 +32,9 @@ from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, Roo
 
 READY_LIMIT_S = 30.0
 SHUTDOWN_S = 2.0
-FIRST_POLL_S, POLL_GROWTH, LONGEST_POLL_S = 0.002, 1.5, 0.1
+FIRST_POLL_S, LONGEST_POLL_S = 0.002, 0.1
+POLL_SHARE = 0.1
+"""Of the time that a program has taken so far: it is found ready at most so much later than it is."""
 MIB = 1024**2
 CPU_PERIODS_US = range(1_000, 1_000_001)
 """Scheduling periods that the kernel takes (cpu.cfs_period_us)."""
@@ -243,20 +245,19 @@ class Power:
         return ended
 
     async def _wait_ready(self, server: Server, tcp_port: int) -> None:
-        deadline = asyncio.get_running_loop().time() + READY_LIMIT_S
-        pause = FIRST_POLL_S
-        machine = self._wiring.machine_id(server.id)
+        loop, machine = asyncio.get_running_loop(), self._wiring.machine_id(server.id)
+        begun = loop.time()
         while True:
             self._refuse_ended(server)
             if not tcp_port or await self._site.runtime.is_listening(machine, tcp_port):
                 return
-            if asyncio.get_running_loop().time() > deadline:
+            waited = loop.time() - begun
+            if waited > READY_LIMIT_S:
                 raise StepTimeout(
                     f"server `{server.name}`: nothing listened on TCP port {tcp_port} within {READY_LIMIT_S:.0f} s",
                     hint="look at its console log",
                 )
-            await asyncio.sleep(pause)
-            pause = min(pause * POLL_GROWTH, LONGEST_POLL_S)
+            await asyncio.sleep(min(max(FIRST_POLL_S, waited * POLL_SHARE), LONGEST_POLL_S))
 
     def _refuse_ended(self, server: Server) -> None:
         if how := self._exits.get(server.id):
