@@ -21,9 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
@@ -38,10 +35,12 @@ from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
+from sonata.daemon.surfaces import surfaces
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.observing.observation import Observation
 from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
 from sonata.sdk.emulation_records import remove_files, remove_lock
@@ -50,7 +49,6 @@ from sonata.sdk.emulations import LET_GO, KeeperConfig
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
-_OWN = "/emulator/v1"
 
 
 def main() -> None:
@@ -97,7 +95,7 @@ async def _keep(config: KeeperConfig) -> bool:
     try:
         started = await _finished(emulation.start(lambda message: _report(config, progress=message)), end)
         if started:
-            await _serve(config, emulation, end)
+            await _serve(config, emulation, Observation(emulation, plane), end)
         is_over = started or not config.resumes
     finally:
         await emulation.close(keep=not is_over)
@@ -113,15 +111,14 @@ def _disk_folder(config: KeeperConfig) -> Path:
     return kept
 
 
-async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
+async def _serve(config: KeeperConfig, emulation: Emulation, observation: Observation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
     described = partial(openstack_description, list(config.topology.pops))
     scenarios = Scenarios(Disruptions(emulation, LinuxDisturber()), emulation.events)
-    own = emulator_app(
-        emulation, scenarios, token=config.token, wan_token=config.wan_token, describe_openstack=described
-    )
+    tokens = {"token": config.token, "wan_token": config.wan_token}
+    own = emulator_app(emulation, scenarios, observation, **tokens, describe_openstack=described)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
-    app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
+    app = surfaces(own, openstack, observation.requests)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -132,21 +129,11 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         # What has been made until now stays, so collections of garbage need not look at it again and again.
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
-        await _finished(_look_after(emulation), end)
+        await _finished(_look_after(emulation, observation), end)
     await scenarios.close()
     emulation.events.close()
     server.should_exit = True
     await serving
-
-
-def _surfaces(own: ASGIApp, openstack: ASGIApp) -> ASGIApp:
-    """Both HTTP surfaces on one socket; a name of a PoP is never `emulator`."""
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        app = own if str(scope["path"]).startswith(f"{_OWN}/") else openstack
-        await app(scope, receive, send)
-
-    return serve
 
 
 class _Server(uvicorn.Server):
@@ -173,9 +160,9 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
     return True
 
 
-async def _look_after(emulation: Emulation) -> None:
+async def _look_after(emulation: Emulation, observation: Observation) -> None:
     """What goes on beside serving, until cancelled."""
-    await asyncio.gather(emulation.keep_going(), _reap_orphans())
+    await asyncio.gather(emulation.keep_going(), observation.keep_recording(), _reap_orphans())
 
 
 async def _reap_orphans() -> None:

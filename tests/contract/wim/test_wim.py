@@ -54,7 +54,9 @@ async def url(anyio_backend: str) -> AsyncIterator[str]:
     await links.bring_up()
     wan = Wan(links, plane, stations, lambda: {"users": users}, events)
     emulation = cast(Any, SimpleNamespace(events=events, wan=wan))
-    api = emulator_app(emulation, cast(Any, None), token="admin-token", wan_token=TOKEN, describe_openstack=dict)
+    api = emulator_app(
+        emulation, cast(Any, None), cast(Any, None), token="admin-token", wan_token=TOKEN, describe_openstack=dict
+    )
     app = Starlette(routes=[Mount("/emulator/v1", app=api)])
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from tests.unit.emulator.conftest import no_scenarios
+from tests.unit.emulator.conftest import no_scenarios, observed
 
 from sonata.api.emulator.app import emulator_app
 from sonata.emulator.cloud.entities.network import Network
@@ -72,7 +72,9 @@ async def test_a_link_a_network_and_an_endpoint_tell_what_becomes_of_them(triang
 
 
 async def test_events_are_asked_for_by_number_and_kind(triangle: Emulation) -> None:
-    app = emulator_app(triangle, no_scenarios(triangle), token="all", wan_token="wan", describe_openstack=dict)
+    app = emulator_app(
+        triangle, no_scenarios(triangle), observed(triangle), token="all", wan_token="wan", describe_openstack=dict
+    )
     headers = {"Authorization": "Bearer all"}
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://emulator", headers=headers

@@ -73,6 +73,20 @@ class Groups:
             ) from error
 
 
+class Grouped:
+    """Implements `ports.runtime.Groups` for a runtime that has groups."""
+
+    _groups: Groups
+
+    async def set_group(self, name: str, limits: Limits) -> None:
+        """Limit a group of machines; see the port."""
+        self._groups.set(name, limits)
+
+    async def group_usage(self, name: str) -> Usage:
+        """What a group of machines uses; see the port."""
+        return self._groups.usage(name)
+
+
 def _made(folder: Path, file: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder / file

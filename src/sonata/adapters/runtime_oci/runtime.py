@@ -23,7 +23,7 @@ import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import process, resources
 from sonata.adapters.runtime_oci.engine import Engine, find_engine
-from sonata.adapters.runtime_oci.groups import Groups
+from sonata.adapters.runtime_oci.groups import Grouped, Groups
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
 from sonata.adapters.runtime_oci.terminals import open_terminal
@@ -40,7 +40,7 @@ _NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
-class OciRuntime:
+class OciRuntime(Grouped):
     """`sonata.ports.runtime.Runtime` with crun, else runc.
 
     Args:
@@ -160,14 +160,6 @@ class OciRuntime:
         """What a machine uses; see the port."""
         self._running(machine_id)
         return self._cgroups.usage_of(self._cgroups.place_of(machine_id))
-
-    async def set_group(self, name: str, limits: Limits) -> None:
-        """Limit a group of machines; see the port."""
-        self._groups.set(name, limits)
-
-    async def group_usage(self, name: str) -> Usage:
-        """What a group of machines uses; see the port."""
-        return self._groups.usage(name)
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         """Run a program inside on a terminal of its own; see the port."""
