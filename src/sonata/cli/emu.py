@@ -11,7 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from sonata.cli import emu_endpoints, emu_events, emu_links, emu_scenarios, emu_topologies, exit_codes, output
+from sonata.cli import (
+    emu_endpoints,
+    emu_events,
+    emu_links,
+    emu_metrics,
+    emu_scenarios,
+    emu_topologies,
+    exit_codes,
+    output,
+)
 from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
@@ -26,6 +35,7 @@ app.add_typer(emu_endpoints.app, name="endpoint")
 app.add_typer(emu_scenarios.app, name="scenario")
 app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
+emu_metrics.register(app)
 emu_topologies.register(app)
 
 Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]

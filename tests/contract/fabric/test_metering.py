@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from ipaddress import IPv4Address
 
 import pytest
 
+from sonata.errors import AdapterError
 from sonata.model.topology import CLEAN, Impairment
 from sonata.ports.fabric import PortRate, PortShape
-from sonata.ports.metering import Traffic
+from sonata.ports.metering import Traffic, Watched
 
 from .conftest import World
 from .test_filtering import pair
@@ -90,3 +94,61 @@ def test_pops_that_do_not_stand_have_no_counters(world: World) -> None:
     assert world.fabric.metering.read(["nowhere"]).links == {}
     assert set(world.fabric.metering.read(["p0"]).links) == {"l0"}
     assert world.fabric.metering.read(["p1"]).links == {}
+
+
+def watched(world: World, names: list[str], late_s: float = 0.2) -> dict[str, tuple[Watched, Watched]]:
+    """What the watch knows as soon as twenty packets of each link have had the time to arrive."""
+    metering = world.fabric.metering
+    for _ in range(200):
+        found = dict(metering.watched(dict.fromkeys(names, (late_s, late_s))))
+        if found and all(way.windows[0].sent >= 20 for pair in found.values() for way in pair):
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"nothing was measured: {found}")
+
+
+def test_links_are_watched_in_both_directions(world: World) -> None:
+    world.line(3)
+    world.host("users", 0, impairment=Impairment(delay_s=0.02))
+    world.fabric.underlay.set_link("l0", Impairment(delay_s=0.03), Impairment(delay_s=0.01, jitter_s=0.003))
+    world.fabric.underlay.set_link("l1", Impairment(loss=0.5), CLEAN)
+    names = ["l0", "l1", "users-eth0", "nowhere"]
+    metering = world.fabric.metering
+    metering.watch(names, 0.05)
+    try:
+        found = watched(world, names[:3])
+        assert set(found) == set(names[:3])
+        (there, back), (lossy, clean), (towards, _) = ([way.windows[0] for way in found[name]] for name in names[:3])
+        assert there.mean_s == pytest.approx(0.03, abs=0.005)
+        assert back.mean_s == pytest.approx(0.01, abs=0.006)
+        assert (back.deviation_s or 0) > 0.0005
+        assert towards.mean_s == pytest.approx(0.02, abs=0.005)
+        assert there.received >= there.sent - 1
+        assert clean.received == clean.sent
+        assert 0.1 < lossy.received / lossy.sent < 0.9
+        # A link that is down loses all, and is heard again when it is up, whatever carries it then.
+        world.fabric.underlay.set_link("l1", CLEAN, CLEAN, up=False)
+        time.sleep(0.5)
+        dead = metering.watched({"l1": (0.2, 0.2)})["l1"][0]
+        world.fabric.underlay.set_link("l1", Impairment(delay_s=0.001), CLEAN)
+        time.sleep(0.5)
+        alive = metering.watched({"l1": (0.2, 0.2)})["l1"][0]
+        assert dead.windows[0].received < dead.windows[0].sent
+        assert alive.windows[0].received > dead.windows[0].received
+    finally:
+        metering.watch([], 1)
+    assert metering.watched({"l0": (0.2, 0.2)}) == {}
+
+
+def test_a_watch_that_was_killed_goes_on_with_the_next_call(world: World) -> None:
+    world.line(2)
+    metering = world.fabric.metering
+    metering.watch(["l0"], 0.05)
+    os.kill(metering._watch.pid or 0, signal.SIGKILL)
+    metering._watch._process.wait(10)  # type: ignore[union-attr]
+    with pytest.raises(AdapterError, match=r"ended|Broken|reset"):
+        metering.watched({"l0": (0.2, 0.2)})
+    metering.watch(["l0"], 0.05)
+    assert watched(world, ["l0"])["l0"][0].windows[0].received > 0
+    metering.watch(["l0"], 0.1)
+    assert metering.watched({"l0": (0.2, 0.2)})["l0"][0].windows[0].sent <= 2

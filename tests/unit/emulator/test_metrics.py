@@ -130,6 +130,22 @@ async def test_requests_are_counted_by_service(observation: Observation, http: h
     assert found["sonata_api_request_duration_seconds_count", "service=compute"] == 4
 
 
+async def test_links_are_measured_when_somebody_asks_for_it(http: httpx.AsyncClient, world: World) -> None:
+    assert not any("measured" in name for name, _ in await samples(http))
+    assert (await http.put("/watch", json={"every_s": 0.5})).status_code == 204
+    assert world.fabric.metering.followed == (["ab", "ac", "access-origin", "access-users", "bc"], 0.5)
+    found = await samples(http)
+    assert found["sonata_link_measured_delay_seconds", "link=ab,source=a,target=b,window=10s"] == 0.0125
+    assert found["sonata_link_measured_loss_ratio", "link=ab,source=b,target=a,window=10s"] == 0.25
+    assert ("sonata_link_measured_loss_ratio", "link=ab,source=b,target=a,window=60s") not in found
+    for wrong in (0.01, 100, "soon"):
+        assert (await http.put("/watch", json={"every_s": wrong})).status_code == 400
+    assert (await http.get("/watch")).json() == {"every_s": 0.5}
+    assert (await http.put("/watch", json={"every_s": None})).status_code == 204
+    assert world.fabric.metering.followed[0] == []
+    assert not any("measured" in name for name, _ in await samples(http))
+
+
 async def test_rules_are_recorded_and_told(observation: Observation, http: httpx.AsyncClient) -> None:
     rules = """
 groups:

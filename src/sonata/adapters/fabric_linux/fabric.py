@@ -105,6 +105,7 @@ class LinuxFabric:
     def close(self) -> None:
         """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""
         self._wire.close()
+        self._metering.close()
         self._routers.close()
         self._world.close()
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sonata.adapters.fabric_linux.netspace import Netspace
+from sonata.adapters.fabric_linux.probing import Foot
+from sonata.adapters.fabric_linux.watching import LinkWatch
 from sonata.adapters.fabric_linux.world import Port, World
-from sonata.ports.metering import Readings, Traffic
+from sonata.ports.fabric import EXTERNAL
+from sonata.ports.metering import Readings, Traffic, Watched
 
 _NOTHING = (0,) * 8
 
@@ -38,6 +41,7 @@ class LinuxMetering:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._watch = LinkWatch()
 
     def read(self, pops: Sequence[str]) -> Readings:
         """Counters of the ports and links of these PoPs."""
@@ -50,6 +54,32 @@ class LinuxMetering:
                 a, b = (dumps.interface(end.netspace, index) for end, index in link.cable.ends())
                 links[name] = (a.own(b.tx_dropped), b.own(a.tx_dropped))
         return Readings(ports, links)
+
+    def watch(self, names: Sequence[str], every_s: float) -> None:
+        """Measure these links at even times."""
+        feet = {name: found for name in names if (found := self._feet(name))}
+        self._watch.follow(feet, every_s)
+
+    def watched(self, late_s: Mapping[str, tuple[float, float]]) -> Mapping[str, tuple[Watched, Watched]]:
+        """What became of the packets of watched links."""
+        return self._watch.read(late_s)
+
+    def close(self) -> None:
+        """End the watch."""
+        self._watch.close()
+
+    def _feet(self, name: str) -> tuple[Foot, Foot] | None:
+        """Where a link is stood upon: both PoPs, or a PoP and a machine; None for one that is gone."""
+        if link := self._world.links.get(name):
+            spec = link.spec
+            a, b = (self._world.pop(pop).netspace for pop in (spec.a, spec.b))
+            return (a, str(spec.address_a.ip)), (b, str(spec.address_b.ip))
+        port = self._world.ports.get(name)
+        address = next((value.ip for value in port.spec.addresses if value.version == 4), None) if port else None
+        if port is None or address is None or port.spec.network != EXTERNAL:
+            return None
+        pop = self._world.pop(port.spec.pop)
+        return (pop.netspace, str(pop.spec.external.ip)), (port.cable.b.netspace, str(address))
 
 
 class _Dumps:

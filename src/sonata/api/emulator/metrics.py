@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from sonata.api.emulator.guarding import Guard
-from sonata.api.emulator.json import JsonResponse
+from sonata.api.emulator.json import JsonResponse, body_of
 from sonata.emulator.observing.observation import Observation
 from sonata.emulator.observing.promql import Value
 from sonata.errors import InvalidInput
 from sonata.formats.exposition import OPENMETRICS, PROMETHEUS, exposition
+from sonata.model.metrics import Family, Point
 
 MAX_RULES_BYTES = 1024**2
+
+
+class WatchChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `PUT /watch`: seconds between two packets of a link, or null."""
+
+    every_s: float | None
 
 
 class MetricsApi:
@@ -32,12 +40,17 @@ class MetricsApi:
             Route("/query", guard(self.query)),
             Route("/rules", guard(self.rules)),
             Route("/rules", guard(self.replace_rules), methods=["PUT"]),
+            Route("/watch", guard(self.watch)),
+            Route("/watch", guard(self.change_watch), methods=["PUT"]),
         ]
 
     async def scrape(self, request: Request) -> Response:
-        """All metrics as they are now, in the format that is asked for."""
-        openmetrics = "application/openmetrics-text" in request.headers.get("Accept", "")
-        text = exposition(await self._observation.read(), openmetrics=openmetrics)
+        """All metrics as they are now, in the format that is asked for: Prometheus', OpenMetrics, or JSON."""
+        wanted, readings = request.headers.get("Accept", ""), await self._observation.read()
+        if wanted == "application/json":
+            return JsonResponse([_family(family, points) for family, points in readings.items() if points])
+        openmetrics = "application/openmetrics-text" in wanted
+        text = exposition(readings, openmetrics=openmetrics)
         return Response(text, headers={"Content-Type": OPENMETRICS if openmetrics else PROMETHEUS})
 
     async def query(self, request: Request) -> Response:
@@ -76,12 +89,30 @@ class MetricsApi:
             raise InvalidInput(f"rules are no UTF-8: {error}") from error
         return Response(status_code=204)
 
+    async def watch(self, request: Request) -> Response:
+        """How often links are measured in the background."""
+        return JsonResponse({"every_s": self._observation.watcher.every_s})
+
+    async def change_watch(self, request: Request) -> Response:
+        """Measure links in the background from now on, or no more."""
+        wanted = await body_of(request, WatchChange)
+        await self._observation.watcher.set(wanted.every_s)
+        return Response(status_code=204)
+
 
 def _moment(text: str | None) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError as error:
         raise InvalidInput(f"`time` must be a Unix time in seconds, not `{text}`") from error
+
+
+def _family(family: Family, points: Sequence[Point]) -> dict[str, Any]:
+    series = [
+        {"name": family.name + point.suffix, "labels": dict(point.labels), "value": repr(float(point.value))}
+        for point in points
+    ]
+    return {"name": family.name, "kind": family.kind, "help": family.help, "series": series}
 
 
 def _shown(value: Value) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from sonata.emulator.observing.requests import RequestTimes
 from sonata.emulator.observing.rules import Rules
 from sonata.emulator.observing.sheet import Sheet
 from sonata.emulator.observing.sites import Sites
+from sonata.emulator.observing.watching import LinkWatcher
 from sonata.emulator.observing.wide_area import read_links
 from sonata.errors import SonataError
 from sonata.model.metrics import Family, Point, Readings
@@ -57,6 +58,7 @@ class Observation:
         self.history = History()
         self.rules = Rules()
         self.requests = RequestTimes()
+        self.watcher = LinkWatcher(emulation.links, plane)
 
     async def read(self) -> Readings:
         """All metrics as they are now, with what the rules came to at the last even time."""
@@ -99,6 +101,7 @@ class Observation:
         await read_servers(self._emulation, counters.ports, sheet)
         await read_endpoints(self._emulation, counters.ports, sheet)
         await read_links(self._emulation.links, counters.links, sheet)
+        await self.watcher.read(sheet)
         await self._sites.read(begun, sheet)
         self._read_ourselves(sheet)
         self._took_s = time.monotonic() - begun
