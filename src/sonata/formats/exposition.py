@@ -5,9 +5,9 @@ Source: Prometheus documentation, "Exposition formats"; OpenMetrics 1.0, clause 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from sonata.model.metrics import Family, Labels, Point, Readings
+from sonata.model.metrics import Family, Labels, Readings
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -19,10 +19,14 @@ _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 def exposition(readings: Readings, *, openmetrics: bool = False) -> str:
     """All families with their points, in the order given; families without points are left out."""
     lines: list[str] = []
+    braced: dict[Labels, str] = {}  # many families share their labels
     for family, points in readings.items():
         if points:
             lines += _head(family, openmetrics=openmetrics)
-            lines += _lines(family.name, points)
+            for labels, value, suffix in points:
+                if labels not in braced:
+                    braced[labels] = _braced(labels)
+                lines.append(f"{family.name}{suffix}{braced[labels]} {_number(value)}")
     if openmetrics:
         lines.append("# EOF")
     return "\n".join((*lines, ""))
@@ -35,11 +39,6 @@ def _head(family: Family, *, openmetrics: bool) -> Iterator[str]:
     yield f"# TYPE {name} {family.kind}"
 
 
-def _lines(name: str, points: Sequence[Point]) -> Iterator[str]:
-    for labels, value, suffix in points:
-        yield f"{name}{suffix}{_braced(labels)} {_number(value)}"
-
-
 def _braced(labels: Labels) -> str:
     if not labels:
         return ""
@@ -48,6 +47,8 @@ def _braced(labels: Labels) -> str:
 
 def _number(value: float) -> str:
     """As Go writes it, so that infinity and what is no number are understood."""
+    if type(value) is int:
+        return str(value)
     if value != value:
         return "NaN"
     if value in (float("inf"), float("-inf")):

@@ -13,9 +13,9 @@ Labels = tuple[tuple[str, str], ...]
 """Label names with their values, ordered by name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """What is counted or measured under one name.
+    """What is counted or measured under one name; there is one object for each.
 
     Args:
         name: of its series; those of a histogram have `_bucket`, `_sum` and `_count` after it.

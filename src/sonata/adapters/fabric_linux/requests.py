@@ -71,6 +71,7 @@ _TC_ROOT, _TC_HANDLE = 0xFFFFFFFF, 0x10000
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_STATS2, _TCA_STATS_QUEUE = 7, 3
 _QUEUE_STATS = struct.Struct("=5I")
+_NO_QUEUE = b"noqueue\0"
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
 _TCA_NETEM_RATE, _TCA_NETEM_RATE64, _TCA_NETEM_LATENCY64, _TCA_NETEM_JITTER64 = 6, 8, 10, 11
 _LINKLAYER_ETHERNET = 1
@@ -370,11 +371,11 @@ def queues_query() -> tuple[int, bytes]:
 def read_queue_drops(payload: bytes) -> tuple[int, int]:
     """Index of an interface and the frames that its queue has lost; 0 for parts of a queue: the whole counts them."""
     _, index, _, parent, _ = _TCMSG.unpack_from(payload)
+    if parent != _TC_ROOT or payload.startswith(_NO_QUEUE, _TCMSG.size + 4):
+        return index, 0
     statistics = netlink.attributes(netlink.attributes(payload[_TCMSG.size :]).get(_TCA_STATS2, b""))
     queue = statistics.get(_TCA_STATS_QUEUE, b"")
-    if parent != _TC_ROOT or len(queue) < _QUEUE_STATS.size:
-        return index, 0
-    return index, int(_QUEUE_STATS.unpack_from(queue)[2])
+    return index, int(_QUEUE_STATS.unpack_from(queue)[2]) if len(queue) >= _QUEUE_STATS.size else 0
 
 
 def mac_bytes(mac: str) -> bytes:

@@ -87,7 +87,7 @@ class Cgroups:
     def _number(self, controller: str, place: str, file: str) -> int:
         folder = self.controllers.get(controller)
         try:
-            return int((folder / place / file).read_text()) if folder else 0
+            return int(_read(f"{folder}/{place}/{file}")) if folder else 0
         except (OSError, ValueError):
             return 0
 
@@ -125,6 +125,15 @@ class Cgroups:
                 _remove(folder, deadline)
         _forget_hidden(self.place_of(machine))
         self.groups.pop(machine, None)
+
+
+def _read(file: str) -> bytes:
+    """A short file at once: hundreds of them are read every few seconds, and a stream takes three times as long."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
 
 
 def _own_cgroup(controller: str) -> str:

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 POPS_AT_ONCE = 32
 """PoPs whose counters are read before others have a turn in the data plane's thread."""
-_MOST_OF_TIME = 0.01
-"""How much of the time may go by in reading: what takes longer is read less often."""
+_MOST_OF_TIME, _LONGEST_S = 0.05, 15.0
+"""How much of the time may go by in reading: what takes longer is read less often, but four times a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ class Observation:
                 if str(error) != told:
                     logger.warning("metrics could not be read: %s", error)
                 told = str(error)
-            await asyncio.sleep(max(self._every_s, self._took_s / _MOST_OF_TIME) - self._took_s)
+            pause_s = min(max(self._every_s, self._took_s / _MOST_OF_TIME), max(self._every_s, _LONGEST_S))
+            await asyncio.sleep(max(0.0, pause_s - self._took_s))
 
     def query(self, text: str, at: float | None = None) -> Answer:
         """What an expression comes to, now or at a moment of the history.

@@ -84,14 +84,14 @@ class Rules:
     def evaluate(self, history: History, at: float) -> None:
         """Evaluate all at a moment; later rules see what earlier ones have made."""
         self.results, self.failures = {}, {}
+        families = {rule.record: Family(rule.record, "gauge", "Recorded by a rule.") for rule in self.rules}
         for rule in self.rules:
             try:
                 points = _points(rule, history, at)
             except SonataError as error:
                 self.failures[rule.record] = error.message
                 continue
-            family = Family(rule.record, "gauge", "Recorded by a rule.")
-            self.results.setdefault(family, []).extend(points)
+            self.results.setdefault(families[rule.record], []).extend(points)
             for point in points:
                 history.add(SeriesKey(rule.record, point.labels), point.value)
 
