@@ -102,6 +102,7 @@ class Emulation:
         self._vnis = Vnis()
         self.resources = Resources(topology, runtime, folder)
         self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached, self.events)
+        self.wan.figures = self.resources.figures()
 
     @property
     def runtime(self) -> Runtime:

@@ -8,12 +8,13 @@ cores, so that a busy one takes nothing from the others that is theirs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sonata.errors import AdapterError, SonataError
 from sonata.model.figures import SILENCE, Noise
+from sonata.model.infrastructure import PopFigures
 from sonata.model.topology import Pop, Topology
 from sonata.ports.runtime import Limits, MachineSpec, RootFs, Runtime
 
@@ -43,6 +44,11 @@ class Resources:
         """Let no PoP have more than it declares."""
         for pop in self.topology.pops.values():
             await self.runtime.set_group(pop.name, limits_of(pop))
+
+    def figures(self) -> Mapping[str, PopFigures]:
+        """Cost and energy of the PoPs that declare them."""
+        known = {name: PopFigures(pop.cost, pop.energy) for name, pop in self.topology.pops.items()}
+        return {name: one for name, one in known.items() if one != PopFigures()}
 
     async def make_noise(self) -> int:
         """Start the declared noise; returns in how many PoPs.

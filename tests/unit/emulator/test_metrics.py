@@ -16,7 +16,10 @@ from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.families import FAMILIES
 from sonata.emulator.observing.observation import Observation
 from sonata.formats.exposition import exposition
+from sonata.managers.state import Demand
+from sonata.managers.testing import placement_state
 from sonata.model.figures import Cost, Energy, Noise
+from sonata.model.infrastructure import PopFigures
 from sonata.model.metrics import Family, Point
 from sonata.model.topology import Pop, ServerSeed
 
@@ -116,6 +119,26 @@ async def test_cost_and_energy_follow_from_figures_and_use(observation: Observat
     assert meter.cost == pytest.approx(price, rel=0.01)
     assert meter.watts == pytest.approx(100 + 20 * 0.5)
     assert POPS["a"].energy.joules(3600, 1800) == 100 * 3600 + 20 * 1800
+
+
+async def test_figures_are_told_to_placement(http: httpx.AsyncClient) -> None:
+    figures = (await http.get("/wan/graph")).json()["figures"]
+    assert figures == {
+        "a": {"cost": {"cpu_hour": 0.5, "memory_gib_hour": 0.25}, "energy": {"idle_watts": 100, "watts_per_cpu": 20}}
+    }
+    assert (await http.get("/topology")).json()["pops"]["a"]["noise"] == {"cpus": 0.5, "memory_bytes": 1024**2}
+    known = {name: PopFigures(Cost(**one["cost"])) for name, one in figures.items()}
+    state = placement_state(vnfs={"cache": Demand(2.0, 2048)}, delays={("a", "b"): 0.01}, figures=known)
+    assert (state.cost_per_hour("a", "cache"), state.cost_per_hour("b", "cache")) == (2 * 0.5 + 2 * 0.25, 0)
+
+
+async def test_pops_are_limited_to_what_they_declare_and_noise_is_within(world: World, http: httpx.AsyncClient) -> None:
+    limits = world.runtime.groups["b"]
+    assert (limits.cpus, limits.memory_bytes, limits.cpu_shares) == (4, POPS["b"].memory_bytes, 4 * 1024)
+    noise = world.runtime.running["noise-a"].spec
+    assert (noise.group, noise.limits.cpus, "1048576" in noise.argv[2]) == ("a", 0.5, True)
+    (server,) = [one.spec for one in world.runtime.running.values() if one.spec.hostname == "cache"]
+    assert (server.group, server.limits.cpu_shares) == ("a", 1024)
 
 
 async def test_requests_are_counted_by_service(observation: Observation, http: httpx.AsyncClient) -> None:
