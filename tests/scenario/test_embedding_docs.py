@@ -1,4 +1,4 @@
-"""The examples of the manual's page on embedding, and those of Mininet's topologies, run as they are written."""
+"""The examples of the manual's pages for scripts, and those of Mininet's topologies, run as they are written."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sonata.sdk.emulation_records import recorded
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "howto" / "embed.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+PAGES = [ROOT / "docs" / "howto" / name for name in ("embed.md", "change-a-running-emulation.md")]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
 SCRIPTS = [block for block in BLOCKS if "def test_" not in block]
 TESTS = [block for block in BLOCKS if "def test_" in block]
 
@@ -37,7 +37,7 @@ def run(*command: str) -> str:
 
 
 def test_there_are_examples_of_both_kinds() -> None:
-    assert (len(SCRIPTS), len(TESTS)) == (3, 1)
+    assert (len(SCRIPTS), len(TESTS)) == (4, 1)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -172,11 +172,14 @@ def test_events_are_told_as_they_happen_and_until_the_end(emu: Emu) -> None:
         watching.communicate()
 
 
-def test_a_second_emulation_of_the_name_is_refused(emu: Emu) -> None:
+def test_a_second_start_finds_the_emulation_running_and_changes_what_differs(emu: Emu) -> None:
     footprint = emu.up()
-    refused = emu.run("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach")
-    assert refused.returncode == 6
-    assert str(emu.record().process.pid) in refused.stderr
+    before = emu.record()
+    again = emu.run("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert f"runs on {before.url}" in again.stderr
+    assert "nothing differs" in again.stderr
+    assert emu.record() == before
     assert emu.run("exec", "origin", "--", "true").returncode == 0
     emu.ok("down")
     assert footprint.leftovers() == []

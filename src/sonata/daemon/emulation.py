@@ -15,7 +15,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci import OciRuntime, disk_refusal, hide_hybrid_cgroup, remove_cgroups
+from sonata.adapters.runtime_qemu import QemuRuntime, guest_kernels
 from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
@@ -40,10 +42,13 @@ from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.engines import Engines
 from sonata.emulator.observing.observation import Observation
+from sonata.emulator.reconciler import Reconciler
 from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
-from sonata.sdk.emulation_records import remove_files, remove_lock
+from sonata.ports.runtime import VIRTUAL
+from sonata.sdk.emulation_records import load, remove_files, remove_lock, save
 from sonata.sdk.emulations import LET_GO, KeeperConfig
 
 logger = logging.getLogger(__name__)
@@ -84,7 +89,7 @@ async def _keep(config: KeeperConfig) -> bool:
     emulation = Emulation(
         topology=config.topology,
         plane=plane,
-        runtime=OciRuntime(Path(config.run) / "machines", config.cgroups),
+        runtime=_engines(config),
         images=LocalImages(Path(config.images)),
         folder=Path(config.run),
         journal=FileJournal(Path(config.saved)),
@@ -102,6 +107,13 @@ async def _keep(config: KeeperConfig) -> bool:
     return is_over
 
 
+def _engines(config: KeeperConfig) -> Engines:
+    """What runs machines; virtual ones are confined by the usual engine, too."""
+    usual = OciRuntime(Path(config.run) / "machines", config.cgroups)
+    kernels = guest_kernels(Path(config.images))
+    return Engines(usual, {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)})
+
+
 def _disk_folder(config: KeeperConfig) -> Path:
     """Where servers' disks outlive us; in memory where the host's file system takes no overlay."""
     kept = Path(config.saved) / "disks"
@@ -113,10 +125,12 @@ def _disk_folder(config: KeeperConfig) -> Path:
 
 async def _serve(config: KeeperConfig, emulation: Emulation, observation: Observation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
-    described = partial(openstack_description, list(config.topology.pops))
+    reconciler = Reconciler(emulation)
+    reconciler.on_change = partial(_record, config.name, emulation)
     scenarios = Scenarios(Disruptions(emulation, LinuxDisturber()), emulation.events)
     tokens = {"token": config.token, "wan_token": config.wan_token}
-    own = emulator_app(emulation, scenarios, observation, **tokens, describe_openstack=described)
+    described = partial(_describe, emulation)
+    own = emulator_app(emulation, reconciler, scenarios, observation, **tokens, describe_openstack=described)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
     app = surfaces(own, openstack, observation.requests)
     server = _Server(
@@ -134,6 +148,16 @@ async def _serve(config: KeeperConfig, emulation: Emulation, observation: Observ
     emulation.events.close()
     server.should_exit = True
     await serving
+
+
+def _describe(emulation: Emulation) -> Mapping[str, Any]:
+    return openstack_description(list(emulation.topology.pops))
+
+
+def _record(name: str, emulation: Emulation) -> None:
+    """Let those who read our record know the topology that is true now."""
+    if record := load(name):
+        save(replace(record, topology=emulation.topology))
 
 
 class _Server(uvicorn.Server):

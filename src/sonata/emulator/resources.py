@@ -8,8 +8,7 @@ cores, so that a busy one takes nothing from the others that is theirs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sonata.errors import AdapterError, SonataError
@@ -28,56 +27,76 @@ def fair_shares(cpus: float) -> int:
     return max(2, min(MOST_SHARES, round(cpus * SHARES_OF_A_CORE)))
 
 
-@dataclass(frozen=True, slots=True)
 class Resources:
     """The PoPs of an emulation as groups of its runtime.
 
     Args:
+        declared: the topology as it is now.
         folder: where noise would write, if it wrote anything.
     """
 
-    topology: Topology
-    runtime: Runtime
-    folder: Path
+    def __init__(self, declared: Callable[[], Topology], runtime: Runtime, folder: Path) -> None:
+        self._declared = declared
+        self._runtime = runtime
+        self._folder = folder
+        self._limits: dict[str, Limits] = {}
+        self._noises: dict[str, Noise] = {}
 
-    async def limit(self) -> None:
-        """Let no PoP have more than it declares."""
-        for pop in self.topology.pops.values():
-            await self.runtime.set_group(pop.name, limits_of(pop))
+    async def follow(self) -> int:
+        """Let no PoP have more than it declares, and have its noise in it; returns in how many PoPs there is some.
+
+        To be called again when PoPs have come, changed or gone.
+
+        Raises:
+            AdapterError: the kernel refused, or noise cannot be started.
+        """
+        pops = self._declared().pops
+        for name, pop in pops.items():
+            limits = limits_of(pop)
+            if self._limits.get(name) != limits:
+                await self._runtime.set_group(name, limits)
+                self._limits[name] = limits
+        for name in {*self._noises, *pops}:
+            await self._make_noise(name, pops.get(name))
+        return len(self._noises)
 
     def figures(self) -> Mapping[str, PopFigures]:
         """Cost and energy of the PoPs that declare them."""
-        known = {name: PopFigures(pop.cost, pop.energy) for name, pop in self.topology.pops.items()}
+        known = {name: PopFigures(pop.cost, pop.energy) for name, pop in self._declared().pops.items()}
         return {name: one for name, one in known.items() if one != PopFigures()}
 
-    async def make_noise(self) -> int:
-        """Start the declared noise; returns in how many PoPs.
-
-        Raises:
-            AdapterError: it cannot be started in one of them.
-        """
-        noisy = [pop for pop in self.topology.pops.values() if pop.noise != SILENCE]
-        for pop in noisy:
-            try:
-                await self.runtime.start(self._noise(pop))
-            except SonataError as error:
-                raise AdapterError(
-                    f"the noise of PoP `{pop.name}` cannot be started: {error.message}",
-                    hint="it needs `sh`, `dd` and `sleep` on the host",
-                ) from error
-        return len(noisy)
+    async def _make_noise(self, name: str, pop: Pop | None) -> None:
+        wanted = pop.noise if pop else SILENCE
+        if wanted == self._noises.get(name, SILENCE):
+            return
+        await self._runtime.stop(_machine(name), grace_s=0)
+        self._noises.pop(name, None)
+        if pop is None or wanted == SILENCE:
+            return
+        try:
+            await self._runtime.start(self._noise(pop))
+        except SonataError as error:
+            raise AdapterError(
+                f"the noise of PoP `{name}` cannot be started: {error.message}",
+                hint="it needs `sh`, `dd` and `sleep` on the host",
+            ) from error
+        self._noises[name] = wanted
 
     def _noise(self, pop: Pop) -> MachineSpec:
         return MachineSpec(
-            id=f"noise-{pop.name}",
+            id=_machine(pop.name),
             hostname="noise",
             root=RootFs(),
             argv=noise_program(pop.noise),
-            console=self.folder / f"noise-{pop.name}.log",
+            console=self._folder / f"noise-{pop.name}.log",
             limits=Limits(cpus=pop.noise.cpus or None, cpu_shares=fair_shares(pop.noise.cpus)),
             network_admin=False,
             group=pop.name,
         )
+
+
+def _machine(pop: str) -> str:
+    return f"noise-{pop}"
 
 
 def limits_of(pop: Pop) -> Limits:

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations, count
+from itertools import count
 
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
-from sonata.emulator.links import Links, slower
-from sonata.emulator.routing import Edge
+from sonata.emulator.links import Links
+from sonata.emulator.wan_paths import Paths
 from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
 from sonata.model.infrastructure import AttachedEndpoint, PopFigures, WanEdge, WanGraph
 from sonata.ports.fabric import SpanSpec
@@ -55,13 +55,14 @@ class Wan:
     ) -> None:
         self._events = events
         self._links = links
+        self._paths = Paths(links)
         self._plane = plane
         self._stations = stations
         self._endpoints = endpoints
         self._connections: dict[str, Connection] = {}
         self._turn = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
-        self.figures: Mapping[str, PopFigures] = {}
+        self.figures: Callable[[], Mapping[str, PopFigures]] = dict
 
     async def restore(self, saved: Iterable[Connection]) -> None:
         """Make the connections of an earlier life again, between those of their networks that are still there."""
@@ -78,11 +79,11 @@ class Wan:
     def graph(self) -> WanGraph:
         """PoPs, links that are up, endpoints."""
         edges = [
-            WanEdge(state.name, state.link.a, state.link.b, *_delay_and_rate(self._links, state.name))
+            WanEdge(state.name, state.link.a, state.link.b, *self._paths.delay_and_rate(state.name))
             for state in self._links
             if state.up
         ]
-        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()), self.figures)
+        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()), self.figures())
 
     def connections(self, tag_prefix: str = "") -> list[Connection]:
         """Connections whose tag begins so, oldest first."""
@@ -130,10 +131,21 @@ class Wan:
         """
         async with self._turn:
             self.get(connection_id)
-            await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
-            del self._connections[connection_id]
+            await self._drop(connection_id)
             self.on_change()
-        self._events.tell("connection.removed", connection_id)
+
+    async def forget(self, pop: str) -> None:
+        """Let a PoP that is about to go be in no connection; one that joins nothing then goes, too."""
+        async with self._turn:
+            for connection in [one for one in self._connections.values() if pop in one.members]:
+                kept = replace(connection, members={key: net for key, net in connection.members.items() if key != pop})
+                if len(kept.members) < 2:
+                    await self._drop(connection.id)
+                else:
+                    await self._span(kept)
+                    self._connections[kept.id] = kept
+                    self._events.tell("connection.changed", kept.id, tag=kept.tag, members=kept.members)
+            self.on_change()
 
     async def stations_changed(self, pop: str, network_id: str) -> None:
         """Bring the forwarding entries of the connection that this network is in up to date."""
@@ -142,6 +154,11 @@ class Wan:
                 if connection.members.get(pop) == network_id:
                     await self._span(connection)
 
+    async def _drop(self, connection_id: str) -> None:
+        await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
+        del self._connections[connection_id]
+        self._events.tell("connection.removed", connection_id)
+
     async def _span(self, connection: Connection) -> None:
         stations = {pop: self._stations_of(pop, network) for pop, network in connection.members.items()}
         span = SpanSpec(connection.id, connection.vni, connection.members, stations)
@@ -149,7 +166,7 @@ class Wan:
 
     def _stands(self, pop: str, network: str) -> bool:
         try:
-            self._links.number_of(pop)
+            self._links.pops.number_of(pop)
             self._stations(pop, network)
         except NotFound:
             return False
@@ -172,10 +189,10 @@ class Wan:
         if request.rate_bps is not None and not request.rate_bps > 0:
             raise InvalidInput("the rate of a connection must be above 0 bit/s")
         for pop, network in request.members.items():
-            self._links.number_of(pop)
+            self._links.pops.number_of(pop)
             self._stations(pop, network)
             self._check_free(pop, network)
-        delay_s = self._check_delay(request)
+        delay_s = self._paths.longest_delay(request.members, request.max_delay_s)
         self._check_rate(request)
         return delay_s
 
@@ -187,25 +204,12 @@ class Wan:
                     hint="remove that connection first",
                 )
 
-    def _check_delay(self, request: ConnectionRequest) -> float:
-        worst = 0.0
-        for a, b in combinations(request.members, 2):
-            delay_s = sum(_delay_and_rate(self._links, edge.name)[0] for edge in self._path(a, b))
-            if request.max_delay_s is not None and delay_s > request.max_delay_s:
-                raise Conflict(
-                    f"no path between `{a}` and `{b}` within {request.max_delay_s:g} s: "
-                    f"the quickest takes {delay_s:g} s",
-                    hint="place the functions closer together, or allow more delay",
-                )
-            worst = max(worst, delay_s)
-        return worst
-
     def _check_rate(self, request: ConnectionRequest) -> None:
         if request.rate_bps is None:
             return
         reserved = self._reserved()
-        for name, paths in Counter(self._links_of(request.members)).items():
-            capacity = _delay_and_rate(self._links, name)[1]
+        for name, paths in Counter(self._paths.links_of(request.members)).items():
+            capacity = self._paths.delay_and_rate(name)[1]
             if capacity is not None and reserved[name] + paths * request.rate_bps > capacity:
                 raise QuotaExceeded(
                     f"link `{name}` has {capacity - reserved[name]:g} of {capacity:g} bit/s left, "
@@ -217,29 +221,9 @@ class Wan:
         """Bits per second promised to connections, by link, on the paths that packets take now."""
         reserved: dict[str, float] = defaultdict(float)
         for connection in self._connections.values():
-            for name in self._links_of(connection.members):
+            for name in self._paths.links_of(connection.members):
                 reserved[name] += connection.rate_bps or 0.0
         return reserved
-
-    def _links_of(self, members: Mapping[str, str]) -> Iterator[str]:
-        for a, b in combinations(members, 2):
-            yield from (edge.name for edge in self._route(a, b) or ())
-
-    def _route(self, a: str, b: str) -> list[Edge] | None:
-        return self._links.routing.path(self._links.number_of(a), self._links.number_of(b))
-
-    def _path(self, a: str, b: str) -> list[Edge]:
-        path = self._route(a, b)
-        if path is None:
-            raise Conflict(f"no path between `{a}` and `{b}`", hint="bring a link up, or choose other PoPs")
-        return path
-
-
-def _delay_and_rate(links: Links, name: str) -> tuple[float, float | None]:
-    """Delay and rate of a link in the direction that has less to offer."""
-    link = links.get(name).link
-    rates = [direction.rate_bps for direction in link.directions if direction.rate_bps is not None]
-    return slower(link), min(rates, default=None)
 
 
 def _same(standing: Connection, request: ConnectionRequest) -> Connection:

@@ -129,6 +129,7 @@ class ImpairedDocument(DirectionDocument):
     reverse: DirectionDocument | None = Field(
         None, description="What differs on the way back: from the second PoP, or from an endpoint to its PoP"
     )
+    up: bool = Field(True, description="Whether packets may pass; `false` for a link that begins down")
 
 
 class LinkDocument(ImpairedDocument):

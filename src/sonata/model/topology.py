@@ -122,6 +122,7 @@ class Link:
 
     Args:
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
+        up: whether packets may pass.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Link:
     b: str
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
+    up: bool = True
 
     @property
     def directions(self) -> tuple[Impairment, Impairment]:
@@ -147,6 +149,7 @@ class Endpoint:
         impairment: of its access link from the PoP to it, and back unless `reverse` says otherwise.
         interfaces: its further interfaces `eth1`, `eth2`, ..., with the address of each, or None; they lead into the
             PoP, where a layer 2 gateway of its OpenStack may join them to a network.
+        up: whether packets may pass its access link.
     """
 
     name: str
@@ -156,6 +159,12 @@ class Endpoint:
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
     interfaces: Mapping[str, Interface | None] = field(default_factory=dict)
+    up: bool = True
+
+    @property
+    def directions(self) -> tuple[Impairment, Impairment]:
+        """To the endpoint, and from it."""
+        return both_ways(self.impairment, self.reverse)
 
 
 @dataclass(frozen=True, slots=True)

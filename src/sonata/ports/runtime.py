@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+VIRTUAL = "vm"
+"""The engine of virtual machines, which have a kernel of their own."""
+
 Tell = Callable[[str, bytes], Awaitable[None]]
 """Takes output of a command as it comes: the name of the stream, `stdout` or `stderr`, and what was written to it."""
 
@@ -113,6 +116,7 @@ class MachineSpec:
         resolver: content of its /etc/resolv.conf.
         huge_pages: taken from the host as long as it runs; it does not start when there are not enough.
         group: whose limits it shares with others, see `Groups`; empty for none.
+        engine: `VIRTUAL` for a virtual machine, empty for the usual engine. Who is one engine does not look at it.
     """
 
     id: str
@@ -131,6 +135,7 @@ class MachineSpec:
     resolver: str = ""
     huge_pages: HugePages | None = None
     group: str = ""
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,22 @@ def start(
     return emulation
 
 
+def standing(name: str) -> EmulationRecord | None:
+    """The emulation of this name, if it runs.
+
+    Raises:
+        Conflict: it is being started.
+    """
+    record = load(checked_name(name))
+    if record is None or not record.is_running:
+        return None
+    if not record.ready:
+        raise errors.Conflict(
+            f"emulation `{name}` is being started as process {record.process.pid}", hint="wait until it is ready"
+        )
+    return record
+
+
 def stop(name: str) -> bool:
     """End an emulation, running or dead, and remove its processes, cgroups and files; whether there was anything.
 

@@ -14,6 +14,7 @@ from sonata.api.emulator.app import emulator_app
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.events import MISSED, Event, EventLog
+from sonata.emulator.reconciler import Reconciler
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +74,13 @@ async def test_a_link_a_network_and_an_endpoint_tell_what_becomes_of_them(triang
 
 async def test_events_are_asked_for_by_number_and_kind(triangle: Emulation) -> None:
     app = emulator_app(
-        triangle, no_scenarios(triangle), observed(triangle), token="all", wan_token="wan", describe_openstack=dict
+        triangle,
+        Reconciler(triangle),
+        no_scenarios(triangle),
+        observed(triangle),
+        token="all",
+        wan_token="wan",
+        describe_openstack=dict,
     )
     headers = {"Authorization": "Bearer all"}
     async with httpx.AsyncClient(

@@ -15,6 +15,7 @@ from sonata.api.emulator.app import emulator_app
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.families import FAMILIES
 from sonata.emulator.observing.observation import Observation
+from sonata.emulator.reconciler import Reconciler
 from sonata.formats.exposition import exposition
 from sonata.managers.state import Demand
 from sonata.managers.testing import placement_state
@@ -45,7 +46,13 @@ async def observation(world: World, anyio_backend: str) -> AsyncIterator[Observa
 async def http(observation: Observation) -> AsyncIterator[httpx.AsyncClient]:
     emulation: Emulation = observation._emulation
     app = emulator_app(
-        emulation, no_scenarios(emulation), observation, token="all", wan_token="wan", describe_openstack=dict
+        emulation,
+        Reconciler(emulation),
+        no_scenarios(emulation),
+        observation,
+        token="all",
+        wan_token="wan",
+        describe_openstack=dict,
     )
     headers = {"Authorization": "Bearer all"}
     async with httpx.AsyncClient(

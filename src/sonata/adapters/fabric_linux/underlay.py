@@ -116,7 +116,8 @@ class LinuxUnderlay:
             for destination, gateway in routes.items()
             if standing.routes.get(destination) != gateway and not (dead and _within(gateway, dead))
         ]
-        standing.netspace.apply(gone + new)
+        # What is new comes first: no packet finds the moment in which neither is there.
+        standing.netspace.apply(new + gone)
         standing.routes = dict(routes)
 
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
+import sonata
+from sonata._lib.launcher.rights import LIBRARY
 from sonata.errors import Unsupported
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SEARCH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+OWN = "launcher"
+"""The name of our own engine."""
+
+ENGINES = ("crun", "runc", OWN)
+"""All engines, best first."""
+
+_SOURCES = Path(sonata.__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +64,14 @@ class Engine:
             self.copy.close()
 
 
-def find_engine(state: Path, *, prefer: tuple[str, ...] = ("crun", "runc")) -> Engine:
+def find_engine(state: Path, *, prefer: tuple[str, ...] = ENGINES) -> Engine:
     """The first engine that is installed and runs.
 
     Raises:
         Unsupported: neither is; names the package.
     """
     for name in prefer:
-        program = shutil.which(name, path=_SEARCH)
+        program = _own(state.with_name("own")) if name == OWN else shutil.which(name, path=_SEARCH)
         if program is None:
             continue
         for engine in (_sealed(program, state), Engine(program, "", state)):
@@ -68,6 +81,25 @@ def find_engine(state: Path, *, prefer: tuple[str, ...] = ("crun", "runc")) -> E
         f"no OCI runtime is installed, looked for {', '.join(f'`{name}`' for name in prefer)}",
         hint="as root: apt-get install --no-install-recommends crun",
     )
+
+
+def _own(folder: Path) -> str | None:
+    """Our own engine as a program: a script for this Python; None where the library that it needs is missing."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / OWN
+    code = f"import sys; sys.path.insert(0, {str(_SOURCES)!r})\nfrom sonata._lib.launcher.main import main\nmain()\n"
+    script.write_text(f"#!{_python()} -IS\n{code}")
+    script.chmod(0o700)
+    return str(script)
+
+
+def _python() -> str:
+    """This Python as a program without a virtual environment, which `-S` leaves out anyway."""
+    return os.path.realpath(sys.executable)
 
 
 def _version(engine: Engine) -> str:

@@ -22,7 +22,7 @@ import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import process, resources
-from sonata.adapters.runtime_oci.engine import Engine, find_engine
+from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
@@ -55,7 +55,7 @@ class OciRuntime(Grouped):
     children, since machines are.
     """
 
-    def __init__(self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ("crun", "runc")) -> None:
+    def __init__(self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES) -> None:
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
         engine = find_engine(folder.absolute() / "engine", prefer=engines)

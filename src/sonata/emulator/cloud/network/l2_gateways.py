@@ -105,6 +105,11 @@ class L2Gateways:
             if connection.network_id == network_id:
                 yield from ((outlet.pop, outlet.mac) for outlet in self._known_outlets(connection))
 
+    def network_of(self, outlet: Outlet) -> str:
+        """Id of the network that an outlet is joined to; empty when there is none."""
+        joined = (one.network_id for one in self._connections if outlet in self._known_outlets(one))
+        return next(joined, "")
+
     def require_apart(self, network_id: str) -> None:
         """Refuse to let a network go that a gateway is joined to.
 
