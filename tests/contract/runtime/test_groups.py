@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.machines import CGROUPS, cgroup_folders, needs_engine, needs_root
+from tests.machines import CGROUPS, PROCESSES, cgroup_folders, needs_engine, needs_root
 
 from sonata.adapters.runtime_oci import OciRuntime
 from sonata.emulator.resources import fair_shares, noise_program
@@ -19,6 +19,7 @@ from sonata.ports.runtime import Limits, MachineSpec, RootFs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, pytest.mark.serial, needs_root, needs_engine]
 
+ENGINES = PROCESSES
 HOG = ("/bin/sh", "-c", "while :; do :; done")
 WAITER = ("sleep", "1000")
 SECONDS = 3.0
