@@ -12,7 +12,7 @@ from sonata.emulator.observing.families import FAMILIES
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "metrics.md"
 HEAD = """# Metrics
 
-<!-- Written by tools/metrics_reference.py; change the declarations in sonata.emulator.observing.families, not this page. -->
+<!-- Written by tools/metrics_reference.py; change sonata.emulator.observing.families, not this page. -->
 
 `GET /metrics` on the emulator's address, with `Authorization: Bearer TOKEN`, in Prometheus' text format 0.0.4, in
 OpenMetrics 1.0 (`Accept: application/openmetrics-text`) or as JSON (`Accept: application/json`).
@@ -24,8 +24,8 @@ What security groups refuse is in no counter: it has been sent, and was not rece
 TAIL = """
 ## Queries
 
-`sonata emu metrics QUERY` and `GET /emulator/v1/query?query=` look at the last 15 minutes, read every 5 s (every 15 s at
-the slowest, where reading takes long). At most 4,000,000 values are kept; with more series the time is shorter.
+`sonata emu metrics QUERY` and `GET /emulator/v1/query?query=` look at the last 15 minutes, read every 5 s (every 15 s
+at the slowest, where reading takes long). At most 4,000,000 values are kept; with more series the time is shorter.
 
 The language is a part of PromQL with Prometheus' meaning (2.x). There are:
 
