@@ -24,6 +24,7 @@ from sonata.ports.fabric import (
     RouterSpec,
     SpanSpec,
 )
+from sonata.ports.metering import Readings, Traffic, Watched, Window
 
 
 class FakeUnderlay:
@@ -276,6 +277,28 @@ def _require_bridged(machines: FakeMachines, port_ids: Iterable[str], what: str)
             raise Unsupported(f"port `{port_id}` is direct: it cannot be {what}")
 
 
+class FakeMetering:
+    """A packet each way at every port, and as much at every link."""
+
+    def __init__(self, fabric: FakeFabric) -> None:
+        self._fabric = fabric
+        self.followed: tuple[list[str], float] = ([], 0.0)
+
+    def read(self, pops: Sequence[str]) -> Readings:
+        traffic = Traffic(1, 60, 3, 2, 120, 4)
+        ports = {port.id: traffic for port in self._fabric.machines.ports.values() if port.pop in pops}
+        return Readings(
+            ports, {link.name: (traffic, traffic) for link in self._fabric.underlay.links.values() if link.a in pops}
+        )
+
+    def watch(self, names: Sequence[str], every_s: float) -> None:
+        self.followed = (list(names), every_s)
+
+    def watched(self, late_s: Mapping[str, tuple[float, float]]) -> Mapping[str, tuple[Watched, Watched]]:
+        quiet = Watched(8, (Window(10.0, 4, 3, 0.0125, 0.001), Window(60.0, 0, 0)))
+        return {name: (quiet, quiet) for name in late_s if name in self.followed[0]}
+
+
 class FakeFabric:
     """The whole data plane."""
 
@@ -286,6 +309,7 @@ class FakeFabric:
         self.steering = FakeSteering(self.machines)
         self.filtering = FakeFiltering(self.machines)
         self.shaping = FakeShaping(self.machines)
+        self.metering = FakeMetering(self)
 
     def mend(self) -> None:
         pass

@@ -17,6 +17,7 @@ from sonata.cli import (
     emu_endpoints,
     emu_events,
     emu_links,
+    emu_metrics,
     emu_scenarios,
     emu_topologies,
     exit_codes,
@@ -36,6 +37,7 @@ app.add_typer(emu_endpoints.app, name="endpoint")
 app.add_typer(emu_scenarios.app, name="scenario")
 app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
+emu_metrics.register(app)
 app.command(epilog="Example: sonata emu save --with-servers > line.yaml")(emu_changes.save)
 emu_topologies.register(app)
 

@@ -22,9 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
@@ -40,11 +37,13 @@ from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
+from sonata.daemon.surfaces import surfaces
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.engines import Engines
+from sonata.emulator.observing.observation import Observation
 from sonata.emulator.reconciler import Reconciler
 from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
@@ -56,7 +55,6 @@ from sonata.sdk.engines import candidates
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
-_OWN = "/emulator/v1"
 
 
 def main() -> None:
@@ -103,7 +101,7 @@ async def _keep(config: KeeperConfig) -> bool:
     try:
         started = await _finished(emulation.start(lambda message: _report(config, progress=message)), end)
         if started:
-            await _serve(config, emulation, end)
+            await _serve(config, emulation, Observation(emulation, plane), end)
         is_over = started or not config.resumes
     finally:
         await emulation.close(keep=not is_over)
@@ -126,15 +124,16 @@ def _disk_folder(config: KeeperConfig) -> Path:
     return kept
 
 
-async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
+async def _serve(config: KeeperConfig, emulation: Emulation, observation: Observation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
     reconciler = Reconciler(emulation)
     reconciler.on_change = partial(_record, config.name, emulation)
     scenarios = Scenarios(Disruptions(emulation, LinuxDisturber()), emulation.events)
     tokens = {"token": config.token, "wan_token": config.wan_token}
-    own = emulator_app(emulation, reconciler, scenarios, **tokens, describe_openstack=lambda: _describe(emulation))
+    described = partial(_describe, emulation)
+    own = emulator_app(emulation, reconciler, scenarios, observation, **tokens, describe_openstack=described)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
-    app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
+    app = surfaces(own, openstack, observation.requests)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -145,7 +144,7 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         # What has been made until now stays, so collections of garbage need not look at it again and again.
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
-        await _finished(_look_after(emulation), end)
+        await _finished(_look_after(emulation, observation), end)
     await scenarios.close()
     emulation.events.close()
     server.should_exit = True
@@ -160,16 +159,6 @@ def _record(name: str, emulation: Emulation) -> None:
     """Let those who read our record know the topology that is true now."""
     if record := load(name):
         save(replace(record, topology=emulation.topology))
-
-
-def _surfaces(own: ASGIApp, openstack: ASGIApp) -> ASGIApp:
-    """Both HTTP surfaces on one socket; a name of a PoP is never `emulator`."""
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        app = own if str(scope["path"]).startswith(f"{_OWN}/") else openstack
-        await app(scope, receive, send)
-
-    return serve
 
 
 class _Server(uvicorn.Server):
@@ -196,9 +185,9 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
     return True
 
 
-async def _look_after(emulation: Emulation) -> None:
+async def _look_after(emulation: Emulation, observation: Observation) -> None:
     """What goes on beside serving, until cancelled."""
-    await asyncio.gather(emulation.keep_going(), _reap_orphans())
+    await asyncio.gather(emulation.keep_going(), observation.keep_recording(), _reap_orphans())
 
 
 async def _reap_orphans() -> None:

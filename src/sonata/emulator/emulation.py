@@ -21,6 +21,7 @@ from sonata.emulator.links import Links
 from sonata.emulator.management import Management
 from sonata.emulator.memory import Memory, Recollection
 from sonata.emulator.numbering import Numbers, all_numbered
+from sonata.emulator.resources import Resources
 from sonata.emulator.roaming import Roaming
 from sonata.emulator.sites import Ground, Sites
 from sonata.emulator.wan import Wan
@@ -83,7 +84,9 @@ class Emulation:
         self._memory = Memory(journal)
         ground = Ground(plane, runtime, images, folder, volumes, kept or Kept())
         self.sites = Sites(ground, self.links, self.endpoints, self._memory, self.events, lambda: self.topology)
+        self.resources = Resources(lambda: self.topology, runtime, folder)
         self.wan = Wan(self.links, plane, self.sites.stations, self.endpoints.attached, self.events)
+        self.wan.figures = self.resources.figures
         self.sites.on_stations_changed = lambda pop: partial(self.wan.stations_changed, pop)
         self.numbers_changed: Callable[[], None] = lambda: None
 
@@ -123,6 +126,7 @@ class Emulation:
         await self.links.pops.add(numbers.pops)
         await self.links.add(topology.links, numbers.links)
         await self.links.reroute()
+        noisy = await self.resources.follow()
         await self.endpoints.lay_outlets(topology.endpoints.values())
         for pop in topology.sites:
             self.sites.open(pop, earlier.tables.get(pop.name))
@@ -130,6 +134,8 @@ class Emulation:
             progress(f"what {len(earlier.tables)} PoPs had before the emulation died")
             await self.sites.restore(earlier)
             await self.wan.restore(earlier.connections)
+        if noisy:
+            progress(f"noisy neighbours in {noisy} PoPs")
         if topology.endpoints:
             progress(f"{len(topology.endpoints)} endpoints")
             await self.endpoints.add(list(topology.endpoints.values()), numbers.endpoints)

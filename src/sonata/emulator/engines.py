@@ -98,6 +98,14 @@ class Engines:
         """What a machine uses; see the port."""
         return await self._of(machine_id).usage(machine_id)
 
+    async def set_group(self, name: str, limits: Limits) -> None:
+        """Limit a group of machines; the others run theirs in the usual engine, see the port."""
+        await self._usual.set_group(name, limits)
+
+    async def group_usage(self, name: str) -> Usage:
+        """What a group of machines uses; see the port."""
+        return await self._usual.group_usage(name)
+
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         """Run a program on a terminal; see the port."""
         return await self._of(machine_id).terminal(machine_id, argv, rows=rows, columns=columns)

@@ -132,6 +132,7 @@ class Reconciler:
         topology = self._emulation.topology
         self._emulation.sites.follow({topology.site_of(change.name) for change in changes})
         self._emulation.roaming.forget_cells()
+        await self._emulation.resources.follow()
 
     async def _add_pops(self, changes: Sequence[Change], numbers: Numbers) -> None:
         await self._emulation.links.pops.add({change.name: numbers.pops[change.name] for change in changes})
@@ -146,6 +147,7 @@ class Reconciler:
                     sites.remember_one(pop.name, cloud)
                     await cloud.endpoints_started()
             self._tell(change)
+        await self._emulation.resources.follow()
 
     async def _add_links(self, changes: Sequence[Change], numbers: Numbers) -> None:
         await self._emulation.links.add(_parts((change.after for change in changes), Link), numbers.links)
@@ -170,6 +172,7 @@ class Reconciler:
                 await self._emulation.management.forget(pop.name)
                 await self._emulation.links.pops.remove([pop.name])
             self._tell(change)
+        await self._emulation.resources.follow()
 
     async def _empty(self, pop: Pop) -> None:
         """Take out of a PoP whatever its cloud has there."""

@@ -15,7 +15,7 @@ from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
 from sonata.emulator.wan_paths import Paths
 from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
-from sonata.model.infrastructure import AttachedEndpoint, WanEdge, WanGraph
+from sonata.model.infrastructure import AttachedEndpoint, PopFigures, WanEdge, WanGraph
 from sonata.ports.fabric import SpanSpec
 from sonata.ports.wim import ConnectionRequest
 
@@ -62,6 +62,7 @@ class Wan:
         self._connections: dict[str, Connection] = {}
         self._turn = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
+        self.figures: Callable[[], Mapping[str, PopFigures]] = dict
 
     async def restore(self, saved: Iterable[Connection]) -> None:
         """Make the connections of an earlier life again, between those of their networks that are still there."""
@@ -82,7 +83,7 @@ class Wan:
             for state in self._links
             if state.up
         ]
-        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()))
+        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()), self.figures())
 
     def connections(self, tag_prefix: str = "") -> list[Connection]:
         """Connections whose tag begins so, oldest first."""

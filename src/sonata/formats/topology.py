@@ -6,7 +6,7 @@ Structure is checked by `topology_document` (codes TOPO-0001 to -0004, see `diag
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from sonata.formats.topology_document import (
 )
 from sonata.formats.topology_rules import check_topology, ensure_valid, findings_in
 from sonata.formats.yaml_nodes import YamlDocument, parse_yaml, read_yaml
+from sonata.model.figures import Cost, Energy, Noise
 from sonata.model.topology import Endpoint, Host, Impairment, Link, Pop, ServerSeed, Topology
 
 __all__ = ["check_topology", "check_topology_file", "dump_topology", "ensure_valid", "parse_topology", "read_topology"]
@@ -133,6 +134,9 @@ def _to_pop(name: str, parsed: PopDocument) -> Pop:
         cells=tuple(parsed.cells),
         hosts=_to_hosts(name, parsed),
         managed_by=parsed.managed_by or "",
+        cost=Cost(parsed.cost.cpu_hour, parsed.cost.memory_gib_hour),
+        energy=Energy(parsed.energy.idle_watts, parsed.energy.watts_per_cpu),
+        noise=Noise(parsed.noise.cpus, parsed.noise.memory),
     )
 
 
@@ -201,7 +205,20 @@ def _dump_pop(pop: Pop) -> dict[str, Any]:
         "cells": list(pop.cells),
         "hosts": [_dump_host(host) for host in pop.hosts],
         "managed_by": pop.managed_by,
+        "cost": _said(asdict(pop.cost)),
+        "energy": _said(asdict(pop.energy)),
+        "noise": _dump_noise(pop.noise),
     }
+    return {key: value for key, value in values.items() if value}
+
+
+def _dump_noise(noise: Noise) -> dict[str, Any]:
+    memory = {"memory": format_size(noise.memory_bytes)} if noise.memory_bytes else {}
+    return _said({"cpus": noise.cpus}) | memory
+
+
+def _said(values: dict[str, Any]) -> dict[str, Any]:
+    """What is not nothing."""
     return {key: value for key, value in values.items() if value}
 
 

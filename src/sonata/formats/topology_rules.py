@@ -3,7 +3,7 @@
 Codes: TOPO-0003 a name that cannot be one, -0010 unknown PoP, -0011 link to itself, -0012 two links between the same
 PoPs, -0013 link name taken, -0014 reserved name, -0015 jitter exceeds delay, -0016 value out of range, -0017 name
 taken, -0018 not connected (warning), -0019 managed by what manages nothing, -0020 manager out of reach, -0021 two hosts
-of one name in a site, -0022 cells of a managed PoP.
+of one name in a site, -0022 cells of a managed PoP, -0023 noise that leaves nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from itertools import chain, islice
 
 from sonata._lib.quantities import format_duration
@@ -211,6 +212,24 @@ def _shares_possible(topology: Topology) -> Iterator[Finding]:
                 yield Finding("TOPO-0016", ("pops", name, "hosts"), f"host `{host.name}` offers nothing")
 
 
+def _noise_leaves_room(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        taken = (("cpus", pop.noise.cpus, pop.cpus), ("memory", pop.noise.memory_bytes, pop.memory_bytes))
+        for key, noise, whole in taken:
+            if not 0 <= noise < whole:
+                summary = f"noise takes {noise:g} of the {whole:g} {key} of PoP `{name}`: nothing is left"
+                yield Finding("TOPO-0023", ("pops", name, "noise", key), summary, "declare less, or a larger PoP")
+
+
+def _figures_possible(topology: Topology) -> Iterator[Finding]:
+    for name, pop in topology.pops.items():
+        for key, figures in (("cost", pop.cost), ("energy", pop.energy)):
+            for field, value in asdict(figures).items():
+                if not 0 <= value < math.inf:
+                    summary = f"{field} of PoP `{name}` is {value}, and must be 0 or more"
+                    yield Finding("TOPO-0016", ("pops", name, key, field), summary)
+
+
 def _locations_on_earth(topology: Topology) -> Iterator[Finding]:
     for name, pop in topology.pops.items():
         latitude, longitude = pop.location or (0.0, 0.0)
@@ -297,6 +316,8 @@ RULES: tuple[Rule, ...] = (
     _names_tell_apart,
     _impairments_possible,
     _capacities_positive,
+    _noise_leaves_room,
+    _figures_possible,
     _shares_possible,
     _locations_on_earth,
     _managers_manage,

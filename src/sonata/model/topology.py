@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sonata._lib.ip import Interface
+from sonata.model.figures import COLD, FREE, SILENCE, Cost, Energy, Noise
 
 GIB = 1024**3
 
@@ -89,6 +90,9 @@ class Pop:
         cells: radio cells or access areas that endpoints can attach to.
         hosts: its hypervisors; none stands for one of the PoP's name with all of its capacity.
         managed_by: name of the PoP whose OpenStack has it as an availability zone; empty for one of its own.
+        cost: prices of what is claimed there, for placement.
+        energy: what it draws, for placement.
+        noise: what neighbours take of it all the time.
     """
 
     name: str
@@ -102,6 +106,9 @@ class Pop:
     cells: tuple[str, ...] = ()
     hosts: tuple[Host, ...] = ()
     managed_by: str = ""
+    cost: Cost = FREE
+    energy: Energy = COLD
+    noise: Noise = SILENCE
 
     @property
     def hypervisors(self) -> tuple[Host, ...]:

@@ -1,6 +1,6 @@
 """The data plane of an emulation as the emulator sees it.
 
-One `Fabric` has six parts. All calls are synchronous, come from one thread, are batched where the argument is a
+One `Fabric` has seven parts. All calls are synchronous, come from one thread, are batched where the argument is a
 sequence, and are idempotent: adding what stands already with the same specification does nothing, removing what does
 not stand does nothing. Failures raise `sonata.errors.AdapterError`; what the kernel cannot do raises
 `sonata.errors.Unsupported` and never leaves a silently unimpaired link.
@@ -23,6 +23,7 @@ from typing import Literal, Protocol
 
 from sonata._lib.ip import Address, Interface, Prefix
 from sonata.model.topology import CLEAN, Impairment, both_ways
+from sonata.ports.metering import Metering
 from sonata.ports.probing import LinkProbe
 
 EXTERNAL = "external"
@@ -628,6 +629,10 @@ class Fabric(Protocol):
     @property
     def shaping(self) -> Shaping:
         """Rates of ports."""
+
+    @property
+    def metering(self) -> Metering:
+        """Counters of ports and links."""
 
     def mend(self) -> None:
         """Set going again what has ended by itself; to be called every now and then.

@@ -17,6 +17,7 @@ from tests.fakes.runtime import FakeRuntime
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.observing.observation import Observation
 from sonata.emulator.scenarios import Scenarios
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, Topology
 from sonata.ports.fabric import LinkStatus
@@ -141,3 +142,8 @@ class FakeDisturber:
 def no_scenarios(emulation: Emulation) -> Scenarios:
     """What carries scenarios out, with nothing to be killed."""
     return Scenarios(Disruptions(emulation, FakeDisturber()), emulation.events)
+
+
+def observed(emulation: Emulation) -> Observation:
+    """What is seen of an emulation."""
+    return Observation(emulation, emulation._plane)

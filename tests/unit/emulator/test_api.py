@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.unit.emulator.conftest import World, no_scenarios
+from tests.unit.emulator.conftest import World, no_scenarios, observed
 
 from sonata.api.emulator.app import emulator_app
 from sonata.api.openstack import openstack_description
@@ -24,6 +24,7 @@ async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
         triangle,
         Reconciler(triangle),
         no_scenarios(triangle),
+        observed(triangle),
         token="all",
         wan_token="wan",
         describe_openstack=lambda: openstack_description(["a"]),
@@ -36,7 +37,18 @@ async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_every_path_asks_for_a_token(http: httpx.AsyncClient) -> None:
-    own = ("/status", "/topology", "/definition", "/links", "/endpoints", "/machines", "/openstack/openapi.json")
+    own = (
+        "/metrics",
+        "/rules",
+        "/query?query=1",
+        "/status",
+        "/topology",
+        "/definition",
+        "/links",
+        "/endpoints",
+        "/machines",
+        "/openstack/openapi.json",
+    )
     for path in (*own, "/wan/graph", "/wan/connections"):
         assert (await http.get(path)).status_code == 200
         for wrong in ("", "Bearer ", "Bearer al", "Bearer allx", "Basic all"):

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from tests.unit.emulator.conftest import no_scenarios
+from tests.unit.emulator.conftest import no_scenarios, observed
 
 from sonata.api.emulator.app import emulator_app
 from sonata.emulator.cloud.entities.network import Network
@@ -77,6 +77,7 @@ async def test_events_are_asked_for_by_number_and_kind(triangle: Emulation) -> N
         triangle,
         Reconciler(triangle),
         no_scenarios(triangle),
+        observed(triangle),
         token="all",
         wan_token="wan",
         describe_openstack=dict,

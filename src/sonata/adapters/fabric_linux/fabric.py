@@ -10,6 +10,7 @@ from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.checkpoints import Checkpoints
 from sonata.adapters.fabric_linux.filtering import LinuxFiltering
 from sonata.adapters.fabric_linux.machines import LinuxMachines
+from sonata.adapters.fabric_linux.metering import LinuxMetering
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
@@ -43,6 +44,7 @@ class LinuxFabric:
         self._steering = LinuxSteering(self._world, nftables, chain_renderer)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._shaping = LinuxShaping(self._world, nftables)
+        self._metering = LinuxMetering(self._world)
         self._underlay = LinuxUnderlay(
             self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
         )
@@ -92,6 +94,11 @@ class LinuxFabric:
         return self._shaping
 
     @property
+    def metering(self) -> LinuxMetering:
+        """Counters."""
+        return self._metering
+
+    @property
     def wire_pid(self) -> int | None:
         """Process id of the wire process, None while no link needs one."""
         return self._wire.pid
@@ -103,6 +110,7 @@ class LinuxFabric:
     def close(self) -> None:
         """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""
         self._wire.close()
+        self._metering.close()
         self._routers.close()
         self._world.close()
 

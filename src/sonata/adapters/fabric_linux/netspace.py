@@ -117,6 +117,11 @@ class Netspace:
         """Counters by interface index, as in `requests.read_statistics`."""
         return dict(requests.read_statistics(payload) for payload in self._route.dump(*requests.statistics_query()))
 
+    def queue_drops(self) -> Mapping[int, int]:
+        """Frames that the queues of interfaces have lost, by index; those without losses are left out."""
+        found = (requests.read_queue_drops(payload) for payload in self._route.dump(*requests.queues_query()))
+        return {index: drops for index, drops in found if drops}
+
     def synchronise(self, ifname: str) -> None:
         """Let an interface that has got its carrier pass packets now.
 

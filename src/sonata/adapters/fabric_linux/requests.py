@@ -48,6 +48,7 @@ _IFF_UP, _IFF_NOARP = 1, 0x80
     _RTM_DELQDISC,
 ) = (16, 17, 19, 20, 21, 24, 25, 28, 29, 32, 33, 36, 37)
 _RTM_GETSTATS = 94
+_RTM_GETQDISC = 38
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
 _IFLA_LINK, _IFLA_MACVLAN_MODE, _MACVLAN_BRIDGE = 5, 1, 4
@@ -71,6 +72,9 @@ _NTF_SELF, _NTF_MASTER = 2, 4
 _NUD_STALE, _NUD_NOARP, _NUD_PERMANENT = 0x04, 0x40, 0x80
 _TC_ROOT, _TC_HANDLE = 0xFFFFFFFF, 0x10000
 _TCA_KIND, _TCA_OPTIONS = 1, 2
+_TCA_STATS2, _TCA_STATS_QUEUE = 7, 3
+_QUEUE_STATS = struct.Struct("=5I")
+_NO_QUEUE = b"noqueue\0"
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
 _TCA_NETEM_RATE, _TCA_NETEM_RATE64, _TCA_NETEM_LATENCY64, _TCA_NETEM_JITTER64 = 6, 8, 10, 11
 _LINKLAYER_ETHERNET = 1
@@ -394,6 +398,21 @@ def read_statistics(payload: bytes) -> tuple[int, tuple[int, ...]]:
     (index,) = struct.unpack_from("=I", payload, 4)
     counters = netlink.attributes(payload[12:]).get(_STATS_LINK_64, bytes(64))
     return index, struct.unpack_from("=8Q", counters)
+
+
+def queues_query() -> tuple[int, bytes]:
+    """Message type and body of a dump of all queueing disciplines."""
+    return _RTM_GETQDISC, _TCMSG.pack(_AF_UNSPEC, 0, 0, 0, 0)
+
+
+def read_queue_drops(payload: bytes) -> tuple[int, int]:
+    """Index of an interface and the frames that its queue has lost; 0 for parts of a queue: the whole counts them."""
+    _, index, _, parent, _ = _TCMSG.unpack_from(payload)
+    if parent != _TC_ROOT or payload.startswith(_NO_QUEUE, _TCMSG.size + 4):
+        return index, 0
+    statistics = netlink.attributes(netlink.attributes(payload[_TCMSG.size :]).get(_TCA_STATS2, b""))
+    queue = statistics.get(_TCA_STATS_QUEUE, b"")
+    return index, int(_QUEUE_STATS.unpack_from(queue)[2]) if len(queue) >= _QUEUE_STATS.size else 0
 
 
 def mac_bytes(mac: str) -> bytes:

@@ -23,6 +23,7 @@ import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import process, resources
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
+from sonata.adapters.runtime_oci.groups import Grouped, Groups
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
 from sonata.adapters.runtime_oci.terminals import open_terminal
@@ -39,7 +40,7 @@ _NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
-class OciRuntime:
+class OciRuntime(Grouped):
     """`sonata.ports.runtime.Runtime` with crun, else runc, else our own engine.
 
     Args:
@@ -60,6 +61,7 @@ class OciRuntime:
         engine = find_engine(folder.absolute() / "engine", prefer=engines).shielded()
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
+        self._groups = Groups(self._cgroups)
         host_layer = host_root.make_host_layer(folder.absolute() / "host")
         self._launcher = Launcher(self._engine, self._cgroups, host_layer)
         become_subreaper()
@@ -87,6 +89,8 @@ class OciRuntime:
         self._launcher.machines[spec.id] = machine
         asyncio.get_running_loop().run_in_executor(None, self._cgroups.hasten_moves)
         try:
+            self._groups.enter(spec.id, spec.group)
+            machine.spec = replace(spec, limits=self._groups.within(spec.limits, spec.group))
             self._launcher.prepare(machine)
             await self._launcher.launch(machine, after)
         except OSError as error:
@@ -144,6 +148,7 @@ class OciRuntime:
     async def set_limits(self, machine_id: str, limits: Limits) -> None:
         """Change the limits of a running machine; see the port."""
         machine = self._running(machine_id)
+        limits = self._groups.within(limits, machine.spec.group)
         wanted = resources(limits, frozenset(self._cgroups.controllers))
         if wanted and self._engine.cgroups:
             request = machine.folder / "resources.json"
@@ -154,8 +159,7 @@ class OciRuntime:
     async def usage(self, machine_id: str) -> Usage:
         """What a machine uses; see the port."""
         self._running(machine_id)
-        tasks = self._cgroups.number("pids", machine_id, "pids.current")
-        return Usage(self._cgroups.cpu_time_s(machine_id), self._cgroups.memory_bytes(machine_id), tasks)
+        return self._cgroups.usage_of(self._cgroups.place_of(machine_id))
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         """Run a program inside on a terminal of its own; see the port."""

@@ -168,6 +168,14 @@ class QemuRuntime:
         self._running(machine_id)
         return await self._inner.usage(machine_id)
 
+    async def set_group(self, name: str, limits: Limits) -> None:
+        """Limit a group of machines, of which qemu is one; see the port."""
+        await self._inner.set_group(name, limits)
+
+    async def group_usage(self, name: str) -> Usage:
+        """What a group of machines uses; see the port."""
+        return await self._inner.group_usage(name)
+
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         """Run a program of the guest on a terminal; see the port."""
         guest = self._running(machine_id)

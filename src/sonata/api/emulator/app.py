@@ -23,12 +23,14 @@ from sonata.api.emulator.errors import problem, unknown_path
 from sonata.api.emulator.events import EventApi
 from sonata.api.emulator.guarding import Guard, guard_of, require_token
 from sonata.api.emulator.json import JsonResponse, body_of
+from sonata.api.emulator.metrics import MetricsApi
 from sonata.api.emulator.scenarios import ScenarioApi
 from sonata.api.emulator.topology import TopologyApi
 from sonata.api.emulator.wan import WanApi
 from sonata.api.terminal_socket import WindowSize, serve_terminal, size_of
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.observing.observation import Observation
 from sonata.emulator.reconciler import Reconciler
 from sonata.emulator.scenarios import Scenarios
 from sonata.errors import InvalidInput, SonataError
@@ -202,6 +204,7 @@ def emulator_app(
     emulation: Emulation,
     reconciler: Reconciler,
     scenarios: Scenarios,
+    observation: Observation,
     *,
     token: str,
     wan_token: str,
@@ -211,6 +214,7 @@ def emulator_app(
     own = EmulatorApi(emulation, describe_openstack, token)
     guard = guard_of(token)
     routes = [*own.routes(guard), *EventApi(emulation.events).routes(guard)]
+    routes += MetricsApi(observation).routes(guard)
     routes += TopologyApi(emulation, reconciler).routes(guard)
     routes += ScenarioApi(scenarios, emulation.events).routes(guard)
     routes += WanApi(emulation.wan).routes(guard_of(token, wan_token))

@@ -39,9 +39,12 @@ class WanApi:
         ]
 
     async def graph(self, request: Request) -> Response:
-        """PoPs, links that are up, endpoints."""
+        """PoPs, links that are up, endpoints; what PoPs cost and draw."""
         graph = self._wan.graph()
-        return JsonResponse({"pops": graph.pops, "edges": graph.edges, "endpoints": list(graph.endpoints.values())})
+        endpoints = list(graph.endpoints.values())
+        return JsonResponse(
+            {"pops": graph.pops, "edges": graph.edges, "endpoints": endpoints, "figures": graph.figures}
+        )
 
     async def list(self, request: Request) -> Response:
         """Connections, all or those whose tag begins with `tag_prefix`."""

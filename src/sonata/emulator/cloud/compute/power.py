@@ -26,6 +26,7 @@ from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.resources import fair_shares
 from sonata.errors import AdapterError, Conflict, NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
 from sonata.ports.runtime import VIRTUAL, Attached, Limits, MachineExit, MachineSpec, RootFs, Tell, Terminal, Usage
@@ -232,6 +233,7 @@ class Power:
             resolver=self._wiring.resolver(server),
             binds=mounts.binds,
             huge_pages=taken_for(server.flavor, free_huge_pages()),
+            group=self._site.pop_of(server.host).name,
             engine=engine_of(server, self._images),
         )
         return dressed(spec, self._dress.get(server.id, PLAIN))
@@ -272,11 +274,12 @@ def limits_of(server: Server) -> Limits:
     """What a server's flavor lets it use; values that are no numbers count as not given."""
     specs = server.flavor.extra_specs
     period, shares = specs.get("quota:cpu_period", ""), specs.get("quota:cpu_shares", "")
+    asked = shares.isdigit() and int(shares) >= FEWEST_SHARES
     return Limits(
         cpus=core_limit(server.flavor),
         memory_bytes=server.flavor.ram_mib * MIB,
         cpu_period_us=int(period) if period.isdigit() and int(period) in CPU_PERIODS_US else 100_000,
-        cpu_shares=int(shares) if shares.isdigit() and int(shares) >= FEWEST_SHARES else None,
+        cpu_shares=int(shares) if asked else fair_shares(server.flavor.vcpus),
         cores=server.cores,
     )
 
