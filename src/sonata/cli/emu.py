@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +71,9 @@ def up(
     form: Annotated[output.Format, typer.Option("-o", "--output", help="How --dry-run is printed.")] = (
         output.Format.TABLE
     ),
+    renderer: Annotated[
+        str | None, typer.Option(help="What steers service function chains; default: the topology's.")
+    ] = None,
 ) -> int:
     """Start an emulation, bring a killed one back, or change a running one into what the file says.
 
@@ -80,6 +84,8 @@ def up(
     if exit_code and not dry_run:
         raise InvalidInput("--exit-code tells of a plan", hint="give --dry-run, too")
     topology = read_topology(file)
+    if renderer:
+        topology = replace(topology, chain_renderer=renderer)
     address = _address(listen) if listen else None
     running = emulations.standing(name or topology.name)
     if dry_run:

@@ -88,7 +88,7 @@ async def _keep(config: KeeperConfig) -> bool:
     end = asyncio.Event()
     _watch_signals(end)
     _watch_lifeline(config.lifeline, end)
-    plane = DataPlane(LinuxFabric())
+    plane = DataPlane(LinuxFabric(config.topology.chain_renderer))
     emulation = Emulation(
         topology=config.topology,
         plane=plane,

@@ -133,6 +133,8 @@ class Emulation:
         if topology.endpoints:
             progress(f"{len(topology.endpoints)} endpoints")
             await self.endpoints.add(list(topology.endpoints.values()), numbers.endpoints)
+        for cloud in self.clouds.values():
+            await cloud.endpoints_started()
         if topology.servers:
             progress(f"{len(topology.servers)} servers")
         for failure in (await self.sites.boot(list(topology.servers.values()))).values():

@@ -142,7 +142,9 @@ class Reconciler:
                 if pop.managed_by:
                     sites.follow([pop.managed_by])
                 else:
-                    sites.remember_one(pop.name, sites.open(pop))
+                    cloud = sites.open(pop)
+                    sites.remember_one(pop.name, cloud)
+                    await cloud.endpoints_started()
             self._tell(change)
 
     async def _add_links(self, changes: Sequence[Change], numbers: Numbers) -> None:

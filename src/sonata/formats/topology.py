@@ -79,6 +79,8 @@ def dump_topology(topology: Topology) -> str:
     """Text of a topology file that reads back as the same topology; defaults are left out."""
     body: dict[str, Any] = {"apiVersion": "sonata/v1", "kind": "Topology", "name": topology.name}
     body["pops"] = {name: _dump_pop(pop) for name, pop in topology.pops.items()}
+    if topology.chain_renderer != Topology("", {}).chain_renderer:
+        body["chain_renderer"] = topology.chain_renderer
     if topology.links:
         body["links"] = [_dump_link(link) for link in topology.links]
     if topology.endpoints:
@@ -114,6 +116,7 @@ def _to_model(parsed: TopologyDocument) -> Topology:
         links=tuple(_to_link(link) for link in parsed.links),
         endpoints={name: _to_endpoint(name, endpoint) for name, endpoint in parsed.endpoints.items()},
         servers={name: _to_server(name, server) for name, server in parsed.servers.items()},
+        chain_renderer=parsed.chain_renderer,
     )
 
 

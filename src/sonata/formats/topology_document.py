@@ -146,3 +146,6 @@ class TopologyDocument(StrictModel):
     links: list[LinkDocument] = Field(default_factory=list)
     endpoints: dict[Name, EndpointDocument] = Field(default_factory=dict)
     servers: dict[Name, ServerDocument] = Field(default_factory=dict)
+    chain_renderer: Name = Field(
+        "steering", description="What steers service function chains: `steering`, `routed`, `srv6`, or a plug-in"
+    )

@@ -175,6 +175,9 @@ class ServerSeed:
 class Topology:
     """A whole emulated infrastructure.
 
+    Args:
+        chain_renderer: what steers service function chains.
+
     Example:
         >>> from sonata.model.topology import Link, Pop, Topology
         >>> sites = {f"p{i}": Pop(f"p{i}") for i in range(3)}
@@ -188,6 +191,7 @@ class Topology:
     links: tuple[Link, ...] = ()
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     servers: Mapping[str, ServerSeed] = field(default_factory=dict)
+    chain_renderer: str = "steering"
 
     @property
     def sites(self) -> tuple[Pop, ...]:

@@ -111,6 +111,9 @@ def impossible(running: Topology, wanted: Topology) -> Iterator[str]:
     """What cannot be done to a running emulation, as far as the topologies tell; each reason with what to do."""
     if running.name != wanted.name:
         yield f"the running emulation has topology `{running.name}`, not `{wanted.name}`: use another --name, or `down`"
+    if running.chain_renderer != wanted.chain_renderer:
+        told = f"`{running.chain_renderer}`, not `{wanted.chain_renderer}`"
+        yield f"chains of the running emulation are steered by {told}: `down` first, or leave `chain_renderer` as it is"
     for name in running.pops.keys() & wanted.pops.keys():
         before, after = running.pops[name].managed_by, wanted.pops[name].managed_by
         if before != after:

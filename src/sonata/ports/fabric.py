@@ -501,6 +501,7 @@ class ChainSpec:
         after: chains of the same PoP that branch off into this one: packets that leave their last functions here and
             match a classifier enter it, and no others do, wherever the classifiers take packets otherwise. Where
             chains want the same return packets, the one furthest from the start has them.
+        renderer: name of what steers it; empty for the fabric's own choice.
 
     Forward packets enter the first local hop by the full classifier; from then on the destination side of the
     classifier alone is matched at each hop's egress port, so that functions may change the source. Return packets
@@ -513,6 +514,7 @@ class ChainSpec:
     hops: tuple[Hop, ...]
     symmetric: bool = True
     after: tuple[ChainSpec, ...] = ()
+    renderer: str = ""
 
 
 class Steering(Protocol):

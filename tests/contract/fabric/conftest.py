@@ -20,6 +20,7 @@ from sonata._lib import namespaces
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.errors import SonataError
 from sonata.model.topology import CLEAN, Impairment
+from sonata.ports.chain_rendering import DEFAULT_RENDERER
 from sonata.ports.fabric import (
     EXTERNAL,
     LinkSpec,
@@ -236,8 +237,8 @@ def over(link: int, side: int) -> IPv4Interface:
 
 
 @contextmanager
-def a_world() -> Iterator[World]:
-    made = World(LinuxFabric())
+def a_world(chain_renderer: str = DEFAULT_RENDERER) -> Iterator[World]:
+    made = World(LinuxFabric(chain_renderer))
     try:
         yield made
     finally:
@@ -245,8 +246,14 @@ def a_world() -> Iterator[World]:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with a_world() as made:
+def renderer() -> str:
+    """What steers chains; suites of chains run over all of them."""
+    return DEFAULT_RENDERER
+
+
+@pytest.fixture
+def world(renderer: str) -> Iterator[World]:
+    with a_world(renderer) as made:
         yield made
 
 

@@ -20,6 +20,8 @@ from sonata.ports.fabric import EXTERNAL, ChainSpec, Classifier, Hop, HopPort, L
 from .conftest import World, external, over, router_spec, span_of
 from .test_filtering import EVERYTHING_OUT, PING_IN, pair, passes, secure
 
+RENDERERS = ("steering", "routed", "srv6")
+pytestmark = pytest.mark.parametrize("renderer", RENDERERS)
 PINGS = 5
 USER, ORIGIN = external(0, 10).ip, external(1, 10).ip
 

@@ -19,6 +19,7 @@ from sonata.api.emulator.app import emulator_app
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
+from sonata.emulator.numbering import Numbers, all_numbered
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound, PermanentError, TransientError
 from sonata.model.infrastructure import AttachedEndpoint
@@ -50,11 +51,14 @@ async def url(anyio_backend: str) -> AsyncIterator[str]:
     plane = DataPlane(MagicMock(name="fabric"))
     users = AttachedEndpoint("users", "access", "100.64.0.10", 0.001)
     events = EventLog()
-    links = Links(TOPOLOGY, plane, events)
-    await links.bring_up()
+    links, numbers = Links(plane, events), all_numbered(TOPOLOGY, Numbers())
+    await links.pops.add(numbers.pops)
+    await links.add(TOPOLOGY.links, numbers.links)
+    await links.reroute()
     wan = Wan(links, plane, stations, lambda: {"users": users}, events)
     emulation = cast(Any, SimpleNamespace(events=events, wan=wan))
-    api = emulator_app(emulation, cast(Any, None), token="admin-token", wan_token=TOKEN, describe_openstack=dict)
+    tokens = {"token": "admin-token", "wan_token": TOKEN}
+    api = emulator_app(emulation, cast(Any, None), cast(Any, None), **tokens, describe_openstack=dict)
     app = Starlette(routes=[Mount("/emulator/v1", app=api)])
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -18,6 +18,7 @@ from sonata.adapters.fabric_linux.steering import LinuxSteering
 from sonata.adapters.fabric_linux.underlay import LinuxUnderlay
 from sonata.adapters.fabric_linux.wire_client import WireClient
 from sonata.adapters.fabric_linux.world import World
+from sonata.ports.chain_rendering import DEFAULT_RENDERER
 
 
 class LinuxFabric:
@@ -25,9 +26,12 @@ class LinuxFabric:
 
     Runs as uid 0 of some user namespace. Everything belongs to this process: namespaces have no names, so nothing
     survives it, however it ends. All calls come from one thread, the one that makes the fabric.
+
+    Args:
+        chain_renderer: what steers chains that ask for nothing else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chain_renderer: str = DEFAULT_RENDERER) -> None:
         namespaces.raise_descriptor_limit()
         self._world = World()
         self._wire = WireClient()
@@ -36,7 +40,7 @@ class LinuxFabric:
         self._routers = Routers(self._world, cables, nftables)
         self._machines = LinuxMachines(self._world, cables, cards)
         self._networks = LinuxNetworks(self._world, cables, cards, self._routers, nftables)
-        self._steering = LinuxSteering(self._world, nftables)
+        self._steering = LinuxSteering(self._world, nftables, chain_renderer)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._shaping = LinuxShaping(self._world, nftables)
         self._underlay = LinuxUnderlay(
@@ -55,6 +59,7 @@ class LinuxFabric:
         self._world.around_moves += [self._shaping.laid_aside, self._filtering.laid_aside, checkpoints.laid_aside]
         self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, checkpoints.refresh]
         self._world.on_interfaces_changed.append(self._steering.refresh)
+        self._world.on_routes_changed.append(self._steering.refresh_ways)
 
     @property
     def underlay(self) -> LinuxUnderlay:

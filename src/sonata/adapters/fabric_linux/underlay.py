@@ -119,6 +119,7 @@ class LinuxUnderlay:
         # What is new comes first: no packet finds the moment in which neither is there.
         standing.netspace.apply(new + gone)
         standing.routes = dict(routes)
+        self._world.routes_changed()
 
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
         """Give the PoP's router these IPv6 addresses on its external network, and these routes over routers there."""
@@ -245,14 +246,14 @@ class LinuxUnderlay:
 
 
 def _external_bridge(world: World, spec: PopSpec) -> Bridge:
-    return Bridge(world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
+    mac = "0a:00:" + spec.external.ip.packed.hex(":")
+    return Bridge(world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name), mac)
 
 
 def _external_requests(pop: Pop) -> list[Request]:
     bridge = pop.bridges[EXTERNAL]
-    mac = "0a:00:" + pop.spec.external.ip.packed.hex(":")
     return [
-        requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=mac),
+        requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=bridge.mac),
         requests.address(bridge.index, bridge.ifname, pop.spec.external),
     ]
 

@@ -174,6 +174,8 @@ class Cloud:
 
     def _introduce(self) -> None:
         """Let parts know who is to be told what they do."""
+        steering = self._steering
+        self.l2_gateways.on_joined = lambda network_id: steering.ports_changed(steering.boxes.ports_on(network_id))
         self._spreading.guests = self.l2_gateways.stations
         self.networks.on_delete = self.l2_gateways.require_apart
         self.qos.on_rules_changed = self.routers.follow_policy
@@ -226,6 +228,11 @@ class Cloud:
         await self.l2_gateways.restore()
         await self._steering.restore()
         self.load_balancing.changes.restore()
+
+    async def endpoints_started(self) -> None:
+        """Take note that what is outside of the PoP has its interfaces: chains may lead through it."""
+        self._steering.boxes.have_started = True
+        await self._steering.restore()
 
     async def _run_in_server(self, server_id: str, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         server = self.tables.servers.get(server_id)
