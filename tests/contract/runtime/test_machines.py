@@ -339,7 +339,7 @@ async def test_memory_limit_ends_a_glutton(runtime: Runtime, spec: Callable[...,
         pytest.skip(runtime.unenforced["memory"])
     exits = Exits()
     limits = Limits(memory_bytes=64 * 1024**2)
-    await runtime.start(spec("python3", "-c", "b'x' * (400 << 20)", limits=limits), exits)
+    await runtime.start(spec("python3", "-c", "[bytes([65]) * (1 << 20) for _ in range(400)]", limits=limits), exits)
     ended = await exits.first()
     assert ended.reason == f"out of memory: limit is {160 if is_virtual(runtime) else 64} MiB"
 
