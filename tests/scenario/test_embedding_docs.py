@@ -45,6 +45,7 @@ def test_scripts_run(script: str) -> None:
     run("-c", script)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TESTS)
 def test_tests_pass(text: str, tmp_path: Path) -> None:
     file = tmp_path / "test_documented.py"
@@ -52,6 +53,7 @@ def test_tests_pass(text: str, tmp_path: Path) -> None:
     assert "2 passed" in run("-m", "pytest", "-p", "sonata.pytest_plugin", "-p", "no:cacheprovider", str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("topology", "hosts"), [("single,3", 3), ("linear,3", 3), ("tree,2,2", 4)])
 def test_the_equals_of_mininets_topologies_reach_all_pairs(topology: str, hosts: int) -> None:
     told = run(str(ROOT / "examples" / "mininet" / "pingall.py"), topology)

@@ -37,9 +37,9 @@ def off(quantities: list[Quantity]) -> set[str]:
     ("there", "back"),
     [
         (CLEAN, CLEAN),
-        (Impairment(delay_s=0.01), Impairment(delay_s=0.03)),
+        pytest.param(Impairment(delay_s=0.01), Impairment(delay_s=0.03), marks=pytest.mark.slow),
         (Impairment(delay_s=0.02, jitter_s=0.002), Impairment(loss=0.01)),
-        (Impairment(rate_bps=1e7), Impairment(rate_bps=1e8)),
+        pytest.param(Impairment(rate_bps=1e7), Impairment(rate_bps=1e8), marks=pytest.mark.slow),
         (Impairment(delay_s=0.005, rate_bps=2e7), Impairment(loss=0.03, rate_bps=1e6)),
         (Impairment(duplicate=0.02), Impairment(delay_s=0.05, reorder=0.05)),
     ],

@@ -35,11 +35,25 @@ def _made(engine: str, folder: Path, prefix: str) -> tuple[Runtime, ...]:
         pytest.skip(missing.message)
 
 
+SAMPLE = frozenset(
+    {
+        "test_a_started_machine_runs_its_program",
+        "test_memory_limit_ends_a_glutton",
+        "test_process_limit_holds",
+        "test_a_killed_machine_ends_as_by_a_fault",
+    }
+)
+"""Tests that engines which only stand in for others pass in the short suite, too."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test with all engines, or with those that its module names in `ENGINES`."""
     if "runtime" in metafunc.fixturenames:
         named = getattr(metafunc.module, "ENGINES", (*PROCESSES, *VIRTUAL_MACHINES))
-        slow = dict.fromkeys(VIRTUAL_MACHINES, (pytest.mark.slow, pytest.mark.timeout(600)))
+        slow: dict[str, tuple[pytest.MarkDecorator, ...]] = {"launcher": (pytest.mark.slow,)}
+        if metafunc.function.__name__ in SAMPLE:
+            slow.clear()
+        slow |= dict.fromkeys(VIRTUAL_MACHINES, (pytest.mark.slow, pytest.mark.timeout(600)))
         engines = [pytest.param(name, marks=slow.get(name, ())) for name in named]
         metafunc.parametrize("runtime", engines, indirect=True)
 
