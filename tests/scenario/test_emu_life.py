@@ -126,11 +126,15 @@ def test_capture_holds_the_packets_of_the_link(emu: Emu) -> None:
 
 def test_links_are_measured_and_those_that_are_off_are_told(emu: Emu) -> None:
     emu.up()
-    checked = emu.json("link", "check", "--seconds", "0.5")
+    for _ in range(4):  # once more where something else had the processors meanwhile
+        told = emu.run("link", "check", "--seconds", "0.5", "-o", "json")
+        if told.returncode == 0:
+            break
+    checked = json.loads(told.stdout)
     assert [link["name"] for link in checked] == ["ab", "access-origin", "access-users", "bc"]
     assert all(link["ok"] for link in checked), checked
     emu.ok("link", "set", "users", "a", "--from", "users", "--delay", "30ms")
-    table = emu.ok("link", "check", "a", "users", "--seconds", "0.5")
+    table = emu.run("link", "check", "a", "users", "--seconds", "0.5").stdout
     assert [line.split()[3] for line in table.splitlines() if " delay " in line] == ["0ns", "30ms"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,12 +119,14 @@ def _default_log(emulation: str, scenario: Scenario) -> Path:
 def _print(event: Mapping[str, Any], form: output.Format) -> None:
     if form is not output.Format.TABLE:
         output.text(json.dumps(event))
+        sys.stdout.flush()
         return
     detail = event["detail"]
     if "step" in detail:
         step = detail["step"]
         said = f"{step['at_s']:9.3f}s  {event['kind'].removeprefix('scenario.'):7} {step['action']} {step['target']}"
         output.text(f"{said}  {_what_plain(step)}{_outcome(detail)}".rstrip())
+        sys.stdout.flush()
 
 
 def _outcome(detail: Mapping[str, Any]) -> str:
