@@ -23,6 +23,7 @@ from sonata.cli import (
     exit_codes,
     output,
 )
+from sonata.cli.emu_options import Form, Name
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
@@ -40,9 +41,6 @@ app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
 emu_metrics.register(app)
 app.command(epilog="Example: sonata emu save --with-servers > line.yaml")(emu_changes.save)
 emu_topologies.register(app)
-
-Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
-Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
 
 
 @app.command(

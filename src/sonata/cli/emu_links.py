@@ -17,6 +17,7 @@ from sonata._lib.quantities import (
     parse_share,
 )
 from sonata.cli import exit_codes, output
+from sonata.cli.emu_options import Form, Name
 from sonata.errors import InvalidInput, NotFound
 from sonata.sdk.emulation_records import find
 from sonata.sdk.emulator_client import EmulatorClient
@@ -29,8 +30,6 @@ CAPTURE_EXAMPLES = (
     "sonata emu capture core/cache:eth1 | tcpdump -n -r -"
 )
 
-Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
-Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
 Ends = Annotated[list[str], typer.Argument(metavar="A B", help="Two ends, sites or endpoints, or a link's name.")]
 
 _QUANTITIES: Mapping[str, tuple[str, Callable[[float], str]]] = {

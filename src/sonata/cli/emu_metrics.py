@@ -17,12 +17,10 @@ from rich.table import Table
 
 from sonata._lib.quantities import format_duration, format_share
 from sonata.cli import output
+from sonata.cli.emu_options import Form, Name
 from sonata.errors import InvalidInput, NotFound
 from sonata.sdk.emulation_records import find
 from sonata.sdk.metrics_client import MetricsClient
-
-Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
-Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
 
 _MACHINES = ("name", "cpu", "memory", "processes", "received", "sent", "drops")
 _LINKS = ("link", "source", "target", "up", "delay", "loss", "rate", "delivered", "lost", "measured")
