@@ -311,8 +311,8 @@ class FakeFabric:
         self.shaping = FakeShaping(self.machines)
         self.metering = FakeMetering(self)
 
-    def mend(self) -> None:
-        pass
+    def mend(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         pass

@@ -475,6 +475,7 @@ class Hop:
         hash_by: what tells flows apart: of `ip_src`, `ip_dst`, `sport`, `dport`; empty for all of them.
         sticky: a name of letters and digits under which flows are remembered: each stays with its function when
             others come and go, and with one of weight 0; empty where a hash alone decides.
+        knows_nsh: whether the function takes packets with a network service header (RFC 8300), and gives them back so.
     """
 
     ingress: HopPort
@@ -483,6 +484,7 @@ class Hop:
     alternatives: tuple[Hop, ...] = ()
     hash_by: tuple[str, ...] = ()
     sticky: str = ""
+    knows_nsh: bool = False
 
     @property
     def all(self) -> tuple[Hop, ...]:
@@ -634,8 +636,8 @@ class Fabric(Protocol):
     def metering(self) -> Metering:
         """Counters of ports and links."""
 
-    def mend(self) -> None:
-        """Set going again what has ended by itself; to be called every now and then.
+    def mend(self) -> Sequence[str]:
+        """Set going again what has ended by itself, and tell it; to be called every now and then.
 
         Raises:
             AdapterError: tells what does not work for the time being, and why.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sonata.adapters.fabric_linux.chain_sites import ChainSites
 from sonata.adapters.fabric_linux.chain_steps import ChainSteps
+from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.renderers import made
 from sonata.adapters.fabric_linux.world import World
@@ -37,11 +38,13 @@ class LinuxSteering:
         default: name of the renderer of chains that ask for none.
     """
 
-    def __init__(self, world: World, nftables: Nftables, default: str = DEFAULT_RENDERER) -> None:
+    def __init__(
+        self, world: World, nftables: Nftables, switches: FlowSwitches, default: str = DEFAULT_RENDERER
+    ) -> None:
         self._world = world
         self._nftables = nftables
         self._sites = ChainSites(world)
-        self._steps = ChainSteps(world)
+        self._steps = ChainSteps(world, switches)
         self._default = default
         self._renderers: dict[str, ChainRenderer] = {}
         self._chains: dict[str, _Chain] = {}
@@ -67,9 +70,12 @@ class LinuxSteering:
             self.on_sources_changed(chain.pop)
             self._render(made)
         except SonataError:
+            if not standing:
+                renderer.remove(number)
             self._forget_sources(chain.id, standing)
             raise
         self._chains[chain.id] = made
+        self._tell_others(made)
 
     def remove_chain(self, chain_id: str) -> None:
         """Undo exactly what `set_chain` did."""
@@ -78,6 +84,7 @@ class LinuxSteering:
             self._nftables.load(netspace, chain.renderer.remove(chain.number))
             self._steps.undo(chain.rendering.steps)
             self._forget_sources(chain_id, None)
+            self._tell_others(chain)
 
     def sources(self, pop: str) -> set[str]:
         """Ids of the ports of a PoP that chains take packets from."""
@@ -104,7 +111,9 @@ class LinuxSteering:
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Forget the chains of PoPs that are about to go."""
         for chain_id in [name for name, chain in self._chains.items() if chain.spec.pop in pops]:
-            self._steps.undo(self._chains.pop(chain_id).rendering.steps)
+            chain = self._chains.pop(chain_id)
+            chain.renderer.remove(chain.number)
+            self._steps.undo(chain.rendering.steps)
             del self._sources[chain_id]
         self._steps.forget(pops)
 
@@ -140,6 +149,13 @@ class LinuxSteering:
         for chain in chains:
             self._render(chain)
 
+    def _tell_others(self, changed: _Chain) -> None:
+        """Bring the chains of other PoPs in line with a chain that came, changed or went."""
+        if changed.rendering.depends_on_others:
+            others = [one for one in self._chains.values() if one.spec.pop != changed.spec.pop]
+            alike = [one for one in others if one.renderer is changed.renderer]
+            self._render_again([one for one in alike if one.rendering.depends_on_others])
+
     def _check(self, chain: ChainSpec) -> None:
         self._world.pop(chain.pop)
         if not chain.hops or not chain.classifiers:
@@ -169,6 +185,7 @@ def check_abilities(renderer: ChainRenderer, chain: ChainSpec) -> None:
         "has groups that keep their flows": not able.sticky and any(place.sticky for place in places),
         "branches off another chain": not able.branching and bool(chain.after),
         "leads through several PoPs": not able.across_pops and any(map(_is_elsewhere, places)),
+        "has functions that know NSH": not able.nsh and any(hop.knows_nsh for place in places for hop in place.all),
     }
     if refused := [what for what, is_refused in wants.items() if is_refused]:
         raise Unsupported(
