@@ -198,6 +198,11 @@ class FakeSteering:
     def __init__(self, machines: FakeMachines) -> None:
         self._machines = machines
         self.chains: dict[str, ChainSpec] = {}
+        self.why_no_nsh = ""
+
+    def require_nsh(self) -> None:
+        if self.why_no_nsh:
+            raise Unsupported(self.why_no_nsh)
 
     def set_chain(self, chain: ChainSpec) -> None:
         for hop in (*chain.hops, *(before.hops[-1] for before in chain.after)):

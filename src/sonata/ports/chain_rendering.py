@@ -20,6 +20,8 @@ from sonata._lib.netlink import Request
 from sonata.ports.fabric import ChainSpec, HopPort
 
 DEFAULT_RENDERER = "steering"
+NSH_RENDERER = "nsh"
+"""What makes chains that want network service headers, where the usual one cannot."""
 ENTRY_POINTS = "sonata.chain_renderers"
 
 

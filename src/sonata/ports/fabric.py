@@ -505,6 +505,7 @@ class ChainSpec:
             match a classifier enter it, and no others do, wherever the classifiers take packets otherwise. Where
             chains want the same return packets, the one furthest from the start has them.
         renderer: name of what steers it; empty for the fabric's own choice.
+        with_nsh: whether packets are to have a network service header between functions, whatever renderer is usual.
 
     Forward packets enter the first local hop by the full classifier; from then on the destination side of the
     classifier alone is matched at each hop's egress port, so that functions may change the source. Return packets
@@ -518,10 +519,18 @@ class ChainSpec:
     symmetric: bool = True
     after: tuple[ChainSpec, ...] = ()
     renderer: str = ""
+    with_nsh: bool = False
 
 
 class Steering(Protocol):
     """Service function chaining inside of a PoP."""
+
+    def require_nsh(self) -> None:
+        """Refuse chains with network service headers where they cannot be made.
+
+        Raises:
+            Unsupported: tells why.
+        """
 
     def set_chain(self, chain: ChainSpec) -> None:
         """Steer, or change to this specification; other chains are untouched."""

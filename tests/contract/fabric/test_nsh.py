@@ -17,7 +17,7 @@ import pytest
 from sonata.errors import Unsupported
 from sonata.ports.fabric import EXTERNAL, Hop, HopPort, NetworkSpec, PortSpec
 
-from .conftest import World, external
+from .conftest import World, a_world, external
 from .nsh_function import count_down, knowing_nsh, read
 from .test_chains import (
     BACKWARD,
@@ -32,6 +32,7 @@ from .test_chains import (
     function,
     growth,
     local_hop,
+    networks,
     site,
     two_functions,
     two_sites,
@@ -248,6 +249,27 @@ def test_what_functions_know_is_refused_where_it_does_not_fit(site: World) -> No
     with pytest.raises(Unsupported, match="know NSH"):
         set_chain(site, knowing(local_hop(legs[0])), renderer="steering")
     assert not different(before, dumps(site))
+
+
+@pytest.mark.parametrize("usual", ["steering", "srv6"])
+def test_a_chain_that_wants_nsh_has_it_whatever_is_usual(usual: str, renderer: str) -> None:
+    with a_world(usual) as world:
+        world.line(2)
+        world.host("user", 0)
+        world.host("origin", 1)
+        networks(world, 0, "n1", "n2", "n3")
+        legs = two_functions(world)
+        before = dumps(world)
+        world.fabric.steering.require_nsh()
+        set_chain(world, local_hop(legs[0]), local_hop(legs[1]), with_nsh=True)
+        assert set(world.fabric.switch_pids) == {"p0"}
+        world.ping("user", ORIGIN)
+        grown = growth(world, FORWARD + BACKWARD, lambda: pings(world))
+        assert all(PINGS <= value <= PINGS + 4 for value in grown.values()), grown
+        set_chain(world, local_hop(legs[0]), local_hop(legs[1]))
+        assert not world.fabric.switch_pids
+        world.fabric.steering.remove_chain("chain")
+        assert not different(before, dumps(world))
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -13,7 +13,7 @@ from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.renderers import made
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import InvalidInput, NotFound, SonataError, Unsupported
-from sonata.ports.chain_rendering import DEFAULT_RENDERER, ChainRenderer, Rendering
+from sonata.ports.chain_rendering import DEFAULT_RENDERER, NSH_RENDERER, ChainRenderer, Rendering
 from sonata.ports.fabric import ChainSpec, Hop
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class LinuxSteering:
     def set_chain(self, chain: ChainSpec) -> None:
         """Steer, or change to this specification; other chains are untouched."""
         self._check(chain)
-        renderer = self._renderer(chain.renderer)
+        renderer = self._renderer_of(chain)
         check_abilities(renderer, chain)
         self._check_branches(renderer, chain)
         standing = self._chains.get(chain.id)
@@ -117,6 +117,20 @@ class LinuxSteering:
             del self._sources[chain_id]
         self._steps.forget(pops)
 
+    def require_nsh(self) -> None:
+        """Refuse chains with network service headers where no renderer can make them."""
+        self._renderer_with_nsh()
+
+    def _renderer_of(self, chain: ChainSpec) -> ChainRenderer:
+        """What a chain names, else what the fabric has; where this knows no NSH, and the chain wants it, what does."""
+        if chain.with_nsh and not chain.renderer:
+            return self._renderer_with_nsh()
+        return self._renderer(chain.renderer)
+
+    def _renderer_with_nsh(self) -> ChainRenderer:
+        usual = self._renderer("")
+        return usual if usual.abilities.nsh else self._renderer(NSH_RENDERER)
+
     def _renderer(self, name: str) -> ChainRenderer:
         wanted = name or self._default
         if wanted not in self._renderers:
@@ -124,7 +138,7 @@ class LinuxSteering:
         return self._renderers[wanted]
 
     def _check_branches(self, renderer: ChainRenderer, chain: ChainSpec) -> None:
-        if any(self._renderer(before.renderer) is not renderer for before in chain.after):
+        if any(self._renderer_of(before) is not renderer for before in chain.after):
             raise Unsupported(
                 f"chain `{chain.id}` branches off a chain of another renderer than its own, `{renderer.name}`",
                 hint="let both have the same renderer",
@@ -185,13 +199,18 @@ def check_abilities(renderer: ChainRenderer, chain: ChainSpec) -> None:
         "has groups that keep their flows": not able.sticky and any(place.sticky for place in places),
         "branches off another chain": not able.branching and bool(chain.after),
         "leads through several PoPs": not able.across_pops and any(map(_is_elsewhere, places)),
+        "wants network service headers": not able.nsh and chain.with_nsh,
         "has functions that know NSH": not able.nsh and any(hop.knows_nsh for place in places for hop in place.all),
     }
     if refused := [what for what, is_refused in wants.items() if is_refused]:
         raise Unsupported(
             f"chain `{chain.id}` {' and '.join(refused)}: the chain renderer `{renderer.name}` cannot do that",
-            hint=f"use the renderer `{DEFAULT_RENDERER}`, which can",
+            hint=f"use the renderer `{NSH_RENDERER if _wants_nsh(chain) else DEFAULT_RENDERER}`, which can",
         )
+
+
+def _wants_nsh(chain: ChainSpec) -> bool:
+    return chain.with_nsh or any(hop.knows_nsh for place in chain.hops for hop in place.all)
 
 
 def _is_elsewhere(place: Hop) -> bool:
