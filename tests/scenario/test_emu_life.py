@@ -133,8 +133,7 @@ def test_links_are_measured_and_those_that_are_off_are_told(emu: Emu) -> None:
     checked = json.loads(told.stdout)
     assert [link["name"] for link in checked] == ["ab", "access-origin", "access-users", "bc"]
     for one in [one for link in checked for direction in link["directions"] for one in direction["quantities"]]:
-        # An idle virtual machine wakes late by itself: links can be no more punctual than it is.
-        assert one["verdict"] != "off" or (one["name"].endswith("_s") and one["measured"] - one["declared"] < 2e-3), one
+        assert one["verdict"] != "off", one
     emu.ok("link", "set", "users", "a", "--from", "users", "--delay", "30ms")
     table = emu.run("link", "check", "a", "users", "--seconds", "0.5").stdout
     assert [line.split()[3] for line in table.splitlines() if " delay " in line] == ["0ns", "30ms"]
@@ -236,6 +235,7 @@ def test_the_foreground_notices_that_somebody_ended_the_emulation(emu: Emu) -> N
     assert footprint.leftovers() == []
 
 
+@pytest.mark.slow
 def test_the_foreground_notices_a_killed_keeper_and_leaves_the_state_of_its_clouds(emu: Emu) -> None:
     process = emu.foreground()
     wait_for_line(process, "is ready")
@@ -247,7 +247,7 @@ def test_the_foreground_notices_a_killed_keeper_and_leaves_the_state_of_its_clou
     assert footprint.leftovers() == []
 
 
-@pytest.mark.parametrize("moment", ["3 PoPs", "2 endpoints"])
+@pytest.mark.parametrize("moment", [pytest.param("3 PoPs", marks=pytest.mark.slow), "2 endpoints"])
 def test_interrupting_the_start_leaves_nothing(emu: Emu, moment: str) -> None:
     process = emu.foreground()
     wait_for_line(process, moment)
@@ -257,7 +257,7 @@ def test_interrupting_the_start_leaves_nothing(emu: Emu, moment: str) -> None:
     assert footprint.leftovers() == []
 
 
-@pytest.mark.parametrize("moment", ["3 PoPs", "is ready"])
+@pytest.mark.parametrize("moment", [pytest.param("3 PoPs", marks=pytest.mark.slow), "is ready"])
 def test_the_emulation_follows_a_killed_foreground(emu: Emu, moment: str) -> None:
     process = emu.foreground()
     wait_for_line(process, moment)
