@@ -2,7 +2,7 @@
 
 A `ChainRenderer` turns the part of a chain that lies in a PoP into a `Rendering`: nftables rules of that PoP, and
 steps to take in it and in other PoPs. It touches no kernel itself. The fabric makes a rendering true, brings it up to
-date when interfaces, routes or chains of other PoPs change, and undoes it exactly; steps that several chains share are
+date when interfaces, routes or its companions change, and undoes it exactly; steps that several chains share are
 taken once, and undone with the last of them.
 
 Renderers are plug-ins: an entry point of the group `sonata.chain_renderers` names a class that takes no arguments.
@@ -130,12 +130,14 @@ class Rendering:
     Args:
         rules: one nftables transaction, which replaces what stands of the chain.
         steps: to be taken in this order before the rules hold; undone in reverse after they are gone.
-        depends_on_others: whether a change in other PoPs, their chains among it, may change it.
+        depends_on_others: whether a change in other PoPs may change it.
+        companions: ids of the chains in other PoPs whose renderings change with this one, as parts of the same way.
     """
 
     rules: str
     steps: tuple[AnyStep, ...] = ()
     depends_on_others: bool = False
+    companions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

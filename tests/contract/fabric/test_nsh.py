@@ -10,14 +10,15 @@ import signal
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from sonata.errors import Unsupported
-from sonata.ports.fabric import EXTERNAL, Hop, HopPort, NetworkSpec, PortSpec
+from sonata.ports.fabric import EXTERNAL, ChainSpec, Classifier, Hop, HopPort, NetworkSpec, PortSpec
 
-from .conftest import World, a_world, external
+from .conftest import World, a_world, external, router_spec
 from .nsh_function import count_down, knowing_nsh, read
 from .test_chains import (
     BACKWARD,
@@ -33,6 +34,7 @@ from .test_chains import (
     growth,
     local_hop,
     networks,
+    remote_hop,
     site,
     two_functions,
     two_sites,
@@ -272,6 +274,31 @@ def test_a_chain_that_wants_nsh_has_it_whatever_is_usual(usual: str, renderer: s
         assert not different(before, dumps(world))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_only_function_is_in_another_pop_than_the_source(two_sites: World, order: int) -> None:
+    """Neither part tells the other one's function beside its own."""
+    world = two_sites
+    world.fabric.networks.set_router(router_spec(1, [("n3", "10.3.0.0/24"), ("n2", "10.2.0.0/24")]))
+    dpi = function(world, "dpi", 1, "n3", "n2", 12)
+    web = world.port("web", 0, "n1", "10.1.0.50/24", "10.1.0.1")
+    world.machine("web", web)
+    there = Classifier(destination=external(1).network, source_port_id=web.id)
+    seen = Classifier(destination=external(1).network, source=IPv4Network("10.1.0.50"), enters=False)
+    chains = [
+        ChainSpec("first", "p0", (there,), (remote_hop(dpi),), symmetric=False),
+        ChainSpec("second", "p1", (seen,), (local_hop(dpi),), symmetric=False),
+    ]
+    before = dumps(world)
+    for chain in chains[::order]:
+        world.fabric.steering.set_chain(chain)
+    world.ping("web", ORIGIN)
+    grown = growth(world, ["dpi-eth0"], lambda: world.ping("web", ORIGIN, PINGS))
+    assert grown["dpi-eth0"] >= PINGS
+    for chain in chains:
+        world.fabric.steering.remove_chain(chain.id)
+    assert not different(before, dumps(world))
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_switches_that_are_killed_come_back(two_sites: World, victim: int) -> None:
     world = two_sites
@@ -289,6 +316,29 @@ def test_switches_that_are_killed_come_back(two_sites: World, victim: int) -> No
     world.ping("user", ORIGIN)
     grown = growth(world, FORWARD + BACKWARD, lambda: pings(world))
     assert all(PINGS <= value <= PINGS + 4 for value in grown.values()), grown
+
+
+def test_chains_change_while_their_switch_is_dead(site: World) -> None:
+    legs = two_functions(site)
+    first, second = (replace(TO_ORIGIN, protocol=name) for name in ("icmp", "tcp"))
+    set_chain(site, local_hop(legs[0]), id="pings", classifiers=(first,))
+    set_chain(site, local_hop(legs[1]), id="streams", classifiers=(second,))
+    for change in ("remove", "add"):
+        killed = site.fabric.switch_pids["p0"][1]
+        os.kill(killed, signal.SIGKILL)
+        os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
+        if change == "remove":
+            site.fabric.steering.remove_chain("streams")
+        else:
+            set_chain(site, local_hop(legs[1]), local_hop(legs[0]), id="pings", classifiers=(first,))
+        (told,) = site.fabric.mend()
+        assert "signal 9" in told
+        site.ping("user", ORIGIN)
+        grown = growth(site, FORWARD, lambda: pings(site))
+        assert grown["fw-eth0"] >= PINGS
+        assert (grown["dpi-eth0"] >= PINGS) == (change == "add")
+    site.fabric.steering.remove_chain("pings")
+    assert not site.fabric.switch_pids
 
 
 def test_no_process_and_no_file_is_left(two_sites: World) -> None:

@@ -17,9 +17,9 @@ from functools import partial
 import sonata.adapters.fabric_linux.chain_rules as chain_rules
 import sonata.adapters.fabric_linux.nsh_flows as nsh_flows
 from sonata.adapters.fabric_linux.chain_rules import DROP, Door
-from sonata.adapters.fabric_linux.flow_switch import missing_programs
 from sonata.adapters.fabric_linux.nsh_flows import ENCAPSULATION, HATCH, TUNNEL_OVERHEAD
 from sonata.adapters.fabric_linux.nsh_paths import Course, Paths, Waypoint
+from sonata.adapters.fabric_linux.open_vswitch import missing_programs
 from sonata.adapters.fabric_linux.requests import VXLAN_GPE_PORT
 from sonata.errors import Unsupported
 from sonata.ports.chain_rendering import Abilities, Flow, Rendering, Surroundings
@@ -119,7 +119,8 @@ class NshRenderer:
             before=[*_tunnel_ends(scene), *_arrivals(scene), *_senders(scene)] if flows else [],
             behind=list(_exits(scene)),
         )
-        return Rendering(rules, flows, depends_on_others=any(not stop.is_local for stop in scene.stops))
+        course = self._paths.course(chain.id)
+        return Rendering(rules, flows, depends_on_others=True, companions=course.others if course else frozenset())
 
     def remove(self, number: int) -> str:
         """Drop the chain's table."""
@@ -195,7 +196,7 @@ def _flows(scene: _Scene) -> Iterator[Flow]:
 def _tunnel_ends(scene: _Scene) -> Iterator[tuple[str, str]]:
     """What other PoPs' switches send is for the switch of this PoP."""
     router = scene.around.routers[scene.chain.pop]
-    for link in scene.around.links if any(not stop.is_local for stop in scene.stops) else ():
+    for link in scene.around.links:
         yield (
             link,
             (

@@ -43,11 +43,13 @@ class Course:
         leader: number of the first of its parts.
         start: at which of the places the part begins.
         places: MAC addresses of the functions of each place.
+        others: ids of its other parts.
     """
 
     leader: int
     start: int
     places: tuple[tuple[str, ...], ...]
+    others: frozenset[str]
 
     def is_single(self, position: int) -> bool:
         """Whether one function alone is at a place of the part; at none beyond its end."""
@@ -86,6 +88,7 @@ class Paths:
             min(map(self._order.__getitem__, offsets)),
             offsets[part_id] - start,
             tuple(tuple(places.get(position, ())) for position in range(max(places) + 1)),
+            frozenset(offsets) - {part_id},
         )
 
     def waypoint(self, course: Course, position: int, function: str, *, backward: bool) -> Waypoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sonata.adapters.fabric_linux.chain_sites import ChainSites
@@ -65,7 +65,8 @@ class LinuxSteering:
         number = standing.number if standing else self._world.new_index()
         # Senders are secured before the first of their packets is steered.
         self._sources[chain.id] = (chain.pop, _sources_of(chain))
-        made = _Chain(number, chain, renderer, standing.rendering if standing else _NOTHING)
+        before = standing.rendering if standing else _NOTHING
+        made = _Chain(number, chain, renderer, before)
         try:
             self.on_sources_changed(chain.pop)
             self._render(made)
@@ -75,7 +76,7 @@ class LinuxSteering:
             self._forget_sources(chain.id, standing)
             raise
         self._chains[chain.id] = made
-        self._tell_others(made)
+        self._tell_companions(made.rendering.companions | before.companions)
 
     def remove_chain(self, chain_id: str) -> None:
         """Undo exactly what `set_chain` did."""
@@ -84,7 +85,7 @@ class LinuxSteering:
             self._nftables.load(netspace, chain.renderer.remove(chain.number))
             self._steps.undo(chain.rendering.steps)
             self._forget_sources(chain_id, None)
-            self._tell_others(chain)
+            self._tell_companions(chain.rendering.companions)
 
     def sources(self, pop: str) -> set[str]:
         """Ids of the ports of a PoP that chains take packets from."""
@@ -163,12 +164,9 @@ class LinuxSteering:
         for chain in chains:
             self._render(chain)
 
-    def _tell_others(self, changed: _Chain) -> None:
-        """Bring the chains of other PoPs in line with a chain that came, changed or went."""
-        if changed.rendering.depends_on_others:
-            others = [one for one in self._chains.values() if one.spec.pop != changed.spec.pop]
-            alike = [one for one in others if one.renderer is changed.renderer]
-            self._render_again([one for one in alike if one.rendering.depends_on_others])
+    def _tell_companions(self, names: Iterable[str]) -> None:
+        """Bring the chains that are parts of the same way in line with one that came, changed or went."""
+        self._render_again([self._chains[name] for name in sorted(names) if name in self._chains])
 
     def _check(self, chain: ChainSpec) -> None:
         self._world.pop(chain.pop)
