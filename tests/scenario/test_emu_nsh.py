@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,6 +24,8 @@ pytestmark = [
     pytest.mark.skipif(bool(missing_programs()), reason="needs Open vSwitch"),
 ]
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 
 @pytest.fixture
 def near(emu: Emu) -> Iterator[Any]:
@@ -31,17 +35,20 @@ def near(emu: Emu) -> Iterator[Any]:
     cloud.close()
 
 
-def chain_with_nsh(cloud: Any, server: Any) -> Any:
+def chain_with_nsh(cloud: Any, server: Any, knows: str | None = None, *, symmetric: bool = False) -> Any:
     """Lead the users' pings to the origin through a server."""
     net = cloud.network
     (port,) = net.ports(device_id=server.id)
-    pair = net.create_sfc_port_pair(ingress=port.id, egress=port.id)
+    parameters = {"correlation": knows}
+    pair = net.create_sfc_port_pair(ingress=port.id, egress=port.id, service_function_parameters=parameters)
     group = net.create_sfc_port_pair_group(port_pairs=[pair.id])
     classifier = net.create_sfc_flow_classifier(
         source_ip_prefix="100.64.0.10/32", destination_ip_prefix=f"{ORIGIN}/32", protocol="icmp"
     )
     return net.create_sfc_port_chain(
-        port_pair_groups=[group.id], flow_classifiers=[classifier.id], chain_parameters={"correlation": "nsh"}
+        port_pair_groups=[group.id],
+        flow_classifiers=[classifier.id],
+        chain_parameters={"correlation": "nsh", "symmetric": symmetric},
     )
 
 
@@ -84,3 +91,24 @@ def test_chains_with_nsh_come_back_and_leave_nothing(emu: Emu, near: Any) -> Non
     footprint = emu.footprint()
     emu.ok("down")
     assert footprint.leftovers() == []
+
+
+def test_the_example_of_a_function_that_knows_nsh(emu: Emu, near: Any) -> None:
+    network = network_of(near, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    near.network.update_network(network, mtu=1538, port_security_enabled=False)
+    route(near, network)
+    server = boot(near, "one", network.id)
+    chain_with_nsh(near, server, "nsh", symmetric=True)
+    assert not pings(emu, "users", ORIGIN)
+    source = (EXAMPLES / "nsh" / "function.py").read_text()
+    command = emu.command("exec", "a/one", "--", "python3", "-c", source, "eth0")
+    function = subprocess.Popen(command, env=emu.env, stdout=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: pings(emu, "users", ORIGIN))
+        assert function.stdout
+        lines = [function.stdout.readline() for _ in range(2)]
+    finally:
+        function.kill()
+        function.communicate()
+    assert all(line.startswith("eth0 path=") for line in lines)
+    assert all(" index=255 ttl=63 type=1 inner=3 bytes=98" in line for line in lines)
