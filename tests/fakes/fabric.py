@@ -21,6 +21,7 @@ from sonata.ports.fabric import (
     PortFilter,
     PortShape,
     PortSpec,
+    Reservation,
     RouterSpec,
     SpanSpec,
 )
@@ -32,6 +33,7 @@ class FakeUnderlay:
     def __init__(self) -> None:
         self.pops: dict[str, PopSpec] = {}
         self.links: dict[str, LinkSpec] = {}
+        self.reserved: dict[str, tuple[dict[int, Reservation], dict[int, Reservation]]] = {}
         self.outside: dict[str, tuple[list[str], dict[str, str]]] = {}
 
     def add_pops(self, pops: Sequence[PopSpec]) -> None:
@@ -49,6 +51,9 @@ class FakeUnderlay:
     ) -> None:
         if name not in self.links:
             raise AdapterError(f"no link `{name}`")
+
+    def reserve(self, link: str, there: Mapping[int, Reservation], back: Mapping[int, Reservation]) -> None:
+        self.reserved[link] = (dict(there), dict(back))
 
     def remove_links(self, names: Sequence[str]) -> None:
         for name in names:
@@ -89,6 +94,7 @@ class FakeNetworks:
             self.networks.pop(key, None)
 
     def set_span(self, span: SpanSpec) -> None:
+        self._fail_if_told()
         for pop, network in span.members.items():
             self.require(pop, network)
         self.spans[span.id] = span

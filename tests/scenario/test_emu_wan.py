@@ -74,6 +74,34 @@ def test_a_connection_joins_networks_of_two_sites_until_it_is_removed(emu: Emu, 
     assert emu.run(*ping, "-w", "1").returncode == 1
 
 
+def test_promises_are_kept_moved_or_told(emu: Emu, wan: httpx.Client) -> None:
+    record = emu.record()
+    members = {pop: site(record, pop).network.create_network(name="n").id for pop in ("b", "c")}
+    wanted = {"tag": "gold", "members": members, "rate_bps": 60e6, "max_rate_bps": 80e6}
+    made = wan.post("/wan/connections", json=wanted).json()
+    assert (made["state"], made["links"]) == ("active", ["bc"])
+    assert {link["name"]: link["mechanism"] for link in emu.json("link", "ls")}["bc"] == "veth+htb"
+    (link,) = (link for link in wan.get("/wan/links").json() if link["name"] == "bc")
+    assert [way["available_bps"] for way in link["directions"]] == [40e6, 40e6]
+
+    refused = emu.run("link", "set", "b", "c", "--rate", "50Mbit")
+    assert refused.returncode == 6
+    assert "`gold`" in refused.stderr
+    emu.ok("link", "set", "b", "c", "--rate", "50Mbit", "--force")
+    (now,) = wan.get("/wan/connections", params={"endpoint": "origin"}).json()
+    assert (now["state"], "5e+07 of the 6e+07 bit/s promised" in now["reason"]) == ("degraded", True)
+    emu.ok("link", "set", "b", "c", "--down")
+    assert wan.get(f"/wan/connections/{made['id']}").json()["state"] == "down"
+    emu.ok("link", "set", "b", "c", "--up", "--rate", "100Mbit")
+    assert wan.get(f"/wan/connections/{made['id']}").json()["state"] == "active"
+
+    changed = wan.patch(f"/wan/connections/{made['id']}", json={"rate_bps": 70e6})
+    assert (changed.status_code, changed.json()["rate_bps"]) == (200, 70e6)
+    assert wan.patch(f"/wan/connections/{made['id']}", json={"rate_bps": 90e6, "max_rate_bps": None}).status_code == 200
+    assert wan.patch(f"/wan/connections/{made['id']}", json={"rate_bps": 190e6}).status_code == 409
+    assert wan.get("/wan/connections", params={"pop": "x"}).status_code == 404
+
+
 def test_the_graph_and_the_bounds(emu: Emu, wan: httpx.Client) -> None:
     graph = wan.get("/wan/graph").json()
     assert graph["pops"] == ["a", "b", "c"]

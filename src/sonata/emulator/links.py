@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -65,6 +65,8 @@ class Links:
         self._metrics = {link.name: slower(link) for link in topology.links}
         self.routing = Routing(0, ())
         self.rerouted_at = time.time()
+        self.may_change: Callable[[LinkState, Link], None] = lambda state, link: None
+        self.on_change: Callable[[], Awaitable[None]] = _nothing
 
     def __iter__(self) -> Iterator[LinkState]:
         return iter(self._states.values())
@@ -131,7 +133,13 @@ class Links:
         return sorted([*impaired, *plain], key=lambda status: status.name)
 
     async def set(
-        self, name: str, changes: Mapping[str, float | None], *, origin: str | None = None, up: bool | None = None
+        self,
+        name: str,
+        changes: Mapping[str, float | None],
+        *,
+        origin: str | None = None,
+        up: bool | None = None,
+        force: bool = False,
     ) -> None:
         """Change a link while packets flow.
 
@@ -140,14 +148,18 @@ class Links:
             changes: new values of fields of its `Impairment`; others stay.
             origin: the end whose packets alone are meant; None for both directions.
             up: whether packets may pass; None leaves it.
+            force: also when connections have more reserved than is left then.
 
         Raises:
             NotFound: no such link, or it has no such end.
+            Conflict: connections have more reserved.
             InvalidInput: a value out of range.
         """
         async with self._turn:
             old = self.find(name)
             link = _changed(old.link, changes, origin)
+            if not force:
+                self.may_change(old, link)
             new = replace(old, link=link, up=old.up if up is None else up)
             await self._plane.run(
                 lambda fabric: fabric.underlay.set_link(name, link.impairment, link.reverse, up=new.up)
@@ -158,6 +170,7 @@ class Links:
                 await self._put(new, old)
         if new != old:
             self._events.tell("link.changed", name, **_shown(new), was=_shown(old))
+            await self.on_change()
 
     async def _put(self, new: LinkState, old: LinkState) -> None:
         self._states[new.name] = new
@@ -210,6 +223,10 @@ class Links:
 
     def _gateway(self, number: int, hop: int) -> IPv4Address:
         return self._states[self.routing.edge_between(number, hop).name].address_at(self._pops[hop])
+
+
+async def _nothing() -> None:
+    pass
 
 
 def slower(link: Link) -> float:

@@ -115,6 +115,7 @@ class Link:
 
     Args:
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
+        price: of a reservation of 1 Gbit/s, both ways, for an hour, in a currency of the reader's choice.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Link:
     b: str
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
+    price: float = 0.0
 
     @property
     def directions(self) -> tuple[Impairment, Impairment]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +22,21 @@ class NewConnection(msgspec.Struct, forbid_unknown_fields=True):
     members: dict[str, str]
     rate_bps: float | None = None
     max_delay_s: float | None = None
+    max_rate_bps: float | None = None
+
+
+class ConnectionChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `PATCH /wan/connections/ID`: what is not given stays as it is."""
+
+    members: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    rate_bps: float | msgspec.UnsetType | None = msgspec.UNSET
+    max_delay_s: float | msgspec.UnsetType | None = msgspec.UNSET
+    max_rate_bps: float | msgspec.UnsetType | None = msgspec.UNSET
+
+    def applied_to(self, wanted: ConnectionRequest) -> ConnectionRequest:
+        """What is wanted with this change."""
+        given = {field: getattr(self, field) for field in self.__struct_fields__}
+        return replace(wanted, **{field: value for field, value in given.items() if value is not msgspec.UNSET})
 
 
 class WanApi:
@@ -32,9 +49,11 @@ class WanApi:
         """Routes, each behind the guard."""
         return [
             Route("/wan/graph", guard(self.graph)),
+            Route("/wan/links", guard(self.links)),
             Route("/wan/connections", guard(self.list)),
             Route("/wan/connections", guard(self.create), methods=["POST"]),
             Route("/wan/connections/{id}", guard(self.show)),
+            Route("/wan/connections/{id}", guard(self.change), methods=["PATCH"]),
             Route("/wan/connections/{id}", guard(self.delete), methods=["DELETE"]),
         ]
 
@@ -43,21 +62,33 @@ class WanApi:
         graph = self._wan.graph()
         return JsonResponse({"pops": graph.pops, "edges": graph.edges, "endpoints": list(graph.endpoints.values())})
 
+    async def links(self, request: Request) -> Response:
+        """All links between PoPs: state, price, what is reserved and left of each direction."""
+        return JsonResponse(self._wan.links())
+
     async def list(self, request: Request) -> Response:
-        """Connections, all or those whose tag begins with `tag_prefix`."""
-        return JsonResponse(self._wan.connections(request.query_params.get("tag_prefix", "")))
+        """Connections: by `tag_prefix`, and by where they end: `pop`, `network`, the PoP of `endpoint`."""
+        asked = request.query_params
+        ends = self._wan.ending_at(asked.get("pop", ""), asked.get("network", ""), asked.get("endpoint", ""))
+        prefix = asked.get("tag_prefix", "")
+        return JsonResponse([connection for connection in ends if connection.tag.startswith(prefix)])
 
     async def create(self, request: Request) -> Response:
         """Join networks; the same tag gives the same connection."""
         wanted = await body_of(request, NewConnection)
         connection = await self._wan.connect(
-            ConnectionRequest(wanted.tag, wanted.members, wanted.rate_bps, wanted.max_delay_s)
+            ConnectionRequest(wanted.tag, wanted.members, wanted.rate_bps, wanted.max_delay_s, wanted.max_rate_bps)
         )
         return JsonResponse(connection, 201)
 
     async def show(self, request: Request) -> Response:
         """One connection."""
         return JsonResponse(self._wan.get(request.path_params["id"]))
+
+    async def change(self, request: Request) -> Response:
+        """Give a connection other members or bounds."""
+        change = await body_of(request, ConnectionChange)
+        return JsonResponse(await self._wan.update(request.path_params["id"], change.applied_to))
 
     async def delete(self, request: Request) -> Response:
         """Take a connection apart."""
