@@ -19,7 +19,7 @@ from sonata.sdk.emulation_records import EmulationRecord
 from tests.command import sonata_here
 from tests.residue import Footprint, Host
 
-PROGRAM = "from sonata.cli.main import main; main()"
+PROGRAM = "from sonata.cli.entry import main; main()"
 
 LINE = """
 apiVersion: sonata/v1
