@@ -2,7 +2,7 @@
 
 By hand means: the same machines, functions (which forward by leg) and router in a row, joined by plain bridges and veth
 pairs, and over two PoPs by a VXLAN, all made with `ip`. No rule steers anything there; the row itself is the path. Both
-are measured in turns in one run. Run as `python -m benchmarks.chain`.
+are measured in turns in one run, as are the other chain renderers. Run as `python -m benchmarks.chain`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 class Ours:
     """The chain as the fabric makes it."""
 
-    def __init__(self, pops: int) -> None:
-        self.fabric = LinuxFabric()
+    def __init__(self, pops: int, renderer: str = "steering") -> None:
+        self.fabric = LinuxFabric(renderer)
         self._macs = 0
         last = pops - 1
         self.fabric.underlay.add_pops([PopSpec(f"p{i}", IPv4Interface(f"100.64.{i}.1/24")) for i in range(pops)])
@@ -241,16 +241,18 @@ def gigabits(chain: Ours | ByHand) -> float | None:
 
 def compare(pops: int) -> dict[str, Any]:
     ours, hand = Ours(pops), ByHand(pops)
+    others = {name: Ours(pops, name) for name in ("routed", "srv6")}
+    chains: dict[str, Ours | ByHand] = {"ours": ours, "by_hand": hand, **others}
     samples: dict[str, list[float]] = {}
     try:
         for _ in range(ROUNDS):
-            for name, chain in (("ours", ours), ("by_hand", hand)):
+            for name, chain in chains.items():
                 samples.setdefault(f"{name}_rtt_ms", []).append(round_trip_ms(chain))
                 if (rate := gigabits(chain)) is not None:
                     samples.setdefault(f"{name}_gbit_s", []).append(rate)
     finally:
-        ours.close()
-        hand.close()
+        for chain in chains.values():
+            chain.close()
     result: dict[str, Any] = {name: round(statistics.median(values), 4) for name, values in samples.items()}
     result["rtt_ratio"] = round(result["ours_rtt_ms"] / result["by_hand_rtt_ms"], 3)
     if "ours_gbit_s" in result:

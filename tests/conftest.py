@@ -6,8 +6,13 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
 
 from tests import sessions
+
+# How long an example takes says more about the machine than about us.
+settings.register_profile("sonata", deadline=None)
+settings.load_profile("sonata")
 
 # Tests start hundreds of programs of ours: each would compile all that it imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

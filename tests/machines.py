@@ -13,15 +13,27 @@ from pathlib import Path
 
 import pytest
 
+from sonata.ports.runtime import Runtime
 from tests.sessions import NAMESPACE, labelled
 
 CLONE_NEWNS = 0x20000
 CGROUPS = Path("/sys/fs/cgroup")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts and network namespaces")
+PROCESSES = ("crun", "runc", "launcher")
+"""Engines that confine processes."""
+
+VIRTUAL_MACHINES = ("vm",)
+"""Engines whose machines have a kernel of their own."""
+
 needs_engine = pytest.mark.skipif(
     not (shutil.which("crun") or shutil.which("runc")), reason="needs crun or runc (apt-get install crun)"
 )
+
+
+def is_virtual(runtime: Runtime) -> bool:
+    """Whether the machines of a runtime have a kernel of their own."""
+    return runtime.name.startswith("qemu")
 
 
 def enter_private_mounts() -> None:

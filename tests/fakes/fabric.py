@@ -25,6 +25,7 @@ from sonata.ports.fabric import (
     RouterSpec,
     SpanSpec,
 )
+from sonata.ports.metering import Readings, Traffic, Watched, Window
 
 
 class FakeUnderlay:
@@ -34,6 +35,7 @@ class FakeUnderlay:
         self.pops: dict[str, PopSpec] = {}
         self.links: dict[str, LinkSpec] = {}
         self.reserved: dict[str, tuple[dict[int, Reservation], dict[int, Reservation]]] = {}
+        self.refusing = ""
         self.outside: dict[str, tuple[list[str], dict[str, str]]] = {}
 
     def add_pops(self, pops: Sequence[PopSpec]) -> None:
@@ -53,11 +55,16 @@ class FakeUnderlay:
             raise AdapterError(f"no link `{name}`")
 
     def reserve(self, link: str, there: Mapping[int, Reservation], back: Mapping[int, Reservation]) -> None:
+        if link not in self.links:
+            raise NotFound(f"no link `{link}`")
+        if link == self.refusing:
+            raise AdapterError(f"the kernel refuses at link `{link}`")
         self.reserved[link] = (dict(there), dict(back))
 
     def remove_links(self, names: Sequence[str]) -> None:
         for name in names:
             self.links.pop(name, None)
+            self.reserved.pop(name, None)
 
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
         self.outside[pop] = ([str(one) for one in addresses], {str(key): str(via) for key, via in routes.items()})
@@ -282,6 +289,28 @@ def _require_bridged(machines: FakeMachines, port_ids: Iterable[str], what: str)
             raise Unsupported(f"port `{port_id}` is direct: it cannot be {what}")
 
 
+class FakeMetering:
+    """A packet each way at every port, and as much at every link."""
+
+    def __init__(self, fabric: FakeFabric) -> None:
+        self._fabric = fabric
+        self.followed: tuple[list[str], float] = ([], 0.0)
+
+    def read(self, pops: Sequence[str]) -> Readings:
+        traffic = Traffic(1, 60, 3, 2, 120, 4)
+        ports = {port.id: traffic for port in self._fabric.machines.ports.values() if port.pop in pops}
+        return Readings(
+            ports, {link.name: (traffic, traffic) for link in self._fabric.underlay.links.values() if link.a in pops}
+        )
+
+    def watch(self, names: Sequence[str], every_s: float) -> None:
+        self.followed = (list(names), every_s)
+
+    def watched(self, late_s: Mapping[str, tuple[float, float]]) -> Mapping[str, tuple[Watched, Watched]]:
+        quiet = Watched(8, (Window(10.0, 4, 3, 0.0125, 0.001), Window(60.0, 0, 0)))
+        return {name: (quiet, quiet) for name in late_s if name in self.followed[0]}
+
+
 class FakeFabric:
     """The whole data plane."""
 
@@ -292,6 +321,7 @@ class FakeFabric:
         self.steering = FakeSteering(self.machines)
         self.filtering = FakeFiltering(self.machines)
         self.shaping = FakeShaping(self.machines)
+        self.metering = FakeMetering(self)
 
     def mend(self) -> None:
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 
 from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
@@ -17,7 +18,11 @@ class PlainProcesses:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
 
-    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+    async def start(
+        self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
+    ) -> int:
+        if after is not None:
+            await after
         places = {bind.target: str(bind.source) for bind in spec.binds}
 
         def outside(text: str) -> str:

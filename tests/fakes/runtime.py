@@ -57,6 +57,7 @@ class FakeRuntime:
         self.listening: set[str] = set()
         self.listen_at_once = True
         self.paused: set[str] = set()
+        self.groups: dict[str, Limits] = {}
         self.terminals: list[FakeTerminal] = []
 
     @property
@@ -131,6 +132,13 @@ class FakeRuntime:
     async def usage(self, machine_id: str) -> Usage:
         self._spec(machine_id)
         return Usage(1.5, 1024**2, 2)
+
+    async def set_group(self, name: str, limits: Limits) -> None:
+        self.groups[name] = limits
+
+    async def group_usage(self, name: str) -> Usage:
+        count = sum(running.spec.group == name for running in self.running.values())
+        return Usage(1.5 * count, count * 1024**2, 2 * count)
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         self._spec(machine_id)

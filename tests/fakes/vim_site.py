@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -32,7 +32,11 @@ class IdleRuntime:
     name = "idle"
     unenforced: Mapping[str, str] = {}
 
-    async def start(self, spec: MachineSpec, on_exit: OnExit | None = None) -> int:
+    async def start(
+        self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
+    ) -> int:
+        if after is not None:
+            await after
         if spec.argv[:1] == ("broken",):
             raise PermanentError(f"machine `{spec.id}` cannot start `broken`: no such file")
         if spec.argv[:1] == ("brief",) and on_exit is not None:

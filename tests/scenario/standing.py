@@ -42,7 +42,8 @@ class Standing:
         things |= {f"filter {name} in {inode}" for inode, path in spaces.items() for name in _filters(pid, path)}
         things |= {f"mount {line.split()[4]}" for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
         things |= {f"process {one}" for one in _processes(pid)}
-        things |= {f"cgroup {path}" for path in _cgroups(record.cgroups)}
+        # A PoP's own group is made for its first machine, and stays for the next one.
+        things |= {f"cgroup {path}" for path in _cgroups(record.cgroups) if path.suffix != ".group"}
         things |= {f"file {path}" for path in _files(record)}
         macs = {link["address"] for found in links.values() for link in found}
         return cls(frozenset(things), frozenset(mac for mac in macs if mac.startswith(NEUTRON)))

@@ -1,4 +1,4 @@
-"""The examples of the manual's page on embedding, and those of Mininet's topologies, run as they are written."""
+"""The examples of the manual's pages for scripts, and those of Mininet's topologies, run as they are written."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sonata.sdk.emulation_records import recorded
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "howto" / "embed.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+PAGES = [ROOT / "docs" / "howto" / name for name in ("embed.md", "change-a-running-emulation.md")]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
 SCRIPTS = [block for block in BLOCKS if "def test_" not in block]
 TESTS = [block for block in BLOCKS if "def test_" in block]
 
@@ -37,7 +37,7 @@ def run(*command: str) -> str:
 
 
 def test_there_are_examples_of_both_kinds() -> None:
-    assert (len(SCRIPTS), len(TESTS)) == (3, 1)
+    assert (len(SCRIPTS), len(TESTS)) == (4, 1)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -45,6 +45,7 @@ def test_scripts_run(script: str) -> None:
     run("-c", script)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TESTS)
 def test_tests_pass(text: str, tmp_path: Path) -> None:
     file = tmp_path / "test_documented.py"
@@ -52,6 +53,7 @@ def test_tests_pass(text: str, tmp_path: Path) -> None:
     assert "2 passed" in run("-m", "pytest", "-p", "sonata.pytest_plugin", "-p", "no:cacheprovider", str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("topology", "hosts"), [("single,3", 3), ("linear,3", 3), ("tree,2,2", 4)])
 def test_the_equals_of_mininets_topologies_reach_all_pairs(topology: str, hosts: int) -> None:
     told = run(str(ROOT / "examples" / "mininet" / "pingall.py"), topology)

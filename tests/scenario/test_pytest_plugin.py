@@ -77,6 +77,7 @@ def test_tests_of_a_module_share_the_emulation_of_their_marker(emulating: pytest
     result.assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_a_topology_may_be_a_value_and_fixtures_may_be_ones_own(emulating: pytest.Pytester) -> None:
     result = run(
@@ -119,6 +120,7 @@ def test_failures_leave_nothing(emulating: pytest.Pytester) -> None:
     result.assert_outcomes(failed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_an_interrupted_session_leaves_nothing(emulating: pytest.Pytester) -> None:
     file = emulating.makepyfile(
@@ -183,6 +185,7 @@ def test_a_machine_that_cannot_skips_with_the_reason(session: pytest.Pytester) -
         ('@pytest.mark.sonata_topology("none.yaml")', "*none.yaml*"),
     ],
 )
+@pytest.mark.slow
 def test_a_wrong_marker_is_told(session: pytest.Pytester, marker: str, told: str) -> None:
     result = run(session, f"import pytest\n\n{marker}\ndef test_it(sonata_emulation):\n    pass\n")
     result.assert_outcomes(errors=1)

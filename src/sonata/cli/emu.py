@@ -6,17 +6,29 @@ import shlex
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sonata.cli import emu_endpoints, emu_events, emu_links, emu_scenarios, emu_topologies, exit_codes, output
-from sonata.errors import AdapterError, InvalidInput, NotFound
-from sonata.model.topology import Topology
+from sonata.cli import (
+    emu_changes,
+    emu_endpoints,
+    emu_events,
+    emu_links,
+    emu_metrics,
+    emu_scenarios,
+    emu_topologies,
+    exit_codes,
+    output,
+)
+from sonata.cli.emu_options import Form, Name
+from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.engines import AUTO
 from sonata.sdk.openrc import PROJECT, USER, auth_url
 from sonata.sdk.openrc import openrc as openrc_of
 
@@ -26,31 +38,65 @@ app.add_typer(emu_endpoints.app, name="endpoint")
 app.add_typer(emu_scenarios.app, name="scenario")
 app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
+emu_metrics.register(app)
+app.command(epilog="Example: sonata emu save --with-servers > line.yaml")(emu_changes.save)
 emu_topologies.register(app)
 
-Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
-Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
 
-
-@app.command(epilog="Example: sonata emu up examples/line/topology.yaml --detach")
+@app.command(
+    epilog="Examples: sonata emu up examples/line/topology.yaml --detach; "
+    "sonata emu up line.yaml --dry-run --exit-code. Exit status 3: something would change."
+)
 def up(
     file: Annotated[Path, typer.Argument(help="Topology file.")],
     name: Annotated[str | None, typer.Option("--name", help="Name of the emulation; default: the topology's.")] = None,
-    listen: Annotated[str, typer.Option(help="Loopback HOST:PORT; port 0 picks a free one.")] = (
-        f"{emulations.DEFAULT_HOST}:{emulations.DEFAULT_PORT}"
-    ),
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="Loopback HOST:PORT; port 0 picks a free one. "
+            f"Default: {emulations.DEFAULT_HOST}:{emulations.DEFAULT_PORT}."
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(envvar="SONATA_ENGINE", help="What runs machines: auto, crun, runc or launcher; default: auto."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, start nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, show what would change, and change nothing.")] = (
+        False
+    ),
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="With --dry-run: exit status 3 when something would change.")
+    ] = False,
+    form: Annotated[output.Format, typer.Option("-o", "--output", help="How --dry-run is printed.")] = (
+        output.Format.TABLE
+    ),
+    renderer: Annotated[
+        str | None, typer.Option(help="What steers service function chains; default: the topology's.")
+    ] = None,
 ) -> int:
-    """Start an emulation, or bring a killed one back; without --detach it runs until Ctrl-C."""
+    """Start an emulation, bring a killed one back, or change a running one into what the file says.
+
+    Without --detach it runs until Ctrl-C, unless it was running already.
+    """
     from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
 
+    if exit_code and not dry_run:
+        raise InvalidInput("--exit-code tells of a plan", hint="give --dry-run, too")
     topology = read_topology(file)
-    address = _address(listen)
+    if renderer:
+        topology = replace(topology, chain_renderer=renderer)
+    address = _address(listen) if listen else None
+    running = emulations.standing(name or topology.name)
     if dry_run:
-        _show_plan(topology)
+        changes = emu_changes.show_plan(running, topology, address, form)
+        return emu_changes.exit_code(changes, wanted=exit_code)
+    if running:
+        _require_engine(running, engine)
+        emu_changes.change_running(running, topology, address)
         return exit_codes.OK
-    emulation = emulations.start(topology, name=name, listen=address, progress=output.say)
+    default = (emulations.DEFAULT_HOST, emulations.DEFAULT_PORT)
+    emulation = emulations.start(topology, name=name, listen=address or default, engine=engine, progress=output.say)
     if detach:
         emulation.let_go()
         _tell_ready(emulation.record)
@@ -153,6 +199,19 @@ def openrc(
     output.text("\n".join(f"export {variable}={shlex.quote(value)}" for variable, value in variables.items()))
 
 
+def _require_engine(record: EmulationRecord, engine: str | None) -> None:
+    """Refuse another engine than the one that machines of a running emulation have."""
+    if engine in (None, AUTO):
+        return
+    with EmulatorClient.of(record) as client:
+        runtime = client.status()["runtime"]
+    if runtime.partition(" ")[0] != engine:
+        raise Conflict(
+            f"emulation `{record.name}` runs by {runtime}, and cannot change to `{engine}`",
+            hint=f"end it with `sonata emu down --name {record.name}` first",
+        )
+
+
 def _attend(emulation: emulations.Emulation) -> int:
     """Stay until the emulation ends or the person ends it."""
     with ExitStack() as ending:
@@ -186,16 +245,6 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or int(port) > 65535:
         raise InvalidInput(f"`{text}` is no HOST:PORT", hint="e.g. --listen 127.0.0.1:0")
     return host.strip("[]") or emulations.DEFAULT_HOST, int(port)
-
-
-def _show_plan(topology: Topology) -> None:
-    counts = {
-        "pops": topology.pops,
-        "links": topology.links,
-        "endpoints": topology.endpoints,
-        "servers": topology.servers,
-    }
-    output.text("\n".join([f"name: {topology.name}", *(f"{what}: {len(these)}" for what, these in counts.items())]))
 
 
 def _only_recorded() -> str:

@@ -7,18 +7,17 @@ from typing import Annotated
 import typer
 
 from sonata.cli import output
+from sonata.cli.emu_options import Form, Name
 from sonata.sdk.emulation_records import find
 from sonata.sdk.emulator_client import EmulatorClient
 
 app = typer.Typer(help="Hosts outside of the sites: users, content servers.", no_args_is_help=True)
 
-Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
-
 
 @app.command("ls", epilog="Example: sonata emu endpoint ls -o json")
 def list_endpoints(
     name: Name = None,
-    form: Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")] = output.Format.TABLE,
+    form: Form = output.Format.TABLE,
 ) -> None:
     """List endpoints with the site and cell where they are."""
     with EmulatorClient.of(find(name)) as client:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from sonata.cli import output
+from sonata.cli.emu_options import Name
 from sonata.sdk.emulation_records import find
 from sonata.sdk.emulator_client import Document, EmulatorClient
 
@@ -28,9 +29,7 @@ class Format(StrEnum):
 
 
 def events(
-    name: Annotated[
-        str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")
-    ] = None,
+    name: Name = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="Only kinds that begin so, as `link.` or `server.created`; repeatable.")
     ] = None,

@@ -17,9 +17,11 @@ from sonata._lib.quantities import (
     parse_share,
 )
 from sonata.cli import exit_codes, output
+from sonata.cli.emu_options import Form, Name
 from sonata.errors import InvalidInput, NotFound
 from sonata.sdk.emulation_records import find
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.metrics_client import MetricsClient
 
 app = typer.Typer(help="Links between sites, and access links of endpoints.", no_args_is_help=True)
 
@@ -28,8 +30,6 @@ CAPTURE_EXAMPLES = (
     "sonata emu capture core/cache:eth1 | tcpdump -n -r -"
 )
 
-Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
-Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
 Ends = Annotated[list[str], typer.Argument(metavar="A B", help="Two ends, sites or endpoints, or a link's name.")]
 
 _QUANTITIES: Mapping[str, tuple[str, Callable[[float], str]]] = {
@@ -121,6 +121,17 @@ def check_links(
     rows = checked if form is not output.Format.TABLE else [row for link in checked for row in _judgements(link)]
     output.rows(("link", "from", "quantity", "declared", "measured", "margin", "verdict"), rows, form)
     return _verdict(checked)
+
+
+@app.command(epilog="Examples: sonata emu link watch; sonata emu link watch --every 500ms; sonata emu link watch --off")
+def watch(
+    every: Annotated[str, typer.Option(help="Time between two packets of a link, 200ms to 10s.")] = "1s",
+    off: Annotated[bool, typer.Option("--off", help="Measure no more.")] = False,
+    name: Name = None,
+) -> None:
+    """Measure delay, jitter and loss of all links in the background, for `sonata emu top` and `sonata emu metrics`."""
+    with MetricsClient.of(find(name)) as client:
+        client.watch_links(None if off else _parsed(parse_duration, every))
 
 
 @app.command(epilog=CAPTURE_EXAMPLES.replace("emu capture", "emu link capture"))

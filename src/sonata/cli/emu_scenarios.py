@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +15,13 @@ from sonata._lib.paths import data_home
 from sonata._lib.plain import to_plain
 from sonata._lib.quantities import format_duration
 from sonata.cli import exit_codes, output
+from sonata.cli.emu_options import Form, Name
 from sonata.model.scenario import Scenario, Step
 from sonata.sdk.emulation_records import EmulationRecord, find
 from sonata.sdk.scenario_runs import ScenarioClient, written_to
 
 app = typer.Typer(help="Things that happen at given times: links, crashes, hogs, moves.", no_args_is_help=True)
 
-Name = Annotated[str | None, typer.Option("--name", help="Which emulation; may be left out while only one runs.")]
-Form = Annotated[output.Format, typer.Option("-o", "--output", help="How data is printed.")]
 Log = Annotated[Path | None, typer.Option("--log", help="Where the log goes; default: below the data folder.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; `emu events` tells what happens.")]
 
@@ -118,12 +118,14 @@ def _default_log(emulation: str, scenario: Scenario) -> Path:
 def _print(event: Mapping[str, Any], form: output.Format) -> None:
     if form is not output.Format.TABLE:
         output.text(json.dumps(event))
+        sys.stdout.flush()
         return
     detail = event["detail"]
     if "step" in detail:
         step = detail["step"]
         said = f"{step['at_s']:9.3f}s  {event['kind'].removeprefix('scenario.'):7} {step['action']} {step['target']}"
         output.text(f"{said}  {_what_plain(step)}{_outcome(detail)}".rstrip())
+        sys.stdout.flush()
 
 
 def _outcome(detail: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from sonata.cli import exit_codes, output
 from sonata.cli.connection import Data, Form, client_of
 from sonata.cli.output import Format
 from sonata.errors import Diagnostic, InvalidInput, NotFound
-from sonata.formats.diagnostics import errors_in
+from sonata.formats.findings import errors_in
 from sonata.sdk.packages import build_package, unpack_package, validate_package, validate_project
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Packages: build, validate, on-board.")

@@ -15,15 +15,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sonata._lib.isolation import unmount
 from sonata._lib.logs import log_to_stderr
@@ -34,23 +32,29 @@ from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci import OciRuntime, disk_refusal, hide_hybrid_cgroup, remove_cgroups
+from sonata.adapters.runtime_qemu import QemuRuntime, guest_kernels
 from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
+from sonata.daemon.surfaces import surfaces
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.engines import Engines
+from sonata.emulator.observing.observation import Observation
+from sonata.emulator.reconciler import Reconciler
 from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
-from sonata.sdk.emulation_records import remove_files, remove_lock
+from sonata.ports.runtime import VIRTUAL
+from sonata.sdk.emulation_records import load, remove_files, remove_lock, save
 from sonata.sdk.emulations import LET_GO, KeeperConfig
+from sonata.sdk.engines import candidates
 
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
-_OWN = "/emulator/v1"
 
 
 def main() -> None:
@@ -82,11 +86,11 @@ async def _keep(config: KeeperConfig) -> bool:
     end = asyncio.Event()
     _watch_signals(end)
     _watch_lifeline(config.lifeline, end)
-    plane = DataPlane(LinuxFabric())
+    plane = DataPlane(LinuxFabric(config.topology.chain_renderer))
     emulation = Emulation(
         topology=config.topology,
         plane=plane,
-        runtime=OciRuntime(Path(config.run) / "machines", config.cgroups),
+        runtime=_engines(config),
         images=LocalImages(Path(config.images)),
         folder=Path(config.run),
         journal=FileJournal(Path(config.saved)),
@@ -97,11 +101,18 @@ async def _keep(config: KeeperConfig) -> bool:
     try:
         started = await _finished(emulation.start(lambda message: _report(config, progress=message)), end)
         if started:
-            await _serve(config, emulation, end)
+            await _serve(config, emulation, Observation(emulation, plane), end)
         is_over = started or not config.resumes
     finally:
         await emulation.close(keep=not is_over)
     return is_over
+
+
+def _engines(config: KeeperConfig) -> Engines:
+    """What runs machines; virtual ones are confined by the usual engine, too."""
+    usual = OciRuntime(Path(config.run) / "machines", config.cgroups, engines=candidates(config.engine))
+    kernels = guest_kernels(Path(config.images))
+    return Engines(usual, {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)})
 
 
 def _disk_folder(config: KeeperConfig) -> Path:
@@ -113,15 +124,16 @@ def _disk_folder(config: KeeperConfig) -> Path:
     return kept
 
 
-async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event) -> None:
+async def _serve(config: KeeperConfig, emulation: Emulation, observation: Observation, end: asyncio.Event) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
-    described = partial(openstack_description, list(config.topology.pops))
+    reconciler = Reconciler(emulation)
+    reconciler.on_change = partial(_record, config.name, emulation)
     scenarios = Scenarios(Disruptions(emulation, LinuxDisturber()), emulation.events)
-    own = emulator_app(
-        emulation, scenarios, token=config.token, wan_token=config.wan_token, describe_openstack=described
-    )
+    tokens = {"token": config.token, "wan_token": config.wan_token}
+    described = partial(_describe, emulation)
+    own = emulator_app(emulation, reconciler, scenarios, observation, **tokens, describe_openstack=described)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
-    app = _surfaces(Starlette(routes=[Mount(_OWN, own)]), openstack)
+    app = surfaces(own, openstack, observation.requests)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -132,21 +144,21 @@ async def _serve(config: KeeperConfig, emulation: Emulation, end: asyncio.Event)
         # What has been made until now stays, so collections of garbage need not look at it again and again.
         gc.freeze()
         _report(config, ready=True)  # the socket listens already
-        await _finished(_look_after(emulation), end)
+        await _finished(_look_after(emulation, observation), end)
     await scenarios.close()
     emulation.events.close()
     server.should_exit = True
     await serving
 
 
-def _surfaces(own: ASGIApp, openstack: ASGIApp) -> ASGIApp:
-    """Both HTTP surfaces on one socket; a name of a PoP is never `emulator`."""
+def _describe(emulation: Emulation) -> Mapping[str, Any]:
+    return openstack_description(list(emulation.topology.pops))
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        app = own if str(scope["path"]).startswith(f"{_OWN}/") else openstack
-        await app(scope, receive, send)
 
-    return serve
+def _record(name: str, emulation: Emulation) -> None:
+    """Let those who read our record know the topology that is true now."""
+    if record := load(name):
+        save(replace(record, topology=emulation.topology))
 
 
 class _Server(uvicorn.Server):
@@ -173,9 +185,9 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
     return True
 
 
-async def _look_after(emulation: Emulation) -> None:
+async def _look_after(emulation: Emulation, observation: Observation) -> None:
     """What goes on beside serving, until cancelled."""
-    await asyncio.gather(emulation.keep_going(), _reap_orphans())
+    await asyncio.gather(emulation.keep_going(), observation.keep_recording(), _reap_orphans())
 
 
 async def _reap_orphans() -> None:

@@ -15,7 +15,7 @@ from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.formats.topology import ensure_valid, read_topology
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
-from sonata.sdk.emulation_records import EmulationRecord, find
+from sonata.sdk.emulation_records import EmulationRecord, find, load
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.openrc import PROJECT, REGION, USER, auth_url, check_site, openrc
 
@@ -132,8 +132,35 @@ class RunningEmulation:
 
     @property
     def topology(self) -> Topology:
-        """What it was started with."""
+        """What is declared now."""
         return self.record.topology
+
+    def plan(self, topology: Topology) -> Sequence[Row]:
+        """What `apply` would do, as rows: action, kind, name, and what it is before and after.
+
+        Raises:
+            InvalidInput: the topology has flaws.
+            Conflict: it cannot be done while the emulation runs; with all reasons.
+        """
+        changes: Sequence[Row] = self._client.apply(ensure_valid(topology), dry_run=True)["changes"]
+        return changes
+
+    def apply(self, topology: Topology) -> Sequence[Row]:
+        """Make the running emulation this topology; returns what was done, as rows.
+
+        Raises:
+            InvalidInput: the topology has flaws.
+            Conflict: it cannot be done while the emulation runs; nothing was changed then.
+        """
+        try:
+            changes: Sequence[Row] = self._client.apply(ensure_valid(topology))["changes"]
+        finally:
+            self.record = load(self.name) or self.record
+        return changes
+
+    def definition(self, *, with_servers: bool = False) -> Topology:
+        """The topology as it is now, links changed by hand included, and other servers as far as it can say them."""
+        return self._client.definition(with_servers=with_servers)[0]
 
     def exec(
         self, machine: str, argv: Sequence[str] | str, *, stdin: bytes | str = b"", check: bool = False

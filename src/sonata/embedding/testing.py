@@ -13,6 +13,7 @@ from sonata.adapters.host_probe import probe
 from sonata.embedding.emulator import Emulator, RunningEmulation
 from sonata.formats.topology import read_topology
 from sonata.model.topology import Topology
+from sonata.sdk.engines import engine_findings
 
 SCOPES = ("function", "class", "module", "session")
 Source = Topology | str | Path
@@ -68,7 +69,7 @@ class Pool:
 @cache
 def what_is_missing() -> str:
     """Why no emulation can run here; empty where one can."""
-    missing = [finding for finding in probe() if finding.state == "missing"]
+    missing = [finding for finding in (*probe(), *engine_findings()) if finding.state == "missing"]
     told = "; ".join(f"{finding.name}: {finding.why}" for finding in missing)
     return f"emulations cannot run here (`sonata doctor`): {told}" if missing else ""
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from sonata.emulator.links import Links, LinkState
-from sonata.emulator.reservations import Connection, Way, capacity_of, promised, way_of
+from sonata.emulator.reservations import LEAST_BPS, Connection, promised
+from sonata.emulator.wan_paths import Passage, Paths
 from sonata.errors import Conflict, InvalidInput, QuotaExceeded
 from sonata.model.topology import Link
 from sonata.ports.wim import ConnectionRequest
 
-LEAST_BPS = 8_000
 
-
-def check(links: Links, request: ConnectionRequest, others: Sequence[Connection]) -> Way:
-    """Check what is wanted beside other connections, and return its way.
+def check(paths: Paths, request: ConnectionRequest, others: Sequence[Connection]) -> Passage:
+    """Check what is wanted beside other connections, and return where it would pass.
 
     Raises:
         InvalidInput: fewer than two members, or values out of range.
@@ -24,27 +22,23 @@ def check(links: Links, request: ConnectionRequest, others: Sequence[Connection]
     _check_values(request)
     for pop, network in request.members.items():
         _check_free(pop, network, others)
-    way = way_of(links, request.members)
-    _check_delay(request, way)
-    _check_rate(links, request, way, others)
-    return way
+    passage = paths.between(request.members)
+    _check_delay(request, passage)
+    _check_rate(paths, request, passage, others)
+    return passage
 
 
-def keep_promises(links: Links, connections: Iterable[Connection], state: LinkState, link: Link) -> None:
-    """Refuse to make a link slower than what is promised of it.
-
-    Raises:
-        Conflict: names the connections.
-    """
-    promises = promised(links, connections)
-    for way, (before, after) in enumerate(zip(state.link.directions, link.directions, strict=True)):
-        tags = promises.get((link.name, way), {})
-        if after.rate_bps is not None and after.rate_bps != before.rate_bps and after.rate_bps < sum(tags.values()):
+def broken_promises(paths: Paths, connections: Iterable[Connection], before: Link, after: Link) -> Iterator[str]:
+    """Why a link cannot be made slower: each direction in which more is promised, with the connections."""
+    promises = promised(paths, connections)
+    ends = (before.a, before.b)
+    for way, (was, will) in enumerate(zip(before.directions, after.directions, strict=True)):
+        tags = promises.get((before.name, way), {})
+        if will.rate_bps is not None and will.rate_bps != was.rate_bps and will.rate_bps < sum(tags.values()):
             named = ", ".join(f"`{tag}`" for tag in tags)
-            raise Conflict(
-                f"link `{link.name}` has {sum(tags.values()):g} bit/s from `{(link.a, link.b)[way]}` promised to "
-                f"connections: {named}; it cannot have {after.rate_bps:g} bit/s",
-                hint="remove or change them first, or force it (`force`, `--force`): the youngest then get less",
+            yield (
+                f"link `{before.name}` has {sum(tags.values()):g} bit/s from `{ends[way]}` promised to connections: "
+                f"{named}; it cannot have {will.rate_bps:g} bit/s"
             )
 
 
@@ -71,10 +65,10 @@ def _check_free(pop: str, network: str, others: Iterable[Connection]) -> None:
             )
 
 
-def _check_delay(request: ConnectionRequest, way: Way) -> None:
-    for a, b in way.cut:
+def _check_delay(request: ConnectionRequest, passage: Passage) -> None:
+    for a, b in passage.cut:
         raise Conflict(f"no path between `{a}` and `{b}`", hint="bring a link up, or choose other PoPs")
-    for (a, b), delay_s in way.delays.items():
+    for (a, b), delay_s in passage.delays.items():
         if request.max_delay_s is not None and delay_s > request.max_delay_s:
             raise Conflict(
                 f"no path between `{a}` and `{b}` within {request.max_delay_s:g} s: the quickest takes {delay_s:g} s",
@@ -82,12 +76,12 @@ def _check_delay(request: ConnectionRequest, way: Way) -> None:
             )
 
 
-def _check_rate(links: Links, request: ConnectionRequest, way: Way, others: Sequence[Connection]) -> None:
+def _check_rate(paths: Paths, request: ConnectionRequest, passage: Passage, others: Sequence[Connection]) -> None:
     if request.rate_bps is None:
         return
-    promises = promised(links, others)
-    for direction, pairs in way.passes.items():
-        capacity = capacity_of(links, direction)
+    promises = promised(paths, others)
+    for direction, pairs in passage.pairs.items():
+        capacity = paths.rate_of(direction)
         left = None if capacity is None else max(0.0, capacity - sum(promises.get(direction, {}).values()))
         if left is not None and pairs * request.rate_bps > left:
             raise QuotaExceeded(

@@ -66,7 +66,7 @@ class Disruptions:
         if step.action == "link":
             self._named_link(step.target)
         elif step.action == "pop":
-            self._emulation.links.number_of(step.target)
+            self._emulation.links.pops.number_of(step.target)
         elif step.action == "move":
             self._emulation.roaming.check(step.target, step.to)
         elif "/" not in step.target and not self._emulation.endpoints.find(step.target):
@@ -103,7 +103,7 @@ class Disruptions:
 
     async def _cut_power(self, pop: str) -> None:
         """Kill all servers of a PoP at once; they are off until somebody starts them."""
-        cloud = self._emulation.clouds[self._emulation.topology.site_of(pop)]
+        cloud = self._emulation.sites.of(pop)
         hit = [server for server in cloud.tables.servers if cloud.site.pop_of(server.host).name == pop]
         running = [server for server in hit if power_state(server) == RUNS]
         await asyncio.gather(*(self._kill(f"{cloud.site.pop.name}/{server.id}") for server in running))

@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import shutil
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Literal
 
-from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
-from sonata.emulator.cloud.entities.network import Subnet
-from sonata.emulator.cloud.site import Kept, Zones
-from sonata.emulator.cloud.tables import Tables
-from sonata.emulator.contact import Contact
+from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.events import EventLog
 from sonata.emulator.link_check import LinkChecker
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
-from sonata.emulator.memory import Memory, Recollection, document_of
-from sonata.emulator.outlets import outlets_of
+from sonata.emulator.memory import Memory, Recollection
+from sonata.emulator.numbering import Numbers, all_numbered
+from sonata.emulator.resources import Resources
 from sonata.emulator.roaming import Roaming
-from sonata.emulator.vnis import Vnis
+from sonata.emulator.sites import Ground, Sites
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
-from sonata.model.topology import Pop, ServerSeed, Topology
+from sonata.model.topology import Topology
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.journal import Journal
 from sonata.ports.runtime import Runtime, Tell, Terminal
 from sonata.ports.volumes import VolumeStore
 
-logger = logging.getLogger(__name__)
-
 Progress = Callable[[str], None]
-
-_PARALLEL_BOOTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +75,35 @@ class Emulation:
         self._plane = plane
         self._runtime = runtime
         self._images = images
-        self._folder = folder
-        self._volumes = volumes
-        self._kept = kept or Kept()
         self.events = EventLog()
-        self.links = Links(topology, plane, self.events)
+        self.links = Links(plane, self.events)
         self.link_checker = LinkChecker(self.links, plane)
-        self.endpoints = Endpoints(topology, self.links, plane, runtime, folder, self.events)
-        self.roaming = Roaming(topology, self.links, self.endpoints, plane, self.events)
-        self.clouds: dict[str, Cloud] = {}
-        self.management = Management(self.links, plane)
+        self.endpoints = Endpoints(self.links, plane, runtime, images, folder, self.events)
+        self.roaming = Roaming(lambda: self.topology, self.links, self.endpoints, plane, self.events)
+        self.management = Management(self.links.pops, plane)
         self._memory = Memory(journal)
-        self._vnis = Vnis()
-        self.wan = Wan(self.links, plane, self._stations, self.endpoints.attached, self.events)
+        ground = Ground(plane, runtime, images, folder, volumes, kept or Kept())
+        self.sites = Sites(ground, self.links, self.endpoints, self._memory, self.events, lambda: self.topology)
+        self.resources = Resources(lambda: self.topology, runtime, folder)
+        self.wan = Wan(self.links, plane, self.sites.stations, self.endpoints.attached, self.events)
+        self.wan.figures = self.resources.figures
+        self.sites.on_stations_changed = lambda pop: partial(self.wan.stations_changed, pop)
+        self.numbers_changed: Callable[[], None] = lambda: None
+
+    @property
+    def clouds(self) -> Mapping[str, Cloud]:
+        """The clouds by their PoPs, as they are at any time."""
+        return self.sites.clouds
+
+    @property
+    def images(self) -> ImageStore:
+        """The image store."""
+        return self._images
+
+    @property
+    def numbers(self) -> Numbers:
+        """The numbers that decide about addresses."""
+        return Numbers(self.links.pops.numbers, self.links.numbers, self.endpoints.numbers)
 
     @property
     def runtime(self) -> Runtime:
@@ -117,22 +121,32 @@ class Emulation:
         """
         self._check_images()
         earlier = await self._memory.recall()
-        progress(f"{len(self.topology.pops)} PoPs and {len(self.topology.links)} links")
-        await self.links.bring_up()
-        await self.endpoints.lay_outlets()
-        for pop in self.topology.sites:
-            self.clouds[pop.name] = self._open_cloud(pop, earlier.tables.get(pop.name))
+        topology, numbers = self.topology, all_numbered(self.topology, earlier.numbers)
+        progress(f"{len(topology.pops)} PoPs and {len(topology.links)} links")
+        await self.links.pops.add(numbers.pops)
+        await self.links.add(topology.links, numbers.links)
+        await self.links.reroute()
+        noisy = await self.resources.follow()
+        await self.endpoints.lay_outlets(topology.endpoints.values())
+        for pop in topology.sites:
+            self.sites.open(pop, earlier.tables.get(pop.name))
         if earlier.tables:
             progress(f"what {len(earlier.tables)} PoPs had before the emulation died")
-            await self._restore(earlier)
-        if self.topology.endpoints:
-            progress(f"{len(self.topology.endpoints)} endpoints")
-            await self.endpoints.start(self._images)
-        if self.topology.servers:
-            progress(f"{len(self.topology.servers)} servers")
-        await self._boot_servers(self.topology.servers.values())
+            await self.sites.restore(earlier)
+            await self.wan.restore(earlier.connections)
+        if noisy:
+            progress(f"noisy neighbours in {noisy} PoPs")
+        if topology.endpoints:
+            progress(f"{len(topology.endpoints)} endpoints")
+            await self.endpoints.add(list(topology.endpoints.values()), numbers.endpoints)
+        for cloud in self.clouds.values():
+            await cloud.endpoints_started()
+        if topology.servers:
+            progress(f"{len(topology.servers)} servers")
+        for failure in (await self.sites.boot(list(topology.servers.values()))).values():
+            raise failure
         await self._remember(earlier)
-        self.events.tell("emulation.started", self.topology.name, pops=len(self.topology.pops))
+        self.events.tell("emulation.started", topology.name, pops=len(topology.pops))
 
     async def keep_going(self) -> None:
         """Set going again what ends by itself in the data plane, until cancelled."""
@@ -141,9 +155,7 @@ class Emulation:
     async def close(self, *, keep: bool = False) -> None:
         """Stop everything; `keep` leaves what the next start needs to go on. Idempotent."""
         await self._memory.close()
-        for cloud in self.clouds.values():
-            await cloud.close(keep=keep)
-        self.clouds.clear()
+        await self.sites.close(keep=keep)
         await self._runtime.close()
         await self._plane.close()
 
@@ -239,41 +251,11 @@ class Emulation:
         ]
         return endpoints + servers
 
-    async def _restore(self, earlier: Recollection) -> None:
-        """Build the data plane of the clouds and connections of an earlier life; servers stay off."""
-        for pop, cloud in self.clouds.items():
-            if pop in earlier.tables:
-                await cloud.restore()
-        await self.wan.restore(earlier.connections)
-
     async def _remember(self, earlier: Recollection) -> None:
-        """Write down what changes from now on; what belongs to PoPs that are gone is dropped."""
-        for pop, tables in earlier.gone(self.clouds).items():
-            logger.warning("PoP %s is gone: its %d servers and all else it had are dropped", pop, len(tables.servers))
-            for upload in tables.uploads:
-                if upload.stored:
-                    with suppress(NotFound):
-                        await asyncio.to_thread(self._images.remove, upload.stored)
-            if self._volumes:
-                for row in (*tables.volumes, *tables.snapshots):
-                    await asyncio.to_thread(self._volumes.remove, row.id)
-            for folder in self._kept.of(pop).folders:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            await self._memory.forget([document_of(pop)])
-        for pop, cloud in self.clouds.items():
-            self._memory.keep_tables(pop, cloud.tables)
+        """Write down what changes from now on."""
+        await self.sites.remember(earlier)
         self.wan.on_change = self._memory.keep_connections(self.wan.connections)
-
-    async def _boot_servers(self, seeds: Iterable[ServerSeed]) -> None:
-        slots = asyncio.Semaphore(_PARALLEL_BOOTS)
-
-        async def boot(seed: ServerSeed) -> None:
-            async with slots:
-                await self.clouds[self.topology.site_of(seed.pop)].boot_seed(seed)
-
-        for failure in await asyncio.gather(*map(boot, seeds), return_exceptions=True):
-            if failure is not None:
-                raise failure
+        self.numbers_changed = self._memory.keep_numbers(lambda: self.numbers)
 
     def server_of(self, name: str) -> tuple[Cloud, Server]:
         """A server by its name (`POP/SERVER`), with its cloud.
@@ -285,57 +267,8 @@ class Emulation:
         if not slash:
             known = ", ".join(f"`{state.endpoint.name}`" for state in self.endpoints) or "none"
             raise NotFound(f"no endpoint `{name}`", hint=f"endpoints: {known}; name a server as `POP/SERVER`")
-        self.links.number_of(pop)
-        cloud = self.clouds[self.topology.site_of(pop)]
+        cloud = self.sites.of(pop)
         return cloud, cloud.find_server(server)
-
-    def _stations(self, pop: str, network_id: str) -> tuple[str, ...]:
-        if pop not in self.clouds:
-            manager = self.topology.site_of(pop)
-            raise NotFound(
-                f"PoP `{pop}` has no networks of its own: it is an availability zone of `{manager}`",
-                hint=f"name the network as one of `{manager}`, which has it in its zones, too",
-            )
-        cloud = self.clouds[pop]
-        cloud.tables.networks.get(network_id)
-        return cloud.stations(network_id)
-
-    def _open_cloud(self, pop: Pop, saved: Tables | None) -> Cloud:
-        external = self.links.external_of(pop.name)
-        folder = self._folder / "pops" / pop.name
-        folder.mkdir(parents=True, mode=0o700)
-
-        async def stations_changed(network_id: str) -> None:
-            await self.wan.stations_changed(pop.name, network_id)
-
-        cloud = Cloud(
-            pop=pop,
-            plane=self._plane,
-            runtime=self._runtime,
-            images=self._images,
-            external=external,
-            external_gateway=router_address(external).ip,
-            folder=folder,
-            on_stations_changed=stations_changed,
-            saved=saved,
-            volumes=self._volumes,
-            kept=self._kept.of(pop.name),
-            zones=Zones(self.topology.managed(pop.name), self._vnis, Contact(self.links, pop.name).heard_of),
-            outlets=outlets_of(
-                endpoint
-                for endpoint in self.topology.endpoints.values()
-                if self.topology.site_of(endpoint.attach) == pop.name
-            ),
-        )
-        self.events.watch(pop.name, cloud.tables)
-        cloud.routers.outside.on_subnets = partial(self._number_six, pop.name)
-        return cloud
-
-    async def _number_six(self, pop: str, subnets: Sequence[Subnet]) -> None:
-        """Let the endpoints of a PoP have addresses in its external subnets of IPv6."""
-        gateways = [(subnet.cidr, subnet.gateway_ip) for subnet in subnets]
-        known = [(one, via) for one, via in gateways if isinstance(one, IPv6Network) and isinstance(via, IPv6Address)]
-        await self.endpoints.number_six(pop, known)
 
     def _check_images(self) -> None:
         names = [endpoint.image for endpoint in self.topology.endpoints.values()]

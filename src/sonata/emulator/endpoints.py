@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
-from itertools import count
 from pathlib import Path
 
 from sonata._lib.tails import tail
@@ -17,7 +16,7 @@ from sonata.emulator.links import Links, slower
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
-from sonata.model.topology import Endpoint, Link, Topology
+from sonata.model.topology import Endpoint, Link
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
 from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
@@ -35,6 +34,7 @@ class EndpointState:
     Args:
         running: whether its machine was started; an idle one is started by the first command run in it.
         ended: how its program ended, empty while it runs.
+        number: among the endpoints of its PoP.
         six: its IPv6 addresses on the external network, and `gateway6` the PoP's router there.
         home: the PoP that its address belongs to; `endpoint.attach` is where it is.
         cell: the cell in which it is, empty for none.
@@ -43,6 +43,7 @@ class EndpointState:
     endpoint: Endpoint
     image: Image
     address: IPv4Interface
+    number: int
     running: bool = False
     ended: str = ""
     six: tuple[IPv6Interface, ...] = ()
@@ -69,7 +70,8 @@ class EndpointState:
     def access(self) -> Link:
         """Its access link, from its PoP."""
         endpoint = self.endpoint
-        return Link(self.port_id, endpoint.attach, endpoint.name, endpoint.impairment, endpoint.reverse)
+        ways = (endpoint.impairment, endpoint.reverse)
+        return Link(self.port_id, endpoint.attach, endpoint.name, *ways, endpoint.up)
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -88,10 +90,10 @@ class Endpoints:
     """All endpoints of one emulation."""
 
     def __init__(
-        self, topology: Topology, links: Links, plane: DataPlane, runtime: Runtime, folder: Path, events: EventLog
+        self, links: Links, plane: DataPlane, runtime: Runtime, images: ImageStore, folder: Path, events: EventLog
     ) -> None:
         self._events = events
-        self._declared = topology.endpoints
+        self._images = images
         self._links = links
         self._plane = plane
         self._runtime = runtime
@@ -106,6 +108,18 @@ class Endpoints:
         """An endpoint by name, or None."""
         return self._states.get(name)
 
+    @property
+    def numbers(self) -> Mapping[str, Mapping[str, int]]:
+        """The numbers of those that stand, by PoP."""
+        found: dict[str, dict[str, int]] = {}
+        for state in self:
+            found.setdefault(state.home, {})[state.endpoint.name] = state.number
+        return found
+
+    def running(self) -> Mapping[str, Endpoint]:
+        """Those that stand as they are now, by name: at home, with what their access links do."""
+        return {name: _as_it_is(state, self._links) for name, state in self._states.items()}
+
     def attached(self) -> Mapping[str, AttachedEndpoint]:
         """Endpoints as the wide area manager tells of them, by name."""
         return {
@@ -115,53 +129,78 @@ class Endpoints:
             for name, state in self._states.items()
         }
 
-    async def start(self, images: ImageStore) -> None:
-        """Create all endpoints, start their programs, and wait until those that serve a port listen.
+    async def add(self, endpoints: Sequence[Endpoint], numbers: Mapping[str, Mapping[str, int]]) -> None:
+        """Create endpoints, start their programs, and wait until those that serve a port listen.
 
         Raises:
-            NotFound: an image does not exist.
-            PermanentError: a program cannot be executed, or does not listen in time.
+            NotFound: an image does not exist; nothing was started then.
+            PermanentError: a program cannot be executed, or does not listen in time; the others stand, this one does
+                not.
         """
-        self._states = self._assign(images)
-        ports = [_port(state) for state in self._states.values()]
-        further = [
-            outlet.port_spec(state.machine)
-            for state in self._states.values()
-            for outlet in outlets_of([state.endpoint])
-        ]
+        states = [self._assigned(endpoint, numbers) for endpoint in endpoints]
+        ports = [_port(state) for state in states]
+        outlets = [outlet for state in states for outlet in outlets_of([state.endpoint])]
+        further = [outlet.port_spec(f"endpoint-{outlet.device}") for outlet in outlets]
+        down = [state.access for state in states if not state.endpoint.up]
 
         def build(fabric: Fabric) -> None:
+            fabric.networks.add_networks([outlet.network_spec() for outlet in outlets])
             fabric.machines.add_machines([port.machine for port in ports])
             fabric.machines.add_ports([*ports, *further])
+            for link in down:
+                fabric.underlay.set_link(link.name, link.impairment, link.reverse, up=False)
 
         await self._plane.run(build)
-        for state in self._states.values():
+        for state in states:
+            self._states[state.endpoint.name] = state
             self._links.add_access(state.access)
+        await self._start_programs([state for state in states if state.argv])
+
+    async def lay_outlets(self, endpoints: Iterable[Endpoint]) -> None:
+        """Create the bridges to which further interfaces of endpoints lead, before the endpoints come; idempotent."""
+        specs = [outlet.network_spec() for outlet in outlets_of(endpoints)]
+        await self._plane.run(lambda fabric: fabric.networks.add_networks(specs))
+
+    async def _start_programs(self, states: Sequence[EndpointState]) -> None:
         slots = asyncio.Semaphore(_PARALLEL_STARTS)
-        starts = [self._start_program(state, slots) for state in self._states.values() if state.argv]
-        for failure in await asyncio.gather(*starts, return_exceptions=True):
-            if failure is not None:
-                raise failure
+        ended = await asyncio.gather(*(self._start_program(one, slots) for one in states), return_exceptions=True)
+        failed = {state.endpoint.name: how for state, how in zip(states, ended, strict=True) if how is not None}
+        for name in failed:
+            await self.remove(name)
+        for failure in failed.values():
+            raise failure
+
+    async def declare(self, endpoint: Endpoint) -> None:
+        """Have the access link of a standing endpoint as it is declared now."""
+        before = self._links.find(self._states[endpoint.name].port_id).link
+        link = replace(before, impairment=endpoint.impairment, reverse=endpoint.reverse, up=endpoint.up)
+        await self._links.declare([link])
+
+    async def remove(self, name: str) -> None:
+        """End an endpoint and drop whatever it had; idempotent."""
+        state = self._states.pop(name, None)
+        if state is None:
+            return
+        async with state.turn:
+            await self._runtime.stop(state.machine)
+        outlets = [(outlet.pop, outlet.network) for outlet in outlets_of([state.endpoint])]
+
+        def drop(fabric: Fabric) -> None:
+            fabric.machines.remove_machines([state.machine])
+            fabric.networks.remove_networks(outlets)
+
+        await self._plane.run(drop)
+        self._links.drop_access(state.port_id)
+        self.console(state).unlink(missing_ok=True)
 
     async def number_six(self, pop: str, prefixes: Sequence[tuple[IPv6Network, IPv6Address]]) -> None:
         """Give the endpoints of a PoP an address in each of these prefixes, and the router there as their gateway."""
         self._prefixes[pop] = prefixes
         changed = [state for state in self._states.values() if state.endpoint.attach == pop]
         for state in changed:
-            self._number_six(state)
+            _number_six(state, self._prefixes)
         ports = [_port(state) for state in changed]
         await self._plane.run(lambda fabric: fabric.machines.change_ports(ports))
-
-    def _number_six(self, state: EndpointState) -> None:
-        prefixes = self._prefixes.get(state.endpoint.attach, ())
-        mac = mac_address(state.port_id)
-        state.six = tuple(IPv6Interface((automatic_address(one, mac), one.prefixlen)) for one, _gateway in prefixes)
-        state.gateway6 = next((gateway for _prefix, gateway in prefixes), None)
-
-    async def lay_outlets(self) -> None:
-        """Create the bridges to which further interfaces of endpoints lead."""
-        specs = [outlet.network_spec() for outlet in outlets_of(self._declared.values())]
-        await self._plane.run(lambda fabric: fabric.networks.add_networks(specs))
 
     async def attach(self, state: EndpointState, pop: str) -> None:
         """Plug an endpoint into the external network of another PoP, with the address that it has."""
@@ -170,7 +209,7 @@ class Endpoints:
         state.endpoint = replace(state.endpoint, attach=pop)
         self._links.add_access(replace(self._links.find(state.port_id).link, a=pop))
         state.six, state.gateway6 = (), None
-        self._number_six(state)
+        _number_six(state, self._prefixes)
         readdressed = _port(state)
         await self._plane.run(lambda fabric: fabric.machines.change_ports([readdressed]))
 
@@ -194,14 +233,12 @@ class Endpoints:
         """File with what the endpoint's program printed."""
         return self._folder / f"{state.machine}.log"
 
-    def _assign(self, images: ImageStore) -> dict[str, EndpointState]:
-        numbers = {pop: count() for pop in self._links.pops}
-        states = {}
-        for name, endpoint in self._declared.items():
-            address = endpoint_address(self._links.external_of(endpoint.attach), next(numbers[endpoint.attach]))
-            states[name] = EndpointState(endpoint, images.get(endpoint.image), address)
-            self._number_six(states[name])
-        return states
+    def _assigned(self, endpoint: Endpoint, numbers: Mapping[str, Mapping[str, int]]) -> EndpointState:
+        number = numbers[endpoint.attach][endpoint.name]
+        address = endpoint_address(self._links.pops.external_of(endpoint.attach), number)
+        state = EndpointState(endpoint, self._images.get(endpoint.image), address, number)
+        _number_six(state, self._prefixes)
+        return state
 
     async def _start_program(self, state: EndpointState, slots: asyncio.Semaphore) -> None:
         async with slots:
@@ -246,6 +283,19 @@ class Endpoints:
                 )
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_POLL_S)
+
+
+def _number_six(state: EndpointState, prefixes_by_pop: Mapping[str, Sequence[tuple[IPv6Network, IPv6Address]]]) -> None:
+    prefixes = prefixes_by_pop.get(state.endpoint.attach, ())
+    mac = mac_address(state.port_id)
+    state.six = tuple(IPv6Interface((automatic_address(one, mac), one.prefixlen)) for one, _gateway in prefixes)
+    state.gateway6 = next((gateway for _prefix, gateway in prefixes), None)
+
+
+def _as_it_is(state: EndpointState, links: Links) -> Endpoint:
+    link = links.find(state.port_id).link
+    here = replace(state.endpoint, attach=state.home)
+    return replace(here, impairment=link.impairment, reverse=link.reverse, up=link.up)
 
 
 def _port(state: EndpointState) -> PortSpec:

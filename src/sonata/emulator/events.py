@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +56,7 @@ class Event:
 
 
 class EventLog:
-    """The last events of an emulation; filled and read on the event loop."""
+    """The last events of an emulation, and how many there were of each kind; filled and read on the event loop."""
 
     def __init__(self, kept: int = KEPT, clock: Callable[[], float] = time.time) -> None:
         self._events: deque[Event] = deque(maxlen=kept)
@@ -64,6 +64,7 @@ class EventLog:
         self._number = 0
         self._watchers: set[asyncio.Event] = set()
         self._closed = False
+        self.counts: Counter[str] = Counter()
 
     @property
     def last(self) -> int:
@@ -78,6 +79,7 @@ class EventLog:
     def note(self, kind: str, subject: str, detail: Mapping[str, Any]) -> None:
         """Note that something has happened just now, and leave the log alone: clouds change often."""
         self._number += 1
+        self.counts[kind] += 1
         self._events.append(Event(self._number, self._clock(), kind, subject, detail))
         for watcher in self._watchers:
             watcher.set()

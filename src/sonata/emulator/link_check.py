@@ -24,7 +24,7 @@ RATE_WITHIN = 0.03
 _SIGMAS = 3.0
 """Standard deviations of a measurement that are its margin."""
 _LEAST_GAP_S = 1 / 8000
-_SPARSE_GAP_S, _SPARSE_COUNT = 5e-3, 100
+_SPARSE_GAP_S, _SPARSE_COUNT, _LEAST_SPARSE = 5e-3, 100, 10
 _LEAST_COUNT = 2000
 _PROBE_BITS = 8 * 60
 _LOAD = 0.5
@@ -162,10 +162,9 @@ def judged_down(heard: Heard) -> Iterator[Quantity]:
 def _sparse(directions: Directions, seconds: float) -> ProbeStep:
     """Packets so far apart that jitter changes no order: only then their delays are independent."""
     jitter_s = max(one.jitter_s for one in directions)
-    if not jitter_s:
-        return ProbeStep(_SPARSE_COUNT, max(_SPARSE_GAP_S, _gap_s(directions)), _early(directions))
-    gap_s = max(4 * jitter_s, _gap_s(directions))
-    return ProbeStep(max(10, int(seconds / gap_s)), gap_s, _early(directions))
+    gap_s = max(4 * jitter_s, _SPARSE_GAP_S, _gap_s(directions))
+    count = int(seconds / gap_s) if jitter_s else min(_SPARSE_COUNT, int(seconds / gap_s))
+    return ProbeStep(max(_LEAST_SPARSE, count), gap_s, _early(directions))
 
 
 def _dense(directions: Directions, seconds: float) -> ProbeStep:

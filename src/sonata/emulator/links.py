@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
-from sonata.emulator.addressing import external_network, link_addresses, router_address
+from sonata.emulator.addressing import link_addresses
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
-from sonata.emulator.routing import Edge, Routing, prefixes
+from sonata.emulator.pops import Pops, some
+from sonata.emulator.routes import Routes, Way
+from sonata.emulator.routing import Routing
 from sonata.errors import InvalidInput, NotFound
-from sonata.model.topology import CLEAN, Impairment, Link, Topology
-from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus, PopSpec
+from sonata.model.topology import CLEAN, Impairment, Link
+from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus
 
 MAX_DELAY_S = 10.0
 NO_NUMBER = -1
@@ -22,16 +23,25 @@ NO_NUMBER = -1
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """A link as it is now; `number` decides about its addresses, access links have none."""
+    """A link as it is now; `number` decides about its addresses, access links have none.
+
+    Args:
+        metric: the delay by which routes choose it, in seconds.
+    """
 
     number: int
     link: Link
-    up: bool = True
+    metric: float = 0.0
 
     @property
     def name(self) -> str:
         """Name of the link."""
         return self.link.name
+
+    @property
+    def up(self) -> bool:
+        """Whether packets may pass."""
+        return self.link.up
 
     def address_at(self, pop: str) -> IPv4Address:
         """Its address in one of its PoPs."""
@@ -43,30 +53,34 @@ class LinkState:
         a, b = link_addresses(self.number)
         return LinkSpec(self.name, self.link.a, self.link.b, a, b, self.link.impairment, self.link.reverse)
 
+    def way(self) -> Way:
+        """What routes are computed from."""
+        addresses = (self.address_at(self.link.a), self.address_at(self.link.b))
+        return Way(self.name, self.link.a, self.link.b, self.metric, addresses)
+
 
 class Links:
-    """The wide area of one emulation.
+    """The wide area of one emulation: links between its `pops`, access links of endpoints.
 
     Routes are shortest paths by declared delay. They are computed again when a link goes down or comes up, as an
-    interior gateway protocol would; a changed delay of a running link leaves them alone.
+    interior gateway protocol would; a changed delay of a running link leaves them alone, unless it is declared anew.
+
+    `may_change` is asked before a link is changed by hand, with the link as it is and as it would be, and raises when
+    something speaks against it. `on_change` is told after a link has changed, and after routes may have.
     """
 
-    def __init__(self, topology: Topology, plane: DataPlane, events: EventLog) -> None:
+    def __init__(self, plane: DataPlane, events: EventLog) -> None:
         self._plane = plane
         self._events = events
-        self._pops = list(topology.pops)
-        self._numbers = {name: number for number, name in enumerate(self._pops)}
-        self._networks = [external_network(number) for number in range(len(self._pops))]
-        self._states = {link.name: LinkState(number, link) for number, link in enumerate(topology.links)}
+        self.pops = Pops(plane)
+        self._states: dict[str, LinkState] = {}
         self._access: dict[str, LinkState] = {}
-        self._turn = asyncio.Lock()
-        self._routes: dict[str, dict[IPv4Network, IPv4Address]] = {}
         self._guests: Mapping[IPv4Address, str] = {}
-        self._metrics = {link.name: slower(link) for link in topology.links}
-        self.routing = Routing(0, ())
-        self.rerouted_at = time.time()
-        self.may_change: Callable[[LinkState, Link], None] = lambda state, link: None
-        self.on_change: Callable[[], Awaitable[None]] = _nothing
+        self._leaving: set[str] = set()
+        self._turn, self._rerouting = asyncio.Lock(), asyncio.Lock()
+        self._routes = Routes(plane, events)
+        self.may_change: Callable[[Link, Link], None] = lambda before, after: None
+        self.on_change: Callable[[], Awaitable[None]] = _nobody
 
     def __iter__(self) -> Iterator[LinkState]:
         return iter(self._states.values())
@@ -76,23 +90,19 @@ class Links:
         return [*self._states.values(), *self._access.values()]
 
     @property
-    def pops(self) -> Sequence[str]:
-        """Names of the PoPs, by number."""
-        return self._pops
+    def routing(self) -> Routing:
+        """Shortest paths between PoPs, by their numbers."""
+        return self._routes.routing
 
-    def external_of(self, pop: str) -> IPv4Network:
-        """External network of a PoP."""
-        return self._networks[self.number_of(pop)]
+    @property
+    def rerouted_at(self) -> float:
+        """When routes were last computed, in Unix time."""
+        return self._routes.changed_at
 
-    def number_of(self, pop: str) -> int:
-        """Number of a PoP.
-
-        Raises:
-            NotFound: no PoP of this name; the hint lists some that exist.
-        """
-        if pop not in self._numbers:
-            raise NotFound(f"no PoP `{pop}`", hint=f"there are {_some(self._pops)}")
-        return self._numbers[pop]
+    @property
+    def numbers(self) -> Mapping[str, int]:
+        """Their numbers, by name."""
+        return {state.name: state.number for state in self._states.values()}
 
     def get(self, name: str) -> LinkState:
         """A link by name.
@@ -101,7 +111,7 @@ class Links:
             NotFound: no link of this name; the hint lists some that exist.
         """
         if name not in self._states:
-            raise NotFound(f"no link `{name}`", hint=f"there are {_some(self._states)}")
+            raise NotFound(f"no link `{name}`", hint=f"there are {some(self._states)}")
         return self._states[name]
 
     def find(self, name: str) -> LinkState:
@@ -114,16 +124,42 @@ class Links:
 
     def add_access(self, link: Link) -> None:
         """Let the access link of an endpoint, from its PoP, be changed and shown like a link between PoPs."""
-        standing = self._access.get(link.name)
-        self._access[link.name] = LinkState(NO_NUMBER, link, up=standing.up if standing else True)
+        self._access[link.name] = LinkState(NO_NUMBER, link)
 
-    async def bring_up(self) -> None:
-        """Create PoPs, links and routes."""
-        pops = [PopSpec(pop, router_address(network)) for pop, network in zip(self._pops, self._networks, strict=True)]
-        specs = [state.spec() for state in self._states.values()]
-        await self._plane.run(lambda fabric: fabric.underlay.add_pops(pops))
-        await self._plane.run(lambda fabric: fabric.underlay.add_links(specs))
-        await self._apply_routes()
+    def drop_access(self, name: str) -> None:
+        """Forget the access link of an endpoint that is gone."""
+        self._access.pop(name, None)
+
+    async def add(self, links: Iterable[Link], numbers: Mapping[str, int]) -> None:
+        """Create links; no route leads over them before `reroute`."""
+        states = [LinkState(numbers[link.name], link, slower(link)) for link in links]
+        down = [state.link for state in states if not state.up]
+
+        def run(fabric: Fabric) -> None:
+            fabric.underlay.add_links([state.spec() for state in states])
+            for link in down:
+                fabric.underlay.set_link(link.name, link.impairment, link.reverse, up=False)
+
+        await self._plane.run(run)
+        self._states.update({state.name: state for state in states})
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Drop links, after packets have been led elsewhere."""
+        self._leaving.update(names)
+        try:
+            await self.reroute()
+            await self._plane.run(lambda fabric: fabric.underlay.remove_links(names))
+            for name in names:
+                del self._states[name]
+        finally:
+            self._leaving.difference_update(names)
+
+    async def reroute(self) -> None:
+        """Lead packets over the shortest paths, by what is declared and up."""
+        async with self._rerouting:
+            usable = [state.way() for state in self if state.up and state.name not in self._leaving]
+            await self._routes.follow(self.pops.numbers, usable, self._guests)
+        await self.on_change()
 
     async def status(self) -> Sequence[LinkStatus]:
         """What the links, and the access links of endpoints, really do, by name."""
@@ -156,76 +192,53 @@ class Links:
             InvalidInput: a value out of range.
         """
         async with self._turn:
-            old = self.find(name)
-            link = _changed(old.link, changes, origin)
+            old = self.find(name).link
+            new = replace(_changed(old, changes, origin), up=old.up if up is None else up)
             if not force:
-                self.may_change(old, link)
-            new = replace(old, link=link, up=old.up if up is None else up)
-            await self._plane.run(
-                lambda fabric: fabric.underlay.set_link(name, link.impairment, link.reverse, up=new.up)
-            )
-            if name in self._access:
-                self._access[name] = new
-            else:
-                await self._put(new, old)
-        if new != old:
-            self._events.tell("link.changed", name, **_shown(new), was=_shown(old))
+                self.may_change(old, new)
+            await self._put(new)
+            self._tell(new, old)
+            if new.up != old.up and name in self._states:
+                self._states[name] = replace(self._states[name], metric=slower(new))
+                await self.reroute()
+            elif new != old:
+                await self.on_change()
+
+    async def declare(self, links: Iterable[Link]) -> None:
+        """Have links as they are declared now, their delays for routes included; those follow with `reroute`."""
+        async with self._turn:
+            for link in links:
+                old = self.find(link.name).link
+                if link != old:
+                    await self._put(link)
+                    self._tell(link, old)
+                if link.name in self._states:
+                    self._states[link.name] = replace(self._states[link.name], metric=slower(link))
             await self.on_change()
 
-    async def _put(self, new: LinkState, old: LinkState) -> None:
-        self._states[new.name] = new
-        if new.up != old.up:
-            self._metrics[new.name] = slower(new.link)
-            await self._apply_routes()
+    async def _put(self, link: Link) -> None:
+        """Change a link, or an access link, in the data plane."""
+        known = self._access if link.name in self._access else self._states
+        await self._plane.run(
+            lambda fabric: fabric.underlay.set_link(link.name, link.impairment, link.reverse, up=link.up)
+        )
+        known[link.name] = replace(known[link.name], link=link)
 
-    def _compute(self) -> Routing:
-        usable = [
-            Edge(state.name, self._numbers[state.link.a], self._numbers[state.link.b], self._metrics[state.name])
-            for state in self._states.values()
-            if state.up
-        ]
-        return Routing(len(self._pops), usable)
-
-    async def _apply_routes(self) -> None:
-        self.routing = await asyncio.to_thread(self._compute)
-        changed = await asyncio.to_thread(self._changed_routes)
-
-        def apply(fabric: Fabric) -> None:
-            for pop, routes in changed.items():
-                fabric.underlay.set_routes(pop, routes)
-
-        await self._plane.run(apply)
-        self._routes.update(changed)
-        self.rerouted_at = time.time()
-        if changed:
-            self._events.tell("routes.changed", "", pops=sorted(changed))
+    def _tell(self, new: Link, old: Link) -> None:
+        if new != old:
+            self._events.tell("link.changed", new.name, **_shown(new), was=_shown(old))
 
     async def route_guests(self, guests: Mapping[IPv4Address, str]) -> None:
         """Make these the addresses that are in other PoPs than their network says, with the PoP of each."""
-        async with self._turn:
-            self._guests = dict(guests)
-            await self._apply_routes()
+        self._guests = dict(guests)
+        await self.reroute()
 
     def reaches(self, a: str, b: str) -> bool:
         """Whether a path of links that are up leads from one PoP to another."""
-        return a == b or self.routing.path(self.number_of(a), self.number_of(b)) is not None
-
-    def _changed_routes(self) -> dict[str, dict[IPv4Network, IPv4Address]]:
-        wanted = {pop: self._routes_of(number) for number, pop in enumerate(self._pops)}
-        return {pop: routes for pop, routes in wanted.items() if routes != self._routes.get(pop, {})}
-
-    def _routes_of(self, number: int) -> dict[IPv4Network, IPv4Address]:
-        hops = self.routing.next_hops(number)
-        gateways = {hop: self._gateway(number, hop) for hop in set(hops) if hop >= 0}
-        guests = {address: hops[self._numbers[pop]] for address, pop in self._guests.items()}
-        roaming = {IPv4Network(address): gateways[hop] for address, hop in guests.items() if hop in gateways}
-        return prefixes(hops, number, self._networks, gateways) | roaming
-
-    def _gateway(self, number: int, hop: int) -> IPv4Address:
-        return self._states[self.routing.edge_between(number, hop).name].address_at(self._pops[hop])
+        return a == b or self.routing.path(self.pops.number_of(a), self.pops.number_of(b)) is not None
 
 
-async def _nothing() -> None:
+async def _nobody() -> None:
     pass
 
 
@@ -245,8 +258,8 @@ def _changed(link: Link, changes: Mapping[str, float | None], origin: str | None
     return replace(link, impairment=there, reverse=None if back == there else back)
 
 
-def _shown(state: LinkState) -> dict[str, Impairment | bool | None]:
-    return {"impairment": state.link.impairment, "reverse": state.link.reverse, "up": state.up}
+def _shown(link: Link) -> dict[str, Impairment | float | None]:
+    return {"impairment": link.impairment, "reverse": link.reverse, "up": link.up, "price": link.price}
 
 
 def checked(impairment: Impairment) -> Impairment:
@@ -267,9 +280,3 @@ def checked(impairment: Impairment) -> Impairment:
     if problems := [text for is_wrong, text in wrong if is_wrong]:
         raise InvalidInput(f"impossible link: {'; '.join(problems)}")
     return impairment
-
-
-def _some(names: Iterable[str], limit: int = 10) -> str:
-    listed = list(names)
-    shown = ", ".join(f"`{name}`" for name in listed[:limit]) or "none"
-    return shown if len(listed) <= limit else f"{shown} and {len(listed) - limit} more"

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from sonata._lib.namespaces import inside
 from sonata.emulator.addressing import is_external, mac_address, management_address, pop_number, router_address
 from sonata.emulator.data_plane import DataPlane
-from sonata.emulator.links import Links
+from sonata.emulator.pops import Pops
 from sonata.errors import TransientError, Unauthorised
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 
@@ -20,8 +20,8 @@ CONNECT_TIMEOUT_S = 10.0
 class Management:
     """Opens TCP connections to floating and endpoint addresses, and to nothing else."""
 
-    def __init__(self, links: Links, plane: DataPlane) -> None:
-        self._links = links
+    def __init__(self, pops: Pops, plane: DataPlane) -> None:
+        self._pops = pops
         self._plane = plane
         self._standing: set[str] = set()
 
@@ -42,17 +42,26 @@ class Management:
             raise TransientError(f"cannot connect to {address}:{tcp_port}: {error or 'no answer'}") from error
         return opened
 
+    async def forget(self, pop: str) -> None:
+        """Drop the management host of a PoP that is about to go."""
+
+        def run(fabric: Fabric) -> None:
+            fabric.machines.remove_machines([_machine(pop)])
+            self._standing.discard(pop)
+
+        await self._plane.run(run)
+
     def _pop_of(self, address: IPv4Address) -> str:
-        number = pop_number(address) if is_external(address) else -1
-        if not 0 <= number < len(self._links.pops):
+        pop = self._pops.at(pop_number(address)) if is_external(address) else None
+        if pop is None:
             raise Unauthorised(
                 f"{address} is in no PoP's external network", hint="management addresses are in 100.64.0.0/10"
             )
-        return self._links.pops[number]
+        return pop
 
     def _open(self, fabric: Fabric, pop: str) -> socket.socket:
         """A socket in the PoP's management host, which comes to be with its first use; runs in the fabric's thread."""
-        machine = f"management-{pop}"
+        machine = _machine(pop)
         if pop not in self._standing:
             fabric.machines.add_machines([machine])
             fabric.machines.add_ports([self._port(pop, machine)])
@@ -67,7 +76,7 @@ class Management:
         return opened
 
     def _port(self, pop: str, machine: str) -> PortSpec:
-        external = self._links.external_of(pop)
+        external = self._pops.external_of(pop)
         return PortSpec(
             id=machine,
             pop=pop,
@@ -78,3 +87,7 @@ class Management:
             addresses=(management_address(external),),
             gateway=router_address(external).ip,
         )
+
+
+def _machine(pop: str) -> str:
+    return f"management-{pop}"

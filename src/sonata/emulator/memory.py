@@ -1,7 +1,8 @@
 """What an emulation writes down of itself, so that its clouds come back after its death.
 
-One document for each PoP and one for the wide area, each written soon after it has changed. Snapshots are taken on the
-event loop, where they are consistent and cost little; serialising and writing happen in a thread of their own.
+One document for each PoP, one for the wide area and one for numbers, each written soon after it has changed. Snapshots
+are taken on the event loop, where they are consistent and cost little; serialising and writing happen in a thread of
+their own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from sonata._lib.plain import from_plain
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
+from sonata.emulator.numbering import Numbers
 from sonata.emulator.reservations import Connection
 from sonata.errors import AdapterError
 from sonata.ports.journal import Journal
@@ -27,6 +29,7 @@ DELAY_S = 0.05
 RETRY_S = 1.0
 """When documents that could not be written, as on a full disk, are tried again."""
 _WAN, _WAN_VERSION = "wan", 1
+_NUMBERS = "numbers"
 _POP = "pop-"
 
 Taken = Callable[[], Any]
@@ -51,8 +54,10 @@ class Memory:
         return await loop.run_in_executor(self._thread, _recollect, self._journal)
 
     async def forget(self, names: Iterable[str]) -> None:
-        """Remove documents that nobody needs any more."""
+        """Remove documents that nobody needs any more, and follow their changes no longer."""
         for name in names:
+            self._snapshots.pop(name, None)
+            self._dirty.discard(name)
             await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.remove, name)
 
     def keep_tables(self, pop: str, tables: Tables) -> None:
@@ -69,14 +74,20 @@ class Memory:
 
     def keep_connections(self, connections: Callable[[], list[Connection]]) -> Callable[[], None]:
         """Write the connections down from now on; returns what is to be called when they change."""
+        return self._keep(_WAN, lambda: {"version": _WAN_VERSION, "connections": connections()})
 
+    def keep_numbers(self, numbers: Callable[[], Numbers]) -> Callable[[], None]:
+        """Write the numbers down from now on; returns what is to be called when they change."""
+        return self._keep(_NUMBERS, numbers)
+
+    def _keep(self, name: str, taken: Callable[[], Any]) -> Callable[[], None]:
         def snapshot() -> Taken:
-            rows = connections()
-            return lambda: {"version": _WAN_VERSION, "connections": rows}
+            value = taken()
+            return lambda: value
 
-        self._snapshots[_WAN] = snapshot
-        self._changed(_WAN)
-        return lambda: self._changed(_WAN)
+        self._snapshots[name] = snapshot
+        self._changed(name)
+        return lambda: self._changed(name)
 
     async def close(self) -> None:
         """Write at once what is still to be written; later changes are no longer followed. Idempotent."""
@@ -98,7 +109,7 @@ class Memory:
                 async with asyncio.timeout(RETRY_S if self._failing else DELAY_S):
                     await self._closing.wait()
             dirty, self._dirty = self._dirty, set()
-            taken = {name: self._snapshots[name]() for name in dirty}
+            taken = {name: self._snapshots[name]() for name in dirty if name in self._snapshots}
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, taken)
             if not self._closing.is_set():
                 self._dirty |= self._failing
@@ -121,9 +132,10 @@ class Memory:
 class Recollection:
     """What an earlier life of an emulation has left."""
 
-    def __init__(self, tables: Mapping[str, Tables], connections: list[Connection]) -> None:
+    def __init__(self, tables: Mapping[str, Tables], connections: list[Connection], numbers: Numbers) -> None:
         self.tables = tables
         self.connections = connections
+        self.numbers = numbers
 
     def gone(self, pops: Iterable[str]) -> dict[str, Tables]:
         """The tables of PoPs other than these."""
@@ -138,16 +150,19 @@ def document_of(pop: str) -> str:
 def _recollect(journal: Journal) -> Recollection:
     tables: dict[str, Tables] = {}
     connections: list[Connection] = []
+    numbers = Numbers()
     for name, document in journal.load().items():
         try:
             if name == _WAN:
                 connections = _connections_in(document)
+            elif name == _NUMBERS:
+                numbers = from_plain(document, Numbers)
             else:
                 tables[name.removeprefix(_POP)] = from_document(document)
         except ValueError as error:
             logger.warning("saved state `%s` is damaged, and starts empty: %s", name, error)
             journal.set_aside(name)
-    return Recollection(tables, connections)
+    return Recollection(tables, connections, numbers)
 
 
 def _connections_in(document: Any) -> list[Connection]:

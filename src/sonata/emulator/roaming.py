@@ -8,6 +8,7 @@ whom is on the other side.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from sonata.emulator.data_plane import DataPlane
@@ -23,7 +24,7 @@ class Roaming:
     """Moves the endpoints of one emulation."""
 
     def __init__(
-        self, topology: Topology, links: Links, endpoints: Endpoints, plane: DataPlane, events: EventLog
+        self, topology: Callable[[], Topology], links: Links, endpoints: Endpoints, plane: DataPlane, events: EventLog
     ) -> None:
         self._topology = topology
         self._links = links
@@ -68,6 +69,20 @@ class Roaming:
             self._events.tell("endpoint.moved", name, **after, was=before)
         return before["cell"] or before["pop"]
 
+    async def send_home(self, *, out_of: str = "", name: str = "") -> None:
+        """Have an endpoint, or all that are in a PoP which is about to go, where the topology attaches them."""
+        for state in tuple(self._endpoints):
+            roams = state.endpoint.attach != state.home
+            if roams and (state.endpoint.attach == out_of or state.endpoint.name == name):
+                await self.move(state.endpoint.name, state.home)
+
+    def forget_cells(self) -> None:
+        """Have no endpoint in a cell that its PoP does not have any more."""
+        pops = self._topology().pops
+        for state in self._endpoints:
+            if state.cell and state.cell not in pops[state.endpoint.attach].cells:
+                state.cell = ""
+
     def _named(self, name: str) -> EndpointState:
         state = self._endpoints.find(name)
         if state is None:
@@ -76,13 +91,14 @@ class Roaming:
 
     def _place(self, to: str) -> tuple[str, str]:
         """PoP and cell that a name means."""
-        if to in self._topology.pops:
+        pops = self._topology().pops
+        if to in pops:
             return to, ""
-        found = [pop.name for pop in self._topology.pops.values() if to in pop.cells]
+        found = [pop.name for pop in pops.values() if to in pop.cells]
         if len(found) > 1:
             raise Conflict(f"cell `{to}` is in several PoPs", hint=f"name the PoP: {', '.join(found)}")
         if not found:
-            cells = sorted({cell for pop in self._topology.pops.values() for cell in pop.cells})
+            cells = sorted({cell for pop in pops.values() for cell in pop.cells})
             raise NotFound(f"no cell or PoP `{to}`", hint=f"cells are {', '.join(cells[:10]) or 'none'}")
         return found[0], to
 

@@ -6,48 +6,28 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from itertools import count
 
 from sonata.emulator import admission, reservations
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
-from sonata.emulator.links import Links, LinkState, slower
-from sonata.emulator.reservations import Connection, Shares, Way
+from sonata.emulator.holding import Holding
+from sonata.emulator.links import Links
+from sonata.emulator.pops import Pops
+from sonata.emulator.reservations import Connection
+from sonata.emulator.wan_links import WanLink, edge, wan_links
+from sonata.emulator.wan_paths import Passage, Paths
 from sonata.errors import Conflict, NotFound, SonataError
-from sonata.model.infrastructure import AttachedEndpoint, WanEdge, WanGraph
+from sonata.model.infrastructure import AttachedEndpoint, PopFigures, WanGraph
 from sonata.model.topology import Link
-from sonata.ports.fabric import Fabric, Reservation, SpanSpec
+from sonata.ports.fabric import SpanSpec
 from sonata.ports.wim import ConnectionRequest
 
 logger = logging.getLogger(__name__)
 
 Stations = Callable[[str, str], tuple[str, ...]]
 """MAC addresses of the ports on a network: (pop, network id) to addresses; raises NotFound without such a network."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkDirection:
-    """What a link has in one direction, in bits per second; None is unlimited."""
-
-    origin: str
-    target: str
-    delay_s: float
-    rate_bps: float | None
-    reserved_bps: float
-    available_bps: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class WanLink:
-    """A link as a wide area manager sees it; `connections` are the tags of those that have reserved of it."""
-
-    name: str
-    up: bool
-    price: float
-    directions: tuple[LinkDirection, LinkDirection]
-    connections: tuple[str, ...]
 
 
 class Wan:
@@ -63,25 +43,28 @@ class Wan:
     ) -> None:
         self._events = events
         self._links = links
+        self._paths = Paths(links)
         self._plane = plane
         self._stations = stations
         self._endpoints = endpoints
         self._connections: dict[str, Connection] = {}
-        self._held: Shares = {}
+        self._holding = Holding(plane)
         self._turn = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
-        links.may_change = partial(admission.keep_promises, links, self._connections.values())
+        self.figures: Callable[[], Mapping[str, PopFigures]] = dict
+        links.may_change = self.keep_promises
         links.on_change = self._links_changed
 
     async def restore(self, saved: Iterable[Connection]) -> None:
         """Make the connections of an earlier life again, between those of their networks that are still there."""
         async with self._turn:
             for connection in saved:
-                members = {pop: net for pop, net in connection.members.items() if self._stands(pop, net)}
-                if len(members) < 2:
+                members = connection.members.items()
+                gone = [pop for pop, net in members if not _stands(self._links.pops, self._stations, pop, net)]
+                kept = connection.without(*gone)
+                if kept is None:
                     logger.warning("connection `%s` is dropped: its networks are gone", connection.tag)
                     continue
-                kept = replace(connection, members=members)
                 await self._span(kept)
                 self._connections[kept.id] = kept
             await self._review()
@@ -89,13 +72,12 @@ class Wan:
     def graph(self) -> WanGraph:
         """PoPs, links that are up, endpoints."""
         links = {link.name: link for link in self.links()}
-        edges = [_edge(state.link, links[state.name]) for state in self._links if state.up]
-        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()))
+        edges = [edge(state.link, links[state.name]) for state in self._links if state.up]
+        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()), self.figures())
 
     def links(self) -> list[WanLink]:
         """All links between PoPs, with what is reserved and left of each direction."""
-        promises = reservations.promised(self._links, self._connections.values())
-        return [_wan_link(state, *(promises.get((state.name, way), {}) for way in (0, 1))) for state in self._links]
+        return wan_links(self._links, reservations.promised(self._paths, self._connections.values()))
 
     def connections(self, tag_prefix: str = "") -> list[Connection]:
         """Connections whose tag begins so, oldest first."""
@@ -110,7 +92,7 @@ class Wan:
         if endpoint:
             pop = _pop_of(endpoint, self._endpoints())
         if pop:
-            self._links.number_of(pop)
+            self._links.pops.number_of(pop)
         return [
             connection
             for connection in self._connections.values()
@@ -140,9 +122,10 @@ class Wan:
         async with self._turn:
             if standing := next((c for c in self._connections.values() if c.tag == request.tag), None):
                 return _same(standing, request)
-            way = self._check(request)
-            wanted = _of(request, Connection(str(uuid.uuid4()), request.tag, self._free_vni(), {}, None, None, 0.0))
-            await self._put(replace(wanted, delay_s=way.delay_s))
+            passage = self._check(request)
+            vni = _free_vni(self._connections.values())
+            wanted = _of(request, Connection(str(uuid.uuid4()), request.tag, vni, {}, None, None, passage.delay_s))
+            await self._put(wanted)
             made = self._connections[wanted.id]
         self._events.tell("connection.made", made.id, tag=made.tag, members=made.members, vni=made.vni)
         return made
@@ -174,11 +157,40 @@ class Wan:
         """
         async with self._turn:
             self.get(connection_id)
-            await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
-            del self._connections[connection_id]
+            await self._drop(connection_id)
             await self._review()
             self.on_change()
-        self._events.tell("connection.removed", connection_id)
+
+    async def forget(self, pop: str) -> None:
+        """Let a PoP that is about to go be in no connection; one that joins nothing then goes, too."""
+        async with self._turn:
+            for connection in [one for one in self._connections.values() if pop in one.members]:
+                kept = connection.without(pop)
+                if kept is None:
+                    await self._drop(connection.id)
+                else:
+                    await self._span(kept)
+                    self._connections[kept.id] = kept
+                    self._events.tell("connection.changed", kept.id, tag=kept.tag, members=kept.members)
+            await self._review()
+            self.on_change()
+
+    def broken_promises(self, before: Link, after: Link, leaving: Iterable[str] = ()) -> list[str]:
+        """Why a link should not be changed so: connections, without PoPs that are leaving, have more reserved of it."""
+        staying = [kept for one in self._connections.values() if (kept := one.without(*leaving))]
+        return list(admission.broken_promises(self._paths, staying, before, after))
+
+    def keep_promises(self, before: Link, after: Link) -> None:
+        """Refuse to change a link so.
+
+        Raises:
+            Conflict: connections have more reserved of it.
+        """
+        if reasons := self.broken_promises(before, after):
+            raise Conflict(
+                "; ".join(reasons),
+                hint="remove or change them first, or force it (`force`, `--force`): the youngest then get less",
+            )
 
     async def stations_changed(self, pop: str, network_id: str) -> None:
         """Bring the forwarding entries of the connection that this network is in up to date."""
@@ -205,8 +217,13 @@ class Wan:
             raise
         self.on_change()
 
+    async def _drop(self, connection_id: str) -> None:
+        await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
+        del self._connections[connection_id]
+        self._events.tell("connection.removed", connection_id)
+
     async def _span(self, connection: Connection) -> None:
-        stations = {pop: self._stations_of(pop, network) for pop, network in connection.members.items()}
+        stations = {pop: _stations_of(self._stations, pop, network) for pop, network in connection.members.items()}
         span = SpanSpec(connection.id, connection.vni, connection.members, stations)
         await self._plane.run(lambda fabric: fabric.networks.set_span(span))
 
@@ -217,91 +234,50 @@ class Wan:
 
     async def _review(self) -> None:
         """Hold on the links what connections have reserved of them now, and tell whose promises changed."""
-        verdicts = reservations.judge(self._links, self._connections.values())
-        await self._hold(verdicts.shares)
+        verdicts = reservations.judge(self._paths, self._connections.values())
+        await self._holding.hold(verdicts.shares)
         for connection in tuple(self._connections.values()):
-            now = verdicts.judged(self._links, connection)
+            now = verdicts.judged(self._paths, connection)
             if now != connection:
                 self._connections[now.id] = now
                 self.on_change()
             if now.state != connection.state:
                 self._events.tell("connection.state", now.id, tag=now.tag, state=now.state, reason=now.reason)
 
-    async def _hold(self, shares: Shares) -> None:
-        nothing: tuple[dict[int, Reservation], dict[int, Reservation]] = ({}, {})
-        changed = {
-            name: shares.get(name, nothing)
-            for name in {**self._held, **shares}
-            if shares.get(name, nothing) != self._held.get(name, nothing)
-        }
-
-        def hold(fabric: Fabric) -> None:
-            for name, (there, back) in changed.items():
-                fabric.underlay.reserve(name, there, back)
-
-        if changed:
-            await self._plane.run(hold)
-        self._held = dict(shares)
-
-    def _stands(self, pop: str, network: str) -> bool:
-        try:
-            self._links.number_of(pop)
-            self._stations(pop, network)
-        except NotFound:
-            return False
-        return True
-
-    def _stations_of(self, pop: str, network: str) -> tuple[str, ...]:
-        try:
-            return self._stations(pop, network)
-        except NotFound:  # the network was deleted while it was connected
-            return ()
-
-    def _free_vni(self) -> int:
-        used = {connection.vni for connection in self._connections.values()}
-        return next(vni for vni in count(1) if vni not in used)
-
-    def _check(self, request: ConnectionRequest, apart_from: str = "") -> Way:
-        """Check what is wanted, beside all connections but one, and return its way."""
+    def _check(self, request: ConnectionRequest, apart_from: str = "") -> Passage:
+        """Check what is wanted, beside all connections but one, and return where it would pass."""
         for pop, network in request.members.items():
-            self._links.number_of(pop)
+            self._links.pops.number_of(pop)
             self._stations(pop, network)
         others = [connection for connection in self._connections.values() if connection.id != apart_from]
-        return admission.check(self._links, request, others)
+        return admission.check(self._paths, request, others)
+
+
+def _stands(pops: Pops, stations: Stations, pop: str, network: str) -> bool:
+    try:
+        pops.number_of(pop)
+        stations(pop, network)
+    except NotFound:
+        return False
+    return True
+
+
+def _stations_of(known: Stations, pop: str, network: str) -> tuple[str, ...]:
+    try:
+        return known(pop, network)
+    except NotFound:  # the network was deleted while it was connected
+        return ()
+
+
+def _free_vni(connections: Iterable[Connection]) -> int:
+    used = {connection.vni for connection in connections}
+    return next(vni for vni in count(1) if vni not in used)
 
 
 def _pop_of(endpoint: str, known: Mapping[str, AttachedEndpoint]) -> str:
     if endpoint not in known:
         raise NotFound(f"no endpoint `{endpoint}`", hint="the graph lists those that are there")
     return known[endpoint].pop
-
-
-def _wan_link(state: LinkState, *promises: Mapping[str, float]) -> WanLink:
-    link = state.link
-    ends = ((link.a, link.b), (link.b, link.a))
-    there, back = (
-        LinkDirection(*end, one.delay_s, one.rate_bps, reserved, _left(one.rate_bps, reserved))
-        for end, one, reserved in zip(ends, link.directions, (sum(one.values()) for one in promises), strict=True)
-    )
-    return WanLink(link.name, state.up, link.price, (there, back), tuple({**promises[0], **promises[1]}))
-
-
-def _left(rate_bps: float | None, reserved: float) -> float | None:
-    return None if rate_bps is None else max(0.0, rate_bps - reserved)
-
-
-def _edge(link: Link, told: WanLink) -> WanEdge:
-    """A link as an edge, with the values of the direction that has less to offer."""
-    return WanEdge(
-        *(link.name, link.a, link.b, slower(link)),
-        rate_bps=_least(one.rate_bps for one in told.directions),
-        price=told.price,
-        available_bps=_least(one.available_bps for one in told.directions),
-    )
-
-
-def _least(rates: Iterable[float | None]) -> float | None:
-    return min((rate for rate in rates if rate is not None), default=None)
 
 
 def _request(connection: Connection) -> ConnectionRequest:

@@ -33,7 +33,7 @@ from sonata.formats.descriptor_documents import (
     VnfdDocument,
 )
 from sonata.formats.descriptor_policy import Policy, parse_policy
-from sonata.formats.diagnostics import Finding, one_of, repeated
+from sonata.formats.findings import Finding, one_of, repeated
 from sonata.formats.suggestions import suggestion
 from sonata.formats.yaml_nodes import MAX_FINDINGS
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import path_text
+from sonata.formats.findings import path_text
 from sonata.formats.yaml_nodes import YamlDocument
 
 _OWN_PREFIXES = ("ns", "vnf")

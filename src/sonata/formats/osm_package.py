@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sonata.errors import Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import read_tarball, write_tarball
-from sonata.formats.diagnostics import errors_in
+from sonata.formats.findings import errors_in
 from sonata.formats.sol006 import is_nsd, is_vnfd, nsd_of, vnfd_of
 from sonata.formats.yaml_nodes import YamlDocument, parse_yaml
 from sonata.model.descriptors import PackageContent

@@ -23,7 +23,7 @@ import yaml
 from sonata.errors import Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_ARCHIVE_BYTES, read_archive, read_tarball, write_archive
 from sonata.formats.descriptor_rules import Level
-from sonata.formats.diagnostics import raise_errors
+from sonata.formats.findings import raise_errors
 from sonata.formats.osm_package import GZIP, inspect_osm_package
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble
 from sonata.formats.package_documents import SonataManifest, TangoManifest

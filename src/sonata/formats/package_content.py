@@ -15,7 +15,7 @@ from typing import TypeVar
 from sonata.errors import Diagnostic, InvalidInput
 from sonata.formats.descriptor_documents import NsdDocument, VnfdDocument
 from sonata.formats.descriptor_rules import Level
-from sonata.formats.diagnostics import errors_in
+from sonata.formats.findings import errors_in
 from sonata.formats.sonata_descriptors import (
     ReadDescriptor,
     check_nsd,

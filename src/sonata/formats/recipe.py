@@ -26,7 +26,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from sonata.formats.diagnostics import Finding, StrictModel, from_validation_error, matching, raise_errors
+from sonata.formats.diagnostics import StrictModel, from_validation_error, matching
+from sonata.formats.findings import Finding, raise_errors
 from sonata.formats.yaml_nodes import YamlDocument, read_yaml
 from sonata.model.recipe import Recipe, RecipeFile
 

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import Finding, from_validation_error, raise_errors
+from sonata.formats.diagnostics import from_validation_error
+from sonata.formats.findings import Finding, raise_errors
 from sonata.formats.scenario_document import ChangesDocument, EventDocument, OneOf, ScenarioDocument
 from sonata.formats.topology import FIELDS
 from sonata.formats.yaml_nodes import YamlDocument, parse_yaml, read_yaml

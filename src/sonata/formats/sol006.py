@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import errors_in, repeated
+from sonata.formats.findings import errors_in, repeated
 from sonata.formats.sol006_documents import (
     CpdReference,
     ImageDesc,

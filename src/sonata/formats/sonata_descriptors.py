@@ -40,7 +40,7 @@ from sonata.formats.descriptor_rules import (
     vnfd_findings,
 )
 from sonata.formats.descriptor_upgrade import upgrade_point_names
-from sonata.formats.diagnostics import raise_errors
+from sonata.formats.findings import raise_errors
 from sonata.formats.tolerance import read_model
 from sonata.formats.yaml_nodes import YamlDocument, parse_yaml, read_yaml
 from sonata.model.descriptors import (

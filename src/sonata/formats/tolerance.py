@@ -15,7 +15,8 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ValidationError
 
 from sonata.errors import Diagnostic
-from sonata.formats.diagnostics import StrictModel, from_validation_error, model_at, path_text
+from sonata.formats.diagnostics import StrictModel, from_validation_error, model_at
+from sonata.formats.findings import path_text
 from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument
 
 _MAX_REPAIRS = 500

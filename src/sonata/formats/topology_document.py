@@ -72,6 +72,27 @@ class HostDocument(StrictModel):
     disk: Size | None = None
 
 
+class CostDocument(StrictModel):
+    """Prices of what servers claim, in a currency of one's own."""
+
+    cpu_hour: float = Field(0.0, ge=0, description="Of a virtual core for an hour")
+    memory_gib_hour: float = Field(0.0, ge=0, description="Of a GiB of memory for an hour")
+
+
+class EnergyDocument(StrictModel):
+    """What a PoP draws."""
+
+    idle_watts: float = Field(0.0, ge=0, description="With nothing to do")
+    watts_per_cpu: float = Field(0.0, ge=0, description="More for each busy core")
+
+
+class NoiseDocument(StrictModel):
+    """Neighbours that take a part of a PoP all the time: real processes that no OpenStack knows."""
+
+    cpus: float = Field(0.0, ge=0, le=1024, description="Cores that they keep busy")
+    memory: Size = Field(0, description="Memory that they hold")
+
+
 class PopDocument(_MayBeEmpty):
     """A point of presence: one emulated OpenStack site, or a zone of another one."""
 
@@ -86,6 +107,9 @@ class PopDocument(_MayBeEmpty):
         1, description="Hypervisors: how many with equal shares of the PoP, or each by its name"
     )
     managed_by: str | None = Field(None, description="PoP whose OpenStack has this one as an availability zone")
+    cost: CostDocument = CostDocument()
+    energy: EnergyDocument = EnergyDocument()
+    noise: NoiseDocument = NoiseDocument()
 
 
 class DirectionDocument(StrictModel):
@@ -105,6 +129,7 @@ class ImpairedDocument(DirectionDocument):
     reverse: DirectionDocument | None = Field(
         None, description="What differs on the way back: from the second PoP, or from an endpoint to its PoP"
     )
+    up: bool = Field(True, description="Whether packets may pass; `false` for a link that begins down")
 
 
 class LinkDocument(ImpairedDocument):
@@ -148,3 +173,6 @@ class TopologyDocument(StrictModel):
     links: list[LinkDocument] = Field(default_factory=list)
     endpoints: dict[Name, EndpointDocument] = Field(default_factory=dict)
     servers: dict[Name, ServerDocument] = Field(default_factory=dict)
+    chain_renderer: Name = Field(
+        "steering", description="What steers service function chains: `steering`, `routed`, `srv6`, or a plug-in"
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sonata.errors import ManagerError
 from sonata.model.descriptors import VnfDescriptor
-from sonata.model.infrastructure import AttachedEndpoint, PopCapacity
+from sonata.model.infrastructure import AttachedEndpoint, PopCapacity, PopFigures
 from sonata.model.placement import PlacementProblem
 
 
@@ -80,6 +80,15 @@ class PlacementState:
         except KeyError:
             known = ", ".join(f"`{known}`" for known in sorted(self.problem.wan.endpoints)) or "none"
             raise ManagerError(f"endpoint `{name}` does not exist; known: {known}") from None
+
+    def figures(self, pop: str) -> PopFigures:
+        """What using a PoP costs and draws; nothing where nobody has told."""
+        return self.problem.wan.figures.get(pop, PopFigures())
+
+    def cost_per_hour(self, pop: str, vnf_id: str) -> float:
+        """What a VNF costs in a PoP in an hour, by the PoP's declared prices."""
+        need = self.demand(vnf_id)
+        return self.figures(pop).cost.per_hour(need.vcpus, need.memory_mib / 1024)
 
     def delay_s(self, a: str, b: str) -> float:
         """One-way delay of the fastest path between two PoPs in seconds; infinite when there is none."""

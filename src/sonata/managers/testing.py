@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sonata.errors import InvalidInput, ManagerError
@@ -26,7 +26,7 @@ from sonata.managers.author import ServiceSpecificManager, check_answers_somethi
 from sonata.managers.events import check_placement, read_placement, write_problem
 from sonata.managers.state import Demand, PlacementState
 from sonata.model.descriptors import ConstituentVnf, DescriptorId, NetworkServiceDescriptor, Vdu, VnfDescriptor
-from sonata.model.infrastructure import AttachedEndpoint, PopCapacity, WanEdge, WanGraph
+from sonata.model.infrastructure import AttachedEndpoint, PopCapacity, PopFigures, WanEdge, WanGraph
 from sonata.model.placement import Placement, PlacementProblem
 
 VENDOR = "test.kit"
@@ -85,6 +85,7 @@ def placement_state(
     endpoints: Mapping[str, str] | None = None,
     ingress: str = "",
     egress: str = "",
+    figures: Mapping[str, PopFigures] | None = None,
 ) -> PlacementState:
     """Make up the world in which a service is to be placed.
 
@@ -95,6 +96,7 @@ def placement_state(
         endpoints: the PoP to which each endpoint is attached.
         ingress: endpoint from which users come.
         egress: endpoint that users address.
+        figures: what PoPs cost and draw.
     """
     demands = vnfs if isinstance(vnfs, Mapping) else dict.fromkeys(vnfs, Demand(1.0, 128))
     names = sorted({pop for pair in delays for pop in pair} | set(rooms or {}))
@@ -102,7 +104,7 @@ def placement_state(
         nsd=_service(demands),
         vnfds={vnf_id: _function(vnf_id, demand) for vnf_id, demand in demands.items()},
         pops={name: _capacity(name, (rooms or {}).get(name, Room())) for name in names},
-        wan=_wan(names, delays, endpoints or {}),
+        wan=replace(_wan(names, delays, endpoints or {}), figures=dict(figures or {})),
         ingress=ingress,
         egress=egress,
     )

@@ -272,7 +272,8 @@ def merge_graphs(pops: tuple[str, ...], graphs: Sequence[WanGraph]) -> WanGraph:
     names = dict.fromkeys([*(pop for graph in graphs for pop in graph.pops), *pops])
     edges = tuple(edge for graph in graphs for edge in graph.edges)
     endpoints: Mapping[str, AttachedEndpoint] = {k: v for graph in graphs for k, v in graph.endpoints.items()}
-    return WanGraph(tuple(names), edges, endpoints)
+    figures = {name: one for graph in graphs for name, one in graph.figures.items() if name in names}
+    return WanGraph(tuple(names), edges, endpoints, figures)
 
 
 def _check_kind(noun: str, name: str, kind: str) -> None:

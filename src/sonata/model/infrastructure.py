@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sonata.model.figures import COLD, FREE, Cost, Energy
+
 
 @dataclass(frozen=True, slots=True)
 class PopCapacity:
@@ -75,9 +77,20 @@ class AttachedEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class PopFigures:
+    """What using a PoP costs and draws, where that is known."""
+
+    cost: Cost = FREE
+    energy: Energy = COLD
+
+
+@dataclass(frozen=True, slots=True)
 class WanGraph:
-    """The graph of PoPs, links and endpoints, as `ports.wim.Wim.graph` returns it."""
+    """The graph of PoPs, links and endpoints, as `ports.wim.Wim.graph` returns it; with figures of the PoPs that have
+    some.
+    """
 
     pops: tuple[str, ...]
     edges: tuple[WanEdge, ...]
     endpoints: Mapping[str, AttachedEndpoint] = field(default_factory=dict)
+    figures: Mapping[str, PopFigures] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sonata._lib.ip import Interface
+from sonata.model.figures import COLD, FREE, SILENCE, Cost, Energy, Noise
 
 GIB = 1024**3
 
@@ -89,6 +90,9 @@ class Pop:
         cells: radio cells or access areas that endpoints can attach to.
         hosts: its hypervisors; none stands for one of the PoP's name with all of its capacity.
         managed_by: name of the PoP whose OpenStack has it as an availability zone; empty for one of its own.
+        cost: prices of what is claimed there, for placement.
+        energy: what it draws, for placement.
+        noise: what neighbours take of it all the time.
     """
 
     name: str
@@ -102,6 +106,9 @@ class Pop:
     cells: tuple[str, ...] = ()
     hosts: tuple[Host, ...] = ()
     managed_by: str = ""
+    cost: Cost = FREE
+    energy: Energy = COLD
+    noise: Noise = SILENCE
 
     @property
     def hypervisors(self) -> tuple[Host, ...]:
@@ -115,6 +122,7 @@ class Link:
 
     Args:
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
+        up: whether packets may pass.
         price: of a reservation of 1 Gbit/s, both ways, for an hour, in a currency of the reader's choice.
     """
 
@@ -123,6 +131,7 @@ class Link:
     b: str
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
+    up: bool = True
     price: float = 0.0
 
     @property
@@ -142,6 +151,7 @@ class Endpoint:
         impairment: of its access link from the PoP to it, and back unless `reverse` says otherwise.
         interfaces: its further interfaces `eth1`, `eth2`, ..., with the address of each, or None; they lead into the
             PoP, where a layer 2 gateway of its OpenStack may join them to a network.
+        up: whether packets may pass its access link.
     """
 
     name: str
@@ -151,6 +161,12 @@ class Endpoint:
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
     interfaces: Mapping[str, Interface | None] = field(default_factory=dict)
+    up: bool = True
+
+    @property
+    def directions(self) -> tuple[Impairment, Impairment]:
+        """To the endpoint, and from it."""
+        return both_ways(self.impairment, self.reverse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +184,9 @@ class ServerSeed:
 class Topology:
     """A whole emulated infrastructure.
 
+    Args:
+        chain_renderer: what steers service function chains.
+
     Example:
         >>> from sonata.model.topology import Link, Pop, Topology
         >>> sites = {f"p{i}": Pop(f"p{i}") for i in range(3)}
@@ -181,6 +200,7 @@ class Topology:
     links: tuple[Link, ...] = ()
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     servers: Mapping[str, ServerSeed] = field(default_factory=dict)
+    chain_renderer: str = "steering"
 
     @property
     def sites(self) -> tuple[Pop, ...]:

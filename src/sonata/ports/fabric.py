@@ -1,6 +1,6 @@
 """The data plane of an emulation as the emulator sees it.
 
-One `Fabric` has six parts. All calls are synchronous, come from one thread, are batched where the argument is a
+One `Fabric` has seven parts. All calls are synchronous, come from one thread, are batched where the argument is a
 sequence, and are idempotent: adding what stands already with the same specification does nothing, removing what does
 not stand does nothing. Failures raise `sonata.errors.AdapterError`; what the kernel cannot do raises
 `sonata.errors.Unsupported` and never leaves a silently unimpaired link.
@@ -23,6 +23,7 @@ from typing import Literal, Protocol
 
 from sonata._lib.ip import Address, Interface, Prefix
 from sonata.model.topology import CLEAN, Impairment, both_ways
+from sonata.ports.metering import Metering
 from sonata.ports.probing import LinkProbe
 
 EXTERNAL = "external"
@@ -523,6 +524,7 @@ class ChainSpec:
         after: chains of the same PoP that branch off into this one: packets that leave their last functions here and
             match a classifier enter it, and no others do, wherever the classifiers take packets otherwise. Where
             chains want the same return packets, the one furthest from the start has them.
+        renderer: name of what steers it; empty for the fabric's own choice.
 
     Forward packets enter the first local hop by the full classifier; from then on the destination side of the
     classifier alone is matched at each hop's egress port, so that functions may change the source. Return packets
@@ -535,6 +537,7 @@ class ChainSpec:
     hops: tuple[Hop, ...]
     symmetric: bool = True
     after: tuple[ChainSpec, ...] = ()
+    renderer: str = ""
 
 
 class Steering(Protocol):
@@ -648,6 +651,10 @@ class Fabric(Protocol):
     @property
     def shaping(self) -> Shaping:
         """Rates of ports."""
+
+    @property
+    def metering(self) -> Metering:
+        """Counters of ports and links."""
 
     def mend(self) -> None:
         """Set going again what has ended by itself; to be called every now and then.

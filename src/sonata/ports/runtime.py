@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+VIRTUAL = "vm"
+"""The engine of virtual machines, which have a kernel of their own."""
+
 Tell = Callable[[str, bytes], Awaitable[None]]
 """Takes output of a command as it comes: the name of the stream, `stdout` or `stderr`, and what was written to it."""
 
@@ -112,6 +115,8 @@ class MachineSpec:
         uid: user id to run as inside.
         resolver: content of its /etc/resolv.conf.
         huge_pages: taken from the host as long as it runs; it does not start when there are not enough.
+        group: whose limits it shares with others, see `Groups`; empty for none.
+        engine: `VIRTUAL` for a virtual machine, empty for the usual engine. Who is one engine does not look at it.
     """
 
     id: str
@@ -129,6 +134,8 @@ class MachineSpec:
     cwd: str = "/"
     resolver: str = ""
     huge_pages: HugePages | None = None
+    group: str = ""
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,23 @@ class LiveFolders(Protocol):
         """
 
 
+class Groups(Protocol):
+    """Machines that share what all of them together may have. A group is there as soon as it is named."""
+
+    async def set_group(self, name: str, limits: Limits) -> None:
+        """Limit the processors and the memory of a group, and weigh it against others when cores are short.
+
+        A machine of the group may have no more processors than the group. Where the host enforces no limits, neither
+        does this, see `Runtime.unenforced`.
+
+        Raises:
+            AdapterError: the kernel refused.
+        """
+
+    async def group_usage(self, name: str) -> Usage:
+        """What the machines of a group use, and what all have used that it ever had; zeros where nobody counts."""
+
+
 class Observed(Protocol):
     """What is known of machines that run."""
 
@@ -194,7 +218,7 @@ class Observed(Protocol):
         """What a machine uses at this moment; zeros where the host does not count."""
 
 
-class Runtime(LiveFolders, Observed, Protocol):
+class Runtime(LiveFolders, Groups, Observed, Protocol):
     """An engine that runs machines."""
 
     @property

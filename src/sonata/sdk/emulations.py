@@ -47,6 +47,7 @@ from sonata.sdk.emulation_records import (
     save,
     saved_of,
 )
+from sonata.sdk.engines import AUTO, checked_engine
 from sonata.sdk.listening import listening
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
@@ -70,6 +71,7 @@ class KeeperConfig:
         report: descriptor for JSON lines to the starter.
         lifeline: descriptor that ends when the starter ends; the byte `LET_GO` first lets go of it.
         lock: descriptor that holds the lock of the name.
+        engine: which runs machines that ask for none, `auto` for the first that is installed.
     """
 
     name: str
@@ -88,6 +90,7 @@ class KeeperConfig:
     wan_token: str
     admin_password: str
     proxy_token: str
+    engine: str = AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ def start(
     name: str | None = None,
     listen: tuple[str, int] = (DEFAULT_HOST, DEFAULT_PORT),
     images: Path | None = None,
+    engine: str | None = None,
     progress: Progress = lambda message: None,
 ) -> Emulation:
     """Start an emulation and return when it is ready.
@@ -168,6 +172,8 @@ def start(
         listen: loopback address to listen on; port 0 picks a free one. With port 0 and the default, an emulation
             that comes back prefers its earlier address.
         images: folder of the image store, by default the user's own.
+        engine: which runs machines: `crun`, `runc`, `launcher`, or `auto` for the first that is installed. By default
+            what the environment variable `SONATA_ENGINE` says, else `auto`.
         progress: told what is going on.
 
     Raises:
@@ -175,6 +181,7 @@ def start(
         SonataError: whatever made the start fail; nothing is left of it then, but what waited to come back.
     """
     name = checked_name(name or topology.name)
+    engine = checked_engine(engine or os.environ.get("SONATA_ENGINE") or AUTO)
     with _locked(name) as lock, ExitStack() as undo:
         earlier = _resumable(name, topology)
         _clear(name, keep=earlier is not None)
@@ -182,11 +189,28 @@ def start(
         undo.callback(_back_out, name, earlier)
         with _listening_at(_wanted(listen, earlier), progress) as api, _listening_at(_proxies(earlier)) as proxy:
             config = _configure(name, topology, folder, images or data_home() / "images", (lock, api, proxy))
+            config = replace(config, engine=engine)
             if earlier:
                 config = _resuming(config, earlier)
             emulation = _launch(config, _address(api), _address(proxy), progress)
         undo.pop_all()
     return emulation
+
+
+def standing(name: str) -> EmulationRecord | None:
+    """The emulation of this name, if it runs.
+
+    Raises:
+        Conflict: it is being started.
+    """
+    record = load(checked_name(name))
+    if record is None or not record.is_running:
+        return None
+    if not record.ready:
+        raise errors.Conflict(
+            f"emulation `{name}` is being started as process {record.process.pid}", hint="wait until it is ready"
+        )
+    return record
 
 
 def stop(name: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from sonata import errors
+from sonata._lib.plain import encode, from_plain
+from sonata.model.topology import Topology
 from sonata.sdk.emulation_records import EmulationRecord
 from sonata.sdk.emulator_http import EmulatorHttp, error_of
 
@@ -28,6 +30,21 @@ class EmulatorClient(EmulatorHttp):
         """What runs."""
         answer: Document = self._json("GET", "/status")
         return answer
+
+    def apply(self, topology: Topology, *, dry_run: bool = False) -> Document:
+        """Make the emulation this topology; returns what was done, or with `dry_run` what would be done.
+
+        Raises:
+            Conflict: it cannot be done while the emulation runs, with all reasons; nothing was changed then.
+        """
+        params = {"dry_run": str(dry_run).lower()}
+        answer: Document = self._json("PUT", "/topology", params=params, content=encode(topology))
+        return answer
+
+    def definition(self, *, with_servers: bool = False) -> tuple[Topology, Sequence[str]]:
+        """The topology as it is now, and what it cannot say of the emulation."""
+        answer = self._json("GET", "/definition", params={"servers": str(with_servers).lower()})
+        return from_plain(answer["topology"], Topology), answer["left_out"]
 
     def links(self) -> Rows:
         """Links as they are."""

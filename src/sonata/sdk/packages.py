@@ -22,7 +22,7 @@ from typing import Literal
 from sonata.errors import Conflict, Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_MEMBER_BYTES
 from sonata.formats.descriptor_rules import Level
-from sonata.formats.diagnostics import raise_errors
+from sonata.formats.findings import raise_errors
 from sonata.formats.osm_package import is_osm_folder, write_osm_package
 from sonata.formats.package import RESERVED, PackageInfo, inspect_package, read_files, write_son, write_tgo
 from sonata.formats.package_content import NSD_TYPES, VNFD_TYPES, PackageFile, assemble

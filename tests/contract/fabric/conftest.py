@@ -6,10 +6,11 @@ import json
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -19,6 +20,7 @@ from sonata._lib import namespaces
 from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.errors import SonataError
 from sonata.model.topology import CLEAN, Impairment
+from sonata.ports.chain_rendering import DEFAULT_RENDERER
 from sonata.ports.fabric import (
     EXTERNAL,
     LinkSpec,
@@ -29,6 +31,10 @@ from sonata.ports.fabric import (
     RouterSpec,
     SpanSpec,
 )
+
+_IPV4_ROUTES = 0x40  # RTMGRP_IPV4_ROUTE
+_ROUTE_CHANGES = {24: "new", 25: "gone"}  # RTM_NEWROUTE, RTM_DELROUTE
+_DESTINATION = 1  # RTA_DST
 
 
 def _why_not() -> str:
@@ -133,6 +139,20 @@ class World:
         path = self.fabric._world.pop(pop).netspace.path  # nothing else shows what is left there
         return subprocess.run(["nsenter", f"--net={path}", *argv], capture_output=True, text=True, check=True).stdout
 
+    @contextmanager
+    def route_changes(self, pop: str) -> Iterator[list[tuple[str, IPv4Network]]]:
+        """What becomes of the IPv4 routes of a PoP meanwhile, in order: `new` or `gone`, and where they lead."""
+        changes: list[tuple[str, IPv4Network]] = []
+        with open(self.fabric._world.pop(pop).netspace.path, "rb") as inside, namespaces.inside(inside.fileno()):
+            told = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        with told:
+            told.bind((0, _IPV4_ROUTES))
+            yield changes
+            told.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    changes += _route_changes(told.recv(65536))
+
     def start(self, machine: str, *argv: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(self._inside(machine, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.processes.append(process)
@@ -194,6 +214,19 @@ class World:
         return ["nsenter", f"--net={self.fabric.machines.netns_path(machine)}", *argv]
 
 
+def _route_changes(messages: bytes) -> Iterator[tuple[str, IPv4Network]]:
+    """Where routes lead that come or go, as netlink messages tell it (rtnetlink(7))."""
+    while messages:
+        length, kind = struct.unpack_from("=IH", messages)
+        prefix, attributes = messages[17], messages[28:length]
+        while attributes:
+            size, attribute = struct.unpack_from("=HH", attributes)
+            if attribute == _DESTINATION:
+                yield _ROUTE_CHANGES[kind], IPv4Network((attributes[4:8], prefix))
+            attributes = attributes[-(-size // 4) * 4 :]
+        messages = messages[-(-length // 4) * 4 :]
+
+
 def external(pop: int, host: int = 1) -> IPv4Interface:
     return IPv4Interface(f"100.64.{pop}.{host}/24")
 
@@ -204,8 +237,8 @@ def over(link: int, side: int) -> IPv4Interface:
 
 
 @contextmanager
-def a_world() -> Iterator[World]:
-    made = World(LinuxFabric())
+def a_world(chain_renderer: str = DEFAULT_RENDERER) -> Iterator[World]:
+    made = World(LinuxFabric(chain_renderer))
     try:
         yield made
     finally:
@@ -213,8 +246,14 @@ def a_world() -> Iterator[World]:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with a_world() as made:
+def renderer() -> str:
+    """What steers chains; suites of chains run over all of them."""
+    return DEFAULT_RENDERER
+
+
+@pytest.fixture
+def world(renderer: str) -> Iterator[World]:
+    with a_world(renderer) as made:
         yield made
 
 

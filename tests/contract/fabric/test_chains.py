@@ -20,6 +20,10 @@ from sonata.ports.fabric import EXTERNAL, ChainSpec, Classifier, Hop, HopPort, L
 from .conftest import World, external, over, router_spec, span_of
 from .test_filtering import EVERYTHING_OUT, PING_IN, pair, passes, secure
 
+RENDERERS = ("steering", "routed", "srv6")
+FIRST_ONE = [pytest.param(name, marks=pytest.mark.slow) if at else name for at, name in enumerate(RENDERERS)]
+"""The others follow in the long suite."""
+pytestmark = pytest.mark.parametrize("renderer", RENDERERS)
 PINGS = 5
 USER, ORIGIN = external(0, 10).ip, external(1, 10).ip
 

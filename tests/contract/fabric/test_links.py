@@ -408,3 +408,17 @@ def test_a_wire_process_that_cannot_be_started_again_is_told(pair: World, monkey
 
 def spare(impairment: Impairment) -> LinkSpec:
     return LinkSpec("spare", "p0", "p2", over(9, 0), over(9, 1), impairment)
+
+
+def test_routes_that_are_cut_anew_leave_no_moment_without_one(world: World) -> None:
+    """What is new is there before what it replaces goes."""
+    world.line(3)
+    gateway = over(0, 1).ip
+    halves, whole = (external(2).network, external(3).network), IPv4Network("100.64.2.0/23")
+    world.fabric.underlay.set_routes("p0", dict.fromkeys((external(1).network, *halves), gateway))
+    with world.route_changes("p0") as told:
+        world.fabric.underlay.set_routes("p0", {external(1).network: gateway, whole: gateway})
+        world.fabric.underlay.set_routes("p0", dict.fromkeys((external(1).network, *halves), gateway))
+    there = [("new", whole), *(("gone", half) for half in halves)]
+    back = [*(("new", half) for half in halves), ("gone", whole)]
+    assert told == [*there, *back]

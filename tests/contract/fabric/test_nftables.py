@@ -77,3 +77,21 @@ def test_few_sockets_stay_open_and_none_outlives_its_namespace(netspaces: list[N
     for netspace in netspaces:
         netspace.close()
     assert open_sockets() == before - own
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_high_numbers_of_descriptors_end_nothing(netspaces: list[Netspace], is_early: bool) -> None:
+    """The library waits by select(2), for which numbers from 1024 on are the end of the process."""
+    early = Nftables() if is_early else None
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1200)]
+    try:
+        nftables = early or Nftables()  # which has no seat for the library, and takes the program
+        for _ in range(2):
+            for netspace in netspaces:
+                nftables.load(netspace, replaced("counter"))
+                assert "counter" in rules_in(netspace)
+                with pytest.raises(PermanentError):
+                    nftables.load(netspace, "nonsense")
+    finally:
+        for descriptor in held:
+            os.close(descriptor)

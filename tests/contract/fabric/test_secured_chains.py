@@ -10,10 +10,11 @@ import pytest
 from sonata.ports.fabric import ChainSpec, Classifier, FilterRule, PortRate, PortShape, PortSpec
 
 from .conftest import World
-from .test_chains import growth, local_hop
+from .test_chains import FIRST_ONE, growth, local_hop
 from .test_filtering import EVERYTHING_OUT, PING_IN, TCP, close, connected, pair, secure
 from .test_shaping import MBIT, holds
 
+pytestmark = pytest.mark.parametrize("renderer", FIRST_ONE)
 PINGS = 4
 QUESTIONS = 1
 """Whoever looks for a neighbour asks everybody; the function hears that, too."""

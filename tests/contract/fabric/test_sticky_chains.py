@@ -16,10 +16,11 @@ import pytest
 from sonata.ports.fabric import ChainSpec, Hop, PortSpec
 
 from .conftest import World
-from .test_chains import ORIGIN, TO_ORIGIN, function, local_hop, site
+from .test_chains import FIRST_ONE, ORIGIN, TO_ORIGIN, function, local_hop, site
 
 __all__ = ["site"]  # a fixture
 
+pytestmark = pytest.mark.parametrize("renderer", FIRST_ONE)
 PORT, FLOWS = 80, 16
 NOTES = """
 table ip notes {

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.machines import cable, needs_engine, needs_root, network_namespaces
+from tests.machines import PROCESSES, cable, needs_engine, needs_root, network_namespaces
 
-from sonata.adapters.runtime_oci import OciRuntime, python_argv, python_binds, python_env
-from sonata.ports.runtime import Bind, MachineSpec, RootFs
+from sonata.adapters.runtime_oci import python_argv, python_binds, python_env
+from sonata.ports.runtime import Bind, MachineSpec, RootFs, Runtime
 
+ENGINES = PROCESSES
 pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
 
 Make = Callable[..., MachineSpec]
@@ -35,12 +36,12 @@ def spec(tmp_path: Path) -> Make:
     return make
 
 
-async def shell(runtime: OciRuntime, script: str, machine: str = "m1") -> tuple[int, str]:
+async def shell(runtime: Runtime, script: str, machine: str = "m1") -> tuple[int, str]:
     status, out, err = await runtime.exec(machine, ["sh", "-c", script])
     return status, (out + err).decode()
 
 
-async def test_no_file_of_the_host(runtime: OciRuntime, spec: Make, tmp_path: Path) -> None:
+async def test_no_file_of_the_host(runtime: Runtime, spec: Make, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("the host's secret")
     await runtime.start(spec())
@@ -53,7 +54,7 @@ async def test_no_file_of_the_host(runtime: OciRuntime, spec: Make, tmp_path: Pa
     assert (await shell(runtime, "ls /etc/shadow /etc/ssh /etc/machine-id /etc/ssl/private"))[0] != 0
 
 
-async def test_no_way_to_the_hosts_root_through_processes(runtime: OciRuntime, spec: Make) -> None:
+async def test_no_way_to_the_hosts_root_through_processes(runtime: Runtime, spec: Make) -> None:
     await runtime.start(spec())
     _, processes = await shell(runtime, "ls -d /proc/[0-9]* | wc -l; cat /proc/1/comm")
     count, first = processes.split()
@@ -64,7 +65,7 @@ async def test_no_way_to_the_hosts_root_through_processes(runtime: OciRuntime, s
     assert "boot" not in root
 
 
-async def test_programs_of_the_host_can_be_used_not_changed(runtime: OciRuntime, spec: Make) -> None:
+async def test_programs_of_the_host_can_be_used_not_changed(runtime: Runtime, spec: Make) -> None:
     await runtime.start(spec())
     assert (await shell(runtime, "touch /usr/bin/evil"))[0] != 0
     assert (await shell(runtime, "mount -o remount,rw /usr"))[0] != 0
@@ -72,7 +73,7 @@ async def test_programs_of_the_host_can_be_used_not_changed(runtime: OciRuntime,
 
 
 @pytest.mark.parametrize("network_admin", [True, False])
-async def test_rights_are_few_and_cannot_grow(runtime: OciRuntime, spec: Make, network_admin: bool) -> None:
+async def test_rights_are_few_and_cannot_grow(runtime: Runtime, spec: Make, network_admin: bool) -> None:
     await runtime.start(spec(network_admin=network_admin))
     for look in ("cat /proc/1/status", "cat /proc/self/status"):
         _, text = await shell(runtime, look)
@@ -106,7 +107,7 @@ CALLS = {
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="system call numbers of x86_64")
-async def test_calls_that_lead_out_are_refused(runtime: OciRuntime, spec: Make) -> None:
+async def test_calls_that_lead_out_are_refused(runtime: Runtime, spec: Make) -> None:
     await runtime.start(spec())
     for name, call in CALLS.items():
         code = f"import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); print({call}, ctypes.get_errno())"
@@ -114,7 +115,7 @@ async def test_calls_that_lead_out_are_refused(runtime: OciRuntime, spec: Make) 
         assert out.split() == [b"-1", b"1"], f"{name}: {out!r} {err!r}"
 
 
-async def test_devices_are_the_harmless_ones(runtime: OciRuntime, spec: Make) -> None:
+async def test_devices_are_the_harmless_ones(runtime: Runtime, spec: Make) -> None:
     await runtime.start(spec())
     _, seen = await shell(runtime, "find /dev -type b -o -type c | sort")
     allowed = {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts/ptmx", "net/tun", "console"}
@@ -124,7 +125,7 @@ async def test_devices_are_the_harmless_ones(runtime: OciRuntime, spec: Make) ->
     assert (await shell(runtime, "head -c 1 /proc/kcore | grep ."))[0] != 0
 
 
-async def test_a_vnf_configures_its_network_and_no_more_of_the_kernel(runtime: OciRuntime, spec: Make) -> None:
+async def test_a_vnf_configures_its_network_and_no_more_of_the_kernel(runtime: Runtime, spec: Make) -> None:
     await runtime.start(spec())
     assert (await shell(runtime, "echo 1 > /proc/sys/net/ipv4/ip_forward && cat /proc/sys/net/ipv4/ip_forward"))[
         1
@@ -136,7 +137,7 @@ async def test_a_vnf_configures_its_network_and_no_more_of_the_kernel(runtime: O
     assert (await shell(runtime, "ls /sys/class/net"))[1] == "lo\n"
 
 
-async def test_a_manager_has_no_network_at_all(runtime: OciRuntime, spec: Make) -> None:
+async def test_a_manager_has_no_network_at_all(runtime: Runtime, spec: Make) -> None:
     await runtime.start(spec(network_admin=False))
     assert (await shell(runtime, "echo 1 > /proc/sys/net/ipv4/ip_forward"))[0] != 0
     code = "import socket; socket.create_connection(('192.0.2.1', 80), 2)"
@@ -145,7 +146,7 @@ async def test_a_manager_has_no_network_at_all(runtime: OciRuntime, spec: Make) 
     assert b"unreachable" in err
 
 
-async def test_the_given_network_namespace_is_joined(runtime: OciRuntime, spec: Make) -> None:
+async def test_the_given_network_namespace_is_joined(runtime: Runtime, spec: Make) -> None:
     with network_namespaces("a", "b") as names:
         cable(names["a"], "eth0", "10.8.0.1/24", names["b"], "eth0", "10.8.0.2/24")
         for name in ("a", "b"):
@@ -157,7 +158,7 @@ async def test_the_given_network_namespace_is_joined(runtime: OciRuntime, spec: 
         await runtime.stop("b")
 
 
-async def test_machines_do_not_see_one_another(runtime: OciRuntime, spec: Make) -> None:
+async def test_machines_do_not_see_one_another(runtime: Runtime, spec: Make) -> None:
     for name in ("one", "two"):
         await runtime.start(spec("sh", "-c", f"echo {name} > /tmp/mine; exec sleep 100{len(name)}", id=name))
     assert (await shell(runtime, "echo changed > /tmp/mine; touch /etc/new", "one"))[0] == 0
@@ -166,7 +167,7 @@ async def test_machines_do_not_see_one_another(runtime: OciRuntime, spec: Make) 
     assert out == "1\n"
 
 
-async def test_binds_are_read_only_unless_asked(runtime: OciRuntime, spec: Make, tmp_path: Path) -> None:
+async def test_binds_are_read_only_unless_asked(runtime: Runtime, spec: Make, tmp_path: Path) -> None:
     for name in ("fixed", "open"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
@@ -179,7 +180,7 @@ async def test_binds_are_read_only_unless_asked(runtime: OciRuntime, spec: Make,
     assert (tmp_path / "open/new").exists()
 
 
-async def test_this_python_runs_in_a_sandbox_with_a_socket(runtime: OciRuntime, spec: Make, tmp_path: Path) -> None:
+async def test_this_python_runs_in_a_sandbox_with_a_socket(runtime: Runtime, spec: Make, tmp_path: Path) -> None:
     uid = 0 if "uid" in runtime.unenforced else 1000
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "bus"))
@@ -213,7 +214,7 @@ async def test_this_python_runs_in_a_sandbox_with_a_socket(runtime: OciRuntime, 
             assert connection.recv(100).decode().startswith(f"{uid} ")
 
 
-async def test_python_brings_neither_home_nor_repository(runtime: OciRuntime, spec: Make) -> None:
+async def test_python_brings_neither_home_nor_repository(runtime: Runtime, spec: Make) -> None:
     await runtime.start(spec(binds=python_binds(), env=python_env(), network_admin=False))
     repository = Path(__file__).parents[3]
     _, found = await shell(runtime, f"ls -A {repository} {Path.home()} 2>/dev/null; true")
@@ -232,6 +233,7 @@ def test_python_in_a_home_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_an_engine_the_package_is_named(tmp_path: Path) -> None:
+    from sonata.adapters.runtime_oci import OciRuntime
     from sonata.errors import Unsupported
 
     with pytest.raises(Unsupported, match="crun"):

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.contract.runtime.test_machines import Exits, spec, until
-from tests.machines import needs_engine, needs_root
+from tests.machines import PROCESSES, needs_engine, needs_root
 
 from sonata._lib.tails import tail
-from sonata.adapters.runtime_oci import OciRuntime
 from sonata.adapters.runtime_oci.console_limits import KEPT, LIMIT
-from sonata.ports.runtime import MachineSpec
+from sonata.ports.runtime import MachineSpec, Runtime
 
 __all__ = ["spec"]  # fixture
+ENGINES = PROCESSES
 pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
 
 LAST = 20_000_000
@@ -35,7 +35,7 @@ def numbers(console: Path) -> list[int]:
 
 
 async def test_a_console_that_is_flooded_stays_short_and_keeps_what_came_last(
-    runtime: OciRuntime, spec: Specs, tmp_path: Path
+    runtime: Runtime, spec: Specs, tmp_path: Path
 ) -> None:
     console = tmp_path / "console"
     await runtime.start(spec("sh", "-c", f"seq 1 {LAST}; exec sleep 1000"))
@@ -54,9 +54,7 @@ async def test_a_console_that_is_flooded_stays_short_and_keeps_what_came_last(
     assert tail(console, 99).endswith(f"\n{LAST}\nagain\n".encode())
 
 
-async def test_the_flood_of_one_machine_is_no_matter_of_others(
-    runtime: OciRuntime, spec: Specs, tmp_path: Path
-) -> None:
+async def test_the_flood_of_one_machine_is_no_matter_of_others(runtime: Runtime, spec: Specs, tmp_path: Path) -> None:
     quiet = tmp_path / "quiet"
     await runtime.start(spec("sh", "-c", "echo first; exec sleep 1000", id="m2", console=quiet))
     await runtime.start(spec("sh", "-c", "exec yes"))
@@ -68,7 +66,7 @@ async def test_the_flood_of_one_machine_is_no_matter_of_others(
     await until(lambda: "console limits" not in {thread.name for thread in threading.enumerate()})
 
 
-async def test_what_a_console_held_before_is_cut_too(runtime: OciRuntime, spec: Specs, tmp_path: Path) -> None:
+async def test_what_a_console_held_before_is_cut_too(runtime: Runtime, spec: Specs, tmp_path: Path) -> None:
     console = tmp_path / "console"
     console.write_bytes(b"old\n" * LIMIT + b"newest\n")
     await runtime.start(spec("sh", "-c", "echo up; exec sleep 1000"))

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.machines import PROCESSES
 
 from sonata._lib.huge_pages import free_huge_pages
-from sonata.adapters.runtime_oci import OciRuntime
 from sonata.errors import AdapterError
-from sonata.ports.runtime import HugePages, MachineSpec, RootFs
+from sonata.ports.runtime import HugePages, MachineSpec, RootFs, Runtime
 
 SIZE_KIB, PAGES = 2048, 4
 POOL = Path(f"/sys/kernel/mm/hugepages/hugepages-{SIZE_KIB}kB/nr_hugepages")
@@ -20,6 +20,7 @@ FILL = (
     f"os.ftruncate(f, {PAGES * SIZE_KIB * 1024}); "
     f"m = mmap.mmap(f, {PAGES * SIZE_KIB * 1024}); m[0] = 1; print(len(m))"
 )
+ENGINES = PROCESSES
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 
@@ -45,7 +46,7 @@ def spec(folder: Path, name: str, pages: int) -> MachineSpec:
     return MachineSpec(name, "box", RootFs(), ("sleep", "1000"), folder / "console", huge_pages=wanted)
 
 
-async def test_pages_are_a_machines_own_while_it_runs(runtime: OciRuntime, tmp_path: Path, reserved: int) -> None:
+async def test_pages_are_a_machines_own_while_it_runs(runtime: Runtime, tmp_path: Path, reserved: int) -> None:
     await runtime.start(spec(tmp_path, "m1", PAGES))
     assert free_huge_pages()[SIZE_KIB] == reserved - PAGES
     status, out, err = await runtime.exec("m1", ["python3", "-c", FILL])
@@ -58,7 +59,7 @@ async def test_pages_are_a_machines_own_while_it_runs(runtime: OciRuntime, tmp_p
     assert free_huge_pages()[SIZE_KIB] == reserved
 
 
-async def test_a_machine_does_not_start_without_its_pages(runtime: OciRuntime, tmp_path: Path, reserved: int) -> None:
+async def test_a_machine_does_not_start_without_its_pages(runtime: Runtime, tmp_path: Path, reserved: int) -> None:
     with pytest.raises(AdapterError):
         await runtime.start(spec(tmp_path, "m1", reserved + 1))
     assert free_huge_pages()[SIZE_KIB] == reserved

@@ -19,9 +19,11 @@ from sonata.api.emulator.app import emulator_app
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
+from sonata.emulator.numbering import Numbers, all_numbered
 from sonata.emulator.wan import Wan
 from sonata.errors import NotFound, PermanentError, TransientError
-from sonata.model.infrastructure import AttachedEndpoint
+from sonata.model.figures import Cost, Energy
+from sonata.model.infrastructure import AttachedEndpoint, PopFigures
 from sonata.model.topology import Impairment, Link, Pop, Topology
 from sonata.ports.wim import ConnectionRequest
 
@@ -50,11 +52,22 @@ async def url(anyio_backend: str) -> AsyncIterator[str]:
     plane = DataPlane(MagicMock(name="fabric"))
     users = AttachedEndpoint("users", "access", "100.64.0.10", 0.001)
     events = EventLog()
-    links = Links(TOPOLOGY, plane, events)
-    await links.bring_up()
+    links, numbers = Links(plane, events), all_numbered(TOPOLOGY, Numbers())
+    await links.pops.add(numbers.pops)
+    await links.add(TOPOLOGY.links, numbers.links)
+    await links.reroute()
     wan = Wan(links, plane, stations, lambda: {"users": users}, events)
+    wan.figures = lambda: {"core": PopFigures(Cost(0.5, 0.25), Energy(100, 20))}
     emulation = cast(Any, SimpleNamespace(events=events, wan=wan))
-    api = emulator_app(emulation, cast(Any, None), token="admin-token", wan_token=TOKEN, describe_openstack=dict)
+    api = emulator_app(
+        emulation,
+        cast(Any, None),
+        cast(Any, None),
+        cast(Any, None),
+        token="admin-token",
+        wan_token=TOKEN,
+        describe_openstack=dict,
+    )
     app = Starlette(routes=[Mount("/emulator/v1", app=api)])
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
@@ -82,6 +95,7 @@ def joining(name: str, **bounds: float) -> ConnectionRequest:
 
 async def test_the_graph_has_pops_links_and_endpoints(wim: EmulatorWim) -> None:
     graph = await wim.graph()
+    assert graph.figures == {"core": PopFigures(Cost(0.5, 0.25), Energy(100, 20))}
     assert graph.pops == ("access", "metro", "core")
     assert {(edge.a, edge.b, edge.delay_s, edge.rate_bps) for edge in graph.edges} == {
         ("access", "metro", 0.005, None),

@@ -281,7 +281,7 @@ async def test_the_only_network_of_a_project_is_the_default(world: World) -> Non
 
 async def test_seeds_share_a_default_network_with_a_way_out(world: World) -> None:
     seeds = (ServerSeed("probe", "edge"), ServerSeed("web", "edge", image="host", command=("/bin/serve", "80")))
-    probe, web = await asyncio.gather(*map(world.cloud.boot_seed, seeds))
+    probe, web = await asyncio.gather(*map(world.cloud.seeds.boot, seeds))
     assert (probe.status, web.status) == ("ACTIVE", "ACTIVE")
     assert [spec.argv for spec in world.runtime.started] == [("/bin/serve", "80")]
     (router,) = world.fabric.networks.routers.values()
@@ -292,7 +292,7 @@ async def test_seeds_share_a_default_network_with_a_way_out(world: World) -> Non
 
 async def test_a_seed_that_does_not_come_up_says_why(world: World) -> None:
     with pytest.raises(PermanentError, match=r"did not come up.*no such file"):
-        await world.cloud.boot_seed(ServerSeed("bad", "edge", image="absent"))
+        await world.cloud.seeds.boot(ServerSeed("bad", "edge", image="absent"))
 
 
 async def test_a_group_that_nobody_was_in_is_told_anew(world: World) -> None:

@@ -11,8 +11,10 @@ from sonata.emulator.cloud.causes import PortInUse
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.compute import Server
+from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2GatewayConnection
 from sonata.emulator.cloud.entities.load_balancing import Member, Pool
 from sonata.emulator.cloud.entities.network import Network, Port
+from sonata.emulator.outlets import Outlet
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.ports.fabric import Classifier, Hop, HopPort
 
@@ -70,6 +72,33 @@ async def test_an_unbound_port_stands_for_one_in_another_pop(world: World) -> No
     )
     remote = HopPort("02:00:00:00:00:42", network.id)
     assert world.fabric.steering.chains[chain.id].hops[1] == Hop(remote, remote)
+
+
+async def test_a_port_may_stand_for_a_physical_box(world: World) -> None:
+    """It has the box's MAC address, on the network that a layer 2 gateway joins the box to."""
+    box = Outlet("box", "eth1", "edge")
+    world.cloud.site.outlets = (box,)  # what the topology tells at the start
+    world.cloud._steering.boxes._site = world.cloud.site  # what the topology tells at the start
+    world.fabric.networks.add_networks([box.network_spec()])
+    world.fabric.machines.add_machines(["box"])
+    world.fabric.machines.add_ports([box.port_spec("box")])
+    await world.cloud.endpoints_started()
+    network, _ = await world.network()
+    _, ingress, egress = await function(world, network, "here")
+    standing_for = world.port(network, box.mac)
+    groups = (await group(world, standing_for, standing_for), await group(world, ingress, egress))
+    classifier = await web_classifier(world)
+    chain = await world.cloud.chaining.create_chain(
+        PortChain(groups=tuple(one.id for one in groups), classifiers=(classifier.id,))
+    )
+    elsewhere, here = HopPort(box.mac, network.id), HopPort(box.mac, box.network, box.network)
+    assert world.fabric.steering.chains[chain.id].hops[0] == Hop(elsewhere, elsewhere)
+    gateways = world.cloud.l2_gateways
+    wall = gateways.create(L2Gateway(devices=(L2Device(name="box", interfaces=("eth1",)),)))
+    joined = await gateways.connect(L2GatewayConnection(l2_gateway_id=wall.id, network_id=network.id))
+    assert world.fabric.steering.chains[chain.id].hops[0] == Hop(here, here)
+    await gateways.disconnect(joined.id)
+    assert world.fabric.steering.chains[chain.id].hops[0] == Hop(elsewhere, elsewhere)
 
 
 async def test_a_chain_waits_for_its_functions_and_follows_them(world: World) -> None:

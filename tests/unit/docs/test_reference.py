@@ -37,6 +37,12 @@ def test_command_line_reference_is_current() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_reference_of_metrics_is_current() -> None:
+    tool = [sys.executable, str(ROOT / "tools" / "metrics_reference.py"), "--check"]
+    checked = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_every_path_of_the_platform_is_there() -> None:
     paths = northbound_app(NOTHING, "token").openapi()["paths"]
     assert paths

@@ -17,6 +17,7 @@ from tests.fakes.runtime import FakeRuntime
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.observing.observation import Observation
 from sonata.emulator.scenarios import Scenarios
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, Topology
 from sonata.ports.fabric import LinkStatus
@@ -29,16 +30,23 @@ class LiveUnderlay(FakeUnderlay):
         super().__init__()
         self.routes: dict[str, dict[IPv4Network, IPv4Address]] = {}
         self.down: set[str] = set()
+        self.access: dict[str, tuple[Impairment, Impairment | None]] = {}
         self.frames: list[bytes] = []
         self.guests: dict[str, tuple[dict[IPv4Address, str], bool]] = {}
 
     def set_link(
         self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
     ) -> None:
-        if not name.startswith("access-"):
-            super().set_link(name, impairment, up=up)
-            self.links[name] = replace(self.links[name], impairment=impairment, reverse=reverse)
         (self.down.discard if up else self.down.add)(name)
+        if name.startswith("access-"):
+            self.access[name] = (impairment, reverse)
+            return
+        super().set_link(name, impairment, up=up)
+        self.links[name] = replace(self.links[name], impairment=impairment, reverse=reverse)
+
+    def remove_links(self, names: Sequence[str]) -> None:
+        super().remove_links(names)
+        self.down.difference_update(names)
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
         self.routes[pop] = dict(routes)
@@ -134,3 +142,8 @@ class FakeDisturber:
 def no_scenarios(emulation: Emulation) -> Scenarios:
     """What carries scenarios out, with nothing to be killed."""
     return Scenarios(Disruptions(emulation, FakeDisturber()), emulation.events)
+
+
+def observed(emulation: Emulation) -> Observation:
+    """What is seen of an emulation."""
+    return Observation(emulation, emulation._plane)

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from tests.unit.emulator.conftest import World, no_scenarios
+from tests.unit.emulator.conftest import World, no_scenarios, observed
 
 from sonata.api.emulator.app import emulator_app
 from sonata.api.openstack import openstack_description
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.reconciler import Reconciler
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.anyio
 async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
     app = emulator_app(
         triangle,
+        Reconciler(triangle),
         no_scenarios(triangle),
+        observed(triangle),
         token="all",
         wan_token="wan",
         describe_openstack=lambda: openstack_description(["a"]),
@@ -34,7 +37,18 @@ async def http(triangle: Emulation) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_every_path_asks_for_a_token(http: httpx.AsyncClient) -> None:
-    own = ("/status", "/topology", "/links", "/endpoints", "/machines", "/openstack/openapi.json")
+    own = (
+        "/metrics",
+        "/rules",
+        "/query?query=1",
+        "/status",
+        "/topology",
+        "/definition",
+        "/links",
+        "/endpoints",
+        "/machines",
+        "/openstack/openapi.json",
+    )
     for path in (*own, "/wan/graph", "/wan/connections"):
         assert (await http.get(path)).status_code == 200
         for wrong in ("", "Bearer ", "Bearer al", "Bearer allx", "Basic all"):
@@ -108,3 +122,66 @@ async def test_captures_are_asked_for_a_sane_time(http: httpx.AsyncClient) -> No
     for seconds in ("0", "-1", "nan", "x", "99999"):
         assert (await http.get("/links/ab/capture", params={"seconds": seconds})).status_code == 400
     assert (await http.get("/links/ab/capture", params={"seconds": "0.05"})).content[:4] == b"\xd4\xc3\xb2\xa1"
+
+
+async def test_a_plan_is_told_and_carried_out(http: httpx.AsyncClient, world: World) -> None:
+    topology = (await http.get("/topology")).json()
+    assert (await http.put("/topology", json=topology)).json()["changes"] == []
+    topology["pops"]["d"] = {"name": "d"}
+    topology["links"].append({"name": "cd", "a": "c", "b": "d"})
+    planned = (await http.put("/topology", params={"dry_run": "true"}, json=topology)).json()
+    assert [(row["action"], row["kind"], row["name"]) for row in planned["changes"]] == [
+        ("add", "pop", "d"),
+        ("add", "link", "cd"),
+    ]
+    assert (planned["applied"], set(world.underlay.pops)) == (False, {"a", "b", "c"})
+    done = (await http.put("/topology", json=topology)).json()
+    assert (done["applied"], done["changes"]) == (True, planned["changes"])
+    assert set(world.underlay.pops) == {"a", "b", "c", "d"}
+    assert set((await http.get("/topology")).json()["pops"]) == {"a", "b", "c", "d"}
+
+
+async def test_the_definition_tells_links_as_they_are(http: httpx.AsyncClient) -> None:
+    await http.patch("/links/bc", json={"up": False, "loss": 0.5})
+    told = (await http.get("/definition", params={"servers": "true"})).json()
+    (link,) = [link for link in told["topology"]["links"] if link["name"] == "bc"]
+    assert (link["up"], link["impairment"]["loss"], told["left_out"]) == (False, 0.5, [])
+    assert (await http.get("/definition", params={"servers": "1"})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("pops", "../../etc"), {"name": "../../etc"}, "cannot be a name"),
+        (("pops", "x"), {"name": "y"}, "`y`"),
+        (("pops", "a"), {"name": "a", "cpus": 0}, "not positive"),
+        (("pops", "a"), {"name": "a", "cpu_oversubscription": 0.5}, "oversubscription"),
+        (("pops",), {}, "no PoP"),
+        (("links",), [{"name": "x", "a": "a", "b": "nowhere"}], "`nowhere`"),
+        (("links",), [{"name": "x", "a": "a", "b": "b", "impairment": {"delay_s": 60}}], "0..10 s"),
+        (("links",), "ab", "cannot read"),
+        (("endpoints", "e"), {"name": "e", "attach": "a", "interfaces": {"../e": None}}, "cannot be a name"),
+    ],
+)
+async def test_a_topology_with_flaws_changes_nothing(
+    http: httpx.AsyncClient, world: World, place: tuple[str, ...], value: object, told: str
+) -> None:
+    topology = (await http.get("/topology")).json()
+    within = topology
+    for key in place[:-1]:
+        within = within[key]
+    within[place[-1]] = value
+    refused = await http.put("/topology", json=topology)
+    assert refused.status_code == 400
+    assert told in refused.json()["detail"]
+    assert set(world.underlay.pops) == {"a", "b", "c"}
+
+
+async def test_what_cannot_be_done_is_a_conflict_with_all_reasons(http: httpx.AsyncClient) -> None:
+    topology = (await http.get("/topology")).json()
+    topology["name"] = "other"
+    topology["pops"]["c"]["managed_by"] = "a"
+    refused = await http.put("/topology", json=topology)
+    assert refused.status_code == 409
+    assert "`other`" in refused.json()["detail"]
+    assert "PoP `c`" in refused.json()["detail"]

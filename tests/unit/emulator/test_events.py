@@ -8,12 +8,13 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from tests.unit.emulator.conftest import no_scenarios
+from tests.unit.emulator.conftest import no_scenarios, observed
 
 from sonata.api.emulator.app import emulator_app
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.events import MISSED, Event, EventLog
+from sonata.emulator.reconciler import Reconciler
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +63,7 @@ async def test_a_link_a_network_and_an_endpoint_tell_what_becomes_of_them(triang
     networks.remove("n1")
     networks.remove("n1")
     events = {event.kind: event for event in triangle.events.after(start)}
-    assert list(events) == ["routes.changed", "link.changed", "network.created", "network.deleted"]
+    assert list(events) == ["link.changed", "routes.changed", "network.created", "network.deleted"]
     assert len(triangle.events.after(start)) == len(events)
     changed = events["link.changed"]
     assert (changed.subject, changed.detail["impairment"].loss, changed.detail["up"]) == ("ab", 0.5, False)
@@ -72,7 +73,15 @@ async def test_a_link_a_network_and_an_endpoint_tell_what_becomes_of_them(triang
 
 
 async def test_events_are_asked_for_by_number_and_kind(triangle: Emulation) -> None:
-    app = emulator_app(triangle, no_scenarios(triangle), token="all", wan_token="wan", describe_openstack=dict)
+    app = emulator_app(
+        triangle,
+        Reconciler(triangle),
+        no_scenarios(triangle),
+        observed(triangle),
+        token="all",
+        wan_token="wan",
+        describe_openstack=dict,
+    )
     headers = {"Authorization": "Bearer all"}
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://emulator", headers=headers

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,19 @@ def test_the_only_running_one_is_found_without_a_name(home: Path) -> None:
     records.save(record("two", me()))
     with pytest.raises(Conflict, match="one, two"):
         records.find(None)
+
+
+def test_one_that_is_being_started_is_neither_standing_nor_absent(home: Path) -> None:
+    assert emulations.standing("one") is None
+    for name, process in (("one", me()), ("dead", ProcessId(me().pid, 1))):
+        records.new_folder(name)
+        records.save(record(name, process))
+    assert emulations.standing("dead") is None
+    with pytest.raises(Conflict, match="being started"):
+        emulations.standing("one")
+    ready = replace(record("one", me()), ready=True)
+    records.save(ready)
+    assert emulations.standing("one") == ready
 
 
 def test_a_damaged_record_is_passed_over_and_can_be_removed(home: Path) -> None:

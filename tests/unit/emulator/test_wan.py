@@ -12,6 +12,7 @@ from tests.fakes.fabric import FakeFabric
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links
+from sonata.emulator.numbering import Numbers, all_numbered
 from sonata.emulator.reservations import Connection
 from sonata.emulator.wan import Wan
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, QuotaExceeded
@@ -60,8 +61,10 @@ class Ring:
 async def ring(anyio_backend: str) -> AsyncIterator[Ring]:
     fabric, events = FakeFabric(), EventLog()
     plane = DataPlane(fabric)  # type: ignore[arg-type]
-    links = Links(RING, plane, events)
-    await links.bring_up()
+    links, numbers = Links(plane, events), all_numbered(RING, Numbers())
+    await links.pops.add(numbers.pops)
+    await links.add(RING.links, numbers.links)
+    await links.reroute()
     users = AttachedEndpoint("users", "c", "100.64.2.10")
     yield Ring(Wan(links, plane, lambda pop, network: (), lambda: {"users": users}, events), links, fabric, events)
     await plane.close()
@@ -113,6 +116,30 @@ async def test_a_reservation_moves_with_the_route_and_back(ring: Ring) -> None:
     await ring.links.set("bc", {}, up=True)
     assert ring.wan.get(made.id).links == ("ab", "bc")
     assert ring.told("connection.state") == []
+
+
+async def test_a_reservation_leaves_a_link_that_goes_before_it_goes(ring: Ring) -> None:
+    made = await ring.join("gold", "ac", rate_bps=20 * MBIT)
+    await ring.links.remove(["bc"])
+    assert ring.wan.get(made.id).links == ("ca",)
+    assert ring.fabric.underlay.reserved["ab"] == ({}, {})
+    await ring.links.remove(["ca"])
+    assert ring.state(made)[0] == "down"
+    await ring.links.add(RING.links[1:2], {"bc": 1})
+    await ring.links.reroute()
+    assert ring.state(made) == ("active", "")
+    assert ring.fabric.underlay.reserved["bc"][0] == {made.vni: Reservation(20 * MBIT)}
+
+
+async def test_what_was_held_before_is_held_again_when_a_link_half_way_cannot(ring: Ring) -> None:
+    first = await ring.join("first", "ac", rate_bps=20 * MBIT)
+    held = {name: ring.fabric.underlay.reserved[name] for name in ("ab", "bc")}
+    ring.fabric.underlay.refusing = "bc"
+    with pytest.raises(AdapterError, match="bc"):
+        await ring.wan.update(first.id, lambda was: replace(was, rate_bps=30 * MBIT))
+    ring.fabric.underlay.refusing = ""
+    await ring.links.reroute()
+    assert {name: ring.fabric.underlay.reserved[name] for name in ("ab", "bc")} == held
 
 
 async def test_promises_that_break_are_told_with_the_reason(ring: Ring) -> None:

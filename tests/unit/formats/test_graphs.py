@@ -171,3 +171,9 @@ def test_labels_with_anything_in_them_stay_within_their_place(tmp_path: Path) ->
     again = import_topology(graphml_of(graph).encode(), "x").topology
     ((key, value),) = again.pops["p"].labels.items()
     assert key == value == nasty.replace("\x01", "\ufffd")
+
+
+def test_a_link_that_begins_down_is_drawn_so() -> None:
+    topology = Topology("t", {"a": Pop("a"), "b": Pop("b")}, (Link("ab", "a", "b", up=False),))
+    (edge,) = graph_of(topology).edges
+    assert edge.text == "down"

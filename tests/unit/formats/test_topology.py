@@ -272,3 +272,17 @@ links:
     assert dsl.reverse == Impairment(0.01, 0.0, 0.0, 1e8, duplicate=0.02)
     assert (lan.impairment.reorder, lan.reverse and lan.reverse.rate_bps) == (0.05, None)
     assert parse_topology(dump_topology(topology)) == topology
+
+
+def test_links_that_begin_down_are_read_and_written() -> None:
+    text = WHOLE.replace("rate: 100Mbit", "up: false, rate: 100Mbit").replace("delay: 1ms", "delay: 1ms, up: false")
+    topology = parse_topology(text)
+    assert ([link.up for link in topology.links], topology.endpoints["origin"].up) == ([False], False)
+    assert topology.endpoints["users"].up
+    assert parse_topology(dump_topology(topology)) == topology
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a_b", "-a", "a" * 64])
+def test_names_of_scripts_are_those_that_files_can_have(name: str) -> None:
+    topology = Topology("t", {name: Pop(name)})
+    assert "TOPO-0003" in [found.code for found in check_topology(topology)]

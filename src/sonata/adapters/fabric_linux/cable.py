@@ -190,16 +190,31 @@ class Cables:
         return replaced or went_up
 
     def reserve(self, cable: Cable, *shares: Mapping[int, Reservation]) -> None:
-        """Keep bandwidth of a cable free for spans, by VNI, from `a` to `b` and from `b` to `a`; no others have any."""
+        """Keep bandwidth of a cable free for spans, by VNI, from `a` to `b` and from `b` to `a`; no others have any.
+
+        Raises:
+            AdapterError, Unsupported: the kernel refused; what was reserved before is.
+        """
         there, back = shares
-        if (there, back) == cable.shares:
-            return
-        changed = [
-            index for index in (0, 1) if any(cable.shares) != any(shares) or shares[index] != cable.shares[index]
-        ]
-        cable.shares = there, back
+        before = cable.shares
+        changed = [index for index in (0, 1) if any(before) != any(shares) or shares[index] != before[index]]
+        try:
+            self._share(cable, (there, back), changed)
+        except (AdapterError, Unsupported):
+            with suppress(AdapterError, Unsupported):
+                self._share(cable, before, changed)
+            raise
+
+    def _share(
+        self,
+        cable: Cable,
+        shares: tuple[Mapping[int, Reservation], Mapping[int, Reservation]],
+        directions: Iterable[int],
+    ) -> None:
+        """Note what is reserved of a cable, and hold it in these of its directions."""
+        cable.shares = shares
         cable.mechanism = self._mechanism(cable, *cable.directions)
-        for end, index in (cable.ends()[number] for number in changed):
+        for end, index in (cable.ends()[number] for number in directions):
             end.netspace.apply([requests.delete_qdisc(index, end.ifname), *_queue(cable, end, index)])
 
     def readdress(self, cable: Cable, addresses: tuple[Interface, ...]) -> None:

@@ -15,7 +15,7 @@ Where flows are to stay with their function, the rules lead to those of `sticky_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -23,10 +23,11 @@ import sonata.adapters.fabric_linux.sticky_rules as sticky_rules
 from sonata._lib.ip import Prefix
 from sonata.adapters.fabric_linux.sticky_rules import SEED, Picker
 from sonata.errors import Unsupported
+from sonata.ports.chain_rendering import Surroundings
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 _TUNNEL_TRAFFIC = "udp dport 4789 ip daddr & 255.192.0.255 == 100.64.0.1 accept"
-_DROP = "drop"
+DROP = "drop"
 _DEEPEST = 90
 """Guards, which drop forged frames, come before all chains."""
 _NAMES = ("ip_src", "sport", "dport", "ip_dst")
@@ -36,19 +37,18 @@ _DISCOVERY = "ether type ip6 icmpv6 type 133-137 accept"
 """Neighbour and router discovery is a network's own affair."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a chain meets in its PoP.
+Hand = Callable[[HopPort], str]
+"""What leads a packet to a function's port: the end of a rule."""
 
-    Args:
-        interfaces: name of the PoP's side of a port, by port id.
-        addresses: addresses of ports, by port id.
-        edge: names of the underlay's interfaces and of the access links of endpoints.
-    """
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What a chain meets, and how its packets are handed on there."""
 
     interfaces: Mapping[str, str]
     addresses: Mapping[str, Sequence[Prefix]]
     edge: Sequence[str]
+    hand: Hand
 
 
 def table_name(number: int) -> str:
@@ -56,24 +56,43 @@ def table_name(number: int) -> str:
     return f"chain_{number}"
 
 
-def render(number: int, chain: ChainSpec, around: Surroundings, standing: str = "") -> str:
+def render(
+    number: int,
+    chain: ChainSpec,
+    surroundings: Surroundings,
+    standing: str = "",
+    *,
+    hand: Hand | None = None,
+    tables: Sequence[str] = (),
+    first: Sequence[str] = (),
+) -> str:
     """The table of a chain, as one transaction that replaces what stands of it.
 
     Args:
         number: of the chain, in its PoP.
         chain: where packets are to go.
-        around: what the chain meets.
+        surroundings: what the chain meets.
         standing: the rules that it replaces; flows that these remember stay remembered.
+        hand: what leads a packet to a port; straight out of the interface behind which that is, unless told.
+        tables: what `hand` looks things up in.
+        first: rules that come before all others at each interface.
     """
+    around = _Scene(
+        surroundings.interfaces,
+        surroundings.addresses,
+        surroundings.edge,
+        hand or (lambda port: _hand_to(port, surroundings)),
+    )
     by_interface: dict[str, list[str]] = {}
-    passing = [_DISCOVERY] if any(classifier.ip_version == 6 for classifier in chain.classifiers) else []
+    discovery = [_DISCOVERY] if any(classifier.ip_version == 6 for classifier in chain.classifiers) else []
+    passing = [*first, *discovery]
     for interface, rule in _rules(chain, around):
         rules = by_interface.setdefault(interface, [*passing, *([_TUNNEL_TRAFFIC] if interface in around.edge else [])])
         if rule not in rules:
             rules.append(rule)
     pickers = tuple(dict.fromkeys(_pickers(chain, around)))
     before = sticky_rules.emptied(table_name(number), standing) if pickers and standing else remove(number)
-    lines = [before, f"table netdev {table_name(number)} {{", *sticky_rules.render(pickers)]
+    lines = [before, f"table netdev {table_name(number)} {{", *tables, *sticky_rules.render(pickers)]
     for position, (interface, rules) in enumerate(sorted(by_interface.items())):
         lines.append(f"chain c{position} {{")
         lines.append(f'type filter hook ingress device "{interface}" priority {-_depth(chain)}; policy accept;')
@@ -86,7 +105,7 @@ def remove(number: int) -> str:
     return f"table netdev {table_name(number)}\ndelete table netdev {table_name(number)}"
 
 
-def _rules(chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
+def _rules(chain: ChainSpec, around: _Scene) -> Iterator[tuple[str, str]]:
     """Pairs of interface and rule, most particular first."""
     hops, classifiers = chain.hops, _classifiers(chain)
     for before in chain.after:
@@ -126,7 +145,7 @@ def _branching(leaving: Sequence[Classifier], chain: ChainSpec) -> list[Classifi
     return [found for one, own in pairs if (found := one.common(own))]
 
 
-def _junction(before: ChainSpec, chain: ChainSpec, around: Surroundings) -> Iterator[tuple[str, str]]:
+def _junction(before: ChainSpec, chain: ChainSpec, around: _Scene) -> Iterator[tuple[str, str]]:
     """From the last functions of one chain to the first ones of another, and back where both are symmetric."""
     here, there = before.hops[-1], chain.hops[0]
     leaving = _classifiers(before)
@@ -157,7 +176,7 @@ def _has_one_port(place: Hop) -> bool:
     return any(hop.ingress == hop.egress for hop in place.all)
 
 
-def _entry(classifier: Classifier, first: Hop, around: Surroundings) -> Iterator[tuple[str, str]]:
+def _entry(classifier: Classifier, first: Hop, around: _Scene) -> Iterator[tuple[str, str]]:
     if not classifier.enters or not (first.ingress.port_id or classifier.source_port_id):
         return
     interfaces: Sequence[str] = around.edge
@@ -170,7 +189,7 @@ def _entry(classifier: Classifier, first: Hop, around: Surroundings) -> Iterator
                 yield interface, rule
 
 
-def _return_entry(classifier: Classifier, last: Hop, around: Surroundings) -> Iterator[tuple[str, str]]:
+def _return_entry(classifier: Classifier, last: Hop, around: _Scene) -> Iterator[tuple[str, str]]:
     if not last.egress.port_id:
         return
     for interface in around.edge:
@@ -179,7 +198,7 @@ def _return_entry(classifier: Classifier, last: Hop, around: Surroundings) -> It
                 yield interface, rule
 
 
-def _origins(classifier: Classifier, around: Surroundings) -> list[Classifier]:
+def _origins(classifier: Classifier, around: _Scene) -> list[Classifier]:
     """Where a classifier names a port and no source, that port's addresses are the source."""
     if classifier.source or not classifier.source_port_id:
         return [classifier]
@@ -188,7 +207,7 @@ def _origins(classifier: Classifier, around: Surroundings) -> list[Classifier]:
 
 
 def _at_ports(
-    ports: Sequence[HopPort], ways: Sequence[tuple[Classifier, str]], around: Surroundings
+    ports: Sequence[HopPort], ways: Sequence[tuple[Classifier, str]], around: _Scene
 ) -> Iterator[tuple[str, str]]:
     for port in ports:
         if port.port_id and (interface := around.interfaces.get(port.port_id)):
@@ -196,14 +215,14 @@ def _at_ports(
                 yield interface, rule
 
 
-def _hand_on(classifier: Classifier, place: Hop, around: Surroundings) -> list[str]:
+def _hand_on(classifier: Classifier, place: Hop, around: _Scene) -> list[str]:
     """Rules that lead matching packets into one of the functions of a place."""
-    return _shared_out(classifier, place, [_hand_to(hop.ingress, around) for hop in place.all], backward=False)
+    return _shared_out(classifier, place, [around.hand(hop.ingress) for hop in place.all], backward=False)
 
 
-def _hand_back(classifier: Classifier, place: Hop, around: Surroundings) -> list[str]:
+def _hand_back(classifier: Classifier, place: Hop, around: _Scene) -> list[str]:
     """Rules that lead returning packets into the function through which their flow went."""
-    return _shared_out(classifier, place, [_hand_to(hop.egress, around) for hop in place.all], backward=True)
+    return _shared_out(classifier, place, [around.hand(hop.egress) for hop in place.all], backward=True)
 
 
 def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, backward: bool) -> list[str]:
@@ -214,7 +233,7 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
         ]
     total = sum(hop.weight for hop in place.all)
     if len(actions) == 1 or not total:
-        return [f"{match(classifier)} {actions[0] if total else _DROP}"]
+        return [f"{match(classifier)} {actions[0] if total else DROP}"]
     rules = []
     for matching, fields in _hashes(classifier, place.hash_by, backward=backward):
         first = 0
@@ -228,13 +247,13 @@ def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, b
     return rules
 
 
-def _pickers(chain: ChainSpec, around: Surroundings) -> Iterator[Picker]:
+def _pickers(chain: ChainSpec, around: _Scene) -> Iterator[Picker]:
     """What remembers flows, for each sticky place of a chain and each way through it."""
     for place in chain.hops:
         for classifier in _classifiers(chain) if place.sticky else ():
             for backward in (False, True):
                 sides = [(hop, hop.egress if backward else hop.ingress) for hop in place.all]
-                functions = tuple((hop.ingress.mac, hop.weight, _hand_to(side, around)) for hop, side in sides)
+                functions = tuple((hop.ingress.mac, hop.weight, around.hand(side)) for hop, side in sides)
                 for _matching, fields in _hashes(classifier, place.hash_by, backward=backward):
                     yield Picker(place.sticky, tuple(fields), functions, backward)
 
@@ -263,7 +282,7 @@ def _hand_to(port: HopPort, around: Surroundings) -> str:
     if not port.port_id:
         return f"counter ether daddr set {port.mac} accept"
     interface = around.interfaces.get(port.port_id)
-    return f'counter ether daddr set {port.mac} fwd to "{interface}"' if interface else _DROP
+    return f'counter ether daddr set {port.mac} fwd to "{interface}"' if interface else DROP
 
 
 def _within(classifier: Classifier, *, exact: bool) -> Classifier:

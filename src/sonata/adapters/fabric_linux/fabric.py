@@ -10,6 +10,7 @@ from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.checkpoints import Checkpoints
 from sonata.adapters.fabric_linux.filtering import LinuxFiltering
 from sonata.adapters.fabric_linux.machines import LinuxMachines
+from sonata.adapters.fabric_linux.metering import LinuxMetering
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
@@ -18,6 +19,7 @@ from sonata.adapters.fabric_linux.steering import LinuxSteering
 from sonata.adapters.fabric_linux.underlay import LinuxUnderlay
 from sonata.adapters.fabric_linux.wire_client import WireClient
 from sonata.adapters.fabric_linux.world import World
+from sonata.ports.chain_rendering import DEFAULT_RENDERER
 
 
 class LinuxFabric:
@@ -25,9 +27,12 @@ class LinuxFabric:
 
     Runs as uid 0 of some user namespace. Everything belongs to this process: namespaces have no names, so nothing
     survives it, however it ends. All calls come from one thread, the one that makes the fabric.
+
+    Args:
+        chain_renderer: what steers chains that ask for nothing else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, chain_renderer: str = DEFAULT_RENDERER) -> None:
         namespaces.raise_descriptor_limit()
         self._world = World()
         self._wire = WireClient()
@@ -36,9 +41,10 @@ class LinuxFabric:
         self._routers = Routers(self._world, cables, nftables)
         self._machines = LinuxMachines(self._world, cables, cards)
         self._networks = LinuxNetworks(self._world, cables, cards, self._routers, nftables)
-        self._steering = LinuxSteering(self._world, nftables)
+        self._steering = LinuxSteering(self._world, nftables, chain_renderer)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._shaping = LinuxShaping(self._world, nftables)
+        self._metering = LinuxMetering(self._world)
         self._underlay = LinuxUnderlay(
             self._world, cables, drop_contents=self._drop_contents, restore_port=self._machines.restore_port
         )
@@ -55,6 +61,7 @@ class LinuxFabric:
         self._world.around_moves += [self._shaping.laid_aside, self._filtering.laid_aside, checkpoints.laid_aside]
         self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, checkpoints.refresh]
         self._world.on_interfaces_changed.append(self._steering.refresh)
+        self._world.on_routes_changed.append(self._steering.refresh_ways)
 
     @property
     def underlay(self) -> LinuxUnderlay:
@@ -87,6 +94,11 @@ class LinuxFabric:
         return self._shaping
 
     @property
+    def metering(self) -> LinuxMetering:
+        """Counters."""
+        return self._metering
+
+    @property
     def wire_pid(self) -> int | None:
         """Process id of the wire process, None while no link needs one."""
         return self._wire.pid
@@ -98,6 +110,7 @@ class LinuxFabric:
     def close(self) -> None:
         """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""
         self._wire.close()
+        self._metering.close()
         self._routers.close()
         self._world.close()
 

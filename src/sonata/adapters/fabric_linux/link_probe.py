@@ -233,7 +233,8 @@ def main() -> None:
     with suppress(PermissionError):
         os.nice(_NICENESS)
     gc.disable()
-    ends = (socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2])))
+    # Theirs may be high numbers, which select(2) does not take.
+    ends = (socket.socket(fileno=os.dup(int(sys.argv[1]))), socket.socket(fileno=os.dup(int(sys.argv[2]))))
     for end in ends:
         end.setblocking(False)
         end.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)

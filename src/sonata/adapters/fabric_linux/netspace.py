@@ -34,6 +34,7 @@ MACHINE_SETTINGS: Mapping[str, bytes] = {
 ROUTER_SETTINGS: Mapping[str, bytes] = {
     **MACHINE_SETTINGS,
     "net/ipv4/ip_forward": b"1",
+    "net/ipv6/conf/all/forwarding": b"1",
     **dict.fromkeys(_BRIDGED_IP_RULES, b"0"),
 }
 """PoPs and routers forward, too; bridged packets are not theirs to look at."""
@@ -89,6 +90,11 @@ class Netspace:
             for ifname in ifnames:
                 _write({f"net/ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
 
+    def disable_ipv6(self, ifnames: Iterable[str]) -> None:
+        """Switch IPv6 off again at interfaces, some of which may be gone; its addresses, routes and neighbours go."""
+        with self.entered():
+            _write({f"net/ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
+
     def answer_for_others(self, ifname: str, *, wanted: bool) -> None:
         """Answer ARP requests on an interface, and at once, for addresses that are reached over other interfaces."""
         with self.entered():
@@ -110,6 +116,11 @@ class Netspace:
     def statistics(self) -> Mapping[int, tuple[int, ...]]:
         """Counters by interface index, as in `requests.read_statistics`."""
         return dict(requests.read_statistics(payload) for payload in self._route.dump(*requests.statistics_query()))
+
+    def queue_drops(self) -> Mapping[int, int]:
+        """Frames that the queues of interfaces have lost, by index; those without losses are left out."""
+        found = (requests.read_queue_drops(payload) for payload in self._route.dump(*requests.queues_query()))
+        return {index: drops for index, drops in found if drops}
 
     def synchronise(self, ifname: str) -> None:
         """Let an interface that has got its carrier pass packets now.

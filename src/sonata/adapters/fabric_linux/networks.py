@@ -67,7 +67,7 @@ class LinuxNetworks:
         apply_each(
             (
                 self._world.pop(bridge.spec.pop).netspace,
-                requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu),
+                requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=bridge.mac),
             )
             for bridge in made
         )
@@ -179,7 +179,7 @@ class LinuxNetworks:
 
     def _plan(self, spec: NetworkSpec) -> Bridge:
         index = self._world.new_index()
-        return Bridge(index, f"n{index}", spec)
+        return Bridge(index, f"n{index}", spec, "0a:02:" + index.to_bytes(4, "big").hex(":"))
 
     def _check(self, span: SpanSpec) -> None:
         if not 0 < span.vni <= _MAX_VNI:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
+import socket
 import subprocess
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import PermanentError, Unsupported
@@ -21,6 +26,9 @@ MOST_CONTEXTS = 4
 """Contexts that stay open; each takes more than half a mebibyte."""
 _LIBRARY = "libnftables.so.1"
 _TIMEOUT_S = 10.0
+_SEATS, _SELECTABLE = 64, 1000
+_CLOSERS = 16
+_NETLINK_NETFILTER = 12
 
 Load = Callable[[Netspace, str], str]
 """Loads a rule set in a namespace that was entered, and returns what went wrong, empty if nothing did."""
@@ -51,37 +59,99 @@ class Nftables:
             )
 
 
+class _Seats:
+    """Low descriptor numbers kept for the library: it waits by select(2), which ends a process at numbers from 1024 on.
+
+    Other threads open descriptors at any moment; so many seats are given up at once that some are left for us.
+    """
+
+    def __init__(self) -> None:
+        self._taken: list[int] = []
+        self.fill()
+
+    @contextmanager
+    def vacated(self) -> Iterator[int | None]:
+        """Leave the seats to what is opened now; the lowest of them, None where there are none."""
+        had, self._taken = self._taken, []
+        for descriptor in had:
+            os.close(descriptor)
+        try:
+            yield min(had, default=None)
+        finally:
+            self.fill()
+
+    def fill(self) -> None:
+        """Take seats that are free again."""
+        while len(self._taken) < _SEATS:
+            descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            if descriptor >= _SELECTABLE:
+                os.close(descriptor)
+                return
+            self._taken.append(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """A context of the library, and the descriptor of its socket, -1 where that is not known."""
+
+    pointer: int
+    descriptor: int
+
+
 class _Contexts:
     """The library's contexts: each holds a netlink socket, so it belongs to one namespace.
 
     New rules hold when the load returns, but closing the socket waits until the kernel has done away with what they
     replaced: a grace period of its readers, 15 ms. Who changes rules does so again soon, so the contexts of the
-    namespaces that were used last stay open, and are closed together with them.
+    namespaces that were used last stay open, and are closed together with them. The wait itself is left to a thread,
+    which holds the socket beyond the context; the library must not be used by two threads at once.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
-        self._open: OrderedDict[Netspace, int] = OrderedDict()
+        self._seats = _Seats()
+        self._closing = ThreadPoolExecutor(_CLOSERS, thread_name_prefix="nftables")
+        self._open: OrderedDict[Netspace, _Context] = OrderedDict()
 
     def load(self, netspace: Netspace, rules: str) -> str:
         """See `Load`."""
-        context = self._context_in(netspace)
-        failed = self._library.nft_run_cmd_from_buffer(context, rules.encode())
-        return _words(self._library.nft_ctx_get_error_buffer(context)) if failed else ""
-
-    def _context_in(self, netspace: Netspace) -> int:
-        if netspace not in self._open:
-            self._open[netspace] = self._library.nft_ctx_new(0)
-            self._library.nft_ctx_buffer_error(self._open[netspace])
-            netspace.closed_with_it["nftables"] = lambda: self._close(netspace)
-            if len(self._open) > MOST_CONTEXTS:
-                self._close(next(iter(self._open)))
+        if netspace not in self._open and not self._opened(netspace):
+            return _by_program(netspace, rules)
         self._open.move_to_end(netspace)
-        return self._open[netspace]
+        pointer = self._open[netspace].pointer
+        failed = self._library.nft_run_cmd_from_buffer(pointer, rules.encode())
+        return _words(self._library.nft_ctx_get_error_buffer(pointer)) if failed else ""
+
+    def _opened(self, netspace: Netspace) -> bool:
+        """Make a context in a namespace that was entered, unless there is no seat for it."""
+        with self._seats.vacated() as seat:
+            if seat is None:
+                return False
+            pointer = self._library.nft_ctx_new(0)
+            descriptor = seat if _is_netfilter_socket(seat) else -1
+        self._library.nft_ctx_buffer_error(pointer)
+        self._open[netspace] = _Context(pointer, descriptor)
+        netspace.closed_with_it["nftables"] = lambda: self._close(netspace)
+        if len(self._open) > MOST_CONTEXTS:
+            self._close(next(iter(self._open)))
+        return True
 
     def _close(self, netspace: Netspace) -> None:
         netspace.closed_with_it.pop("nftables")
-        self._library.nft_ctx_free(self._open.pop(netspace))
+        context = self._open.pop(netspace)
+        held = os.dup(context.descriptor) if context.descriptor >= 0 else -1
+        self._library.nft_ctx_free(context.pointer)
+        self._seats.fill()
+        if held >= 0:
+            self._closing.submit(os.close, held)
+
+
+def _is_netfilter_socket(descriptor: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            return one.family == socket.AF_NETLINK and one.proto == _NETLINK_NETFILTER
+    except OSError:
+        return False
 
 
 def _library() -> ctypes.CDLL | None:

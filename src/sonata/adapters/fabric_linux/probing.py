@@ -29,7 +29,7 @@ class LinuxLinkProbe:
 
     def __init__(self, name: str, a: Foot, b: Foot) -> None:
         self._name = name
-        self._ends = _connected(a, b)
+        self._ends = connected(a, b)
         self._process: subprocess.Popen[bytes] | None = None
 
     def measure(self, plan: ProbePlan) -> Probed:
@@ -66,7 +66,8 @@ class LinuxLinkProbe:
             end.close()
 
 
-def _connected(a: Foot, b: Foot) -> tuple[socket.socket, socket.socket]:
+def connected(a: Foot, b: Foot) -> tuple[socket.socket, socket.socket]:
+    """A UDP socket at each foot, connected to the other one; the caller closes them."""
     ends = []
     for netspace, address in (a, b):
         with netspace.entered():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from math import ceil, sqrt
 
 from sonata._lib import netlink
@@ -48,6 +48,7 @@ _IFF_UP, _IFF_NOARP = 1, 0x80
     _RTM_DELQDISC,
 ) = (16, 17, 19, 20, 21, 24, 25, 28, 29, 32, 33, 36, 37)
 _RTM_GETSTATS = 94
+_RTM_GETQDISC = 38
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
 _IFLA_LINK, _IFLA_MACVLAN_MODE, _MACVLAN_BRIDGE = 5, 1, 4
@@ -62,12 +63,18 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _RT_TABLE_UNSPEC, _RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST = 0, 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _RTNH_F_ONLINK = 4
-_FRA_SRC, _FRA_PRIORITY, _FRA_TABLE, _FR_ACT_TO_TBL = 2, 6, 15, 1
+_FRA_DST, _FRA_IIFNAME = 1, 3
+_FRA_SRC, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FR_ACT_TO_TBL = 2, 6, 10, 15, 1
+_FRA_FWMASK, _CHAIN_MARK_BITS = 16, 0xF000FFFF
+_UNMARKED, _MARKED = 490, 500
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NTF_SELF, _NTF_MASTER = 2, 4
 _NUD_STALE, _NUD_NOARP, _NUD_PERMANENT = 0x04, 0x40, 0x80
 _TC_ROOT, _TC_HANDLE = 0xFFFFFFFF, 0x10000
 _TCA_KIND, _TCA_OPTIONS = 1, 2
+_TCA_STATS2, _TCA_STATS_QUEUE = 7, 3
+_QUEUE_STATS = struct.Struct("=5I")
+_NO_QUEUE = b"noqueue\0"
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
 _TCA_NETEM_RATE, _TCA_NETEM_RATE64, _TCA_NETEM_LATENCY64, _TCA_NETEM_JITTER64 = 6, 8, 10, 11
 _LINKLAYER_ETHERNET = 1
@@ -82,6 +89,7 @@ _ROUTE_VIA = struct.Struct("=BBBBBBBBIHH4sHH4s")
 
 VXLAN_PORT = 4789
 _DOOMED = 0x50A7A
+_LARGEST = 65_535
 _TBF_BURST_S = 0.004
 _TBF_QUEUE_S = 0.05
 _FRAME = 1618
@@ -96,6 +104,11 @@ def bridge(index: int, name: str, *, mtu: int, mac: str = "") -> Request:
     data = (u32(_IFLA_BR_FORWARD_DELAY, 0), u32(_IFLA_BR_STP_STATE, 0), u8(_IFLA_BR_MCAST_SNOOPING, 0))
     own = (u32(_IFLA_MTU, mtu), *_mac(mac))
     return _new_link(index, name, "bridge", nested(_IFLA_INFO_DATA, *data), own, up=True)
+
+
+def anchor(index: int, name: str) -> Request:
+    """A bridge without ports, for addresses and routes to belong to; one that stands is no mistake."""
+    return bridge(index, name, mtu=_LARGEST)._replace(tolerate=(errno.EEXIST,))
 
 
 def inspect_bridged(index: int, name: str, *, wanted: bool) -> Request:
@@ -277,11 +290,39 @@ def delete_rule(body: bytes, subject: str) -> Request:
     return Request(_RTM_DELRULE, 0, body, subject, (errno.ENOENT,))
 
 
-def neighbour(index: int, value: IPv4Address, mac: str, *, permanent: bool = False) -> Request:
+def mark_rule(mark: int) -> bytes:
+    """Body of a rule: IPv4 packets with the mark of a chain look into the table of the same number first."""
+    body = _RTMSG.pack(_AF_INET, 0, 0, 0, _RT_TABLE_UNSPEC, 0, 0, _FR_ACT_TO_TBL, 0)
+    marked = u32(_FRA_FWMARK, mark) + u32(_FRA_FWMASK, _CHAIN_MARK_BITS)
+    return body + marked + u32(_FRA_PRIORITY, _MARKED) + u32(_FRA_TABLE, mark)
+
+
+def own_packets_rule() -> bytes:
+    """Body of a rule: IPv4 packets of the namespace itself, marked or not, look into the main table."""
+    return _main_table_rule(0) + text(_FRA_IIFNAME, "lo")
+
+
+def destination_rule(destination: IPv4Network) -> bytes:
+    """Body of a rule: packets to a network, marked or not, look into the main table."""
+    return _main_table_rule(destination.prefixlen) + attribute(_FRA_DST, destination.network_address.packed)
+
+
+def _main_table_rule(length: int) -> bytes:
+    body = _RTMSG.pack(_AF_INET, length, 0, 0, _RT_TABLE_MAIN, 0, 0, _FR_ACT_TO_TBL, 0)
+    return body + u32(_FRA_PRIORITY, _UNMARKED) + u32(_FRA_TABLE, _RT_TABLE_MAIN)
+
+
+def neighbour(index: int, value: Address, mac: str, *, permanent: bool = False) -> Request:
     """Tell an interface the MAC address of a neighbour; it may learn better later unless this is permanent."""
-    body = _NDMSG.pack(_AF_INET, index, _NUD_PERMANENT if permanent else _NUD_STALE, 0, 0)
+    body = _NDMSG.pack(_family(value), index, _NUD_PERMANENT if permanent else _NUD_STALE, 0, 0)
     body += attribute(_NDA_DST, value.packed) + attribute(_NDA_LLADDR, mac_bytes(mac))
     return Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, f"neighbour {value}")
+
+
+def delete_neighbour(index: int, value: Address) -> Request:
+    """Forget a neighbour; one that is not known is no mistake."""
+    body = _NDMSG.pack(_family(value), index, 0, 0, 0) + attribute(_NDA_DST, value.packed)
+    return Request(_RTM_DELNEIGH, 0, body, f"neighbour {value}", (errno.ENOENT, errno.ENODEV, errno.ENXIO))
 
 
 def add_tunnel_entry(index: int, mac: str, remote: IPv4Address) -> list[Request]:
@@ -361,6 +402,21 @@ def read_statistics(payload: bytes) -> tuple[int, tuple[int, ...]]:
     (index,) = struct.unpack_from("=I", payload, 4)
     counters = netlink.attributes(payload[12:]).get(_STATS_LINK_64, bytes(64))
     return index, struct.unpack_from("=8Q", counters)
+
+
+def queues_query() -> tuple[int, bytes]:
+    """Message type and body of a dump of all queueing disciplines."""
+    return _RTM_GETQDISC, _TCMSG.pack(_AF_UNSPEC, 0, 0, 0, 0)
+
+
+def read_queue_drops(payload: bytes) -> tuple[int, int]:
+    """Index of an interface and the frames that its queue has lost; 0 for parts of a queue: the whole counts them."""
+    _, index, _, parent, _ = _TCMSG.unpack_from(payload)
+    if parent != _TC_ROOT or payload.startswith(_NO_QUEUE, _TCMSG.size + 4):
+        return index, 0
+    statistics = netlink.attributes(netlink.attributes(payload[_TCMSG.size :]).get(_TCA_STATS2, b""))
+    queue = statistics.get(_TCA_STATS_QUEUE, b"")
+    return index, int(_QUEUE_STATS.unpack_from(queue)[2]) if len(queue) >= _QUEUE_STATS.size else 0
 
 
 def mac_bytes(mac: str) -> bytes:

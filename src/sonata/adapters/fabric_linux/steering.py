@@ -5,62 +5,78 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
 
-import sonata.adapters.fabric_linux.chain_rules as chain_rules
+from sonata.adapters.fabric_linux.chain_sites import ChainSites
+from sonata.adapters.fabric_linux.chain_steps import ChainSteps
 from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.renderers import made
 from sonata.adapters.fabric_linux.world import World
-from sonata.errors import InvalidInput, NotFound, SonataError
-from sonata.ports.fabric import EXTERNAL, ChainSpec
+from sonata.errors import InvalidInput, NotFound, SonataError, Unsupported
+from sonata.ports.chain_rendering import DEFAULT_RENDERER, ChainRenderer, Rendering
+from sonata.ports.fabric import ChainSpec, Hop
 
 logger = logging.getLogger(__name__)
+
+_NOTHING = Rendering("")
 
 
 @dataclass(slots=True)
 class _Chain:
     number: int
     spec: ChainSpec
-    rules: str
+    renderer: ChainRenderer
+    rendering: Rendering
 
 
 class LinuxSteering:
-    """Implements `ports.fabric.Steering`.
+    """Implements `ports.fabric.Steering` with what renderers make of chains.
 
     `on_sources_changed` is told of a PoP before chains take packets from other ports of it, and after they do so.
+
+    Args:
+        default: name of the renderer of chains that ask for none.
     """
 
-    def __init__(self, world: World, nftables: Nftables) -> None:
+    def __init__(self, world: World, nftables: Nftables, default: str = DEFAULT_RENDERER) -> None:
         self._world = world
         self._nftables = nftables
+        self._sites = ChainSites(world)
+        self._steps = ChainSteps(world)
+        self._default = default
+        self._renderers: dict[str, ChainRenderer] = {}
         self._chains: dict[str, _Chain] = {}
         self._sources: dict[str, tuple[str, frozenset[str]]] = {}
         self.on_sources_changed: Callable[[str], None] = _nobody
+        self._renderer(default)
 
     def set_chain(self, chain: ChainSpec) -> None:
         """Steer, or change to this specification; other chains are untouched."""
         self._check(chain)
+        renderer = self._renderer(chain.renderer)
+        check_abilities(renderer, chain)
+        self._check_branches(renderer, chain)
         standing = self._chains.get(chain.id)
-        if standing and standing.spec.pop != chain.pop:
+        if standing and (standing.spec.pop != chain.pop or standing.renderer is not renderer):
             self.remove_chain(chain.id)
             standing = None
         number = standing.number if standing else self._world.new_index()
         # Senders are secured before the first of their packets is steered.
         self._sources[chain.id] = (chain.pop, _sources_of(chain))
+        made = _Chain(number, chain, renderer, standing.rendering if standing else _NOTHING)
         try:
             self.on_sources_changed(chain.pop)
-            around = self._surroundings(chain.pop)
-            rules = chain_rules.render(number, chain, around, standing.rules if standing else "")
-            self._nftables.load(self._world.pop(chain.pop).netspace, rules)
+            self._render(made)
         except SonataError:
             self._forget_sources(chain.id, standing)
             raise
-        self._chains[chain.id] = _Chain(number, chain, rules)
+        self._chains[chain.id] = made
 
     def remove_chain(self, chain_id: str) -> None:
         """Undo exactly what `set_chain` did."""
         if chain := self._chains.pop(chain_id, None):
             netspace = self._world.pop(chain.spec.pop).netspace
-            self._nftables.load(netspace, chain_rules.remove(chain.number) + "\n")
+            self._nftables.load(netspace, chain.renderer.remove(chain.number))
+            self._steps.undo(chain.rendering.steps)
             self._forget_sources(chain_id, None)
 
     def sources(self, pop: str) -> set[str]:
@@ -75,22 +91,54 @@ class LinuxSteering:
         self.on_sources_changed(pop)
 
     def refresh(self, pop: str) -> None:
-        """Bring a PoP's chains in line with its interfaces."""
-        chains = [chain for chain in self._chains.values() if chain.spec.pop == pop]
-        if not chains:
-            return
-        around = self._surroundings(pop)
-        for chain in chains:
-            # Always loaded: an interface that was replaced has taken its rules along, under the same name or not.
-            chain.rules = chain_rules.render(chain.number, chain.spec, around, chain.rules)
-        self._nftables.load(self._world.pop(pop).netspace, "".join(chain.rules for chain in chains))
-        logger.debug("chains follow the interfaces", extra={"pop": pop, "chains": len(chains)})
+        """Bring the chains that depend on a PoP's interfaces in line with them."""
+        chains = [one for one in self._chains.values() if one.spec.pop == pop or one.rendering.depends_on_others]
+        self._render_again(chains)
+        if chains:
+            logger.debug("chains follow the interfaces", extra={"pop": pop, "chains": len(chains)})
+
+    def refresh_ways(self) -> None:
+        """Bring the chains that lead to other PoPs in line with the ways there."""
+        self._render_again([one for one in self._chains.values() if one.rendering.depends_on_others])
 
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Forget the chains of PoPs that are about to go."""
         for chain_id in [name for name, chain in self._chains.items() if chain.spec.pop in pops]:
-            del self._chains[chain_id]
+            self._steps.undo(self._chains.pop(chain_id).rendering.steps)
             del self._sources[chain_id]
+        self._steps.forget(pops)
+
+    def _renderer(self, name: str) -> ChainRenderer:
+        wanted = name or self._default
+        if wanted not in self._renderers:
+            self._renderers[wanted] = made(wanted)
+        return self._renderers[wanted]
+
+    def _check_branches(self, renderer: ChainRenderer, chain: ChainSpec) -> None:
+        if any(self._renderer(before.renderer) is not renderer for before in chain.after):
+            raise Unsupported(
+                f"chain `{chain.id}` branches off a chain of another renderer than its own, `{renderer.name}`",
+                hint="let both have the same renderer",
+            )
+
+    def _render(self, chain: _Chain) -> None:
+        """Put a chain as it is to be in place of what stands of it: first what it needs, then its rules."""
+        before, pop = chain.rendering, chain.spec.pop
+        after = chain.renderer.render(chain.number, chain.spec, self._sites.around(pop), before.rules)
+        self._steps.take(after.steps)
+        try:
+            self._nftables.load(self._world.pop(pop).netspace, after.rules)
+        except SonataError:
+            self._steps.undo(after.steps)
+            raise
+        # Those of before that are still needed have a further user now.
+        self._steps.undo(before.steps)
+        chain.rendering = after
+
+    def _render_again(self, chains: Sequence[_Chain]) -> None:
+        # Always loaded: an interface that was replaced has taken its rules along, under the same name or not.
+        for chain in chains:
+            self._render(chain)
 
     def _check(self, chain: ChainSpec) -> None:
         self._world.pop(chain.pop)
@@ -106,16 +154,31 @@ class LinuxSteering:
                 raise NotFound(f"chain `{chain.id}` names port `{port}`, which is not in PoP `{chain.pop}`")
             standing.require_bridged("steered from or to")
 
-    def _surroundings(self, pop: str) -> chain_rules.Surroundings:
-        known = self._world.ports.items()
-        ports = {name: port for name, port in known if port.spec.pop == pop and not port.spec.direct}
-        links = [link.cable.a.ifname for link in self._world.links.values() if pop in (link.spec.a, link.spec.b)]
-        access = [port.cable.a.ifname for port in ports.values() if port.spec.network == EXTERNAL]
-        return chain_rules.Surroundings(
-            interfaces={name: port.steered_name for name, port in ports.items()},
-            addresses={name: [ip_network(value.ip) for value in port.spec.addresses] for name, port in ports.items()},
-            edge=[*links, *access],
+
+def check_abilities(renderer: ChainRenderer, chain: ChainSpec) -> None:
+    """Refuse a chain that a renderer cannot make.
+
+    Raises:
+        Unsupported: telling what about it.
+    """
+    able = renderer.abilities
+    places = [*chain.hops, *(before.hops[-1] for before in chain.after)]
+    wants = {
+        "takes IPv6 packets": not able.ipv6 and any(one.ip_version == 6 for one in chain.classifiers),
+        "is symmetric": not able.symmetric and chain.symmetric,
+        "has groups that keep their flows": not able.sticky and any(place.sticky for place in places),
+        "branches off another chain": not able.branching and bool(chain.after),
+        "leads through several PoPs": not able.across_pops and any(map(_is_elsewhere, places)),
+    }
+    if refused := [what for what, is_refused in wants.items() if is_refused]:
+        raise Unsupported(
+            f"chain `{chain.id}` {' and '.join(refused)}: the chain renderer `{renderer.name}` cannot do that",
+            hint=f"use the renderer `{DEFAULT_RENDERER}`, which can",
         )
+
+
+def _is_elsewhere(place: Hop) -> bool:
+    return any(not port.port_id for hop in place.all for port in (hop.ingress, hop.egress))
 
 
 def _sources_of(chain: ChainSpec) -> frozenset[str]:

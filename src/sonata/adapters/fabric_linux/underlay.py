@@ -122,8 +122,10 @@ class LinuxUnderlay:
             for destination, gateway in routes.items()
             if standing.routes.get(destination) != gateway and not (dead and _within(gateway, dead))
         ]
-        standing.netspace.apply(gone + new)
+        # What is new comes first: no packet finds the moment in which neither is there.
+        standing.netspace.apply(new + gone)
         standing.routes = dict(routes)
+        self._world.routes_changed()
 
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
         """Give the PoP's router these IPv6 addresses on its external network, and these routes over routers there."""
@@ -251,14 +253,14 @@ def _forget_routes(world: World, links: Iterable[Link]) -> None:
 
 
 def _external_bridge(world: World, spec: PopSpec) -> Bridge:
-    return Bridge(world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name))
+    mac = "0a:00:" + spec.external.ip.packed.hex(":")
+    return Bridge(world.new_index(), EXTERNAL_IFNAME, NetworkSpec(EXTERNAL, spec.name), mac)
 
 
 def _external_requests(pop: Pop) -> list[Request]:
     bridge = pop.bridges[EXTERNAL]
-    mac = "0a:00:" + pop.spec.external.ip.packed.hex(":")
     return [
-        requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=mac),
+        requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=bridge.mac),
         requests.address(bridge.index, bridge.ifname, pop.spec.external),
     ]
 

@@ -20,11 +20,12 @@ EXTERNAL_IFNAME = "ext"
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """A network's bridge in a PoP."""
+    """A network's bridge in a PoP; frames for its MAC address are for the PoP's IP layer."""
 
     index: int
     ifname: str
     spec: NetworkSpec
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,9 @@ class Port:
         return self.shim.far if self.shim and self.shaped else (self.cable.index_a, self.cable.a.ifname)
 
     @property
-    def steered_name(self) -> str:
-        """Name of the interface at which chains meet its packets: the last one before its network."""
-        return self.checkpoint.outer[1] if self.checkpoint else self.bridged_end[1]
+    def steered_end(self) -> tuple[int, str]:
+        """Index and name of the interface at which chains meet its packets: the last one before its network."""
+        return self.checkpoint.outer if self.checkpoint else self.bridged_end
 
     @property
     def further_interfaces(self) -> tuple[tuple[int, str], ...]:
@@ -180,6 +181,7 @@ class World:
         self.before_ports: list[Callable[[Sequence[Port]], None]] = []
         self.around_moves: list[Callable[[Sequence[Port]], AbstractContextManager[None]]] = []
         self.on_interfaces_changed: list[Callable[[str], None]] = []
+        self.on_routes_changed: list[Callable[[], None]] = []
         self.on_pops_added: list[Callable[[], None]] = []
         # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
         self._indexes = itertools.count(16)
@@ -256,6 +258,11 @@ class World:
         for pop in pops:
             for listener in self.on_interfaces_changed:
                 listener(pop)
+
+    def routes_changed(self) -> None:
+        """Tell those who depend on the ways between PoPs that some are others now."""
+        for listener in self.on_routes_changed:
+            listener()
 
 
 def _choices(what: str, known: dict[str, Pop] | dict[str, Bridge]) -> str:

@@ -1,4 +1,4 @@
-"""All findings about this machine: kernel, cgroups, user namespaces, runtimes, tools."""
+"""All findings about this machine: kernel, cgroups, user namespaces, tools."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _FEATURES = (
 
 def probe() -> list[Finding]:
     """Everything worth telling, in the order in which it is told."""
-    return [*_kernel(), *_users(), _cgroups(), *_runtimes(), *_tools(), *first_boot(), _huge_pages(), _open_files()]
+    return [*_kernel(), *_users(), _cgroups(), *_tools(), *first_boot(), _huge_pages(), _open_files()]
 
 
 def _kernel() -> Iterator[Finding]:
@@ -160,14 +160,6 @@ def _delegation(version: str, folders: Mapping[str, Path]) -> Finding:
     lacking = ", ".join(name for name in _CONTROLLERS if name not in writable)
     remedy = "run as root, or under `systemd-run --user --scope -p Delegate=yes` on a host with cgroup v2"
     return Finding("cgroups", version, "limited", f"limits of {lacking} are not enforced", remedy)
-
-
-def _runtimes() -> Iterator[Finding]:
-    found = [name for name in ("crun", "runc") if shutil.which(name, path=PATH)]
-    if found:
-        yield Finding("runtime", found[0], "ok", f"installed: {', '.join(found)}")
-    else:
-        yield Finding("runtime", "crun", "missing", "machines need crun or runc", "apt-get install crun")
 
 
 def _tools() -> Iterator[Finding]:

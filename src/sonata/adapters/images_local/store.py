@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ from sonata.ports.images import Image, Progress
 logger = logging.getLogger(__name__)
 
 _FAMILY = uuid.UUID("6f0f5a0e-6a35-5e2b-9c3c-7a0d8d1f6b11")
+_SETTLED_NS = 50_000_000
+"""A folder that has changed only just now may change again without a new time of its own."""
 _HOST_DIGEST = "sha256:" + "0" * 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -48,11 +51,19 @@ class LocalImages:
         for name in ("data", "images", "layers", "locks", "scratch"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self._builder = Builder(self._folder, self._lock)
+        self._listed: tuple[int, Sequence[Image]] = (0, ())
 
     def list(self) -> Sequence[Image]:
-        """All images, sorted by name."""
-        stored = (self._find(path.stem) for path in (self._folder / "images").glob("*.json"))
-        return sorted([HOST, *filter(None, stored)], key=lambda image: image.name)
+        """All images, sorted by name; read again where the folder has changed, by whomever."""
+        folder = self._folder / "images"
+        changed_ns, known = folder.stat().st_mtime_ns, self._listed
+        if changed_ns == known[0]:
+            return known[1]
+        stored = (self._find(path.stem) for path in folder.glob("*.json"))
+        images = sorted([HOST, *filter(None, stored)], key=lambda image: image.name)
+        if time.time_ns() - changed_ns > _SETTLED_NS:
+            self._listed = (changed_ns, images)
+        return images
 
     def get(self, name_or_id: str) -> Image:
         """One image by name or id; see the port."""

@@ -1,6 +1,7 @@
 """Where the kernel lets us limit machines, and removing what is left there.
 
-Machines live in `<prefix>/<machine id>` of every hierarchy, so that a clean-up after a crash needs the prefix alone.
+Machines live in `<prefix>/<machine id>` of every hierarchy, those of a group in `<prefix>/<group>.group/<machine id>`,
+so that a clean-up after a crash needs the prefix alone.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from sonata.adapters.runtime_oci.mounts import MS_PRIVATE, MS_REC, mount
 from sonata.errors import AdapterError
+from sonata.ports.runtime import Usage
 
 _HYBRID = Path("/sys/fs/cgroup/unified")
 _WANTED = ("cpu", "memory", "pids")
@@ -35,6 +37,7 @@ class Cgroups:
         controllers: folder of the hierarchy by controller that works here.
         unenforced: reason by limit that does not.
         hierarchies: mount points of all hierarchies; engines make a cgroup in each.
+        groups: the group of each machine that is in one.
     """
 
     version: Literal["v1", "v2", "none"]
@@ -42,16 +45,26 @@ class Cgroups:
     controllers: Mapping[str, Path]
     unenforced: Mapping[str, str]
     hierarchies: tuple[Path, ...] = ()
+    groups: dict[str, str] = field(default_factory=dict)
 
     def path_of(self, machine: str) -> str:
         """The cgroup of a machine as an OCI engine wants it."""
-        return f"/{self.prefix}/{machine}"
+        return f"/{self.place_of(machine)}"
+
+    def place_of(self, machine: str) -> str:
+        """The cgroup of a machine below the mount of a hierarchy."""
+        group = self.groups.get(machine)
+        return f"{self.place_of_group(group)}/{machine}" if group else f"{self.prefix}/{machine}"
+
+    def place_of_group(self, group: str) -> str:
+        """The cgroup that holds the machines of a group; no machine has such an id."""
+        return f"{self.prefix}/{group}.group"
 
     def was_out_of_memory(self, machine: str) -> bool:
         """Whether the kernel killed a process of the machine for want of memory."""
         if "memory" not in self.controllers:
             return False
-        folder = self.controllers["memory"] / self.prefix / machine
+        folder = self.controllers["memory"] / self.place_of(machine)
         events = folder / ("memory.events" if self.version == "v2" else "memory.oom_control")
         try:
             counts = dict(line.split() for line in events.read_text().splitlines())
@@ -64,28 +77,29 @@ class Cgroups:
         """Whether machines can be paused; version 2 always can."""
         return self.version == "v2" or "freezer" in self.controllers
 
-    def number(self, controller: str, machine: str, file: str) -> int:
-        """A number that the kernel counts in a machine's cgroup; 0 where it does not."""
+    def usage_of(self, place: str) -> Usage:
+        """What the processes in a cgroup use, those of the cgroups below it included; zeros where nobody counts."""
+        memory = "memory.current" if self.version == "v2" else "memory.usage_in_bytes"
+        return Usage(
+            self._cpu_time_s(place), self._number("memory", place, memory), self._number("pids", place, "pids.current")
+        )
+
+    def _number(self, controller: str, place: str, file: str) -> int:
         folder = self.controllers.get(controller)
         try:
-            return int((folder / self.prefix / machine / file).read_text()) if folder else 0
+            return int(_read(f"{folder}/{place}/{file}")) if folder else 0
         except (OSError, ValueError):
             return 0
 
-    def cpu_time_s(self, machine: str) -> float:
-        """Processor time that a machine has had."""
+    def _cpu_time_s(self, place: str) -> float:
         if self.version != "v2":
-            return self.number("cpuacct", machine, "cpuacct.usage") / 1e9
+            return self._number("cpuacct", place, "cpuacct.usage") / 1e9
         folder = self.controllers.get("cpu")
         try:
-            lines = (folder / self.prefix / machine / "cpu.stat").read_text().splitlines() if folder else []
+            lines = (folder / place / "cpu.stat").read_text().splitlines() if folder else []
         except OSError:
             return 0.0
         return int(dict(map(str.split, lines)).get("usage_usec", 0)) / 1e6
-
-    def memory_bytes(self, machine: str) -> int:
-        """Memory in use, page cache included."""
-        return self.number("memory", machine, "memory.current" if self.version == "v2" else "memory.usage_in_bytes")
 
     def hasten_moves(self) -> None:
         """Let the next process that is moved to a cgroup be moved at once; blocks, so it is called beside other work.
@@ -106,10 +120,20 @@ class Cgroups:
         """
         deadline = time.monotonic() + _LAST_TASK_GONE_S
         for hierarchy in self.hierarchies:
-            folder = hierarchy / self.prefix / machine
+            folder = hierarchy / self.place_of(machine)
             if folder.exists():
                 _remove(folder, deadline)
-        _forget_hidden(f"{self.prefix}/{machine}")
+        _forget_hidden(self.place_of(machine))
+        self.groups.pop(machine, None)
+
+
+def _read(file: str) -> bytes:
+    """A short file at once: hundreds of them are read every few seconds, and a stream takes three times as long."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
 
 
 def _own_cgroup(controller: str) -> str:
@@ -165,10 +189,10 @@ def _detect_v2(folder: Path, prefix: str) -> Cgroups:
         usable = [name for name in (*_WANTED, "cpuset") if name in offered]
         parent = folder
         for part in Path(prefix).parts:
-            _enable(parent, usable)
+            enable(parent, usable)
             parent /= part
             parent.mkdir(exist_ok=True)
-        _enable(parent, usable)
+        enable(parent, usable)
     except OSError as error:
         reason = f"the host delegates no cgroups: {error.strerror}"
         return Cgroups("none", prefix, {}, dict.fromkeys(_WANTED, reason))
@@ -176,7 +200,8 @@ def _detect_v2(folder: Path, prefix: str) -> Cgroups:
     return Cgroups("v2", prefix, dict.fromkeys(usable, folder), missing, (folder,))
 
 
-def _enable(folder: Path, controllers: list[str]) -> None:
+def enable(folder: Path, controllers: Iterable[str]) -> None:
+    """Let the cgroups below one of version 2 have these controllers."""
     (folder / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
 
 

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
+import sonata
+from sonata._lib.launcher.rights import LIBRARY
+from sonata.adapters.runtime_oci.live_mounts import protect
+from sonata.adapters.runtime_oci.mounts import unmount
 from sonata.errors import Unsupported
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SEARCH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
+OWN = "launcher"
+"""The name of our own engine."""
+
+ENGINES = ("crun", "runc", OWN)
+"""All engines, best first."""
+
+_SOURCES = Path(sonata.__file__).parents[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """crun or runc.
+    """crun, runc, or our own.
 
     Args:
         state: its folder for running machines, ours alone.
         cgroups: whether it may make cgroups.
         copy: the sealed copy that `program` leads to, None where it is the installed program.
+        shield: the interpreter of our own, mounted over itself so that nobody can change it; None for others.
     """
 
     program: str
@@ -32,10 +48,11 @@ class Engine:
     state: Path
     cgroups: bool = False
     copy: FileIO | None = None
+    shield: Path | None = None
 
     @property
     def kind(self) -> str:
-        """`crun` or `runc`."""
+        """`crun`, `runc` or `launcher`."""
         return Path(self.program).name
 
     def command(self, *arguments: str, log: Path) -> list[str]:
@@ -45,20 +62,31 @@ class Engine:
             options.append(f"--cgroup-manager={'cgroupfs' if self.cgroups else 'disabled'}")
         return [self.program, *options, *arguments]
 
+    def shielded(self) -> Engine:
+        """The engine, its interpreter protected in this mount namespace from machines, which could change it, too."""
+        if self.kind != OWN:
+            return self
+        interpreter = Path(_python())
+        protect(interpreter)
+        return replace(self, shield=interpreter)
+
     def close(self) -> None:
-        """Let go of the copy that it is called by; idempotent."""
+        """Let go of what it is called by; idempotent."""
         if self.copy:
             self.copy.close()
+        if self.shield:
+            with contextlib.suppress(OSError):
+                unmount(self.shield)
 
 
-def find_engine(state: Path, *, prefer: tuple[str, ...] = ("crun", "runc")) -> Engine:
+def find_engine(state: Path, *, prefer: tuple[str, ...] = ENGINES) -> Engine:
     """The first engine that is installed and runs.
 
     Raises:
         Unsupported: neither is; names the package.
     """
     for name in prefer:
-        program = shutil.which(name, path=_SEARCH)
+        program = _own(state.with_name("own")) if name == OWN else shutil.which(name, path=_SEARCH)
         if program is None:
             continue
         for engine in (_sealed(program, state), Engine(program, "", state)):
@@ -68,6 +96,25 @@ def find_engine(state: Path, *, prefer: tuple[str, ...] = ("crun", "runc")) -> E
         f"no OCI runtime is installed, looked for {', '.join(f'`{name}`' for name in prefer)}",
         hint="as root: apt-get install --no-install-recommends crun",
     )
+
+
+def _own(folder: Path) -> str | None:
+    """Our own engine as a program: a script for this Python; None where the library that it needs is missing."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / OWN
+    code = f"import sys; sys.path.insert(0, {str(_SOURCES)!r})\nfrom sonata._lib.launcher.main import main\nmain()\n"
+    script.write_text(f"#!{_python()} -IS\n{code}")
+    script.chmod(0o700)
+    return str(script)
+
+
+def _python() -> str:
+    """This Python as a program without a virtual environment, which `-S` leaves out anyway."""
+    return os.path.realpath(sys.executable)
 
 
 def _version(engine: Engine) -> str:

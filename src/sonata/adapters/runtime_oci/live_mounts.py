@@ -59,6 +59,15 @@ def attach(pid: int, source: Path, target: str, *, read_only: bool) -> None:
         os.close(tree)
 
 
+def protect(file: Path) -> None:
+    """Mount a file over itself, read-only, so that who runs it cannot change it through `/proc/self/exe`."""
+    tree = _tree(file, read_only=True)
+    try:
+        _call("move_mount", _MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(file), _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
 def detach(pid: int, target: str) -> None:
     """Take a folder out of a running machine; idempotent.
 

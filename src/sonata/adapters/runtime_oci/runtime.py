@@ -22,7 +22,8 @@ import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import process, resources
-from sonata.adapters.runtime_oci.engine import Engine, find_engine
+from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
+from sonata.adapters.runtime_oci.groups import Grouped, Groups
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
 from sonata.adapters.runtime_oci.terminals import open_terminal
@@ -42,8 +43,8 @@ _SHARED_DISK = (
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
-class OciRuntime:
-    """`sonata.ports.runtime.Runtime` with crun, else runc.
+class OciRuntime(Grouped):
+    """`sonata.ports.runtime.Runtime` with crun, else runc, else our own engine.
 
     Args:
         folder: its own folder; made if missing. Not on an overlay file system.
@@ -57,12 +58,13 @@ class OciRuntime:
     children, since machines are.
     """
 
-    def __init__(self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ("crun", "runc")) -> None:
+    def __init__(self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES) -> None:
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
-        engine = find_engine(folder.absolute() / "engine", prefer=engines)
+        engine = find_engine(folder.absolute() / "engine", prefer=engines).shielded()
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
+        self._groups = Groups(self._cgroups)
         host_layer = host_root.make_host_layer(folder.absolute() / "host")
         self._launcher = Launcher(self._engine, self._cgroups, host_layer)
         become_subreaper()
@@ -90,6 +92,8 @@ class OciRuntime:
         self._launcher.machines[spec.id] = machine
         asyncio.get_running_loop().run_in_executor(None, self._cgroups.hasten_moves)
         try:
+            self._groups.enter(spec.id, spec.group)
+            machine.spec = replace(spec, limits=self._groups.within(spec.limits, spec.group))
             self._launcher.prepare(machine)
             await self._launcher.launch(machine, after)
         except OSError as error:
@@ -147,6 +151,7 @@ class OciRuntime:
     async def set_limits(self, machine_id: str, limits: Limits) -> None:
         """Change the limits of a running machine; see the port."""
         machine = self._running(machine_id)
+        limits = self._groups.within(limits, machine.spec.group)
         wanted = resources(limits, frozenset(self._cgroups.controllers))
         if wanted and self._engine.cgroups:
             request = machine.folder / "resources.json"
@@ -157,8 +162,7 @@ class OciRuntime:
     async def usage(self, machine_id: str) -> Usage:
         """What a machine uses; see the port."""
         self._running(machine_id)
-        tasks = self._cgroups.number("pids", machine_id, "pids.current")
-        return Usage(self._cgroups.cpu_time_s(machine_id), self._cgroups.memory_bytes(machine_id), tasks)
+        return self._cgroups.usage_of(self._cgroups.place_of(machine_id))
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
         """Run a program inside on a terminal of its own; see the port."""

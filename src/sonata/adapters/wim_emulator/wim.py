@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 
 from sonata.errors import NotFound, PermanentError, SonataError, TransientError
-from sonata.model.infrastructure import AttachedEndpoint, WanEdge, WanGraph
+from sonata.model.figures import Cost, Energy
+from sonata.model.infrastructure import AttachedEndpoint, PopFigures, WanEdge, WanGraph
 from sonata.ports.wim import ConnectionRequest
 
 TIMEOUT_S = 10.0
@@ -47,7 +48,12 @@ class EmulatorWim:
         document = await self._call("GET", "/graph")
         edges = (_edge(edge) for edge in document["edges"])
         endpoints = (AttachedEndpoint(e["name"], e["pop"], e["address"], e["delay_s"]) for e in document["endpoints"])
-        return WanGraph(tuple(document["pops"]), tuple(edges), {endpoint.name: endpoint for endpoint in endpoints})
+        figures = {
+            pop: PopFigures(Cost(**one["cost"]), Energy(**one["energy"]))
+            for pop, one in document.get("figures", {}).items()
+        }
+        known = {endpoint.name: endpoint for endpoint in endpoints}
+        return WanGraph(tuple(document["pops"]), tuple(edges), known, figures)
 
     async def ensure_connection(self, request: ConnectionRequest) -> str:
         """Find or create a connection; returns its id. The emulator itself keeps a tag unique.

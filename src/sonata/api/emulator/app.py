@@ -23,11 +23,15 @@ from sonata.api.emulator.errors import problem, unknown_path
 from sonata.api.emulator.events import EventApi
 from sonata.api.emulator.guarding import Guard, guard_of, require_token
 from sonata.api.emulator.json import JsonResponse, body_of
+from sonata.api.emulator.metrics import MetricsApi
 from sonata.api.emulator.scenarios import ScenarioApi
+from sonata.api.emulator.topology import TopologyApi
 from sonata.api.emulator.wan import WanApi
 from sonata.api.terminal_socket import WindowSize, serve_terminal, size_of
 from sonata.emulator.capture import MAX_SECONDS, pcap_stream
 from sonata.emulator.emulation import Emulation
+from sonata.emulator.observing.observation import Observation
+from sonata.emulator.reconciler import Reconciler
 from sonata.emulator.scenarios import Scenarios
 from sonata.errors import InvalidInput, SonataError
 from sonata.model.topology import Impairment
@@ -84,7 +88,6 @@ class EmulatorApi:
         """Routes, each behind the guard."""
         return [
             Route("/status", guard(self.status)),
-            Route("/topology", guard(self.topology)),
             Route("/links", guard(self.links)),
             Route("/links/{name}", guard(self.change_link), methods=["PATCH"]),
             Route("/links/{name}/capture", guard(self.capture)),
@@ -114,10 +117,6 @@ class EmulatorApi:
                 "unenforced": runtime.unenforced,
             }
         )
-
-    async def topology(self, request: Request) -> Response:
-        """The topology as it was declared."""
-        return JsonResponse(self._emulation.topology)
 
     async def links(self, request: Request) -> Response:
         """All links, and the access links of endpoints, as they are."""
@@ -156,6 +155,7 @@ class EmulatorApi:
 
     async def endpoints(self, request: Request) -> Response:
         """Hosts outside of the PoPs."""
+        running = self._emulation.endpoints.running()
         rows = [
             {
                 "name": state.endpoint.name,
@@ -166,7 +166,7 @@ class EmulatorApi:
                 "image": state.image.name,
                 "status": state.status,
                 "reason": state.ended,
-                "delay_s": state.endpoint.impairment.delay_s,
+                "delay_s": running[state.endpoint.name].impairment.delay_s,
             }
             for state in self._emulation.endpoints
         ]
@@ -204,12 +204,21 @@ class EmulatorApi:
 
 
 def emulator_app(
-    emulation: Emulation, scenarios: Scenarios, *, token: str, wan_token: str, describe_openstack: Describe
+    emulation: Emulation,
+    reconciler: Reconciler,
+    scenarios: Scenarios,
+    observation: Observation,
+    *,
+    token: str,
+    wan_token: str,
+    describe_openstack: Describe,
 ) -> Starlette:
     """The ASGI application; mount it under `/emulator/v1`."""
     own = EmulatorApi(emulation, describe_openstack, token)
     guard = guard_of(token)
     routes = [*own.routes(guard), *EventApi(emulation.events).routes(guard)]
+    routes += MetricsApi(observation).routes(guard)
+    routes += TopologyApi(emulation, reconciler).routes(guard)
     routes += ScenarioApi(scenarios, emulation.events).routes(guard)
     routes += WanApi(emulation.wan).routes(guard_of(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})

@@ -58,9 +58,12 @@ class WanApi:
         ]
 
     async def graph(self, request: Request) -> Response:
-        """PoPs, links that are up, endpoints."""
+        """PoPs, links that are up, endpoints; what PoPs cost and draw."""
         graph = self._wan.graph()
-        return JsonResponse({"pops": graph.pops, "edges": graph.edges, "endpoints": list(graph.endpoints.values())})
+        endpoints = list(graph.endpoints.values())
+        return JsonResponse(
+            {"pops": graph.pops, "edges": graph.edges, "endpoints": endpoints, "figures": graph.figures}
+        )
 
     async def links(self, request: Request) -> Response:
         """All links between PoPs: state, price, what is reserved and left of each direction."""

@@ -178,6 +178,7 @@ class Appliances:
             binds=appliance.binds,
             network_admin=appliance.network_admin,
             uid=appliance.uid,
+            group=self._site.pop.name,
         )
 
     def _folder(self, appliance_id: str) -> Path:

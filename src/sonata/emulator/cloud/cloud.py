@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -21,15 +20,15 @@ from sonata.emulator.cloud.compute.keypairs import KeyPairs
 from sonata.emulator.cloud.compute.leftovers import drop_all, sweep
 from sonata.emulator.cloud.compute.live_migration import LiveMigration
 from sonata.emulator.cloud.compute.moving import Moving
-from sonata.emulator.cloud.compute.nics import Nics, NicWish
+from sonata.emulator.cloud.compute.nics import Nics
 from sonata.emulator.cloud.compute.rebuilding import Rebuilding
 from sonata.emulator.cloud.compute.scheduler import Scheduler
-from sonata.emulator.cloud.compute.servers import BootRequest, Servers
+from sonata.emulator.cloud.compute.servers import Servers
 from sonata.emulator.cloud.compute.states import RUNS, power_state
 from sonata.emulator.cloud.compute.targets import Targets
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
-from sonata.emulator.cloud.entities.network import Network, Router, Subnet
+from sonata.emulator.cloud.eviction import evict
 from sonata.emulator.cloud.firstboot.boot_folder import BootFolders
 from sonata.emulator.cloud.identity import Identity
 from sonata.emulator.cloud.image.images import Images
@@ -58,7 +57,8 @@ from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.network.steering import Steering
 from sonata.emulator.cloud.orchestration.stacks import Stacks
 from sonata.emulator.cloud.recovery import lose_power, renumber
-from sonata.emulator.cloud.site import DEFAULT_ZONE, Kept, Site, StationsChanged, Zones
+from sonata.emulator.cloud.seeds import Seeds
+from sonata.emulator.cloud.site import Kept, Site, StationsChanged, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.cloud.volume.attachments import Attachments
 from sonata.emulator.cloud.volume.transfers import Transfers
@@ -66,17 +66,14 @@ from sonata.emulator.cloud.volume.types import VolumeTypes
 from sonata.emulator.cloud.volume.volumes import Volumes
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.outlets import Outlet
-from sonata.errors import Conflict, PermanentError
-from sonata.model.topology import Pop, ServerSeed
+from sonata.errors import Conflict
+from sonata.model.topology import Pop
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.runtime import Runtime, Tell
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_NETWORK = "default"
-DEFAULT_CIDR = IPv4Network("10.0.0.0/24")
 
 
 class Cloud:
@@ -114,12 +111,11 @@ class Cloud:
         kept: Kept | None = None,
         outlets: Sequence[Outlet] = (),
     ) -> None:
-        self.pop = pop
         tables = self.tables = Tables() if saved is None else _woken(saved, pop, external, external_gateway)
         self._tell, changed, zones = on_stations_changed, self._stations_changed, zones or Zones()
         below, around = (plane, runtime, images), (external, external_gateway)
-        site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, kept=kept or Kept())
-        self.site = replace(site, outlets=tuple(outlets))
+        self.site = Site(pop, *below, *around, folder, changed, tables, volumes, zones, kept=kept or Kept())
+        self.site.outlets = tuple(outlets)
         self.quotas = self.site.quotas
         addresses = Addresses()
         self.identity = Identity(self.tables)
@@ -173,11 +169,13 @@ class Cloud:
         boot_folders = BootFolders(self.tables, folder / "boot")
         self.servers.power.dressing = boot_folders.dress
         self.servers.on_deleted = boot_folders.discard
-        self._default: asyncio.Task[Network] | None = None
+        self.seeds = Seeds(self.site, self.identity, self.networks, self.routers, self.images, self.servers)
         self._introduce()
 
     def _introduce(self) -> None:
         """Let parts know who is to be told what they do."""
+        steering = self._steering
+        self.l2_gateways.on_joined = lambda network_id: steering.ports_changed(steering.boxes.ports_on(network_id))
         self._spreading.guests = self.l2_gateways.stations
         self.networks.on_delete = self.l2_gateways.require_apart
         self.qos.on_rules_changed = self.routers.follow_policy
@@ -188,6 +186,34 @@ class Cloud:
         self.networks.on_release = self.services.release
         self.networks.on_subnets_changed = self._subnets_changed
         self.nics.on_service_port_deleted = self.services.release
+
+    @property
+    def pop(self) -> Pop:
+        """The site's own PoP as it is now."""
+        return self.site.pop
+
+    def follow(self, pop: Pop, zones: Sequence[Pop], outlets: Sequence[Outlet]) -> None:
+        """Have these hosts and zones, with what they offer, and these outlets from now on.
+
+        No server is on a host that goes, and no gateway joins an outlet that goes.
+        """
+        self.site.pop, self.site.outlets = pop, tuple(outlets)
+        self.site.zones = replace(self.site.zones, pops=tuple(zones))
+        self.hosts.follow()
+
+    async def evict(self, hosts: Collection[str]) -> None:
+        """Delete all servers on some hosts, also those that are locked.
+
+        Raises:
+            PermanentError: one cannot be deleted.
+        """
+        await evict(self.servers, self.tables, [one for one in self.tables.servers if one.host in hosts])
+
+    async def tear_down(self) -> None:
+        """Delete its servers, end all else and leave nothing of it in runtime and store; its PoPs stay."""
+        await self.stacks.close()
+        await self.evict({"", *(host.name for host in self.hosts.all)})
+        await self.close()
 
     async def restore(self) -> None:
         """Build the data plane of saved tables: networks, routers, chains; servers stay off."""
@@ -202,6 +228,11 @@ class Cloud:
         await self.l2_gateways.restore()
         await self._steering.restore()
         self.load_balancing.changes.restore()
+
+    async def endpoints_started(self) -> None:
+        """Take note that what is outside of the PoP has its interfaces: chains may lead through it."""
+        self._steering.boxes.have_started = True
+        await self._steering.restore()
 
     async def _run_in_server(self, server_id: str, argv: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         server = self.tables.servers.get(server_id)
@@ -246,48 +277,6 @@ class Cloud:
         """What a server booted, for people."""
         return self.images.find(server.image_id).name if server.image_id else "a volume"
 
-    async def boot_seed(self, seed: ServerSeed) -> Server:
-        """Boot a server of the topology on the network `default`, or start the saved one; it is ACTIVE at return.
-
-        Raises:
-            NoSuch: image or flavor do not exist.
-            PermanentError: it did not come up.
-        """
-        known = self._start_saved(seed.name)
-        server = await self.servers.settled(known.id if known else await self._create_seed(seed))
-        if server is None or server.status != ServerStatus.ACTIVE:
-            why = server.fault.message if server and server.fault else "it was deleted or ended"
-            raise PermanentError(f"server `{seed.name}` of PoP `{self.pop.name}` did not come up: {why}")
-        return server
-
-    def _start_saved(self, name: str) -> Server | None:
-        """The saved server of this name, being started; None when there is none."""
-        own = (name, self.identity.admin_project.id)
-        known = next((server for server in self.tables.servers if (server.name, server.project_id) == own), None)
-        if known:
-            self.servers.reboot(known.id)
-        return known
-
-    async def _create_seed(self, seed: ServerSeed) -> str:
-        network = await self._default_network()
-        request = BootRequest(
-            name=seed.name,
-            project_id=self.identity.admin_project.id,
-            user_id=self.identity.admin.id,
-            image_id=self.images.find(seed.image).id,
-            flavor=self.tables.flavors.find(seed.flavor),
-            nics=[NicWish(network_id=network.id)],
-            argv=seed.command or None,
-            availability_zone=self._zone_of(seed.pop),
-        )
-        return self.servers.create(request).id
-
-    def _zone_of(self, pop: str) -> str:
-        """The zone in which a server of the topology starts; none where there is only one."""
-        if not self.site.zones.pops:
-            return ""
-        return DEFAULT_ZONE if pop == self.pop.name else pop
-
     async def exec(
         self, server: Server, argv: Sequence[str], stdin: bytes = b"", tell: Tell | None = None
     ) -> tuple[int, bytes, bytes]:
@@ -306,9 +295,7 @@ class Cloud:
 
     async def close(self, *, keep: bool = False) -> None:
         """End background work and, unless `keep`, remove uploads; machines and ports go with runtime and data plane."""
-        if self._default:
-            self._default.cancel()
-            await asyncio.wait([self._default])
+        await self.seeds.close()
         await self.stacks.close()
         await self.servers.close()
         await self.load_balancing.close()
@@ -319,25 +306,6 @@ class Cloud:
             await self.images.discard()
             await self.volumes.discard()
             await drop_all(self.site)
-
-    async def _default_network(self) -> Network:
-        """The network `default` with its router, made at first use."""
-        if self._default is None:
-            self._default = asyncio.get_running_loop().create_task(self._make_default_network())
-        return await asyncio.shield(self._default)
-
-    async def _make_default_network(self) -> Network:
-        project = self.identity.admin_project.id
-        for saved in self.tables.networks:
-            if (saved.name, saved.project_id) == (DEFAULT_NETWORK, project):
-                return saved
-        network = await self.networks.create(Network(name=DEFAULT_NETWORK, project_id=project, port_security=False))
-        subnet = Subnet(name=DEFAULT_NETWORK, project_id=project, network_id=network.id, cidr=DEFAULT_CIDR)
-        subnet = await self.networks.create_subnet(subnet, default_gateway=True)
-        router = Router(name=DEFAULT_NETWORK, project_id=project)
-        router = await self.routers.create(router, gateway_network=self.networks.external.id)
-        await self.routers.add_interface(router.id, subnet_id=subnet.id)
-        return network
 
 
 def _woken(saved: Tables, pop: Pop, external: IPv4Network, external_gateway: IPv4Address) -> Tables:

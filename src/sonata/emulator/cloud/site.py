@@ -66,9 +66,9 @@ class Kept:
         return Kept(self.disks and self.disks / pop, self.consoles and self.consoles / pop)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Site:
-    """One emulated OpenStack site.
+    """One emulated OpenStack site. PoP, zones and outlets change while it stands, see `Cloud.follow`; the rest stays.
 
     Args:
         external: the PoP's external network.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sonata._lib.quantities import format_duration, format_rate, format_share
-from sonata.model.topology import Endpoint, Impairment, Pop, ServerSeed, Topology, both_ways
+from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology, both_ways
 
 Kind = Literal["pop", "endpoint", "server"]
 
@@ -37,7 +37,7 @@ class GraphEdge:
     Args:
         a, b: ids of its ends, see `Graph.nodes`.
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
-        is_up: None where nothing runs.
+        is_up: None where nothing runs, unless it begins down.
     """
 
     name: str
@@ -82,14 +82,19 @@ def _links(topology: Topology, states: Mapping[str, LinkState] | None) -> Iterat
     for link in topology.links:
         state = (states or {}).get(link.name)
         told = state or link
-        yield GraphEdge(
-            link.name, link.a, link.b, told.impairment, state.is_up if state else None, reverse=told.reverse
-        )
+        is_up = state.is_up if state else _declared(link)
+        yield GraphEdge(link.name, link.a, link.b, told.impairment, is_up, reverse=told.reverse)
 
 
 def _access(endpoint: Endpoint) -> GraphEdge:
     ends = (endpoint.attach, endpoint.name)
-    return GraphEdge(endpoint.name, *ends, endpoint.impairment, is_access=True, reverse=endpoint.reverse)
+    is_up = _declared(endpoint)
+    return GraphEdge(endpoint.name, *ends, endpoint.impairment, is_up, is_access=True, reverse=endpoint.reverse)
+
+
+def _declared(what: Link | Endpoint) -> bool | None:
+    """A link that begins down is shown so; of others nothing is known before they run."""
+    return None if what.up else False
 
 
 def _port(seed: ServerSeed) -> GraphEdge:

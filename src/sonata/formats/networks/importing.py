@@ -9,14 +9,14 @@ from pathlib import Path
 
 from sonata._lib.quantities import format_rate
 from sonata.errors import InvalidInput, NotFound
-from sonata.formats.diagnostics import raise_errors
+from sonata.formats.findings import raise_errors
 from sonata.formats.networks.graphml import read_graphml
 from sonata.formats.networks.naming import slug, unique_names
 from sonata.formats.networks.network import Edge, Findings, Network, Node
 from sonata.formats.networks.node_link import read_node_link
 from sonata.formats.networks.sndlib import NATIVE_HEAD, read_sndlib_native, read_sndlib_xml
 from sonata.formats.networks.xml_tree import parse_xml
-from sonata.formats.topology import RESERVED_POPS, check_topology
+from sonata.formats.topology_rules import RESERVED_POPS, check_topology
 from sonata.model.geography import fibre_delay_s, great_circle_km
 from sonata.model.topology import Impairment, Link, Pop, Topology
 

@@ -7,8 +7,9 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from sonata.adapters.fabric_linux.chain_rules import Surroundings, match, remove, render
+from sonata.adapters.fabric_linux.chain_rules import match, remove, render
 from sonata.errors import Unsupported
+from sonata.ports.chain_rendering import Surroundings
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
 USERS, ORIGIN = IPv4Network("100.64.0.0/24"), IPv4Network("100.64.1.10/32")

@@ -46,8 +46,8 @@ TOPIC = Topic(
         real=(
             "processors, memory and processes are limited as the flavor says, as root or with a delegated "
             "cgroup; `sonata emu show` tells what is not enforced",
-            "`hw:cpu_policy=dedicated`, `quota:cpu_quota`, `quota:cpu_period`, `quota:cpu_shares`; private "
-            "flavors and their projects",
+            "`sonata:engine=vm` (virtual machines), `hw:cpu_policy=dedicated`, `quota:cpu_quota`, `quota:cpu_period`, "
+            "`quota:cpu_shares`; private flavors and their projects",
         ),
         simplified=(
             "servers have huge pages in `/dev/hugepages`, besides the flavor's memory",

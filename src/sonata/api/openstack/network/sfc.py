@@ -148,7 +148,11 @@ PORT_PAIRS = Resource[PortPair](
     update=_update_pair,
     delete=_delete_pair,
     truth=Truth(
-        real=("a function between two ports of one server, or the same port twice",),
+        real=(
+            "a function between two ports of one server, or the same port twice",
+            "a port that belongs to no server, with the MAC address of an endpoint's further interface that a layer 2 "
+            "gateway joins to its network, stands for that physical box",
+        ),
         simplified=("functions get plain packets, never MPLS labels or NSH",),
         refused=("deleting a pair that a group uses (409)", "a `correlation` of MPLS or NSH (400)"),
     ),
@@ -312,7 +316,8 @@ PORT_CHAINS = Resource[PortChain](
         simplified=(
             "what is steered passes by the security groups of functions",
             "the `correlation` that stock clients send, `mpls`, is how the switches of networking-sfc mark packets "
-            "between themselves; here one switch sees the whole chain and marks nothing",
+            "between themselves; here it means the chain renderer of the topology, whichever that is",
+            "the renderers `routed` and `srv6` take IPv4 alone (501 for chains with IPv6 classifiers)",
         ),
         refused=(
             "the `correlation` `nsh` (400)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,10 @@ class Hosts:
         self._tables = site.tables
         self._services = site.tables.compute_services
         self._aggregates = site.tables.aggregates
+        self.follow()
+
+    def follow(self) -> None:
+        """Have a service for each host that is there now, and none for others."""
         _forget_gone(self, self._tables)
         known = {service.name for service in self._services}
         for host in self.all:
@@ -103,7 +107,7 @@ class Hosts:
         Raises:
             Conflict: the name is taken.
         """
-        self._check_name(name)
+        _require_free(self._aggregates, name)
         number = 1 + max((one.number for one in self._aggregates), default=0)
         return self._aggregates.add(
             Aggregate(name=name, number=number, metadata={"availability_zone": zone} if zone else {})
@@ -116,7 +120,7 @@ class Hosts:
             Conflict: it is taken.
         """
         if name != aggregate.name:
-            self._check_name(name)
+            _require_free(self._aggregates, name)
         return self._aggregates.change(aggregate.id, name=name)
 
     def delete_aggregate(self, aggregate: Aggregate) -> None:
@@ -170,10 +174,6 @@ class Hosts:
                 self._check_zones(name, changed)
         return self._aggregates.change(aggregate.id, metadata=metadata)
 
-    def _check_name(self, name: str) -> None:
-        if any(one.name == name for one in self._aggregates):
-            raise Conflict(f"Aggregate {name} already exists.")
-
     def _check_zones(self, name: str, changed: Aggregate) -> None:
         """A host is in one zone at most, and does not change it under its servers."""
         if not changed.zone:
@@ -183,6 +183,11 @@ class Hosts:
             raise Conflict(f"Cannot add host to aggregate: host {name} is in availability zone {others.pop()} already")
         if self.servers(name) and self.zone(name) != changed.zone:
             raise Conflict(f"Cannot add host to aggregate: host {name} has instances, which would change their zone")
+
+
+def _require_free(aggregates: Iterable[Aggregate], name: str) -> None:
+    if any(one.name == name for one in aggregates):
+        raise Conflict(f"Aggregate {name} already exists.")
 
 
 def _forget_gone(hosts: Hosts, tables: Tables) -> None:
@@ -195,3 +200,6 @@ def _forget_gone(hosts: Hosts, tables: Tables) -> None:
     for service in tables.compute_services:
         if service.name not in names:
             tables.compute_services.remove(service.id)
+    for aggregate in tables.aggregates:
+        if not names.issuperset(aggregate.hosts):
+            tables.aggregates.change(aggregate.id, hosts=tuple(one for one in aggregate.hosts if one in names))

@@ -18,6 +18,7 @@ from sonata._lib.together import beside
 from sonata.emulator.cloud.compute.console_logs import ConsoleLogs
 from sonata.emulator.cloud.compute.disks import Disks, Mounts
 from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed, undressed
+from sonata.emulator.cloud.compute.engine_choice import engine_of
 from sonata.emulator.cloud.compute.flavors import core_limit
 from sonata.emulator.cloud.compute.pages import taken_for, wants_huge
 from sonata.emulator.cloud.compute.wiring import Wiring
@@ -25,9 +26,10 @@ from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.resources import fair_shares
 from sonata.errors import AdapterError, Conflict, NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
-from sonata.ports.runtime import Attached, Limits, MachineExit, MachineSpec, RootFs, Tell, Terminal, Usage
+from sonata.ports.runtime import VIRTUAL, Attached, Limits, MachineExit, MachineSpec, RootFs, Tell, Terminal, Usage
 
 READY_LIMIT_S = 30.0
 SHUTDOWN_S = 2.0
@@ -89,7 +91,7 @@ class Power:
                 await self._wait_ready(server, image.ready_tcp_port)
             else:
                 self._netns[server.id] = await self._wiring.plug(server)
-                if dress.eager:
+                if dress.eager or engine_of(server, self._images) == VIRTUAL:  # its own kernel answers
                     await self.wake(server)
         finally:
             self._starting.discard(server.id)
@@ -231,6 +233,8 @@ class Power:
             resolver=self._wiring.resolver(server),
             binds=mounts.binds,
             huge_pages=taken_for(server.flavor, free_huge_pages()),
+            group=self._site.pop_of(server.host).name,
+            engine=engine_of(server, self._images),
         )
         return dressed(spec, self._dress.get(server.id, PLAIN))
 
@@ -270,11 +274,12 @@ def limits_of(server: Server) -> Limits:
     """What a server's flavor lets it use; values that are no numbers count as not given."""
     specs = server.flavor.extra_specs
     period, shares = specs.get("quota:cpu_period", ""), specs.get("quota:cpu_shares", "")
+    asked = shares.isdigit() and int(shares) >= FEWEST_SHARES
     return Limits(
         cpus=core_limit(server.flavor),
         memory_bytes=server.flavor.ram_mib * MIB,
         cpu_period_us=int(period) if period.isdigit() and int(period) in CPU_PERIODS_US else 100_000,
-        cpu_shares=int(shares) if shares.isdigit() and int(shares) >= FEWEST_SHARES else None,
+        cpu_shares=int(shares) if asked else fair_shares(server.flavor.vcpus),
         cores=server.cores,
     )
 

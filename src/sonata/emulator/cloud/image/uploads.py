@@ -163,6 +163,11 @@ class Uploads:
         program = booted_program(found.properties.get("os_command_line", ""))
         return replace(image, argv=program) if program else image
 
+    def property_of(self, image_id: str, name: str) -> str:
+        """A property of an image, also of a deleted one that servers still need; empty when there is none."""
+        found = self._uploads.peek(image_id)
+        return found.properties.get(name, "") if found else ""
+
     def packed(self, image_id: str) -> Path | None:
         """The tar file of files that an image is which boots nowhere, e.g. that of a volume with data; None for others.
 

@@ -12,10 +12,11 @@ from sonata.errors import InvalidInput
 
 
 class Addresses:
-    """Addresses in use, by subnet."""
+    """Addresses in use, by subnet, and before which place of its pools none is free."""
 
     def __init__(self) -> None:
         self._used: dict[str, set[Address]] = {}
+        self._free_from: dict[str, tuple[tuple[AddressRange, ...], int]] = {}
 
     def take_next(self, subnet: Subnet) -> FixedIp:
         """Take the lowest free address of the subnet's pools.
@@ -24,9 +25,11 @@ class Addresses:
             IpAddressGenerationFailure: the pools are exhausted.
         """
         used = self._used.setdefault(subnet.id, set())
-        for address in _pool_addresses(subnet):
+        pools, start = self._free_from.get(subnet.id, ((), 0))
+        for place, address in _pool_addresses(subnet, start if pools == subnet.pools else 0):
             if address not in used:
                 used.add(address)
+                self._free_from[subnet.id] = (subnet.pools, place + 1)
                 return FixedIp(subnet.id, address)
         raise IpAddressGenerationFailure(f"No more IP addresses available on network {subnet.network_id}.")
 
@@ -49,6 +52,7 @@ class Addresses:
         """Give addresses back; idempotent."""
         for fixed in fixed_ips:
             self._used.get(fixed.subnet_id, set()).discard(fixed.address)
+            self._free_from.pop(fixed.subnet_id, None)
 
     def in_use(self, subnet_id: str) -> bool:
         """Whether any address of the subnet is taken."""
@@ -66,6 +70,7 @@ class Addresses:
     def forget(self, subnet_id: str) -> None:
         """Drop a subnet."""
         self._used.pop(subnet_id, None)
+        self._free_from.pop(subnet_id, None)
 
 
 def is_host_of(cidr: Prefix, address: Address) -> bool:
@@ -104,7 +109,11 @@ def _at(cidr: Prefix, number: int) -> Address:
     return cidr.network_address + (number - int(cidr.network_address))
 
 
-def _pool_addresses(subnet: Subnet) -> Iterator[Address]:
+def _pool_addresses(subnet: Subnet, start: int) -> Iterator[tuple[int, Address]]:
+    """The addresses of a subnet's pools, one pool after another, with their places; those before `start` left out."""
+    before = 0
     for first, last in subnet.pools:
-        for number in range(int(first), int(last) + 1):
-            yield _at(subnet.cidr, number)
+        count = int(last) - int(first) + 1
+        for place in range(max(start, before), before + count):
+            yield place, _at(subnet.cidr, int(first) + place - before)
+        before += count

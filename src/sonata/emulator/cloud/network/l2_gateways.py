@@ -8,7 +8,7 @@ network stands in. What comes from outside has no security group, as nothing has
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ from sonata.emulator.cloud.network.causes import (
 )
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.outlets import Outlet
 from sonata.errors import InvalidInput, NotFound
 from sonata.ports.fabric import Fabric, PatchSpec
@@ -32,13 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 class L2Gateways:
-    """The layer 2 gateways of one cloud and their connections."""
+    """The layer 2 gateways of one cloud and their connections; `on_joined` is awaited when a network's have changed."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._gateways = site.tables.l2_gateways
         self._connections = site.tables.l2_gateway_connections
         self._networks = site.tables.networks
+        self.on_joined: Callable[[str], Awaitable[None]] = _nobody
 
     def create(self, gateway: L2Gateway) -> L2Gateway:
         """Create a gateway; its interfaces are looked at when it is connected."""
@@ -80,6 +82,7 @@ class L2Gateways:
         self._connections.add(connection)
         with undone_on_failure(partial(self._connections.remove, connection.id)):
             await self._join(connection, outlets)
+        await self.on_joined(connection.network_id)
         return connection
 
     async def disconnect(self, connection_id: str) -> None:
@@ -88,6 +91,7 @@ class L2Gateways:
         doomed = [self._patch(connection, outlet).id for outlet in self._known_outlets(connection)]
         await self._site.plane.run(lambda fabric: _cut(fabric, doomed))
         self._connections.remove(connection_id)
+        await self.on_joined(connection.network_id)
         await self._site.on_stations_changed(connection.network_id)
 
     async def restore(self) -> None:
@@ -104,6 +108,11 @@ class L2Gateways:
         for connection in self._connections:
             if connection.network_id == network_id:
                 yield from ((outlet.pop, outlet.mac) for outlet in self._known_outlets(connection))
+
+    def network_of(self, outlet: Outlet) -> str:
+        """Id of the network that an outlet is joined to; empty when there is none."""
+        joined = (one.network_id for one in self._connections if outlet in self._known_outlets(one))
+        return next(joined, "")
 
     def require_apart(self, network_id: str) -> None:
         """Refuse to let a network go that a gateway is joined to.
@@ -152,9 +161,7 @@ class L2Gateways:
         return known[interface]
 
     def _known_outlets(self, connection: L2GatewayConnection) -> list[Outlet]:
-        gateway = self._gateways.get(connection.l2_gateway_id)
-        named = {(device.name, name) for device in gateway.devices for name in device.interfaces}
-        return [outlet for outlet in self._site.outlets if (outlet.device, outlet.interface) in named]
+        return _named(self._gateways.get(connection.l2_gateway_id), self._site.outlets)
 
     def _refuse_connected(self, gateway_id: str) -> None:
         if any(one.l2_gateway_id == gateway_id for one in self._connections):
@@ -174,6 +181,21 @@ class L2Gateways:
                     f"Interface {outlet.interface} of device {outlet.device} is joined to network {other.network_id} "
                     f"by connection {other.id}: without VLAN tags it is in one network at a time."
                 )
+
+
+def outlets_joined_to(tables: Tables, outlets: Iterable[Outlet], network_id: str) -> list[Outlet]:
+    """The outlets that gateways join to a network."""
+    joined = [one.l2_gateway_id for one in tables.l2_gateway_connections if one.network_id == network_id]
+    return [outlet for one in joined for outlet in _named(tables.l2_gateways.get(one), outlets)]
+
+
+def _named(gateway: L2Gateway, outlets: Iterable[Outlet]) -> list[Outlet]:
+    named = {(device.name, name) for device in gateway.devices for name in device.interfaces}
+    return [outlet for outlet in outlets if (outlet.device, outlet.interface) in named]
+
+
+async def _nobody(_network_id: str) -> None:
+    pass
 
 
 def _lay(fabric: Fabric, patches: list[PatchSpec]) -> None:

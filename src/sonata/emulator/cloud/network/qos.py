@@ -112,6 +112,8 @@ class Qos:
 
     async def follow(self) -> None:
         """Make the data plane hold what the tables say now; does nothing where nothing has changed."""
+        if not len(self._policies) and not self._told:
+            return
         async with self._turn:
             plugged = {port.id: self._shape(port) for port in self._tables.ports if port.plugged}
             # What is not plugged in any more has taken its rates along.

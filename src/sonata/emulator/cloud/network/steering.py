@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
+from sonata.emulator.cloud.network.boxes import Boxes
 from sonata.emulator.cloud.network.branching import check_branching, companions, sources_of, with_branches
 from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.network.sharing import pool_of, shared_place, weight_of
@@ -28,6 +29,7 @@ class Steering:
         self._tables = site.tables
         self._steered: dict[str, dict[str, ChainSpec | None]] = {}
         self._turn = asyncio.Lock()
+        self.boxes = Boxes(site)
 
     async def follow(self, chains: Iterable[PortChain]) -> None:
         """Make the data plane steer these chains as they are in the table now; those gone from it are undone."""
@@ -93,6 +95,8 @@ class Steering:
     def _pop_of(self, port_id: str, expected: Mapping[str, str]) -> str:
         """Where a port is, or is to be; empty while nobody can know."""
         port = self._tables.ports.get(port_id)
+        if outlet := self.boxes.outlet_of(port):
+            return outlet.pop
         server = self._tables.servers.peek(port.device_id)
         placed = port.device_id and (server is None or server.host)
         return expected.get(port_id) or (self._places.current(port_id) if placed else "")
@@ -165,13 +169,15 @@ class Steering:
     def _passes(self, port_id: str) -> bool:
         """Whether packets pass at a port, or it stands for one in another PoP."""
         port = self._tables.ports.peek(port_id)
-        return port is not None and (port.plugged or not port.device_id)
+        return port is not None and (port.plugged or self.boxes.passes(port))
 
     def _hop(self, pair: PortPair) -> Hop:
         return Hop(self._hop_port(pair.ingress), self._hop_port(pair.egress), weight_of(pair.parameters))
 
     def _hop_port(self, port_id: str) -> HopPort:
         port = self._tables.ports.get(port_id)
+        if outlet := self.boxes.outlet_of(port):
+            return HopPort(port.mac, outlet.network, outlet.network)
         network = self._tables.networks.get(port.network_id)
         return HopPort(port.mac, self._site.id_of(network, self._places.current(port_id)), _local_id(port))
 

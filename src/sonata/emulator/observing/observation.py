@@ -1,0 +1,125 @@
+"""Watching an emulation: readings on demand and at even times, their history, rules over it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sonata.emulator.observing.families as families
+from sonata.emulator.data_plane import DataPlane
+from sonata.emulator.emulation import Emulation
+from sonata.emulator.observing.history import EVERY_S, History
+from sonata.emulator.observing.machines import read_endpoints, read_servers
+from sonata.emulator.observing.promql import Value, understand
+from sonata.emulator.observing.requests import RequestTimes
+from sonata.emulator.observing.rules import Rules
+from sonata.emulator.observing.sheet import Sheet
+from sonata.emulator.observing.sites import Sites
+from sonata.emulator.observing.watching import LinkWatcher
+from sonata.emulator.observing.wide_area import read_links
+from sonata.errors import SonataError
+from sonata.model.metrics import Family, Point, Readings
+from sonata.ports.metering import Readings as Counters
+
+logger = logging.getLogger(__name__)
+
+POPS_AT_ONCE = 32
+"""PoPs whose counters are read before others have a turn in the data plane's thread."""
+_MOST_OF_TIME, _LONGEST_S = 0.05, 15.0
+"""How much of the time may go by in reading: what takes longer is read less often, but four times a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query came to, and at which moment (Unix time)."""
+
+    at: float
+    value: Value
+
+
+class Observation:
+    """What is seen of one emulation.
+
+    Args:
+        plane: its data plane.
+        every_s: time between two readings for the history.
+    """
+
+    def __init__(self, emulation: Emulation, plane: DataPlane, every_s: float = EVERY_S) -> None:
+        self._emulation = emulation
+        self._plane = plane
+        self._every_s = every_s
+        self._turn = asyncio.Lock()
+        self._sites = Sites(emulation)
+        self._took_s = 0.0
+        self.history = History()
+        self.rules = Rules()
+        self.requests = RequestTimes()
+        self.watcher = LinkWatcher(emulation.links, plane)
+
+    async def read(self) -> Readings:
+        """All metrics as they are now, with what the rules came to at the last even time."""
+        async with self._turn:
+            return {**await self._read(), **self.rules.results}
+
+    async def record(self) -> None:
+        """Read all metrics into the history, and evaluate the rules over it."""
+        async with self._turn:
+            readings, at = await self._read(), time.time()
+            self.history.record(at, readings)
+            self.rules.evaluate(self.history, at)
+
+    async def keep_recording(self) -> None:
+        """Record at even times, until cancelled; where reading takes long, less often. A failure is told once."""
+        told = ""
+        while True:
+            try:
+                await self.record()
+                told = ""
+            except (SonataError, OSError, LookupError) as error:  # what is read may be coming or going
+                if str(error) != told:
+                    logger.warning("metrics could not be read: %s", error)
+                told = str(error)
+            pause_s = min(max(self._every_s, self._took_s / _MOST_OF_TIME), max(self._every_s, _LONGEST_S))
+            await asyncio.sleep(max(0.0, pause_s - self._took_s))
+
+    def query(self, text: str, at: float | None = None) -> Answer:
+        """What an expression comes to, now or at a moment of the history.
+
+        Raises:
+            InvalidInput, Unsupported: it is not understood.
+        """
+        evaluate = understand(text)
+        moment = time.time() if at is None else at
+        return Answer(moment, evaluate(self.history, moment))
+
+    async def _read(self) -> Mapping[Family, list[Point]]:
+        begun, sheet = time.monotonic(), Sheet()
+        counters = await self._counters()
+        await read_servers(self._emulation, counters.ports, sheet)
+        await read_endpoints(self._emulation, counters.ports, sheet)
+        await read_links(self._emulation.links, counters.links, sheet)
+        await self.watcher.read(sheet)
+        await self._sites.read(begun, sheet)
+        self._read_ourselves(sheet)
+        self._took_s = time.monotonic() - begun
+        sheet.put((), {families.COLLECTION: self._took_s})
+        return sheet.readings
+
+    async def _counters(self) -> Counters:
+        names = list(self._emulation.topology.pops)
+        found = Counters({}, {})
+        for start in range(0, len(names), POPS_AT_ONCE):
+            some = names[start : start + POPS_AT_ONCE]
+            part = await self._plane.run(lambda fabric, some=some: fabric.metering.read(some))  # type: ignore[misc]
+            found = Counters({**found.ports, **part.ports}, {**found.links, **part.links})
+        return found
+
+    def _read_ourselves(self, sheet: Sheet) -> None:
+        counts = self._emulation.events.counts
+        sheet.extend(families.EVENTS, (Point(families.EVENTS.labelled(kind), n) for kind, n in counts.items()))
+        sheet.extend(families.REQUESTS, self.requests.points(families.REQUESTS))
+        sheet.put((), {families.SERIES: self.history.series_count, families.KEPT: self.history.reach_s})

@@ -1,0 +1,91 @@
+"""The engines that machines can run in: which there are, which can run here, and why others cannot."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from sonata._lib.paths import data_home
+from sonata.adapters.host_probe.findings import Finding
+from sonata.adapters.runtime_oci import ENGINES, find_engine
+from sonata.adapters.runtime_qemu import find_all, guest_kernels
+from sonata.errors import InvalidInput, Unsupported
+from sonata.ports.runtime import VIRTUAL
+
+AUTO = "auto"
+"""The first engine that is installed."""
+
+_FOREIGN = {
+    "podman": "it wraps crun or runc, which are called directly here, and keeps its machines in a store of its own, "
+    "where they would outlive an emulation that is killed",
+    "docker": "its daemon starts machines outside of an emulation's namespaces, where they would see neither its "
+    "mounts nor its networks, and outlive it when it is killed",
+}
+
+
+def checked_engine(name: str) -> str:
+    """The name of an engine that can run here, or `AUTO`.
+
+    Raises:
+        InvalidInput: there is no such engine, or it is none for whole emulations.
+        Unsupported: it cannot run here, with the reason.
+    """
+    if name == AUTO:
+        return name
+    if name in _FOREIGN:
+        raise Unsupported(f"engine `{name}` is not used: {_FOREIGN[name]}", hint=_choice())
+    if name == VIRTUAL:
+        hint = "leave the engine to others, and give flavors the extra spec `sonata:engine=vm`"
+        raise InvalidInput("virtual machines are asked for one by one, not for a whole emulation", hint=hint)
+    if name not in ENGINES:
+        raise InvalidInput(f"there is no engine `{name}`", hint=_choice())
+    _version(name)
+    return name
+
+
+def candidates(name: str) -> tuple[str, ...]:
+    """The engines among which a runtime may choose."""
+    return ENGINES if name == AUTO else (name,)
+
+
+def engine_findings() -> list[Finding]:
+    """All engines, each with its version or the reason why it cannot run here."""
+    found = [_confining(name) for name in ENGINES]
+    if not any(finding.state == "ok" for finding in found):
+        found[0] = Finding("engine", ENGINES[0], "missing", "machines need an engine", "apt-get install crun")
+    foreign = [Finding("engine", name, "limited", f"not used: {why}", _choice()) for name, why in _FOREIGN.items()]
+    return [*found, _virtual(), *foreign]
+
+
+def _confining(name: str) -> Finding:
+    try:
+        return Finding("engine", name, "ok", f"machines as confined processes: {_version(name)}")
+    except Unsupported as missing:
+        return Finding("engine", name, "limited", missing.message, missing.hint)
+
+
+def _virtual() -> Finding:
+    try:
+        found = find_all(guest_kernels(data_home() / "images"))
+    except Unsupported as missing:
+        return Finding("engine", VIRTUAL, "limited", missing.message, missing.hint)
+    why = f"virtual machines, on emulated processors: {found.version}, kernel {found.kernel.release}"
+    return Finding("engine", VIRTUAL, "ok", why)
+
+
+def _version(name: str) -> str:
+    """The version of an engine of confined processes.
+
+    Raises:
+        Unsupported: it is not installed, or does not run.
+    """
+    with tempfile.TemporaryDirectory(prefix="sonata-engine-") as folder:
+        engine = find_engine(Path(folder) / "state", prefer=(name,))
+        try:
+            return engine.version
+        finally:
+            engine.close()
+
+
+def _choice() -> str:
+    return f"choose one of {', '.join(f'`{name}`' for name in (AUTO, *ENGINES))}"

@@ -1,0 +1,126 @@
+"""Engines side by side: a confined process and a virtual machine are neighbours, and stand in one chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openstack.exceptions import ResourceFailure
+
+from sonata._lib.paths import data_home
+from sonata.adapters.runtime_qemu import find_all, guest_kernels
+from sonata.errors import Unsupported
+from tests.scenario.clouds import boot, let_in, network_of, site
+from tests.scenario.emu_command import Emu
+
+pytestmark = [pytest.mark.root, pytest.mark.serial]
+
+BOOTED_S = 200
+TOPOLOGY = """
+apiVersion: sonata/v1
+kind: Topology
+name: {name}
+pops:
+  core: {{}}
+"""
+COUNT = "cat /sys/class/net/eth0/statistics/rx_packets"
+
+
+@pytest.fixture
+def virtual_machines() -> Path:
+    """Where the guests' kernel is, on a host that can run virtual machines."""
+    images = data_home() / "images"
+    try:
+        find_all(guest_kernels(images))
+    except Unsupported as missing:
+        pytest.skip(missing.message)
+    return images
+
+
+def virtual(cloud: Any) -> Any:
+    """A flavor of virtual machines."""
+    flavor = cloud.compute.create_flavor(name="virtual", ram=256, vcpus=1, disk=1)
+    cloud.compute.create_flavor_extra_specs(flavor, {"sonata:engine": "vm"})
+    return flavor
+
+
+def boot_virtual(cloud: Any, name: str, network: Any) -> Any:
+    image = cloud.image.find_image("host")
+    server = cloud.compute.create_server(
+        name=name, image_id=image.id, flavor_id=virtual(cloud).id, networks=[{"uuid": network.id}]
+    )
+    return cloud.compute.wait_for_server(server, wait=BOOTED_S)
+
+
+def through(emu: Emu, machine: str) -> int:
+    """Packets that a machine has received."""
+    return int(emu.ok("exec", machine, "--", "/bin/sh", "-c", COUNT))
+
+
+def start(emu: Emu, *options: str) -> None:
+    emu.topology.write_text(TOPOLOGY.format(name=emu.name))
+    emu.ok("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach", *options)
+
+
+def test_an_emulation_runs_by_the_engine_that_it_is_told(emu: Emu) -> None:
+    start(emu, "--engine", "launcher")
+    assert "launcher" in emu.json("show")["runtime"]
+    cloud = site(emu.record(), "core")
+    server = boot(cloud, "one", network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99").id)
+    assert server.status == "ACTIVE"
+    assert emu.ok("exec", "core/one", "--", "/bin/sh", "-c", "cat /proc/1/comm; id -u") == "sleep\n0\n"
+    refused = emu.run("up", str(emu.topology), "--engine", "crun")
+    assert "cannot change to `crun`" in refused.stderr
+    emu.ok("up", str(emu.topology), "--engine", "launcher")
+
+
+def test_engines_that_cannot_run_an_emulation_are_refused_with_the_reason(emu: Emu) -> None:
+    for engine, why in (("docker", "daemon"), ("podman", "store"), ("vm", "sonata:engine=vm"), ("xen", "launcher")):
+        refused = emu.run("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach", "--engine", engine)
+        assert refused.returncode != 0
+        assert why in refused.stderr
+
+
+def test_a_virtual_machine_that_cannot_run_tells_what_is_missing(emu: Emu) -> None:
+    if list(Path("/boot").glob("vmlinuz-*")):
+        pytest.skip("this host has a kernel for virtual machines wherever its images are")
+    start(emu)
+    cloud = site(emu.record(), "core")
+    network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    with pytest.raises(ResourceFailure):
+        boot_virtual(cloud, "guest", network)
+    fault = cloud.compute.get_server(cloud.compute.find_server("guest").id).fault
+    assert "virtual machines" in fault["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_process_and_a_virtual_machine_stand_in_one_chain(emu: Emu, virtual_machines: Path) -> None:
+    (emu.home / "share").mkdir(exist_ok=True)
+    (emu.home / "share/kernel").symlink_to(guest_kernels(virtual_machines)[0])
+    start(emu)
+    cloud = site(emu.record(), "core")
+    net, network = cloud.network, network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    servers = {name: boot(cloud, name, network.id) for name in ("one", "two", "process")}
+    servers["guest"] = boot_virtual(cloud, "guest", network)
+    ports = {name: next(iter(net.ports(device_id=server.id))) for name, server in servers.items()}
+    let_in(cloud, "icmp")
+    assert "Debian" not in emu.ok("exec", "core/process", "--", "/bin/uname", "-v")
+    assert "-amd64" in emu.ok("exec", "core/guest", "--", "/bin/uname", "-r")
+
+    groups = []
+    for name in ("process", "guest"):
+        net.update_port(ports[name], port_security_enabled=False, security_groups=[])
+        emu.ok("exec", f"core/{name}", "--", "/bin/sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        pair = net.create_sfc_port_pair(ingress=ports[name].id, egress=ports[name].id)
+        groups.append(net.create_sfc_port_pair_group(port_pairs=[pair.id]).id)
+    ping = ("exec", "core/one", "--", "ping", "-n", "-c", "5", "-i", "0.2", "-W", "5")
+    target = str(ports["two"].fixed_ips[0]["ip_address"])
+    assert "5 received" in emu.ok(*ping, target)
+    assert "5 received" in emu.ok(*ping, str(ports["guest"].fixed_ips[0]["ip_address"]))
+    classifier = net.create_sfc_flow_classifier(protocol="icmp", logical_source_port=ports["one"].id)
+    net.create_sfc_port_chain(port_pair_groups=groups, flow_classifiers=[classifier.id])
+    before = {name: through(emu, f"core/{name}") for name in ("process", "guest")}
+    assert "5 received" in emu.ok(*ping, target)
+    assert all(through(emu, f"core/{name}") >= before[name] + 5 for name in before)
