@@ -36,7 +36,7 @@ endpoints:
   users: {{attach: a}}
   origin: {{attach: c, delay: 1ms, command: [sleep, infinity]}}
 """
-QUICK = frozenset(("exec", "link", "logs", "ls", "openrc", "show"))
+QUICK = frozenset(("exec", "link", "logs", "ls", "openrc", "show", "wan"))
 ORIGIN = "100.64.2.10"
 PATH_DELAY_S = 0.011
 

@@ -1,4 +1,4 @@
-"""The wide area as an orchestrator sees it: the graph between PoPs, and connections that join networks over it."""
+"""Connections of the wide area: networks of several PoPs that are one, with what is promised to them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sonata.emulator.holding import Holding
 from sonata.emulator.links import Links
 from sonata.emulator.pops import Pops
 from sonata.emulator.reservations import Connection
-from sonata.emulator.wan_links import WanLink, edge, wan_links
 from sonata.emulator.wan_paths import Passage, Paths
+from sonata.emulator.wan_view import WanView
 from sonata.errors import Conflict, NotFound, SonataError
-from sonata.model.infrastructure import AttachedEndpoint, PopFigures, WanGraph
+from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Link
 from sonata.ports.fabric import SpanSpec
 from sonata.ports.wim import ConnectionRequest
@@ -31,7 +31,7 @@ Stations = Callable[[str, str], tuple[str, ...]]
 
 
 class Wan:
-    """Graph and connections of one emulation."""
+    """Connections of one emulation, and the `view` of what they pass."""
 
     def __init__(
         self,
@@ -46,12 +46,11 @@ class Wan:
         self._paths = Paths(links)
         self._plane = plane
         self._stations = stations
-        self._endpoints = endpoints
         self._connections: dict[str, Connection] = {}
         self._holding = Holding(plane)
         self._turn = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
-        self.figures: Callable[[], Mapping[str, PopFigures]] = dict
+        self.view = WanView(links, self.connections, endpoints)
         links.may_change = self.keep_promises
         links.on_change = self._links_changed
 
@@ -69,35 +68,9 @@ class Wan:
                 self._connections[kept.id] = kept
             await self._review()
 
-    def graph(self) -> WanGraph:
-        """PoPs, links that are up, endpoints."""
-        links = {link.name: link for link in self.links()}
-        edges = [edge(state.link, links[state.name]) for state in self._links if state.up]
-        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()), self.figures())
-
-    def links(self) -> list[WanLink]:
-        """All links between PoPs, with what is reserved and left of each direction."""
-        return wan_links(self._links, reservations.promised(self._paths, self._connections.values()))
-
     def connections(self, tag_prefix: str = "") -> list[Connection]:
         """Connections whose tag begins so, oldest first."""
         return [connection for connection in self._connections.values() if connection.tag.startswith(tag_prefix)]
-
-    def ending_at(self, pop: str = "", network: str = "", endpoint: str = "") -> list[Connection]:
-        """Connections with a member in this PoP, or in the one of this endpoint, and of this network.
-
-        Raises:
-            NotFound: no such PoP or endpoint.
-        """
-        if endpoint:
-            pop = _pop_of(endpoint, self._endpoints())
-        if pop:
-            self._links.pops.number_of(pop)
-        return [
-            connection
-            for connection in self._connections.values()
-            if any(pop in ("", own) and network in ("", net) for own, net in connection.members.items())
-        ]
 
     def get(self, connection_id: str) -> Connection:
         """One connection.
@@ -272,12 +245,6 @@ def _stations_of(known: Stations, pop: str, network: str) -> tuple[str, ...]:
 def _free_vni(connections: Iterable[Connection]) -> int:
     used = {connection.vni for connection in connections}
     return next(vni for vni in count(1) if vni not in used)
-
-
-def _pop_of(endpoint: str, known: Mapping[str, AttachedEndpoint]) -> str:
-    if endpoint not in known:
-        raise NotFound(f"no endpoint `{endpoint}`", hint="the graph lists those that are there")
-    return known[endpoint].pop
 
 
 def _request(connection: Connection) -> ConnectionRequest:

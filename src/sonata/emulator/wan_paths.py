@@ -50,7 +50,7 @@ class Paths:
         delays: dict[tuple[str, str], float] = {}
         cut = []
         for a, b in permutations(pops, 2):
-            path = self._path(a, b)
+            path = self.path(a, b)
             if path is None:
                 cut.append((a, b))
                 continue
@@ -73,7 +73,8 @@ class Paths:
         link = self._links.get(name).link
         return f"link `{name}` from `{(link.a, link.b)[way]}`"
 
-    def _path(self, a: str, b: str) -> list[Direction] | None:
+    def path(self, a: str, b: str) -> list[Direction] | None:
+        """Links from one PoP to another in order, None when there is no path."""
         pops = self._links.pops
         here, target = pops.number_of(a), pops.number_of(b)
         edges = self._links.routing.path(here, target)

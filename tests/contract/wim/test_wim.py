@@ -57,7 +57,7 @@ async def url(anyio_backend: str) -> AsyncIterator[str]:
     await links.add(TOPOLOGY.links, numbers.links)
     await links.reroute()
     wan = Wan(links, plane, stations, lambda: {"users": users}, events)
-    wan.figures = lambda: {"core": PopFigures(Cost(0.5, 0.25), Energy(100, 20))}
+    wan.view.figures = lambda: {"core": PopFigures(Cost(0.5, 0.25), Energy(100, 20))}
     emulation = cast(Any, SimpleNamespace(events=events, wan=wan))
     api = emulator_app(
         emulation,

@@ -96,9 +96,9 @@ async def test_the_direction_with_less_decides_and_tells_what_is_left(ring: Ring
     await ring.join("gold", "bc", rate_bps=30 * MBIT)
     with pytest.raises(QuotaExceeded, match="link `bc` has 2e\\+07 of 5e\\+07 bit/s left, 3e\\+07"):
         await ring.join("more", "bc", rate_bps=30 * MBIT)
-    (edge,) = (edge for edge in ring.wan.graph().edges if edge.name == "bc")
+    (edge,) = (edge for edge in ring.wan.view.graph().edges if edge.name == "bc")
     assert (edge.rate_bps, edge.available_bps, edge.price) == (50 * MBIT, 20 * MBIT, 0.0)
-    (link,) = (link for link in ring.wan.links() if link.name == "bc")
+    (link,) = (link for link in ring.wan.view.links() if link.name == "bc")
     assert [(way.origin, way.reserved_bps, way.available_bps) for way in link.directions] == [
         ("b", 30 * MBIT, 70 * MBIT),
         ("c", 30 * MBIT, 20 * MBIT),
@@ -208,14 +208,14 @@ async def test_a_change_that_the_data_plane_refuses_leaves_what_was(ring: Ring) 
 
 async def test_connections_are_found_by_their_ends(ring: Ring) -> None:
     near, far = await ring.join("near", "ab"), await ring.join("far", "bc")
-    assert ring.wan.ending_at(pop="b") == [near, far]
-    assert ring.wan.ending_at(pop="b", network="far-b") == [far]
-    assert ring.wan.ending_at(network="near-a") == [near]
-    assert ring.wan.ending_at(endpoint="users") == [far]
-    assert ring.wan.ending_at() == [near, far]
+    assert ring.wan.view.ending_at(pop="b") == [near, far]
+    assert ring.wan.view.ending_at(pop="b", network="far-b") == [far]
+    assert ring.wan.view.ending_at(network="near-a") == [near]
+    assert ring.wan.view.ending_at(endpoint="users") == [far]
+    assert ring.wan.view.ending_at() == [near, far]
     for nowhere in ({"pop": "x"}, {"endpoint": "x"}):
         with pytest.raises(NotFound, match="x"):
-            ring.wan.ending_at(**nowhere)
+            ring.wan.view.ending_at(**nowhere)
 
 
 @pytest.mark.parametrize(

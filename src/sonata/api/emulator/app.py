@@ -220,7 +220,7 @@ def emulator_app(
     routes += MetricsApi(observation).routes(guard)
     routes += TopologyApi(emulation, reconciler).routes(guard)
     routes += ScenarioApi(scenarios, emulation.events).routes(guard)
-    routes += WanApi(emulation.wan).routes(guard_of(token, wan_token))
+    routes += WanApi(emulation.wan, lambda: emulation.sites.networks()).routes(guard_of(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +12,9 @@ from starlette.routing import BaseRoute, Route
 
 from sonata.api.emulator.guarding import Guard
 from sonata.api.emulator.json import JsonResponse, body_of
+from sonata.emulator.sites import SiteNetwork
 from sonata.emulator.wan import Wan
+from sonata.errors import InvalidInput
 from sonata.ports.wim import ConnectionRequest
 
 
@@ -40,16 +43,19 @@ class ConnectionChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WanApi:
-    """Handlers over the wide area."""
+    """Handlers over the wide area, and the networks of all sites."""
 
-    def __init__(self, wan: Wan) -> None:
+    def __init__(self, wan: Wan, networks: Callable[[], Iterable[SiteNetwork]]) -> None:
         self._wan = wan
+        self._networks = networks
 
     def routes(self, guard: Guard) -> list[BaseRoute]:
         """Routes, each behind the guard."""
         return [
             Route("/wan/graph", guard(self.graph)),
             Route("/wan/links", guard(self.links)),
+            Route("/wan/paths", guard(self.path)),
+            Route("/wan/networks", guard(self.networks)),
             Route("/wan/connections", guard(self.list)),
             Route("/wan/connections", guard(self.create), methods=["POST"]),
             Route("/wan/connections/{id}", guard(self.show)),
@@ -59,7 +65,7 @@ class WanApi:
 
     async def graph(self, request: Request) -> Response:
         """PoPs, links that are up, endpoints; what PoPs cost and draw."""
-        graph = self._wan.graph()
+        graph = self._wan.view.graph()
         endpoints = list(graph.endpoints.values())
         return JsonResponse(
             {"pops": graph.pops, "edges": graph.edges, "endpoints": endpoints, "figures": graph.figures}
@@ -67,12 +73,26 @@ class WanApi:
 
     async def links(self, request: Request) -> Response:
         """All links between PoPs: state, price, what is reserved and left of each direction."""
-        return JsonResponse(self._wan.links())
+        return JsonResponse(self._wan.view.links())
+
+    async def path(self, request: Request) -> Response:
+        """The links from one PoP to another, `from` and `to`, that packets pass now."""
+        asked = request.query_params
+        if missing := [name for name in ("from", "to") if not asked.get(name)]:
+            raise InvalidInput(f"a path needs `{missing[0]}`", hint="give two PoPs or endpoints: `?from=A&to=B`")
+        return JsonResponse(self._wan.view.path(asked["from"], asked["to"]))
+
+    async def networks(self, request: Request) -> Response:
+        """Networks of the sites that can be joined, with the tag of the connection that each is in."""
+        tags = {member: one.tag for one in self._wan.connections() for member in one.members.items()}
+        return JsonResponse(
+            [{**asdict(each), "connection": tags.get((each.pop, each.id))} for each in self._networks()]
+        )
 
     async def list(self, request: Request) -> Response:
         """Connections: by `tag_prefix`, and by where they end: `pop`, `network`, the PoP of `endpoint`."""
         asked = request.query_params
-        ends = self._wan.ending_at(asked.get("pop", ""), asked.get("network", ""), asked.get("endpoint", ""))
+        ends = self._wan.view.ending_at(asked.get("pop", ""), asked.get("network", ""), asked.get("endpoint", ""))
         prefix = asked.get("tag_prefix", "")
         return JsonResponse([connection for connection in ends if connection.tag.startswith(prefix)])
 
