@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sonata.emulator.reservations import LEAST_BPS, Connection, promised
+from sonata.emulator.reservations import LEAST_BPS, Connection, promised, rate_text
 from sonata.emulator.wan_paths import Passage, Paths
 from sonata.errors import Conflict, InvalidInput, QuotaExceeded
 from sonata.model.topology import Link
@@ -37,8 +37,8 @@ def broken_promises(paths: Paths, connections: Iterable[Connection], before: Lin
         if will.rate_bps is not None and will.rate_bps != was.rate_bps and will.rate_bps < sum(tags.values()):
             named = ", ".join(f"`{tag}`" for tag in tags)
             yield (
-                f"link `{before.name}` has {sum(tags.values()):g} bit/s from `{ends[way]}` promised to connections: "
-                f"{named}; it cannot have {will.rate_bps:g} bit/s"
+                f"link `{before.name}` has {rate_text(sum(tags.values()))} from `{ends[way]}` promised to connections: "
+                f"{named}; it cannot have {rate_text(will.rate_bps)}"
             )
 
 
@@ -81,11 +81,13 @@ def _check_rate(paths: Paths, request: ConnectionRequest, passage: Passage, othe
         return
     promises = promised(paths, others)
     for direction, pairs in passage.pairs.items():
-        capacity = paths.rate_of(direction)
-        left = None if capacity is None else max(0.0, capacity - sum(promises.get(direction, {}).values()))
-        if left is not None and pairs * request.rate_bps > left:
+        capacity, wanted = paths.rate_of(direction), pairs * request.rate_bps
+        if capacity is None:
+            continue
+        left = max(0.0, capacity - sum(promises.get(direction, {}).values()))
+        if wanted > left:
             raise QuotaExceeded(
-                f"link `{direction[0]}` has {left:g} of {capacity:g} bit/s left, "
-                f"{pairs * request.rate_bps:g} bit/s are wanted",
+                f"link `{direction[0]}` has {rate_text(left)} of {rate_text(capacity)} left, "
+                f"{rate_text(wanted)} are wanted",
                 hint="remove connections, or ask for less",
             )

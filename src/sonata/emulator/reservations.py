@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from sonata._lib.quantities import format_rate
 from sonata.emulator.wan_paths import Direction, Passage, Paths
 from sonata.ports.fabric import Reservation
 
@@ -105,7 +106,7 @@ def judge(paths: Paths, connections: Iterable[Connection]) -> Verdicts:
             granted = wanted if capacity is None else max(0.0, min(wanted, capacity - given[direction]))
             given[direction] += granted
             if granted < wanted:
-                short = f"{paths.named(direction)} has {granted:g} of the {wanted:g} bit/s promised left"
+                short = f"{paths.named(direction)} has {rate_text(granted)} of the {rate_text(wanted)} promised left"
                 found.troubles[connection.id].append(short)
             most = pairs * connection.max_rate_bps if connection.max_rate_bps else None
             if most or granted >= LEAST_BPS:
@@ -128,6 +129,11 @@ def price_per_hour(paths: Paths, passage: Passage, rate_bps: float | None) -> fl
     """What a reservation on this passage costs: each direction is half of a link's price."""
     prices = (pairs * paths.price_of(name) / 2 for (name, _), pairs in passage.pairs.items())
     return (rate_bps or 0.0) / _GIGABIT * sum(prices)
+
+
+def rate_text(rate_bps: float) -> str:
+    """A rate for people, in whole bits per second."""
+    return format_rate(round(rate_bps))
 
 
 def _too_slow(connection: Connection, passage: Passage) -> Iterator[str]:

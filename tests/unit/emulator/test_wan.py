@@ -94,7 +94,7 @@ async def test_prices_are_of_the_links_on_the_way(ring: Ring) -> None:
 
 async def test_the_direction_with_less_decides_and_tells_what_is_left(ring: Ring) -> None:
     await ring.join("gold", "bc", rate_bps=30 * MBIT)
-    with pytest.raises(QuotaExceeded, match="link `bc` has 2e\\+07 of 5e\\+07 bit/s left, 3e\\+07"):
+    with pytest.raises(QuotaExceeded, match="link `bc` has 20Mbit of 50Mbit left, 30Mbit"):
         await ring.join("more", "bc", rate_bps=30 * MBIT)
     (edge,) = (edge for edge in ring.wan.view.graph().edges if edge.name == "bc")
     assert (edge.rate_bps, edge.available_bps, edge.price) == (50 * MBIT, 20 * MBIT, 0.0)
@@ -152,7 +152,7 @@ async def test_promises_that_break_are_told_with_the_reason(ring: Ring) -> None:
     assert ring.state(young) == ("active", "")
     state, reason = ring.state(direct)
     assert state == "degraded"
-    assert "link `ca` from `a` has 1e+07 of the 5e+07 bit/s promised left" in reason
+    assert "link `ca` from `a` has 10Mbit of the 50Mbit promised left" in reason
     assert ring.fabric.underlay.reserved["ca"][1][direct.vni] == Reservation(10 * MBIT)
     await ring.links.set("ca", {}, up=False)
     assert ring.state(slow) == ("down", "no path between `a` and `c`")
@@ -165,7 +165,7 @@ async def test_promises_that_break_are_told_with_the_reason(ring: Ring) -> None:
 
 async def test_a_link_is_not_made_slower_than_what_is_promised_unless_forced(ring: Ring) -> None:
     made = await ring.join("gold", "ab", rate_bps=60 * MBIT)
-    with pytest.raises(Conflict, match="6e\\+07 bit/s from `a` promised to connections: `gold`"):
+    with pytest.raises(Conflict, match="60Mbit from `a` promised to connections: `gold`"):
         await ring.links.set("ab", {"rate_bps": 50 * MBIT})
     assert ring.links.get("ab").link.impairment.rate_bps == 100 * MBIT
     await ring.links.set("ab", {"rate_bps": 60 * MBIT})
