@@ -201,15 +201,22 @@ def _endpoints(client: EmulatorClient) -> set[str]:
 
 
 def _judgements(link: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row for each quantity of both directions."""
+    """A row for each quantity of both directions, and for what 99 of 100 packets keep to."""
     for direction in link["directions"]:
+        place = {"link": link["name"], "from": direction["source"]}
         for one in direction["quantities"]:
             write = _WRITTEN.get(one["name"], format_share)
             values = {key: None if one[key] is None else write(_rounded(one[key])) for key in ("declared", "measured")}
             margin = write(_rounded(one["margin"])) if one["margin"] else "-"
             quantity = one["name"].removesuffix("_s").removesuffix("_bps")
-            row = {"link": link["name"], "from": direction["source"], "quantity": quantity}
-            yield {**row, **values, "margin": margin, "verdict": one["verdict"]}
+            yield {**place, "quantity": quantity, **values, "margin": margin, "verdict": one["verdict"]}
+        if direction["late_s"] is not None:
+            late = {
+                "quantity": "99% within",
+                "declared": "-",
+                "measured": format_duration(_rounded(direction["late_s"])),
+            }
+            yield {**place, **late, "margin": "-", "verdict": "-"}
 
 
 def _rounded(value: float) -> float:

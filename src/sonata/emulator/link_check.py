@@ -17,12 +17,14 @@ from sonata.ports.probing import Heard, Probed, ProbePlan, ProbeStep, RateOffer
 Verdict = Literal["ok", "off", "unsure"]
 
 DELAY_WITHIN_S, DELAY_WITHIN = 0.5e-3, 0.02
-"""A mean delay is right within the larger of a time and a share of what was declared; so is jitter."""
+"""A delay is right within the larger of a time and a share of what was declared; so is jitter."""
 JITTER_WITHIN = 0.1
 SHARE_WITHIN = 0.003
 RATE_WITHIN = 0.03
 _SIGMAS = 3.0
 """Standard deviations of a measurement that are its margin."""
+_MEDIAN_ERROR = 1.253
+"""Of a median beside a mean's, for normal distributions; the spread's is 1."""
 _LEAST_GAP_S = 1 / 8000
 _SPARSE_GAP_S, _SPARSE_COUNT, _LEAST_SPARSE = 5e-3, 100, 10
 _LEAST_COUNT = 2000
@@ -59,11 +61,16 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDirection:
-    """What was measured in one direction of a link."""
+    """What was measured in one direction of a link.
+
+    Args:
+        late_s: 99th percentile of the one-way delay, with what a machine that stalls adds; None when nothing arrived.
+    """
 
     source: str
     target: str
     quantities: tuple[Quantity, ...]
+    late_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +122,12 @@ class LinkChecker:
 
 def _checked(state: LinkState, probed: Probed) -> CheckedLink:
     link, quantities = state.link, []
+    late_there, late_back = (one.late_s for one in probed.steps[0])
     for back, declared in enumerate(link.directions):
         first, last = (probed.steps[step][back] for step in (0, -1))
         quantities.append(tuple(judged(declared, first, last, probed.rates[back]) if state.up else judged_down(first)))
-    there = CheckedDirection(link.a, link.b, quantities[0])
-    back_again = CheckedDirection(link.b, link.a, quantities[1])
+    there = CheckedDirection(link.a, link.b, quantities[0], late_there)
+    back_again = CheckedDirection(link.b, link.a, quantities[1], late_back)
     ok = all(one.verdict != "off" for several in quantities for one in several)
     return CheckedLink(link.name, state.up, ok, (there, back_again))
 
@@ -198,20 +206,20 @@ def _offer(declared: Impairment, seconds: float) -> RateOffer | None:
 
 def _times(declared: Impairment, heard: Heard) -> Iterator[Quantity]:
     counted = heard.received - heard.early
-    spread = heard.deviation_s or 0.0
-    mean_margin = _SIGMAS * spread / math.sqrt(max(1, counted))
+    spread = heard.spread_s or 0.0
+    margin = _SIGMAS * spread / math.sqrt(max(1, counted))
     yield _quantity(
         "delay_s",
         declared.delay_s,
-        heard.mean_s,
-        mean_margin,
+        heard.delay_s,
+        _MEDIAN_ERROR * margin,
         max(DELAY_WITHIN_S, DELAY_WITHIN * declared.delay_s),
     )
     yield _quantity(
         "jitter_s",
         declared.jitter_s,
-        heard.deviation_s,
-        mean_margin / math.sqrt(2),
+        heard.spread_s,
+        margin,
         max(DELAY_WITHIN_S, JITTER_WITHIN * declared.jitter_s),
     )
 

@@ -57,16 +57,18 @@ class Heard:
         received: packets that arrived, each counted once.
         doubled: further arrivals of packets that had arrived already.
         early: packets that arrived before their time, see `ProbeStep`; the delay does not count them.
-        mean_s: mean one-way delay in seconds; None when nothing arrived.
-        deviation_s: its standard deviation.
+        delay_s: median of the one-way delay in seconds; None when nothing arrived.
+        spread_s: its standard deviation as quantiles tell it, which a machine that stalls now and then does not move.
+        late_s: its 99th percentile, which stalls do move.
     """
 
     sent: int
     received: int
     doubled: int = 0
     early: int = 0
-    mean_s: float | None = None
-    deviation_s: float | None = None
+    delay_s: float | None = None
+    spread_s: float | None = None
+    late_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-import sonata.adapters.fabric_linux.wire_client as wire_client
+import sonata.adapters.fabric_linux.helper_process as helper_process
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, SonataError
 from sonata.model.topology import CLEAN, Impairment
 from sonata.ports.fabric import LinkSpec, Underlay
@@ -384,7 +384,7 @@ def test_whatever_is_asked_after_the_wire_process_was_killed_is_done(world: Worl
 
 
 def test_a_wire_process_that_hangs_gives_way_to_another_one(pair: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire_client, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(helper_process, "_ANSWER_S", 0.5)
     pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.01))
     pid = pair.fabric.wire_pid
     assert pid
@@ -397,7 +397,7 @@ def test_a_wire_process_that_cannot_be_started_again_is_told(pair: World, monkey
     pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.01))
     killed(pair)
     with monkeypatch.context() as broken:
-        broken.setattr(wire_client.sys, "executable", "/nowhere/python3")
+        broken.setattr(helper_process.sys, "executable", "/nowhere/python3")
         for _ in range(2):
             with pytest.raises(SonataError, match="wire process does not answer"):
                 pair.fabric.underlay.link_status()

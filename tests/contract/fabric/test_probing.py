@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
-import time
 
 import pytest
 
@@ -41,24 +39,8 @@ def quietly_measured(world: World, name: str, there: Impairment, back: Impairmen
     return quantities
 
 
-def wakes_late() -> bool:
-    """Whether the machine itself wakes processes up at times that vary by more than a tenth of a millisecond.
-
-    An idle virtual machine may: its processors are asleep then, and links can be no more punctual than they are.
-    """
-    late = []
-    for _ in range(60):
-        begun = time.monotonic()
-        time.sleep(0.005)
-        late.append(time.monotonic() - begun - 0.005)
-    return statistics.pstdev(late) > 1e-4 or statistics.mean(late) > 2e-4
-
-
 def off(quantities: list[Quantity]) -> set[str]:
-    wrong = [one for one in quantities if one.verdict == "off"]
-    if wakes_late():
-        wrong = [one for one in wrong if not (one.name in TIMES and abs((one.measured or 0) - one.declared) < 2e-3)]
-    return {one.name for one in wrong}
+    return {one.name for one in quantities if one.verdict == "off"}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +66,7 @@ def test_an_access_link_is_measured_from_its_pop_to_its_machine(world: World) ->
     world.pops(1)
     world.host("user", 0, impairment=Impairment(delay_s=0.01))
     assert off(quietly_measured(world, "user-eth0", Impairment(delay_s=0.01), Impairment(delay_s=0.01))) == set()
-    assert off(measured(world, "user-eth0", Impairment(delay_s=0.02), Impairment(delay_s=0.01))) == {"delay_s"}
+    assert "delay_s" in off(measured(world, "user-eth0", Impairment(delay_s=0.02), Impairment(delay_s=0.01)))
     with pytest.raises(NotFound):
         world.fabric.underlay.probe("nobody")
 

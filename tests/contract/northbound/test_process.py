@@ -103,7 +103,10 @@ def test_a_port_in_use_is_named(sonata: Sonata) -> None:
     assert address in done.stderr
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:0", "nonsense", "127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "address",
+    ["0.0.0.0:0", *(pytest.param(other, marks=pytest.mark.slow) for other in ("nonsense", "127.0.0.1:99999"))],
+)
 def test_other_addresses_than_loopback_are_refused(sonata: Sonata, address: str) -> None:
     assert sonata("up", "--listen", address, "--detach").returncode == exit_codes.INVALID
 
@@ -118,7 +121,7 @@ def test_after_kill_9_the_next_up_works(sonata: Sonata, data: Path) -> None:
     assert pid_of(data) != pid
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_in_the_foreground_the_platform_ends_with_its_starter(
     environment: dict[str, str], data: Path, end: signal.Signals
 ) -> None:

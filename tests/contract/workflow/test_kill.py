@@ -23,7 +23,14 @@ def drive(folder: Path, death: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-@pytest.mark.parametrize("death", ["before:first", "after:first", "before:x2", "after:y1", "before:last"])
+@pytest.mark.parametrize(
+    "death",
+    [
+        "after:first",
+        "before:last",
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ("before:first", "before:x2", "after:y1")),
+    ],
+)
 def test_after_kill_9_the_workflow_ends_and_finished_steps_are_not_repeated(tmp_path: Path, death: str) -> None:
     assert drive(tmp_path, death)[0] == -signal.SIGKILL
     before = (tmp_path / "marks").read_text().split()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.emulator.conftest import World
 
+from sonata.adapters.fabric_linux import link_probe
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.link_check import PLAN_FOR_DOWN, judged, plan_for
 from sonata.errors import InvalidInput, NotFound
@@ -47,10 +48,11 @@ def heard(declared: Impairment, count: int, seed: int) -> Heard:
     arrived = [chance.random() >= declared.loss for _ in range(count)].count(True)
     doubled = [chance.random() < declared.duplicate for _ in range(arrived)].count(True)
     early = [chance.random() < declared.reorder for _ in range(arrived)].count(True)
-    delays = [declared.delay_s + chance.gauss(0, declared.jitter_s) for _ in range(max(1, arrived - early))]
-    mean = sum(delays) / len(delays)
-    spread = (sum((one - mean) ** 2 for one in delays) / len(delays)) ** 0.5
-    return Heard(count, arrived, doubled, early, mean if arrived > early else None, spread)
+    step = link_probe.Heard(0.0)
+    for number in range(arrived - early):
+        step.note(number, declared.delay_s + chance.gauss(0, declared.jitter_s))
+    times = {name: step.summary(count)[name] for name in ("delay_s", "spread_s", "late_s")}
+    return Heard(count, arrived, doubled, early, **times)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,20 @@ def test_what_differs_is_off(declared: Impairment, real: Impairment, rate_bps: f
     assert {one.name for one in judged(declared, *steps, rate_bps) if one.verdict == "off"} == off
 
 
+def test_a_machine_that_stalls_now_and_then_is_not_held_against_the_link() -> None:
+    declared, chance = Impairment(delay_s=0.01, jitter_s=0.002), random.Random(1)
+    step = link_probe.Heard(0.0)
+    for number in range(1000):
+        stalled_s = 0.02 if number % 20 == 0 else 0.0
+        step.note(number, 0.01 + chance.gauss(0, 0.002) + stalled_s)
+    told = step.summary(1000)
+    few = Heard(1000, 1000, delay_s=told["delay_s"], spread_s=told["spread_s"], late_s=told["late_s"])
+    assert {one.verdict for one in judged(declared, few, few, None)} == {"ok"}
+    assert told["late_s"] > 0.025
+
+
 def test_too_few_packets_make_it_unsure() -> None:
-    few = Heard(20, 18, mean_s=0.0, deviation_s=0.0)
+    few = Heard(20, 18, delay_s=0.0, spread_s=0.0)
     loss = next(one for one in judged(Impairment(loss=0.05), few, few, None) if one.name == "loss")
     assert (loss.verdict, loss.measured) == ("unsure", pytest.approx(0.1))
     nothing = Heard(100, 0)
@@ -107,7 +121,7 @@ class FakeProbe:
 
     def measure(self, plan: ProbePlan) -> Probed:
         self.plans.append(plan)
-        steps = [Heard(step.count, int(step.count * self.arrived), mean_s=0.01, deviation_s=0.0) for step in plan.steps]
+        steps = [Heard(step.count, int(step.count * self.arrived), delay_s=0.01, spread_s=0.0) for step in plan.steps]
         return Probed(tuple((one, one) for one in steps), (None, 100e6))
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ MAX_SUBSCRIPTIONS = 64
 MAX_REQUEST_S = 60.0
 MAX_FRAMES_PER_S = 2000
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
+_GOODBYE_S = 1.0
+"""How long a client that is sent away may take to say goodbye; one that floods never does."""
 
 
 class ClientSocket:
@@ -45,7 +47,12 @@ class ClientSocket:
         self._path = path
         _remove(path)
         self._server = await unix_serve(
-            self._converse, str(path), max_size=MAX_FRAME_BYTES, compression=None, ping_interval=None
+            self._converse,
+            str(path),
+            max_size=MAX_FRAME_BYTES,
+            compression=None,
+            ping_interval=None,
+            close_timeout=_GOODBYE_S,
         )
         os.chmod(path, 0o666)  # noqa: S103  # nosec B103  # the folder is the guard; a sandbox has a user of its own
 

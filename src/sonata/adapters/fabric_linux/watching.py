@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import sonata.adapters.fabric_linux.link_watch as link_watch
+from sonata.adapters.fabric_linux.helper_process import HelperGone, HelperProcess
 from sonata.adapters.fabric_linux.probing import Foot, connected
 from sonata.errors import AdapterError, PermanentError
 from sonata.ports.metering import Watched, Window
 
 logger = logging.getLogger(__name__)
 
-_ANSWER_S = 10.0
-
 
 class LinkWatch:
     """One watching process. It ends with `close`, and with the thread that started it."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._process = HelperProcess(link_watch.__file__)
         self._known: dict[str, tuple[Foot, Foot]] = {}
         self._every_s = 0.0
 
     @property
     def pid(self) -> int | None:
         """Process id, None while nothing is watched."""
-        return self._process.pid if self._process else None
+        return self._process.pid
 
     def follow(self, links: Mapping[str, tuple[Foot, Foot]], every_s: float) -> None:
         """Watch these links, by their two feet, and no others; none ends the process.
@@ -45,7 +38,7 @@ class LinkWatch:
         if not links:
             self.close()
             return
-        if every_s != self._every_s or (self._process and self._process.poll() is not None):
+        if every_s != self._every_s or self._process.end:
             self.close()  # rings are made for a pace
         gone = [name for name in self._known if self._known[name] != links.get(name)]
         new = [name for name in links if name not in self._known or name in gone]
@@ -75,16 +68,7 @@ class LinkWatch:
 
     def close(self) -> None:
         """End the process. Idempotent."""
-        if self._control:
-            self._control.close()
-            self._control = None
-        if self._process:
-            try:
-                self._process.wait(_ANSWER_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+        self._process.close()
         self._known, self._every_s = {}, 0.0
 
     def _add(self, links: Mapping[str, tuple[Foot, Foot]]) -> None:
@@ -99,35 +83,19 @@ class LinkWatch:
         self._known.update(links)
 
     def _ask(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
-        if self._control is None:
-            return {"links": {}}
         try:
-            socket.send_fds(self._control, [json.dumps(order).encode()], list(descriptors))
-            reply = self._control.recv(link_watch.MAX_MESSAGE_BYTES)
-        except OSError as error:
-            raise _gone(str(order["do"]), str(error)) from error
-        if not reply:
-            raise _gone(str(order["do"]), "it has ended")
-        answer: dict[str, Any] = json.loads(reply)
-        return answer
+            return self._process.ask(order, descriptors)
+        except HelperGone as error:
+            raise PermanentError(
+                f"the process that watches links does not answer: {error}", call=str(order["do"]), answer=str(error)
+            ) from error
 
     def _start(self, every_s: float) -> None:
-        if self._process:
+        if self.pid is not None:
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(_ANSWER_S)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(link_watch.__file__)), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={"PATH": os.defpath},
-                cwd="/",
-            )
-        self._control, self._every_s = ours, every_s
         self._ask({"do": "pace", "every_s": every_s})
-        logger.info("links are watched", extra={"pid": self._process.pid, "every_s": every_s})
+        self._every_s = every_s
+        logger.info("links are watched", extra={"pid": self.pid, "every_s": every_s})
 
 
 def _watched(told: Sequence[Any]) -> Watched:
@@ -139,7 +107,3 @@ def _watched(told: Sequence[Any]) -> Watched:
 def _slices(names: Sequence[str]) -> Iterator[list[str]]:
     for start in range(0, len(names), link_watch.MAX_LINKS):
         yield list(names[start : start + link_watch.MAX_LINKS])
-
-
-def _gone(order: str, why: str) -> PermanentError:
-    return PermanentError(f"the process that watches links does not `{order}`: {why}", call=order, answer=why)

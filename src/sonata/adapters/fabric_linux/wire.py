@@ -49,6 +49,8 @@ _FRAMES_PER_TURN = 64
 _QUEUE_BYTES = 64 << 20
 _QUEUE_FRAMES = 100_000
 _NICENESS = -10
+_LONGEST_WATCH_S = 0.0005
+_LATENESS_WEIGHT = 1 / 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,31 +59,53 @@ class Timer:
     """A timerfd on the monotonic clock: microseconds where epoll's own time-out knows milliseconds."""
 
     def __init__(self) -> None:
+        self.due = 0.0
         self.descriptor = _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_FLAGS)
         if self.descriptor < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
-        self._due = 0.0
 
     def set(self, due: float) -> None:
         """Fire at this time of the monotonic clock in seconds; 0 means never."""
-        if due == self._due:
+        if due == self.due:
             return
-        self._due = due
+        self.due = due
         nanoseconds = max(1, int(due * 1e9)) if due else 0
         spec = struct.pack("=qqqq", 0, 0, nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000)
         _libc.timerfd_settime(self.descriptor, _TFD_TIMER_ABSTIME, spec, None)
 
     def clear(self) -> None:
         """Take note that it has fired."""
-        self._due = 0.0
+        self.due = 0.0
         with suppress(BlockingIOError):
             os.read(self.descriptor, 8)
+
+
+class Lateness:
+    """How late this machine wakes the process up, in seconds: a tenth of a millisecond and more where it was idle.
+
+    Known from the timer, which should have fired at a certain time; true also of a frame that wakes the process up.
+    """
+
+    def __init__(self) -> None:
+        self.mean_s = self.deviation_s = 0.0
+
+    def note(self, late_s: float) -> None:
+        """Take a sample into the moving averages; where the machine stalled altogether, no more than their bound."""
+        late_s = min(max(0.0, late_s), _LONGEST_WATCH_S)
+        self.mean_s += (late_s - self.mean_s) * _LATENESS_WEIGHT
+        self.deviation_s += (abs(late_s - self.mean_s) - self.deviation_s) * _LATENESS_WEIGHT
+
+    @property
+    def watch_s(self) -> float:
+        """How long before its time a frame is to be watched instead of slept for."""
+        return min(_LONGEST_WATCH_S, self.mean_s + 2 * self.deviation_s)
 
 
 class Direction:
     """One direction of a link: a queue of frames with the time at which each is due."""
 
     __slots__ = (
+        "arrived",
         "delay_s",
         "dropped",
         "duplicate",
@@ -101,13 +125,14 @@ class Direction:
     def __init__(self, source: int, target: int, seed: str) -> None:
         self.source, self.target = source, target
         self.random = Random(seed)  # noqa: S311  # nosec B311  # a repeatable run is the aim
-        self.delay_s = self.jitter_s = self.loss = self.duplicate = self.reorder = self.last_due = 0.0
+        self.delay_s = self.jitter_s = self.loss = self.duplicate = self.reorder = self.last_due = self.arrived = 0.0
         self.queue: deque[tuple[float, bytes]] = deque()
         self.queued_bytes = self.forwarded = self.dropped = self.overruns = 0
 
-    def receive(self) -> bool:
+    def receive(self, arrived: float) -> bool:
         """Take the frames that wait, at most a turn's worth; whether the queue has become non-empty."""
         was_empty = not self.queue
+        self.arrived = arrived
         for _ in range(_FRAMES_PER_TURN):
             try:
                 frame = os.read(self.source, _FRAME_BYTES)
@@ -153,7 +178,7 @@ class Direction:
         if self.queued_bytes > _QUEUE_BYTES or len(self.queue) >= _QUEUE_FRAMES:
             self.overruns += 1
             return
-        due = monotonic() + self.delay_s
+        due = self.arrived + self.delay_s
         if self.jitter_s:
             due += max(-self.delay_s, self.random.gauss(0.0, self.jitter_s))
         self.last_due = due = max(due, self.last_due)  # never before the frame ahead: order is kept
@@ -195,6 +220,8 @@ class Wire:
         self._control = control
         self._epoll = select.epoll()
         self._timer = Timer()
+        self._lateness = Lateness()
+        self._is_watching = False
         self._links: dict[str, Link] = {}
         self._sources: dict[int, Direction] = {}
         self._waiting: list[tuple[float, int, Direction]] = []
@@ -206,22 +233,35 @@ class Wire:
         """Carry frames until the control socket is closed."""
         control, timer = self._control.fileno(), self._timer.descriptor
         while True:
-            for descriptor, events in self._epoll.poll():
+            events, slept = self._events()
+            arrived = monotonic() - (self._lateness.mean_s if slept else 0.0)
+            for descriptor, event in events:
                 if descriptor == timer:
                     self._timer.clear()
                 elif descriptor == control:
                     if not self._obey():
                         return
                 else:
-                    self._receive(descriptor, events)
+                    self._receive(descriptor, event, arrived)
             self._deliver()
 
-    def _receive(self, descriptor: int, events: int) -> None:
+    def _events(self) -> tuple[list[tuple[int, int]], bool]:
+        """What there is to do, and whether the process slept until then."""
+        events = self._epoll.poll(0)
+        if events or self._is_watching:
+            return events, False
+        due = self._timer.due
+        events = self._epoll.poll()
+        if due and events[0][0] == self._timer.descriptor:
+            self._lateness.note(monotonic() - due)
+        return events, True
+
+    def _receive(self, descriptor: int, events: int, arrived: float) -> None:
         direction = self._sources.get(descriptor)
         if direction is None:
             return
         try:
-            if direction.receive():
+            if direction.receive(arrived):
                 self._wait_for(direction)
         except OSError:  # the interface was deleted; the order to forget the link follows
             events |= select.EPOLLERR
@@ -240,7 +280,9 @@ class Wire:
             direction.deliver(now)
             if direction.queue:
                 self._wait_for(direction)
-        self._timer.set(waiting[0][0] if waiting else 0.0)
+        watch_s = self._lateness.watch_s
+        self._is_watching = bool(waiting) and waiting[0][0] - now <= watch_s
+        self._timer.set(waiting[0][0] - watch_s if waiting and not self._is_watching else 0.0)
 
     def _obey(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 2 * MAX_LINKS_PER_MESSAGE)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import sonata.adapters.fabric_linux.wire as wire
+from sonata.adapters.fabric_linux.helper_process import HelperGone, HelperProcess
 from sonata.errors import PermanentError
 from sonata.model.topology import Impairment
 
 logger = logging.getLogger(__name__)
-
-_ANSWER_S = 10.0
 
 
 class WireLink(NamedTuple):
@@ -38,10 +32,6 @@ class WireStatistics(NamedTuple):
     overruns: int
 
 
-class _Ended(Exception):
-    """The process does not answer any more."""
-
-
 class WireClient:
     """One wire process. It ends with `close`, and with the thread that started it.
 
@@ -50,14 +40,13 @@ class WireClient:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._process = HelperProcess(wire.__file__)
         self._links: dict[str, WireLink] = {}
 
     @property
     def pid(self) -> int | None:
         """Process id, None while no link needed it."""
-        return self._process.pid if self._process else None
+        return self._process.pid
 
     def add(self, links: Sequence[WireLink]) -> None:
         """Carry frames between the links' TAPs from now on."""
@@ -92,49 +81,33 @@ class WireClient:
         """
         if self._is_well():
             return
-        ended = _end_of(self._process)
+        ended = self._process.end or "could not be started"
         try:
             self._start_again()
-        except _Ended as error:
+        except HelperGone as error:
             raise _gone(f"it {ended}, and its successor cannot work: {error}") from error
         logger.warning("the wire process %s; another one carries its %d links now", ended, len(self._links))
 
     def close(self) -> None:
         """End the process."""
         self._forget(list(self._links))
-        if self._control:
-            self._control.close()
-            self._control = None
-        if self._process:
-            try:
-                self._process.wait(_ANSWER_S)
-            except subprocess.TimeoutExpired:
-                self._kill()
-            self._process = None
+        self._process.close()
 
     def _ask(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Give an order; a process that has ended is started again first, or once if it ends over the order."""
         self.mend()
         try:
             return self._exchange(order, descriptors)
-        except _Ended as first:
+        except HelperGone as first:
             logger.warning("the wire process does not answer and is started again: %s", first)
         try:
             self._start_again()
             return self._exchange(order, descriptors)
-        except _Ended as error:
+        except HelperGone as error:
             raise _gone(str(error)) from error
 
     def _exchange(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
-        try:
-            control = self._control or self._start()
-            socket.send_fds(control, [json.dumps(order).encode()], list(descriptors))
-            reply = control.recv(wire.MAX_MESSAGE_BYTES)
-        except OSError as error:
-            raise _Ended(f"`{order['do']}`: {error}") from error
-        if not reply:
-            raise _Ended(f"`{order['do']}`: it has closed its end")
-        answer: dict[str, Any] = json.loads(reply)
+        answer = self._process.ask(order, descriptors)
         if not answer["ok"]:
             raise PermanentError(
                 f"the wire process refused to `{order['do']}`", call=str(order["do"]), answer=str(answer["error"])
@@ -143,61 +116,27 @@ class WireClient:
 
     def _start_again(self) -> None:
         """Make an end of a process that has ended or hangs, and let another one carry its links."""
-        if self._control:
-            self._control.close()
-            self._control = None
-        self._kill()
+        self._process.close(wait_s=0)
         try:
             for some in _slices(list(self._links.values()), wire.MAX_LINKS_PER_MESSAGE):
                 self._exchange(*_addition(some))
         except PermanentError as error:
-            self._kill()  # rather none than one without some of its links
-            raise _Ended(f"{error.message}: {error.answer}") from error
+            self._process.close(wait_s=0)  # rather none than one without some of its links
+            raise HelperGone(f"{error.message}: {error.answer}") from error
 
     def _is_well(self) -> bool:
-        return not self._links if self._process is None else self._process.poll() is None
-
-    def _kill(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        return not self._links if self.pid is None else self._process.end is None
 
     def _forget(self, names: Sequence[str]) -> None:
         for link in [self._links.pop(name) for name in names if name in self._links]:
             os.close(link.a)
             os.close(link.b)
 
-    def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(_ANSWER_S)
-        program = Path(wire.__file__)
-        with theirs:
-            # Isolated and without site: it needs the standard library alone, and starts in a third of the time.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(program), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={"PATH": os.defpath},
-                cwd="/",
-            )
-        self._control = ours
-        logger.info("wire process started", extra={"pid": self._process.pid})
-        return ours
-
 
 def _addition(links: Sequence[WireLink]) -> tuple[dict[str, Any], list[int]]:
     """The order to carry links, and the descriptors that go with it."""
     order = {"do": "add", "links": [_values(link.name, link.directions) for link in links]}
     return order, [end for link in links for end in (link.a, link.b)]
-
-
-def _end_of(process: subprocess.Popen[bytes] | None) -> str:
-    if process is None:
-        return "could not be started"
-    status = process.returncode
-    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def _gone(why: str) -> PermanentError:
