@@ -156,6 +156,7 @@ def test_a_person_joins_networks_by_name_and_sees_what_is_left(emu: Emu) -> None
     assert emu.json("wan", "ls") == []
 
 
+@pytest.mark.slow
 def test_reservations_live_through_changed_files_a_killed_keeper_and_scenarios(emu: Emu) -> None:
     emu.up()
     for pop in ("b", "c"):
