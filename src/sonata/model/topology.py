@@ -123,6 +123,7 @@ class Link:
     Args:
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
         up: whether packets may pass.
+        price: of a reservation of 1 Gbit/s, both ways, for an hour, in a currency of the reader's choice.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Link:
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
     up: bool = True
+    price: float = 0.0
 
     @property
     def directions(self) -> tuple[Impairment, Impairment]:
