@@ -28,7 +28,7 @@ from sonata.emulator.vnis import Vnis
 from sonata.errors import NotFound
 from sonata.model.topology import Endpoint, Pop, ServerSeed, Topology
 from sonata.ports.images import ImageStore
-from sonata.ports.runtime import Runtime
+from sonata.ports.runtime import Fleet
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Ground:
     """
 
     plane: DataPlane
-    runtime: Runtime
+    runtime: Fleet
     images: ImageStore
     folder: Path
     volumes: VolumeStore | None = None

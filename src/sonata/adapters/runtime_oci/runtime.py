@@ -86,6 +86,8 @@ class OciRuntime(Grouped):
         """Start a machine and return the pid of its first process; see the port."""
         if not _ID.fullmatch(spec.id):
             raise InvalidInput(f"machine id `{spec.id}` has other characters than letters, digits and `-`")
+        if any(root.image for root in (spec.root, *(one.root for one in spec.attached))):
+            raise Unsupported(f"machine `{spec.id}` boots a disk, which virtual machines alone can")
         if spec.id in self._launcher.machines:
             raise Conflict(f"machine `{spec.id}` runs already")
         machine = Machine(spec, self._bundles / spec.id, asyncio.Event(), on_exit)
