@@ -329,19 +329,8 @@ def check(name: str, *directions: Impairment) -> None:
     Raises:
         InvalidInput: tells which value of which cable, and its range.
     """
-    for what, holds, allowed in chain.from_iterable(map(_ranges, directions)):
-        if not holds:
-            raise InvalidInput(f"{what} of link `{name}` is out of range", hint=f"it may be {allowed}")
-
-
-def _ranges(one: Impairment) -> Iterator[tuple[str, bool, str]]:
-    """Each quantity, whether its value is possible, and which are."""
-    yield "delay", 0 <= one.delay_s <= 10, "0 to 10 s"
-    yield "jitter", 0 <= one.jitter_s <= one.delay_s, "0 to the delay"
-    yield "loss", 0 <= one.loss <= 1, "0 to 1"
-    yield "duplicate", 0 <= one.duplicate <= 1, "0 to 1"
-    yield "reorder", 0 <= one.reorder <= (1 if one.delay_s else 0), "0 to 1 where there is a delay"
-    yield "rate", one.rate_bps is None or one.rate_bps >= 8_000, "at least 8 kbit/s"
+    for flaw in chain.from_iterable(one.flaws() for one in directions):
+        raise InvalidInput(f"link `{name}` is impossible: {flaw.why}", hint=flaw.hint)
 
 
 def _require_clean(cable: Cable, directions: Iterable[Impairment]) -> None:
