@@ -86,7 +86,7 @@ class Emulation:
         self.sites = Sites(ground, self.links, self.endpoints, self._memory, self.events, lambda: self.topology)
         self.resources = Resources(lambda: self.topology, runtime, folder)
         self.wan = Wan(self.links, plane, self.sites.stations, self.endpoints.attached, self.events)
-        self.wan.figures = self.resources.figures
+        self.wan.view.figures = self.resources.figures
         self.sites.on_stations_changed = lambda pop: partial(self.wan.stations_changed, pop)
         self.numbers_changed: Callable[[], None] = lambda: None
 
