@@ -21,6 +21,7 @@ from sonata.adapters.fabric_linux.steering import LinuxSteering
 from sonata.adapters.fabric_linux.underlay import LinuxUnderlay
 from sonata.adapters.fabric_linux.wire_client import WireClient
 from sonata.adapters.fabric_linux.world import World
+from sonata.errors import AdapterError
 from sonata.ports.chain_rendering import DEFAULT_RENDERER
 
 
@@ -115,7 +116,16 @@ class LinuxFabric:
 
     def mend(self) -> Sequence[str]:
         """Start the wire process and switches again if they have ended by themselves; interfaces stay meanwhile."""
-        return [*self._wire.mend(), *self._switches.mend()]
+        told: list[str] = []
+        failures: list[AdapterError] = []
+        for mend in (self._wire.mend, self._switches.mend):
+            try:
+                told += mend()
+            except AdapterError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return told
 
     def close(self) -> None:
         """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""

@@ -9,6 +9,7 @@ Source: ovs-vswitchd.conf.db(5); Open vSwitch's documentation, "Native Tunneling
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -21,6 +22,8 @@ from sonata.adapters.fabric_linux.nsh_flows import HATCH, HATCH_MAC, POP_PORT, S
 from sonata.adapters.fabric_linux.open_vswitch import OpenVSwitch
 from sonata.errors import AdapterError, Unsupported
 from sonata.ports.chain_rendering import Flow
+
+logger = logging.getLogger(__name__)
 
 _BRIDGE, _POP, _TUNNEL = "sff", "pop", "gpe"
 _MTU = 9000
@@ -102,7 +105,9 @@ class FlowSwitch:
             self._start()
             self._write(self._flows.values())
             name, count = self._pop.name, len(self._flows)
-            self._untold.append(f"Open vSwitch of PoP `{name}` is started again, with its {count} flows: {failure}")
+            told = f"Open vSwitch of PoP `{name}` is started again, with its {count} flows: {failure}"
+            logger.warning(told)
+            self._untold.append(told)
 
     def _join(self) -> None:
         """Lay the hatch. Frames leave it as they are on a wire: whole, and with their checksums."""
