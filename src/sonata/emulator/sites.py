@@ -7,11 +7,12 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.network import Subnet

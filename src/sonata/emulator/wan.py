@@ -7,9 +7,10 @@ import logging
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
+from sonata._lib.values import dataclass
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links

@@ -7,9 +7,11 @@ Every adapter passes the same contract suite. Raises `sonata.errors.NotFound` fo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
+
+from sonata._lib.values import dataclass
 
 VIRTUAL = "vm"
 """The engine of virtual machines, which have a kernel of their own."""

@@ -13,12 +13,13 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.ip import Interface
 from sonata._lib.netlink import NetlinkError, Request
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.tap import open_tap
 from sonata.adapters.fabric_linux.wire_client import WireClient, WireLink, WireStatistics

@@ -15,8 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import PermanentError, Unsupported
 

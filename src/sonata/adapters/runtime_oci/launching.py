@@ -10,13 +10,13 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.together import to_the_end
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.console_limits import ConsoleLimits

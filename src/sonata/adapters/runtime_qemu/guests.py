@@ -6,10 +6,11 @@ import asyncio
 import shutil
 import signal
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from sonata._lib.tails import tail
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_qemu.agent import Agent, GuestCommand, refuse
 from sonata.adapters.runtime_qemu.command_line import MACHINE, OVERHEAD, OWN, command_line, memory_of
 from sonata.adapters.runtime_qemu.guest_kernel import Found, make_initramfs, unpack_kernel

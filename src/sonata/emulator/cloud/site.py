@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables

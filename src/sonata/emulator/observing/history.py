@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from sonata._lib.values import dataclass
 from sonata.model.metrics import Labels, Readings, SeriesKey
 
 SPAN_S = 900.0

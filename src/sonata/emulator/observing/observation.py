@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import sonata.emulator.observing.families as families
+from sonata._lib.values import dataclass
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.history import EVERY_S, History

@@ -7,7 +7,6 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.keypair import KeyPair, KeyType
 from sonata.emulator.cloud.tables import Tables

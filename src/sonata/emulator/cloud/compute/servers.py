@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.capacity import GIB
 from sonata.emulator.cloud.compute.disks import Disks, DiskWish
 from sonata.emulator.cloud.compute.nics import Nics, NicWish

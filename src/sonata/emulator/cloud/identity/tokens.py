@@ -11,11 +11,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.identity import (
     ApplicationCredential,
     Project,
