@@ -13,6 +13,7 @@ from pathlib import Path
 from sonata.errors import NotFound
 from sonata.model.recipe import Recipe
 from sonata.ports.images import Image, NotAnArchive, Progress
+from sonata.ports.runtime import DiskImage
 
 
 def image(name: str, *, argv: tuple[str, ...] = (), ready_tcp_port: int = 0) -> Image:
@@ -56,6 +57,9 @@ class FakeImageStore:
         self.images[name] = image(name, argv=self.get(base).argv)
         self.snapshots.append((base, disk))
         return self.images[name]
+
+    def flatten(self, image: DiskImage, layer: Path, target: Path) -> None:
+        target.write_bytes(image.file.read_bytes())
 
     def remove(self, name_or_id: str) -> None:
         data = self.data / name_or_id

@@ -64,6 +64,9 @@ class FakeRuntime:
     def unenforced(self) -> Mapping[str, str]:
         return {}
 
+    def disk_refusal(self) -> str:
+        return "a fake boots no disk"
+
     async def start(
         self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
     ) -> int:

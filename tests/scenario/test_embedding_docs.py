@@ -40,7 +40,9 @@ def test_there_are_examples_of_both_kinds() -> None:
     assert (len(SCRIPTS), len(TESTS)) == (4, 1)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    "script", [SCRIPTS[0], *(pytest.param(script, marks=pytest.mark.slow) for script in SCRIPTS[1:])]
+)
 def test_scripts_run(script: str) -> None:
     run("-c", script)
 

@@ -221,7 +221,10 @@ def wide(emu: Emu) -> Path:
     return file
 
 
-@pytest.mark.parametrize("moment", ["pop.added", "link.removed", "server.created"])
+@pytest.mark.parametrize(
+    "moment",
+    ["link.removed", *(pytest.param(other, marks=pytest.mark.slow) for other in ("pop.added", "server.created"))],
+)
 def test_killed_in_the_middle_it_comes_back_as_wanted(emu: Emu, moment: str) -> None:
     emu.up()
     with site(emu.record(), "c") as cloud:

@@ -80,6 +80,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(emu: Emu, di
     assert emu.state_files() == []
 
 
+@pytest.mark.slow
 def test_an_image_that_does_not_fit_is_refused_and_waits_for_data(emu: Emu, tmp_path: Path) -> None:
     images = emu.home / "share" / "images"
     images.mkdir(parents=True)

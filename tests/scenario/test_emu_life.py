@@ -235,6 +235,7 @@ def test_the_foreground_notices_that_somebody_ended_the_emulation(emu: Emu) -> N
     assert footprint.leftovers() == []
 
 
+@pytest.mark.slow
 def test_the_foreground_notices_a_killed_keeper_and_leaves_the_state_of_its_clouds(emu: Emu) -> None:
     process = emu.foreground()
     wait_for_line(process, "is ready")
@@ -246,7 +247,7 @@ def test_the_foreground_notices_a_killed_keeper_and_leaves_the_state_of_its_clou
     assert footprint.leftovers() == []
 
 
-@pytest.mark.parametrize("moment", ["3 PoPs", "2 endpoints"])
+@pytest.mark.parametrize("moment", [pytest.param("3 PoPs", marks=pytest.mark.slow), "2 endpoints"])
 def test_interrupting_the_start_leaves_nothing(emu: Emu, moment: str) -> None:
     process = emu.foreground()
     wait_for_line(process, moment)
@@ -256,7 +257,7 @@ def test_interrupting_the_start_leaves_nothing(emu: Emu, moment: str) -> None:
     assert footprint.leftovers() == []
 
 
-@pytest.mark.parametrize("moment", ["3 PoPs", "is ready"])
+@pytest.mark.parametrize("moment", [pytest.param("3 PoPs", marks=pytest.mark.slow), "is ready"])
 def test_the_emulation_follows_a_killed_foreground(emu: Emu, moment: str) -> None:
     process = emu.foreground()
     wait_for_line(process, moment)

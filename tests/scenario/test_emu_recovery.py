@@ -154,6 +154,7 @@ def test_connections_come_back(emu: Emu, near: Any) -> None:
     far.close()
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_and_changed_meanwhile(emu: Emu, near: Any) -> None:
     gone = site(emu.record(), "b")
     gone.network.create_network(name="lost")
@@ -193,6 +194,7 @@ def test_a_damaged_document_is_set_aside_and_the_site_starts_empty(emu: Emu, nea
     assert emu.state_files() == []
 
 
+@pytest.mark.slow
 def test_a_taken_address_is_replaced_and_a_failed_start_loses_nothing(emu: Emu, near: Any) -> None:
     network = near.network.create_network(name="kept")
     record = emu.record()
@@ -224,6 +226,7 @@ def test_down_after_a_kill_removes_everything(emu: Emu) -> None:
     assert footprint.leftovers() == []
 
 
+@pytest.mark.slow
 def test_a_foreground_whose_keeper_is_killed_keeps_the_clouds(emu: Emu) -> None:
     process = emu.foreground()
     wait_for_line(process, "is ready")

@@ -78,6 +78,7 @@ def test_an_endpoint_keeps_its_address_and_connections_when_it_moves(emu: Emu) -
     assert footprint.leftovers() == []
 
 
+@pytest.mark.slow
 def test_a_live_access_link_goes_along(emu: Emu) -> None:
     emu.topology.write_text(CELLS.format(name=emu.name))
     emu.up()
@@ -90,6 +91,7 @@ def test_a_live_access_link_goes_along(emu: Emu) -> None:
     assert 0.06 <= round_trip_s(emu, "phone", address) < 0.09
 
 
+@pytest.mark.slow
 def test_what_cannot_be_moved_is_told(emu: Emu) -> None:
     emu.topology.write_text(CELLS.format(name=emu.name))
     emu.up()

@@ -81,6 +81,7 @@ def test_an_ordinary_user_runs_the_same_emulation(ordinary: Emu) -> None:
     assert footprint.leftovers() == []
 
 
+@pytest.mark.slow
 def test_clouds_of_an_ordinary_user_come_back_after_a_kill(ordinary: Emu) -> None:
     ordinary.up()
     cloud = site(ordinary.record(), "a")
@@ -94,6 +95,7 @@ def test_clouds_of_an_ordinary_user_come_back_after_a_kill(ordinary: Emu) -> Non
     assert footprint.leftovers() == []
 
 
+@pytest.mark.slow
 def test_an_ordinary_users_servers_follow_their_user_data(ordinary: Emu) -> None:
     ordinary.up()
     cloud = site(ordinary.record(), "a")

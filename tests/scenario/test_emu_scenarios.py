@@ -88,6 +88,7 @@ def test_ctrl_c_undoes_what_was_to_be_undone(emu: Emu) -> None:
     assert footprint.leftovers() == []
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_before_anything_happens(emu: Emu) -> None:
     emu.up()
     refused = emu.run("scenario", "run", scenario(emu, "at: 0s, link: xy, up: false", "at: 0s, pop: z, up: false"))

@@ -238,6 +238,7 @@ def test_a_direct_port_keeps_its_running_server_where_it_is(emu: Emu, cloud: Any
     assert round_trip_s(emu, "core/direct", address_of(other)) >= ROUND_TRIP_S
 
 
+@pytest.mark.slow
 def test_servers_come_back_in_their_zone_and_take_part_in_connections(emu: Emu, cloud: Any) -> None:
     record = emu.record()
     network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
@@ -315,6 +316,7 @@ def test_a_chain_leads_over_the_link_to_a_function_in_another_zone(emu: Emu, clo
     assert received(emu, "core/function") == told
 
 
+@pytest.mark.slow
 def test_agents_of_a_zone_are_dead_while_it_is_cut_off(emu: Emu, cloud: Any) -> None:
     network = cloud.network.create_network(name="inner", availability_zone_hints=["edge"])
     cloud.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.5.0.0/24")
@@ -333,6 +335,7 @@ def test_agents_of_a_zone_are_dead_while_it_is_cut_off(emu: Emu, cloud: Any) -> 
     assert one_line(emu.ok(*metadata)) == server.id
 
 
+@pytest.mark.slow
 def test_an_ordinary_user_migrates_servers_too(ordinary: Emu) -> None:
     cloud = start(ordinary)
     network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")

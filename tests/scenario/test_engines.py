@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from openstack.exceptions import ResourceFailure
 from sonata._lib.paths import data_home
 from sonata.adapters.runtime_qemu import find_all, guest_kernels
 from sonata.errors import Unsupported
+from tests.disk_image import UP, as_qcow2, bootable_disk
 from tests.scenario.clouds import boot, let_in, network_of, site
 from tests.scenario.emu_command import Emu
 
@@ -53,6 +56,25 @@ def boot_virtual(cloud: Any, name: str, network: Any) -> Any:
     return cloud.compute.wait_for_server(server, wait=BOOTED_S)
 
 
+def boot_disk(cloud: Any, disk: Path, network: Any) -> Any:
+    """A server of a disk that was uploaded."""
+    image = cloud.image.create_image(name="disk", filename=str(disk), disk_format="qcow2", container_format="bare")
+    flavor = cloud.compute.create_flavor(name="own-system", ram=192, vcpus=1, disk=1)
+    server = cloud.compute.create_server(
+        name="guest", image_id=image.id, flavor_id=flavor.id, networks=[{"uuid": network.id}], config_drive=True
+    )
+    return cloud.compute.wait_for_server(server, wait=BOOTED_S)
+
+
+def said(cloud: Any, server: Any, wanted: str) -> str:
+    """A server's console log, once it has what is wanted."""
+    deadline = time.monotonic() + BOOTED_S
+    while wanted not in (log := cloud.compute.get_server_console_output(server)["output"]):
+        assert time.monotonic() < deadline, log
+        time.sleep(0.5)
+    return str(log)
+
+
 def through(emu: Emu, machine: str) -> int:
     """Packets that a machine has received."""
     return int(emu.ok("exec", machine, "--", "/bin/sh", "-c", COUNT))
@@ -92,6 +114,43 @@ def test_a_virtual_machine_that_cannot_run_tells_what_is_missing(emu: Emu) -> No
         boot_virtual(cloud, "guest", network)
     fault = cloud.compute.get_server(cloud.compute.find_server("guest").id).fault
     assert "virtual machines" in fault["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_uploaded_disk_boots_and_is_a_neighbour(emu: Emu, tmp_path: Path) -> None:
+    disk = as_qcow2(bootable_disk(tmp_path))
+    start(emu)
+    cloud = site(emu.record(), "core")
+    network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    neighbour, guest = boot(cloud, "one", network.id), boot_disk(cloud, disk, network)
+    let_in(cloud, "icmp")
+    log = said(cloud, guest, UP)
+    address = next(iter(cloud.network.ports(device_id=guest.id))).fixed_ips[0]["ip_address"]
+    assert "boot 1 of a disk of 1024 MiB" in log
+    assert f"address {address}" in log
+    assert re.search(f'config drive config-2: .*"uuid": ?"{guest.id}"', log)
+    assert re.search(f'metadata .*"uuid": ?"{guest.id}"', log), log
+    assert "3 received" in emu.ok("exec", f"core/{neighbour.name}", "--", "ping", "-n", "-c", "3", "-W", "10", address)
+    refused = emu.run("exec", "core/guest", "--", "true")
+    assert refused.returncode != 0
+    assert "boots a disk" in refused.stderr
+
+    cloud.compute.stop_server(guest)
+    cloud.compute.wait_for_server(guest, status="SHUTOFF", wait=BOOTED_S)
+    assert "powered off by its button" in cloud.compute.get_server_console_output(guest)["output"]
+    copy = cloud.compute.create_server_image(guest, "copy", wait=True, timeout=BOOTED_S)
+    assert (copy.disk_format, copy.status) == ("qcow2", "active")
+    cloud.compute.start_server(guest)
+    said(cloud, guest, "boot 2 of a disk")
+    cloud.compute.delete_server(guest)
+    cloud.compute.wait_for_delete(guest, wait=60)
+    rebuilt = cloud.compute.create_server(
+        name="copied", image_id=copy.id, flavor_id=cloud.compute.find_flavor("own-system").id, networks="none"
+    )
+    said(
+        cloud, cloud.compute.wait_for_server(rebuilt, wait=BOOTED_S), "boot 2 of a disk"
+    )  # the copy is of after the first
 
 
 @pytest.mark.slow

@@ -238,6 +238,7 @@ def test_a_key_pair_opens_its_server_and_no_other_key_does(world: World) -> None
     assert world.ssh(other, f"debian@{impostor}", known_hosts(world, "two", impostor), "true").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_key_opens_its_server_also_from_an_endpoint_and_after_a_reboot(world: World) -> None:
     mine = world.key("mine")
     world.server("one", "--key-name", "mine")
@@ -280,6 +281,7 @@ def with_password(world: World, login: str, hosts: Path, password: str) -> subpr
     return subprocess.CompletedProcess(command, status, out.decode(), err.decode())
 
 
+@pytest.mark.slow
 def test_users_passwords_and_a_closed_root_are_as_user_data_say(world: World) -> None:
     mine, carol = world.key("mine"), world.key("carol")
     public = subprocess.run(["ssh-keygen", "-y", "-f", str(carol)], capture_output=True, text=True, check=True).stdout
@@ -354,6 +356,7 @@ def test_packages_come_from_a_mirror_that_the_network_reaches(world: World) -> N
     assert world.inside("one", "cat /root/said; stat -c %U /etc/motd") == "hello from the mirror\ndaemon\n"
 
 
+@pytest.mark.slow
 def test_packages_without_a_mirror_are_told_and_the_boot_goes_on(world: World) -> None:
     data = "#cloud-config\npackage_upgrade: true\npackages: [hello-vnf, htop]\nruncmd: [echo went on]\n"
     world.server("one", *world.user_data(data))
@@ -365,6 +368,7 @@ def test_packages_without_a_mirror_are_told_and_the_boot_goes_on(world: World) -
     assert result["errors"] == ["package_update_upgrade_install"]
 
 
+@pytest.mark.slow
 def test_packages_on_the_programs_of_this_machine_are_refused(world: World) -> None:
     world.server("one", *world.user_data("#cloud-config\npackages: [htop]\n"), image="host", nics="--nic none")
     assert world.booted("one") == "status: error\nfailed: package_update_upgrade_install\n", world.console("one")
@@ -373,6 +377,7 @@ def test_packages_on_the_programs_of_this_machine_are_refused(world: World) -> N
 
 # odd user data and odd images
 
+SAMPLE = ("damaged gzip", "broken shell", "hostile words")
 ODD: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "nothing known": (b"hello", ("neither #cloud-config nor a script; it begins with `hello`",)),
     "binary": (bytes(range(256)) * 20, ("neither #cloud-config nor a script",)),
@@ -405,7 +410,10 @@ ODD: dict[str, tuple[bytes, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.slow) for name in ODD],
+)
 def test_odd_user_data_neither_stop_a_boot_nor_pass_in_silence(world: World, name: str) -> None:
     data, said = ODD[name]
     server = "odd-" + name.replace(" ", "-")

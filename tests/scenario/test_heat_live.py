@@ -342,6 +342,7 @@ def test_what_servers_and_volumes_hold_comes_back_with_a_snapshot(live: Live) ->
     assert {image.id for image in live.cloud.image.images()} == images
 
 
+@pytest.mark.slow
 def test_a_configuration_is_deployed_without_a_stack(live: Live) -> None:
     live.stack("create", KEPT.partition("  disk:")[0])
     script = live.emu.home / "script"

@@ -29,7 +29,8 @@ from tests.stock_client import needs_client
 ROUND_TRIP_MS = 40.0
 PACKETS_OF_A_MEGABYTE = 10
 """Fewer cannot carry it, even where the kernel hands over 64 kB at a time."""
-RARE_MOMENTS = (
+MOMENTS = (
+    "openstack server create squid",
     "image apache: looking it up",
     "step 1: starting",
     "starting the orchestrator",
@@ -153,13 +154,8 @@ def test_all_forms_serve_content_and_leave_nothing(home: Path) -> None:
 
 
 @needs_client
-@pytest.mark.parametrize(
-    "moment",
-    [
-        "openstack server create squid",
-        *(pytest.param(moment, marks=pytest.mark.slow) for moment in RARE_MOMENTS),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c_leaves_nothing(home: Path, moment: str) -> None:
     before, folders = Host.now(), demo_folders()
     demo = subprocess.Popen(

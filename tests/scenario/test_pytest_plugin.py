@@ -106,6 +106,7 @@ def test_a_topology_may_be_a_value_and_fixtures_may_be_ones_own(emulating: pytes
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_failures_leave_nothing(emulating: pytest.Pytester) -> None:
     result = run(
         emulating,
@@ -145,6 +146,7 @@ def test_an_interrupted_session_leaves_nothing(emulating: pytest.Pytester) -> No
     assert [record.name for record in recorded()] == []
 
 
+@pytest.mark.slow
 def test_a_machine_that_cannot_skips_with_the_reason(session: pytest.Pytester) -> None:
     session.makeconftest(
         """

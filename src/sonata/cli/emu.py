@@ -20,6 +20,7 @@ from sonata.cli import (
     emu_metrics,
     emu_scenarios,
     emu_topologies,
+    emu_wan,
     exit_codes,
     output,
 )
@@ -37,6 +38,7 @@ app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure
 app.add_typer(emu_links.app, name="link")
 app.add_typer(emu_endpoints.app, name="endpoint")
 app.add_typer(emu_scenarios.app, name="scenario")
+app.add_typer(emu_wan.app, name="wan")
 app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
 emu_metrics.register(app)

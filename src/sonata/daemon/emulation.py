@@ -32,7 +32,7 @@ from sonata.adapters.fabric_linux import LinuxFabric
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci import OciRuntime, disk_refusal, hide_hybrid_cgroup, remove_cgroups
-from sonata.adapters.runtime_qemu import QemuRuntime, guest_kernels
+from sonata.adapters.runtime_qemu import QemuRuntime, boot_refusal, guest_kernels
 from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
@@ -112,7 +112,8 @@ def _engines(config: KeeperConfig) -> Engines:
     """What runs machines; virtual ones are confined by the usual engine, too."""
     usual = OciRuntime(Path(config.run) / "machines", config.cgroups, engines=candidates(config.engine))
     kernels = guest_kernels(Path(config.images))
-    return Engines(usual, {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)})
+    virtual = {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)}
+    return Engines(usual, virtual, boot_refusal)
 
 
 def _disk_folder(config: KeeperConfig) -> Path:

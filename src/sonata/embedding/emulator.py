@@ -68,6 +68,7 @@ class LinkHandle:
         duplicate: Quantity | None = None,
         reorder: Quantity | None = None,
         origin: str | None = None,
+        force: bool = False,
     ) -> None:
         """Change what it does to packets while they flow; what is not given stays.
 
@@ -79,6 +80,10 @@ class LinkHandle:
             duplicate: share of packets that arrive twice, as `"1%"`, or in 0..1.
             reorder: share of packets that go ahead without the delay, alike.
             origin: the end whose packets alone are meant; both directions without it.
+            force: also when connections have more reserved than the rate would leave.
+
+        Raises:
+            Conflict: connections have more reserved.
         """
         given = {
             "delay_s": _in_si(delay, parse_duration),
@@ -93,6 +98,7 @@ class LinkHandle:
         if not changes:
             raise InvalidInput(f"nothing to change at link `{self.name}`", hint="give delay, jitter, loss or rate")
         changes |= {"from": origin} if origin is not None else {}
+        changes |= {"force": True} if force else {}
         self._client.change_link(self.name, changes)
 
     def down(self) -> None:

@@ -67,6 +67,9 @@ def definition(emulation: Emulation, *, with_servers: bool) -> Definition:
             else:
                 servers[server.name] = described(cloud, server)
                 left_out += [f"{who} comes without {what}" for what in _losses(cloud, server)]
+    left_out += [
+        f"connection `{one.tag}` is left out: topologies have no connections" for one in emulation.wan.connections()
+    ]
     return Definition(replace(topology, servers=servers), tuple(left_out))
 
 

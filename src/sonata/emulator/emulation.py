@@ -30,7 +30,7 @@ from sonata.model.topology import Topology
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
 from sonata.ports.journal import Journal
-from sonata.ports.runtime import Runtime, Tell, Terminal
+from sonata.ports.runtime import Fleet, Tell, Terminal
 from sonata.ports.volumes import VolumeStore
 
 Progress = Callable[[str], None]
@@ -64,7 +64,7 @@ class Emulation:
         self,
         topology: Topology,
         plane: DataPlane,
-        runtime: Runtime,
+        runtime: Fleet,
         images: ImageStore,
         folder: Path,
         journal: Journal,
@@ -86,7 +86,7 @@ class Emulation:
         self.sites = Sites(ground, self.links, self.endpoints, self._memory, self.events, lambda: self.topology)
         self.resources = Resources(lambda: self.topology, runtime, folder)
         self.wan = Wan(self.links, plane, self.sites.stations, self.endpoints.attached, self.events)
-        self.wan.figures = self.resources.figures
+        self.wan.view.figures = self.resources.figures
         self.sites.on_stations_changed = lambda pop: partial(self.wan.stations_changed, pop)
         self.numbers_changed: Callable[[], None] = lambda: None
 
@@ -106,7 +106,7 @@ class Emulation:
         return Numbers(self.links.pops.numbers, self.links.numbers, self.endpoints.numbers)
 
     @property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> Fleet:
         """What runs the machines."""
         return self._runtime
 

@@ -18,17 +18,21 @@ from sonata.ports.runtime import (
 
 
 class Engines:
-    """`sonata.ports.runtime.Runtime` of machines of several engines.
+    """`sonata.ports.runtime.Fleet`: machines of several engines.
 
     Args:
         usual: runs the machines that ask for no engine; closed last, since others may lean on it.
         others: by the name by which machines ask for them; made at their first machine. What such a call raises says
             why the engine cannot run here.
+        disk_refusal: why no machine can boot a disk here, see the port.
     """
 
-    def __init__(self, usual: Runtime, others: Mapping[str, Callable[[], Runtime]]) -> None:
+    def __init__(
+        self, usual: Runtime, others: Mapping[str, Callable[[], Runtime]], disk_refusal: Callable[[], str]
+    ) -> None:
         self._usual = usual
         self._others = others
+        self.disk_refusal = disk_refusal
         self._made: dict[str, Runtime] = {}
         self._engine_of: dict[str, Runtime] = {}
 

@@ -29,7 +29,7 @@ from sonata.emulator.vnis import Vnis
 from sonata.errors import NotFound
 from sonata.model.topology import Endpoint, Pop, ServerSeed, Topology
 from sonata.ports.images import ImageStore
-from sonata.ports.runtime import Runtime
+from sonata.ports.runtime import Fleet
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -48,11 +48,21 @@ class Ground:
     """
 
     plane: DataPlane
-    runtime: Runtime
+    runtime: Fleet
     images: ImageStore
     folder: Path
     volumes: VolumeStore | None = None
     kept: Kept = field(default_factory=Kept)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNetwork:
+    """A network of a site, as far as those need it who join networks of several sites."""
+
+    pop: str
+    id: str
+    name: str
+    cidrs: tuple[str, ...]
 
 
 class Sites:
@@ -111,6 +121,15 @@ class Sites:
         cloud = self.clouds[pop]
         cloud.tables.networks.get(network_id)
         return cloud.stations(network_id)
+
+    def networks(self) -> list[SiteNetwork]:
+        """The networks that can be joined with those of other sites: all but the external ones."""
+        return [
+            SiteNetwork(pop, network.id, network.name, _cidrs(cloud, network.id))
+            for pop, cloud in self.clouds.items()
+            for network in cloud.tables.networks
+            if not network.external
+        ]
 
     def open(self, pop: Pop, saved: Tables | None = None) -> Cloud:
         """Open the cloud of a PoP that stands and is declared."""
@@ -217,6 +236,10 @@ class Sites:
         for folder in ground.kept.of(pop).folders:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await self._memory.forget([document_of(pop)])
+
+
+def _cidrs(cloud: Cloud, network_id: str) -> tuple[str, ...]:
+    return tuple(str(subnet.cidr) for subnet in cloud.networks.subnets_of(network_id))
 
 
 def _nobody(_pop: str) -> StationsChanged:

@@ -66,7 +66,7 @@ class LinkStatus:
 
     Args:
         impairment: from its first end to its second, and back unless `reverse` says otherwise.
-        mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`, or `macvlan` for a direct port.
+        mechanism: what carries it: `veth`, `tbf`, `htb`, `netem`, `wire`, joined by `+`; `macvlan` for a direct port.
         up: whether packets may pass.
         overruns: packets that a wire had to drop since its queue was full, both directions.
         dropped: packets lost on purpose, both directions.
@@ -88,6 +88,19 @@ class LinkStatus:
         return both_ways(self.impairment, self.reverse)
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a span may send over a link in one direction: layer 2 bits per second there, its tunnels' headers included.
+
+    Args:
+        rate_bps: kept free for it; what it leaves idle is for all.
+        most_bps: the most that passes, at least `rate_bps`; None for as much as the link has left.
+    """
+
+    rate_bps: float
+    most_bps: float | None = None
+
+
 class Underlay(Protocol):
     """PoPs, the links between them, and the routes over them."""
 
@@ -104,6 +117,15 @@ class Underlay(Protocol):
         self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
     ) -> None:
         """Change a link while packets flow; also takes the id of an impaired port's access link."""
+
+    def reserve(self, link: str, there: Mapping[int, Reservation], back: Mapping[int, Reservation]) -> None:
+        """Keep this much of a link between PoPs free for spans, by VNI, while packets flow; others have nothing kept.
+
+        What is not reserved, and what is left idle, is shared by all. It stays through changes of the link.
+
+        Raises:
+            NotFound: no such link.
+        """
 
     def remove_links(self, names: Sequence[str]) -> None:
         """Drop links."""

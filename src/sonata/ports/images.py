@@ -10,6 +10,7 @@ from typing import Protocol
 from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput
 from sonata.model.recipe import Recipe
+from sonata.ports.runtime import DiskImage
 
 Progress = Callable[[str], None]
 
@@ -83,6 +84,13 @@ class ImageStore(Protocol):
         Raises:
             NotFound: there is no such image.
             AdapterError: the disk cannot be copied.
+        """
+
+    def flatten(self, image: DiskImage, layer: Path, target: Path) -> None:
+        """Write what a disk holds, a layer over an image, to a new qcow2 file that needs no other.
+
+        Raises:
+            AdapterError: it cannot be copied.
         """
 
     def remove(self, name_or_id: str) -> None:

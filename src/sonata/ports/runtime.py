@@ -13,6 +13,9 @@ from typing import Protocol
 
 from sonata._lib.values import dataclass
 
+DISK_FILE = "disk.qcow2"
+"""What the disk of a machine that boots one consists of: a layer over its image, in the folder `RootFs.disk`."""
+
 VIRTUAL = "vm"
 """The engine of virtual machines, which have a kernel of their own."""
 
@@ -22,6 +25,21 @@ Tell = Callable[[str, bytes], Awaitable[None]]
 
 def _has_content(folder: Path) -> bool:
     return folder.is_dir() and not folder.is_symlink() and any(folder.iterdir())
+
+
+@dataclass(frozen=True, slots=True)
+class DiskImage:
+    """A whole disk with a boot loader and an operating system of its own, which virtual machines alone can boot.
+
+    Args:
+        file: its data, which are read alone.
+        format: `raw` or `qcow2`; never guessed, since whoever fills a raw disk could make it look like another.
+        size_bytes: of the disk that the machine has, at least that of the image; 0 for just that.
+    """
+
+    file: Path
+    format: str
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +53,16 @@ class RootFs:
         disk: folder that keeps what is written beyond the machine's end, made if missing; None for none.
         folder: a root that is kept and is written to itself, without layers. Where neither `/bin` nor `/usr` has
             anything it is a `host` root, furnished at its first start.
+        image: a disk to boot, instead of layers and folder. Such a machine runs what is on it, and nothing else: it
+            has neither program nor commands, its terminal is its serial console, and each folder among its binds is a
+            read-only disk, labelled by the last part of its target.
     """
 
     layers: tuple[Path, ...] = ()
     on_host: bool = False
     disk: Path | None = None
     folder: Path | None = None
+    image: DiskImage | None = None
 
     @property
     def needs_host(self) -> bool:
@@ -275,11 +297,20 @@ class Runtime(LiveFolders, Groups, Observed, Protocol):
         """
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
-        """Run a program inside on a terminal of its own.
+        """Run a program inside on a terminal of its own; without one, open the serial console of what boots a disk.
 
         Raises:
             PermanentError: it does not exist or cannot be executed.
+            Unsupported: it boots a disk, whose programs are its own affair.
+            Conflict: somebody has its serial console open.
         """
 
     async def close(self) -> None:
         """End all machines."""
+
+
+class Fleet(Runtime, Protocol):
+    """Several engines as one: machines say in which of them they run."""
+
+    def disk_refusal(self) -> str:
+        """Why no machine can boot a disk here, and how that is changed; empty when virtual machines can."""

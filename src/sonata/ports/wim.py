@@ -15,14 +15,16 @@ class ConnectionRequest:
 
     Args:
         members: network id by PoP name.
-        rate_bps: bandwidth wanted, None for best effort.
+        rate_bps: bandwidth reserved between each two members, each way; None for best effort.
         max_delay_s: one-way delay bound, None for none.
+        max_rate_bps: the most that may pass there, at least `rate_bps`; None for as much as is left.
     """
 
     tag: str
     members: Mapping[str, str]
     rate_bps: float | None = None
     max_delay_s: float | None = None
+    max_rate_bps: float | None = None
 
 
 class Wim(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 from sonata._lib.paths import data_home
 from sonata.adapters.host_probe.findings import Finding
 from sonata.adapters.runtime_oci import ENGINES, find_engine
-from sonata.adapters.runtime_qemu import find_all, guest_kernels
+from sonata.adapters.runtime_qemu import boot_refusal, find_all, guest_kernels
 from sonata.errors import InvalidInput, Unsupported
 from sonata.ports.runtime import VIRTUAL
 
@@ -65,11 +65,15 @@ def _confining(name: str) -> Finding:
 
 
 def _virtual() -> Finding:
+    no_disks, without = boot_refusal(), ""
     try:
         found = find_all(guest_kernels(data_home() / "images"))
     except Unsupported as missing:
-        return Finding("engine", VIRTUAL, "limited", missing.message, missing.hint)
-    why = f"virtual machines, on emulated processors: {found.version}, kernel {found.kernel.release}"
+        what = missing.message if no_disks else f"disks boot (qcow2, raw), root file systems do not: {missing.message}"
+        return Finding("engine", VIRTUAL, "limited", what, missing.hint)
+    if no_disks:
+        without = f"; no disk can be booted: {no_disks}"
+    why = f"virtual machines, on emulated processors: {found.version}, kernel {found.kernel.release}{without}"
     return Finding("engine", VIRTUAL, "ok", why)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.machines import CGROUPS, cgroup_folders, enter_private_mounts, needs_engine, needs_root
+from tests.machines import CGROUPS, PROCESSES, cgroup_folders, enter_private_mounts, needs_engine, needs_root
 
 from sonata.adapters.runtime_oci import OciRuntime
 from sonata.adapters.runtime_oci.cgroups import Cgroups, detect, remove_cgroups
 from sonata.ports.runtime import MachineSpec, RootFs
 
+ENGINES = PROCESSES  # a virtual machine is in a cgroup of theirs
 pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
 
 

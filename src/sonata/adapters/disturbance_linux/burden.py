@@ -47,6 +47,8 @@ def main() -> None:
     pid, cpus, size, *groups = sys.argv[1:]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     ending = os.pidfd_open(int(pid))
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # where memory ends it is us who go, however large the machine's own processes are
     for group in groups:
         with open(group, "w") as file:
             file.write("0")

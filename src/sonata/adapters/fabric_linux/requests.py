@@ -94,6 +94,8 @@ _TBF_BURST_S = 0.004
 _TBF_QUEUE_S = 0.05
 _FRAME = 1618
 _HUGE_RATE_BYTES = 1 << 40
+HUGE_RATE_BPS = 8.0e11
+"""A rate that holds nothing up."""
 _NETEM_QUEUE = 100_000
 
 
@@ -362,7 +364,9 @@ def rate_limit(index: int, name: str, rate_bps: float, burst_bytes: int = 0) -> 
     return _qdisc(index, "tbf", nested(_TCA_OPTIONS, *options), f"rate of interface {name}")
 
 
-def netem(index: int, name: str, impairment: Impairment) -> Request:
+def netem(
+    index: int, name: str, impairment: Impairment, *, handle: int = _TC_HANDLE, parent: int = _TC_ROOT
+) -> Request:
     """Delay, jitter and rate by the kernel's network emulator at an interface's egress; replaces what stands there.
 
     Its jitter is uniform in plus or minus the value given, so the standard deviation is stretched by the root of three.
@@ -379,7 +383,7 @@ def netem(index: int, name: str, impairment: Impairment) -> Request:
         + attribute(_TCA_NETEM_RATE, struct.pack("=IiIi", min(rate, 0xFFFFFFFF), 0, 0, 0))
         + u64(_TCA_NETEM_RATE64, rate)
     )
-    return _qdisc(index, "netem", attribute(_TCA_OPTIONS, options), f"delay of interface {name}")
+    return _qdisc(index, "netem", attribute(_TCA_OPTIONS, options), f"delay of interface {name}", handle, parent)
 
 
 def delete_qdisc(index: int, name: str) -> Request:
@@ -457,6 +461,8 @@ def _bridge_entry(index: int, mac: str) -> bytes:
     return _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0) + attribute(_NDA_LLADDR, mac_bytes(mac))
 
 
-def _qdisc(index: int, kind: str, options: bytes, subject: str) -> Request:
-    body = _TCMSG.pack(_AF_UNSPEC, index, _TC_HANDLE, _TC_ROOT, 0) + text(_TCA_KIND, kind) + options
+def _qdisc(
+    index: int, kind: str, options: bytes, subject: str, handle: int = _TC_HANDLE, parent: int = _TC_ROOT
+) -> Request:
+    body = _TCMSG.pack(_AF_UNSPEC, index, handle, parent, 0) + text(_TCA_KIND, kind) + options
     return Request(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, body, subject)

@@ -30,6 +30,7 @@ from sonata.adapters.images_local.builder import Builder
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.model.recipe import Recipe
 from sonata.ports.images import Image, Progress
+from sonata.ports.runtime import DiskImage
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,19 @@ class LocalImages:
             return self._register(
                 replace(below, name=name, digest=digest, layers=(layer, *below.layers), on_host=on_host)
             )
+
+    def flatten(self, image: DiskImage, layer: Path, target: Path) -> None:
+        """Write a disk as a qcow2 file of its own; see the port."""
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        below = {"driver": image.format, "file": {"driver": "file", "filename": str(image.file)}}
+        whole = {"driver": "qcow2", "file": {"driver": "file", "filename": str(layer)}, "backing": below}
+        source = f"json:{msgspec.json.encode(whole).decode()}"
+        # Shared (-U), since the server may only be standing still.
+        command = ["qemu-img", "convert", "-U", "-O", "qcow2", source, str(target)]
+        copied = subprocess.run(command, capture_output=True, text=True, check=False)
+        if copied.returncode:
+            target.unlink()
+            raise AdapterError(f"disk `{layer}` cannot be copied: {copied.stderr.strip()}", call="qemu-img convert")
 
     def remove(self, name_or_id: str) -> None:
         """Remove an image, its data and the layers that no other image has; bare systems are kept for later builds.

@@ -37,6 +37,9 @@ OUTPUT_LIMIT = 10 * 1024**2
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
+_SHARED_DISK = (
+    "what machines write is on the host's disk; the `disk` of flavors counts where servers are placed, no more"
+)
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
@@ -75,7 +78,7 @@ class OciRuntime(Grouped):
     def unenforced(self) -> Mapping[str, str]:
         """Limits that the host does not let us enforce, with the reason."""
         users = {} if is_mapped(1) else {"uid": "one user id is mapped into this user namespace: all machines use it"}
-        return {**self._cgroups.unenforced, **users}
+        return {**self._cgroups.unenforced, **users, "disk": _SHARED_DISK}
 
     async def start(
         self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
@@ -83,6 +86,8 @@ class OciRuntime(Grouped):
         """Start a machine and return the pid of its first process; see the port."""
         if not _ID.fullmatch(spec.id):
             raise InvalidInput(f"machine id `{spec.id}` has other characters than letters, digits and `-`")
+        if any(root.image for root in (spec.root, *(one.root for one in spec.attached))):
+            raise Unsupported(f"machine `{spec.id}` boots a disk, which virtual machines alone can")
         if spec.id in self._launcher.machines:
             raise Conflict(f"machine `{spec.id}` runs already")
         machine = Machine(spec, self._bundles / spec.id, asyncio.Event(), on_exit)

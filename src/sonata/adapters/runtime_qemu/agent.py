@@ -34,14 +34,19 @@ from sonata.errors import AdapterError, PermanentError
 _STREAMS = {OUTPUT: "stdout", ERRORS: "stderr"}
 
 
-@contextlib.asynccontextmanager
-async def connected(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def open_socket(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Streams to a unix socket, however long its path is (unix(7) allows 108 bytes)."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{path.name}")
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{path.name}")
     finally:
         os.close(folder)
+
+
+@contextlib.asynccontextmanager
+async def connected(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Streams to a unix socket, closed in the end."""
+    reader, writer = await open_socket(path)
     try:
         yield reader, writer
     finally:

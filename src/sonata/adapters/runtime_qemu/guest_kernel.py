@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sonata._lib.values import dataclass
@@ -22,6 +22,7 @@ AGENT = ("guest_agent.py", "frames.py")
 """What the agent consists of; it begins each time anew, from its source."""
 
 QEMU = "/usr/bin/qemu-system-x86_64"
+QEMU_IMG = "/usr/bin/qemu-img"
 
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "virtio_net", "virtio_console")
 """What a guest needs of the kernel to reach its files, its network and its console."""
@@ -76,7 +77,7 @@ def find_kernel(folders: tuple[Path, ...]) -> GuestKernel:
         for image in sorted((folder / "boot").glob("vmlinuz-*"), reverse=True):
             release = image.name.removeprefix("vmlinuz-")
             try:
-                return GuestKernel(release, image, tuple(_in_order(folder / "lib/modules" / release)))
+                return GuestKernel(release, image, tuple(in_order(folder / "lib/modules" / release, MODULES)))
             except KeyError as missing:
                 reasons.append(f"`{image}` has no module {missing}")
     why = "; ".join(reasons) or f"no kernel in {' or '.join(f'`{folder}/boot`' for folder in folders)}"
@@ -97,6 +98,18 @@ def find_qemu() -> str:
     return " ".join(answer.split()[:4]).replace("QEMU emulator version", "qemu")
 
 
+def boot_refusal() -> str:
+    """Why no disk can be booted here, and how that is changed; empty when it can. A kernel of ours is not needed."""
+    try:
+        find_qemu()
+        find_python()
+    except Unsupported as missing:
+        return f"{missing.message}: {missing.hint}"
+    if not Path(QEMU_IMG).exists():
+        return f"machines that boot disks need `{QEMU_IMG}`: apt-get install --no-install-recommends qemu-utils"
+    return ""
+
+
 def unpack_kernel(kernel: GuestKernel, target: Path) -> None:
     """Write the kernel as qemu boots it fastest: unpacked, since emulated processors take seconds to do that."""
     packed = kernel.image.read_bytes()
@@ -108,8 +121,8 @@ def unpack_kernel(kernel: GuestKernel, target: Path) -> None:
     target.write_bytes(plain if plain.startswith(_ELF) else packed)
 
 
-def _in_order(folder: Path) -> Iterator[Path]:
-    """Files of the modules.
+def in_order(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Files of modules of a kernel, each after those that it needs.
 
     Raises:
         KeyError: one is neither there nor built in.
@@ -128,7 +141,7 @@ def _in_order(folder: Path) -> Iterator[Path]:
                 yield from visit(other.replace("-", "_"))
         yield found[name]
 
-    for name in MODULES:
+    for name in names:
         yield from visit(name)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
+import sonata.adapters.runtime_qemu.monitor as monitor
 from sonata._lib.tails import tail
 from sonata._lib.values import dataclass
 from sonata.adapters.runtime_qemu.agent import Agent, GuestCommand, refuse
 from sonata.adapters.runtime_qemu.command_line import MACHINE, OVERHEAD, OWN, command_line, memory_of
+from sonata.adapters.runtime_qemu.disk_guests import confined_disks
 from sonata.adapters.runtime_qemu.guest_kernel import Found, make_initramfs, unpack_kernel
 from sonata.errors import AdapterError, StepTimeout
 from sonata.ports.runtime import Attached, Bind, Limits, MachineExit, MachineSpec, OnExit, RootFs, Runtime
@@ -22,6 +24,7 @@ BOOT_LIMIT_S = 180.0
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POLL_S = 0.01
+_ACCELERATOR = "tcg,tb-size=64"
 _PROGRAMS = Path(__file__).parent
 
 
@@ -39,8 +42,14 @@ class Guest:
     told: bool = False
     stopped: bool = False
     paused: bool = False
-    is_watched: bool = False
+    is_up: bool = False
+    serial_is_open: bool = False
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def boots_disk(self) -> bool:
+        """Whether its system is its own, without our agent."""
+        return self.spec.root.image is not None
 
 
 class Hypervisor:
@@ -49,27 +58,25 @@ class Hypervisor:
     Args:
         folder: for what they boot, and for their sockets.
         inner: the engine that confines qemu.
-        found: what they are made of.
+        find: what those with our agent are made of; raises Unsupported where something is missing.
     """
 
-    def __init__(self, folder: Path, inner: Runtime, found: Found) -> None:
+    def __init__(self, folder: Path, inner: Runtime, find: Callable[[], Found]) -> None:
         self.guests: dict[str, Guest] = {}
         self._folder = folder
         self._inner = inner
-        self._found = found
+        self._find = find
         self._made: asyncio.Task[None] | None = None
 
     async def boot(self, guest: Guest, after: Awaitable[object] | None) -> int:
         """Boot a guest and begin its program; returns the pid of qemu. What fails leaves nothing."""
-        spec = guest.spec
         try:
-            await self._prepare(guest)
-            confined = _confined(spec, guest.folder, is_mapped="uid" not in self._inner.unenforced)
+            confined = await self._prepare(guest)
             pid = await self._inner.start(confined, lambda how: self._qemu_ended(guest, how), after=after)
-            await self._begin(guest)
-            self._watch_program(guest)
+            await (self._power_up(guest) if guest.boots_disk else self._begin(guest))
+            guest.is_up = True
         finally:
-            if not guest.is_watched:
+            if not guest.is_up:
                 guest.stopped = True
                 await asyncio.shield(self.drop(guest))
         return pid
@@ -80,18 +87,34 @@ class Hypervisor:
             await asyncio.wait([self._made])
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def _prepare(self, guest: Guest) -> None:
-        """Lay ready what a guest boots."""
+    async def _prepare(self, guest: Guest) -> MachineSpec:
+        """Lay ready what a guest boots; returns the confined process in which it will run."""
+        if not guest.boots_disk:
+            await self._make_ready()
+        shutil.rmtree(guest.folder, ignore_errors=True)
+        guest.folder.mkdir(parents=True)
+        return _confined(guest.spec, guest.folder, is_mapped="uid" not in self._inner.unenforced)
+
+    async def _make_ready(self) -> None:
+        """Make what all guests with our agent boot, once."""
         if self._made is None or (self._made.done() and self._made.exception()):
             self._made = asyncio.create_task(asyncio.to_thread(self._make_boot_files))
         await asyncio.shield(self._made)
-        shutil.rmtree(guest.folder, ignore_errors=True)
-        guest.folder.mkdir(parents=True)
 
     def _make_boot_files(self) -> None:
+        found = self._find()
         self._folder.mkdir(parents=True, exist_ok=True)
-        unpack_kernel(self._found.kernel, self._folder / "kernel")
-        make_initramfs(self._found, self._folder / "initramfs")
+        unpack_kernel(found.kernel, self._folder / "kernel")
+        make_initramfs(found, self._folder / "initramfs")
+
+    async def _power_up(self, guest: Guest) -> None:
+        """Wait until a guest that boots a disk has processors that run; its system is its own affair."""
+        try:
+            async with asyncio.timeout(BOOT_LIMIT_S):
+                await _answering(guest)
+        except TimeoutError as error:
+            raise StepTimeout(f"qemu did not start within {BOOT_LIMIT_S:.0f} s", hint="the host is busy") from error
+        self._require_alive(guest)
 
     async def _begin(self, guest: Guest) -> None:
         """Wait for the guest's agent, have it configure the network, and begin the program."""
@@ -103,6 +126,7 @@ class Hypervisor:
                 self._require_alive(guest)
                 await self._configure(guest)
                 await self._begin_program(guest)
+                self._watch_program(guest)
         except TimeoutError as error:
             raise StepTimeout(
                 f"virtual machine `{guest.spec.id}` did not boot within {BOOT_LIMIT_S:.0f} s",
@@ -142,8 +166,6 @@ class Hypervisor:
             raise AdapterError(f"virtual machine `{guest.spec.id}` does not boot: {said or guest.ended}")
 
     def _watch_program(self, guest: Guest) -> None:
-        guest.is_watched = True
-
         async def watch() -> None:
             program = guest.program
             while program and await program.said():
@@ -160,7 +182,7 @@ class Hypervisor:
         """The confined process ended by itself: powered off, killed, or out of memory."""
         guest.ended = guest.ended or how
         guest.gone.set()
-        if guest.program and not guest.stopped:
+        if guest.is_up and not guest.stopped:
             await self._end(guest)
 
     async def _end(self, guest: Guest) -> None:
@@ -184,26 +206,37 @@ class Hypervisor:
             del self.guests[guest.spec.id]
 
 
+async def _answering(guest: Guest) -> None:
+    """Wait until a guest's qemu answers, or has ended."""
+    while not guest.gone.is_set():
+        if await monitor.answers(guest.folder / "monitor"):
+            return
+        await asyncio.sleep(_POLL_S)
+
+
 def _confined(spec: MachineSpec, folder: Path, *, is_mapped: bool) -> MachineSpec:
     """The confined process in which a guest runs."""
-    shared = [Bind(folder, OWN, read_only=False)]
-    shared += [Bind(folder.parent / name, f"{OWN}/{name}") for name in ("kernel", "initramfs")]
-    shared += [Bind(_PROGRAMS / "launch.py", f"{OWN}/launch.py")]
-    accelerator = "tcg,tb-size=64"
+    confined = (
+        confined_disks(spec, folder, _ACCELERATOR)
+        if spec.root.image
+        else _confined_root(spec, folder, "passthrough" if is_mapped else "none")
+    )
+    own = (Bind(folder, OWN, read_only=False), Bind(_PROGRAMS / "launch.py", f"{OWN}/launch.py"))
+    plain = replace(confined, engine="", env={}, uid=0, cwd="/", limits=outer_limits(spec))
+    return replace(plain, binds=(*own, *confined.binds))
+
+
+def _confined_root(spec: MachineSpec, folder: Path, security: str) -> MachineSpec:
+    """That of a guest whose root file system is shared with it."""
+    within = [replace(one, target=f"{MACHINE}{one.target}") for one in spec.attached]
+    binds = [replace(bind, target=f"{MACHINE}{bind.target}") for bind in spec.binds]
+    booted = [Bind(folder.parent / name, f"{OWN}/{name}") for name in ("kernel", "initramfs")]
     return replace(
         spec,
-        engine="",
         root=RootFs(),
-        argv=command_line(spec, accelerator=accelerator, security="passthrough" if is_mapped else "none"),
-        env={},
-        uid=0,
-        cwd="/",
-        limits=outer_limits(spec),
-        attached=(
-            Attached(spec.root, MACHINE),
-            *(replace(one, target=f"{MACHINE}{one.target}") for one in spec.attached),
-        ),
-        binds=(*(replace(bind, target=f"{MACHINE}{bind.target}") for bind in spec.binds), *shared),
+        argv=command_line(spec, accelerator=_ACCELERATOR, security=security),
+        attached=(Attached(spec.root, MACHINE), *within),
+        binds=(*binds, *booted),
     )
 
 

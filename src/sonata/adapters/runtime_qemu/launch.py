@@ -1,5 +1,7 @@
 """First program of the confined process in which a virtual machine runs: wires its network cards, becomes qemu.
 
+Disks that it boots are made here, too: what strangers have put into an image is read by confined programs alone.
+
 Runs by the Python of the host's `/usr`, in the machine's network namespace. Each interface there gets a TAP beside it;
 what comes in at one goes out at the other (mirred(8)). The guest's card has the interface's hardware address, and its
 addresses, routes and size of packets are written down for the guest as a script.
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 _NETWORK_SCRIPT = "network.sh"
+_DISKS = "disks.json"
+_QEMU_IMG = "/usr/bin/qemu-img"
 _KERNELS_OWN = {"kernel", "ra", "redirect"}
 
 
@@ -27,6 +31,9 @@ def main(folder: Path, command: list[str]) -> None:
         join(card, number)
     (folder / _NETWORK_SCRIPT).write_text("".join(f"{line}\n" for line in guest_commands(cards)))
     options = [option for number, card in enumerate(cards) for option in card_options(card, number)]
+    if (plan := folder / _DISKS).exists():
+        for disk in json.loads(plan.read_text()):
+            make_disk(**disk)
     os.execv(command[0], [*command, *options])  # noqa: S606  # nosec B606
 
 
@@ -73,6 +80,24 @@ def guest_commands(cards: list[dict[str, Any]]) -> Iterator[str]:
                 yield _route(family, route)
 
 
+def make_disk(base: str, base_format: str, file: str, size_bytes: int) -> None:
+    """Make the disk on which a guest works, a layer over an image; one that is there already keeps what it has."""
+    least = _size_of(base, base_format)
+    if size_bytes and size_bytes < least:
+        sys.exit(f"a disk of {size_bytes} bytes is too small for an image of {least} bytes")
+    if not os.path.exists(file):
+        made = f"{file}.new"
+        _run(_QEMU_IMG, "create", "-q", "-f", "qcow2", "-F", base_format, "-b", base, made, str(size_bytes or least))
+        os.rename(made, file)
+    elif size_bytes > _size_of(file, "qcow2"):
+        _run(_QEMU_IMG, "resize", "-q", "-f", "qcow2", file, str(size_bytes))
+
+
+def _size_of(disk: str, form: str) -> int:
+    answer = _run(_QEMU_IMG, "info", "--output=json", "-f", form, disk)
+    return int(json.loads(answer)["virtual-size"])
+
+
 def _route(family: str, route: dict[str, Any]) -> str:
     via = f" via {route['gateway']}" if "gateway" in route else ""
     metric = f" metric {route['metric']}" if "metric" in route else ""
@@ -85,10 +110,11 @@ def _ip(*arguments: str) -> list[dict[str, Any]]:
     return [entry for entry in found if entry]
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     answer = subprocess.run(command, check=False, capture_output=True, text=True)
     if answer.returncode:
-        sys.exit(f"the network of this virtual machine cannot be wired: {' '.join(command)}: {answer.stderr.strip()}")
+        sys.exit(f"this virtual machine cannot be made: {' '.join(command)}: {answer.stderr.strip()}")
+    return answer.stdout
 
 
 if __name__ == "__main__":

@@ -28,6 +28,15 @@ async def command(path: Path, verb: str, **arguments: Any) -> Any:
         raise AdapterError(f"qemu does not answer: {error}", call=verb) from error
 
 
+async def answers(path: Path) -> bool:
+    """Whether qemu listens there already."""
+    try:
+        async with connected(path) as (reader, _):
+            return bool(await reader.readline())
+    except OSError:
+        return False
+
+
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, verb: str, arguments: dict[str, Any]) -> Any:
     writer.write(json.dumps({"execute": verb, "arguments": arguments}).encode() + b"\n")
     while True:

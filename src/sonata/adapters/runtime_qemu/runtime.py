@@ -13,12 +13,14 @@ import logging
 import signal
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import sonata.adapters.runtime_qemu.monitor as monitor
 from sonata.adapters.runtime_qemu.agent import GuestTerminal
 from sonata.adapters.runtime_qemu.command_line import MACHINE, memory_of
-from sonata.adapters.runtime_qemu.guest_kernel import find_all
+from sonata.adapters.runtime_qemu.disk_guests import open_serial
+from sonata.adapters.runtime_qemu.guest_kernel import find_all, find_qemu
 from sonata.adapters.runtime_qemu.guests import Guest, Hypervisor, outer_limits, process
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, PermanentError, Unsupported
 from sonata.ports.runtime import (
@@ -47,22 +49,22 @@ class QemuRuntime:
     Args:
         folder: its own folder; made if missing.
         inner: the engine that confines qemu.
-        kernels: where to look for the guests' kernel, best first; see `guest_kernel`.
+        kernels: where to look for the kernel of guests that boot no disk, best first; see `guest_kernel`.
 
     Raises:
-        Unsupported: something that it needs is missing, with how to get it.
+        Unsupported: qemu is missing, with how to get it.
     """
 
     def __init__(self, folder: Path, inner: Runtime, kernels: tuple[Path, ...]) -> None:
         self._folder = folder.absolute()
         self._inner = inner
-        self._found = find_all(kernels)
-        self._hypervisor = Hypervisor(self._folder, inner, self._found)
+        self._version = find_qemu()
+        self._hypervisor = Hypervisor(self._folder, inner, partial(find_all, kernels))
 
     @property
     def name(self) -> str:
         """Engine and version, for people."""
-        return f"{self._found.version} in {self._inner.name}"
+        return f"{self._version} in {self._inner.name}"
 
     @property
     def unenforced(self) -> Mapping[str, str]:
@@ -91,8 +93,8 @@ class QemuRuntime:
         guest.stopped = True
         if guest.paused:
             await self.resume(machine_id)
-        if guest.program and grace_s > 0 and not guest.gone.is_set():
-            guest.program.signal(signal.SIGTERM)
+        if guest.is_up and grace_s > 0 and not guest.gone.is_set():
+            await _ask_to_end(guest)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await guest.gone.wait()
@@ -102,7 +104,7 @@ class QemuRuntime:
         self, machine_id: str, argv: Sequence[str], *, stdin: bytes = b"", tell: Tell | None = None
     ) -> tuple[int, bytes, bytes]:
         """Run a command in the guest; see the port."""
-        guest = self._running(machine_id)
+        guest = self._with_agent(machine_id)
         kept = {"stdout": bytearray(), "stderr": bytearray()}
 
         async def keep(stream: str, chunk: bytes) -> None:
@@ -113,14 +115,14 @@ class QemuRuntime:
 
     async def attach_folder(self, machine_id: str, bind: Bind) -> None:
         """Show a folder of the host below the root that the guest mounts; see the port."""
-        self._running(machine_id)
+        self._with_agent(machine_id)
         if not bind.target.startswith("/") or ".." in bind.target.split("/"):
             raise InvalidInput(f"`{bind.target}` is no place for a folder: an absolute path is needed")
         await self._inner.attach_folder(machine_id, replace(bind, target=f"{MACHINE}{bind.target}"))
 
     async def detach_folder(self, machine_id: str, target: str) -> None:
         """Take a folder out; see the port."""
-        self._running(machine_id)
+        self._with_agent(machine_id)
         await self._inner.detach_folder(machine_id, f"{MACHINE}{target}")
 
     async def is_listening(self, machine_id: str, tcp_port: int) -> bool:
@@ -177,8 +179,11 @@ class QemuRuntime:
         return await self._inner.group_usage(name)
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
-        """Run a program of the guest on a terminal; see the port."""
+        """Run a program of the guest on a terminal, or open the serial console of its disk; see the port."""
         guest = self._running(machine_id)
+        if guest.boots_disk and not argv:
+            return await _serial_of(guest)
+        guest = self._with_agent(machine_id)
         spec = replace(guest.spec, env={"TERM": "xterm", **guest.spec.env})
         command = guest.agent.run(**process(spec, argv), terminal=[rows, columns])
         if why := await command.started():
@@ -192,9 +197,43 @@ class QemuRuntime:
 
     def _running(self, machine_id: str) -> Guest:
         guest = self._hypervisor.guests.get(machine_id)
-        if guest is None or guest.program is None or guest.gone.is_set():
+        if guest is None or not guest.is_up or guest.gone.is_set():
             raise NotFound(f"machine `{machine_id}` does not run")
         return guest
+
+    def _with_agent(self, machine_id: str) -> Guest:
+        """A guest that runs, and does what we say."""
+        guest = self._running(machine_id)
+        if guest.boots_disk:
+            raise Unsupported(
+                f"machine `{machine_id}` boots a disk: nothing of ours is in it that could do this",
+                hint="use its serial console, or log in over the network",
+            )
+        return guest
+
+
+async def _ask_to_end(guest: Guest) -> None:
+    """Have a program end, or a system shut down as by its power button."""
+    if guest.program:
+        guest.program.signal(signal.SIGTERM)
+        return
+    with contextlib.suppress(AdapterError):  # it is about to end by itself
+        await monitor.command(guest.folder / "monitor", "system_powerdown")
+
+
+async def _serial_of(guest: Guest) -> Terminal:
+    if guest.serial_is_open:
+        raise Conflict(f"somebody has the serial console of machine `{guest.spec.id}` open", hint="there is only one")
+    guest.serial_is_open = True
+
+    def closed() -> None:
+        guest.serial_is_open = False
+
+    try:
+        return await open_serial(guest.folder / "serial", closed)
+    except OSError as error:
+        closed()
+        raise NotFound(f"machine `{guest.spec.id}` does not run") from error
 
 
 async def _executed(guest: Guest, argv: Sequence[str], stdin: bytes, tell: Tell) -> int:
@@ -232,3 +271,5 @@ def _refuse_what_cannot_be(spec: MachineSpec) -> None:
             f"machine `{spec.id}` cannot be virtual: whoever has a kernel of its own configures its network",
             hint="run it by an engine of confined processes",
         )
+    if len({one.image is None for one in (spec.root, *(each.root for each in spec.attached))}) > 1:
+        raise Unsupported(f"machine `{spec.id}` cannot have both: a disk to boot, and a root file system of ours")

@@ -70,7 +70,7 @@ from sonata.errors import Conflict
 from sonata.model.topology import Pop
 from sonata.ports.fabric import PortCounters
 from sonata.ports.images import ImageStore
-from sonata.ports.runtime import Runtime, Tell
+from sonata.ports.runtime import Fleet, Tell
 from sonata.ports.volumes import VolumeStore
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Cloud:
         self,
         pop: Pop,
         plane: DataPlane,
-        runtime: Runtime,
+        runtime: Fleet,
         images: ImageStore,
         external: IPv4Network,
         external_gateway: IPv4Address,

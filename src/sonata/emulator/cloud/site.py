@@ -19,7 +19,7 @@ from sonata.emulator.vnis import Vnis
 from sonata.errors import Unsupported
 from sonata.model.topology import Pop
 from sonata.ports.images import ImageStore
-from sonata.ports.runtime import Runtime
+from sonata.ports.runtime import Fleet
 from sonata.ports.volumes import VolumeStore
 
 StationsChanged = Callable[[str], Awaitable[None]]
@@ -86,7 +86,7 @@ class Site:
 
     pop: Pop
     plane: DataPlane
-    runtime: Runtime
+    runtime: Fleet
     images: ImageStore
     external: IPv4Network
     external_gateway: IPv4Address

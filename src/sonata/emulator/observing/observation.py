@@ -19,7 +19,7 @@ from sonata.emulator.observing.rules import Rules
 from sonata.emulator.observing.sheet import Sheet
 from sonata.emulator.observing.sites import Sites
 from sonata.emulator.observing.watching import LinkWatcher
-from sonata.emulator.observing.wide_area import read_links
+from sonata.emulator.observing.wide_area import read_connections, read_links
 from sonata.errors import SonataError
 from sonata.model.metrics import Family, Point, Readings
 from sonata.ports.metering import Readings as Counters
@@ -102,6 +102,7 @@ class Observation:
         await read_servers(self._emulation, counters.ports, sheet)
         await read_endpoints(self._emulation, counters.ports, sheet)
         await read_links(self._emulation.links, counters.links, sheet)
+        read_connections(self._emulation.wan, sheet)
         await self.watcher.read(sheet)
         await self._sites.read(begun, sheet)
         self._read_ourselves(sheet)

@@ -63,7 +63,9 @@ TOPIC = Topic(
             "a program that opens `/dev/stdout` or `/dev/stderr` anew other than to append (`echo x > /dev/stderr`) "
             "empties the console log; `>> /dev/stderr` adds to it",
         ),
-        refused=("injected files (`personality`, 400); more than 256 at once (400); images of virtual machines (400)",),
+        refused=(
+            "injected files (`personality`, 400); more than 256 at once (400); volumes of servers that boot a disk",
+        ),
     ),
 )
 

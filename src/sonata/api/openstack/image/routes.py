@@ -48,15 +48,18 @@ IMAGES = Topic(
         real=(
             "an OCI or docker archive, or a tar file of a root file system (docker or bare, raw), boots; it is also "
             "kept and given back byte for byte, with md5 and sha512",
-            "other disks (qcow2, iso, vmdk, ...) are kept and given back; min_disk and min_ram hold at boot",
+            "a disk (qcow2, or raw with a boot sector) boots in a virtual machine, by its own boot loader and kernel, "
+            "where qemu is installed; `os_shutdown_timeout` is how long it may take to shut down (60 s)",
+            "other disks (iso, vmdk, ...) are kept and given back; min_disk and min_ram hold at boot",
             "visibility, members, protection, hiding, deactivation, tags, properties, glance-direct import",
             "a server whose image is deleted runs on and can be started again",
             "`os_command_line` with `init=/program -- arguments` says what a root file system runs",
         ),
         simplified=("the images of the local store are public, and nobody changes them (409)",),
         refused=(
-            "booting a disk of a virtual machine (400); download of an image of the local store (501); "
-            "import by web-download or copy-image (400); locations (403)",
+            "booting a disk without qemu, one that leans on other files, or one in another format (400); "
+            "download of an image of the local store (501); import by web-download or copy-image (400); "
+            "locations (403)",
         ),
     ),
 )

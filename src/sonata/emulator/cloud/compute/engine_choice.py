@@ -14,7 +14,8 @@ _HYPERVISORS = ("qemu", "kvm")
 
 
 def engine_of(server: Server, images: Images) -> str:
-    """What a server's flavor asks for, else its image; empty for the usual engine."""
+    """What a server's flavor asks for, else its image, as a disk always does; empty for the usual engine."""
     if asked := server.flavor.extra_specs.get(ENGINE_SPEC, ""):
         return asked
-    return VIRTUAL if images.property_of(server.image_id, "hypervisor_type") in _HYPERVISORS else ""
+    named = images.property_of(server.image_id, "hypervisor_type") in _HYPERVISORS
+    return VIRTUAL if named or images.is_disk(server.image_id) else ""

@@ -21,6 +21,7 @@ from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed,
 from sonata.emulator.cloud.compute.engine_choice import engine_of
 from sonata.emulator.cloud.compute.flavors import core_limit
 from sonata.emulator.cloud.compute.pages import taken_for, wants_huge
+from sonata.emulator.cloud.compute.roots import SHUTDOWN_S, own_root, patience, root_of
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.images import Images
@@ -29,10 +30,9 @@ from sonata.emulator.cloud.site import Site
 from sonata.emulator.resources import fair_shares
 from sonata.errors import AdapterError, Conflict, NotFound, PermanentError, StepTimeout
 from sonata.ports.images import Image
-from sonata.ports.runtime import VIRTUAL, Attached, Limits, MachineExit, MachineSpec, RootFs, Tell, Terminal, Usage
+from sonata.ports.runtime import VIRTUAL, Attached, Limits, MachineExit, MachineSpec, Tell, Terminal, Usage
 
 READY_LIMIT_S = 30.0
-SHUTDOWN_S = 2.0
 FIRST_POLL_S, LONGEST_POLL_S = 0.002, 0.1
 POLL_SHARE = 0.1
 """Of the time that a program has taken so far: it is found ready at most so much later than it is."""
@@ -114,7 +114,8 @@ class Power:
         if pending := self._idle_starts.pop(server.id, None):
             pending.cancel()
             await asyncio.wait([pending])
-        await self._site.runtime.stop(self._wiring.machine_id(server.id), grace_s=grace_s)
+        machine = self._wiring.machine_id(server.id)
+        await self._site.runtime.stop(machine, grace_s=grace_s and patience(server, self._images))
         self._dress.pop(server.id, None)
         self._exits.pop(server.id, None)
         self._paged.discard(server.id)
@@ -167,10 +168,11 @@ class Power:
             return Usage(0.0, 0, 0)
 
     async def terminal(self, server: Server, argv: Sequence[str], *, rows: int, columns: int) -> Terminal:
-        """A terminal in a server that is on."""
+        """A program on a terminal in a server that is on; of one that boots a disk its serial console."""
         await self.wake(server)
         machine = self._wiring.machine_id(server.id)
-        return await self._site.runtime.terminal(machine, argv, rows=rows, columns=columns)
+        program = () if self._images.is_disk(server.image_id) else argv
+        return await self._site.runtime.terminal(machine, program, rows=rows, columns=columns)
 
     def disk(self, server_id: str) -> Path:
         """The folder of a server's disk: what it has written to its root file system."""
@@ -212,14 +214,10 @@ class Power:
             return await self._site.runtime.start(spec, self._watch(server.id), after=after)
 
     def _spec(self, server: Server, image: Image, mounts: Mounts) -> MachineSpec:
-        if mounts.root:
-            own = RootFs(folder=mounts.root)
-        else:
-            below = self._images.bootable(server.image_id)
-            own = RootFs(below.layers, below.on_host, self.disk(server.id))
+        own = own_root(server, mounts, self._images, self.disk(server.id))
         attached: tuple[Attached, ...] = ()
         if server.rescue_image_id:
-            own, attached = RootFs(image.layers, image.on_host), (Attached(own, RESCUED),)
+            own, attached = root_of(image), (Attached(own, RESCUED),)
         spec = MachineSpec(
             id=self._wiring.machine_id(server.id),
             hostname=hostname(server.name),

@@ -14,7 +14,7 @@ from sonata.emulator.cloud.entities.compute import Server, ServerStatus
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.site import Site
-from sonata.errors import Conflict, Unsupported
+from sonata.errors import Conflict, InvalidInput, Unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,14 @@ class Rebuilding:
         return self._operations.begin(server_id, "rebuild", "rebuilding", lambda one: self._rebuild(one, changes))
 
     def rescue(self, server_id: str, image_id: str) -> None:
-        """Boot a server from a rescue image, with its own disk in `/mnt`."""
+        """Boot a server from a rescue image, with its own disk in `/mnt`; a system on a disk has it as second disk.
+
+        Raises:
+            InvalidInput: the one is a disk, the other a root file system.
+        """
         self._images.bootable(image_id)
+        if self._images.is_disk(image_id) != self._images.is_disk(self._table.get(server_id).image_id):
+            raise InvalidInput(f"Image {image_id} is unacceptable: a disk rescues a server that boots a disk, no other")
         self._operations.begin(server_id, "rescue", "rescuing", lambda one: self._rescue(one, image_id))
 
     def unrescue(self, server_id: str) -> None:

@@ -14,7 +14,8 @@ from sonata.emulator.cloud.compute.capacity import GIB
 from sonata.emulator.cloud.compute.disks import Disks, DiskWish
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
 from sonata.emulator.cloud.compute.operations import Operations
-from sonata.emulator.cloud.compute.power import SHUTDOWN_S, Power, described
+from sonata.emulator.cloud.compute.power import Power, described
+from sonata.emulator.cloud.compute.roots import SHUTDOWN_S
 from sonata.emulator.cloud.compute.scheduler import Request, Scheduler
 from sonata.emulator.cloud.compute.states import require_unlocked
 from sonata.emulator.cloud.compute.wiring import Wiring

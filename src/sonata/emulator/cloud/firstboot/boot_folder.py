@@ -15,6 +15,7 @@ from sonata.emulator.cloud.firstboot.instance import Instance, instance_of
 from sonata.emulator.cloud.firstboot.interpreter import plan_of
 from sonata.emulator.cloud.firstboot.paths import drive
 from sonata.emulator.cloud.firstboot.plan import FOLDER, Plan, Step, quoted
+from sonata.emulator.cloud.image.disks import BootDisk
 from sonata.emulator.cloud.tables import Tables
 from sonata.ports.images import Image
 from sonata.ports.runtime import Bind
@@ -35,7 +36,8 @@ class BootFolders:
 
     async def dress(self, server: Server, image: Image) -> Dress:
         """What a server is given now; its folders are written anew."""
-        wants_boot = bool(server.user_data or server.public_key)
+        # A system on a disk follows them by itself, by the metadata service or by its config drive.
+        wants_boot = bool(server.user_data or server.public_key) and not isinstance(image, BootDisk)
         if not wants_boot and not server.config_drive:
             return PLAIN
         instance = instance_of(self._tables, server)

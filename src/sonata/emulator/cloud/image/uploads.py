@@ -15,10 +15,12 @@ from typing import Any
 from sonata.emulator.cloud.causes import NoSuch, StorageFull
 from sonata.emulator.cloud.entities.image import GlanceImage, Status
 from sonata.emulator.cloud.image.data import Received, Receiver, booted_program, measured, virtual_size
+from sonata.emulator.cloud.image.disks import BootDisk, boot_disk, is_disk
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput, SonataError
 from sonata.ports.images import STAGED_PREFIX, UPLOAD_PREFIX, Image, NotAnArchive
+from sonata.ports.runtime import DISK_FILE, DiskImage
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +81,19 @@ class Uploads:
         base = self.bootable(base_id)
         self._uploads.change(image_id, status="saving")
         with undone_on_failure(lambda: self._uploads.change(image_id, status="killed")):
+            if isinstance(base, BootDisk):
+                return await self._flattened(image_id, base.disk, disk / DISK_FILE)
             stored = await asyncio.to_thread(self._site.images.snapshot, base.name, disk, f"{UPLOAD_PREFIX}{image_id}")
         return self._uploads.change(
             image_id, status="active", stored=stored.name, digest=stored.digest, size_bytes=stored.size_bytes
         )
+
+    async def _flattened(self, image_id: str, image: DiskImage, layer: Path) -> GlanceImage:
+        """Fill an announced image with a disk, as one that needs no other."""
+        target = self._data(image_id)
+        self._uploads.change(image_id, disk_format="qcow2", container_format="bare")
+        await asyncio.to_thread(self._site.images.flatten, image, layer, target)
+        return await self._accepted(image_id, target, await asyncio.to_thread(measured, target))
 
     async def _accepted(self, image_id: str, target: Path, received: Received) -> GlanceImage:
         """Make received data bootable where they are a root file system, and the image active."""
@@ -145,7 +156,7 @@ class Uploads:
         return self._site.images.data_path(f"{STAGED_PREFIX}{image_id}")
 
     def bootable(self, image_id: str) -> Image:
-        """The store's image behind a Glance image, also of a deleted one that servers still need.
+        """What a server of a Glance image boots, also of a deleted one that servers still need; a disk is a `BootDisk`.
 
         Raises:
             InvalidInput: its data has not been uploaded, or is nothing that runs here.
@@ -154,14 +165,15 @@ class Uploads:
         if found.status not in ("active", DELETED) or not found.stored:
             raise InvalidInput(f"Image {image_id} is not active.", hint=f"it is {found.status}")
         if not found.bootable:
-            raise InvalidInput(
-                f"Image {image_id} is unacceptable: servers are processes here, a {found.disk_format} disk needs a "
-                "virtual machine",
-                hint="upload an OCI or docker archive, or a tar file of a root file system",
-            )
+            return boot_disk(found, self._data(image_id), self._site.runtime.disk_refusal)
         image = self._site.images.get(found.stored)
         program = booted_program(found.properties.get("os_command_line", ""))
         return replace(image, argv=program) if program else image
+
+    def is_disk(self, image_id: str) -> bool:
+        """Whether an image is a disk, also a deleted one that servers still need."""
+        found = self._uploads.peek(image_id)
+        return found is not None and is_disk(found)
 
     def property_of(self, image_id: str, name: str) -> str:
         """A property of an image, also of a deleted one that servers still need; empty when there is none."""

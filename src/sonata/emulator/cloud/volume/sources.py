@@ -9,6 +9,7 @@ from typing import Any
 from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.volume import Program, Volume, VolumeStatus
+from sonata.emulator.cloud.image.disks import BootDisk
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import InvalidInput, NotFound
@@ -94,6 +95,18 @@ def source_of(wish: VolumeWish, tables: Tables, images: Images) -> Source:
     return Source("", 1)
 
 
+def root_files(images: Images, image_id: str) -> Image:
+    """The root file system that an image is.
+
+    Raises:
+        InvalidInput: it is none, and a volume holds files.
+    """
+    image = images.bootable(image_id)
+    if isinstance(image, BootDisk):
+        raise InvalidInput(f"Image {image_id} is unacceptable: volumes hold files here, and it is a whole disk")
+    return image
+
+
 def _image_source(wish: VolumeWish, images: Images) -> Source:
     try:
         image = images.get(wish.image_id)
@@ -102,7 +115,7 @@ def _image_source(wish: VolumeWish, images: Images) -> Source:
     if image.status != "active":
         raise InvalidInput(f"Invalid input received: Image {image.id} is not active.")
     is_packed = images.packed(image.id) is not None
-    stored = Image("", "", "") if is_packed else images.bootable(image.id)
+    stored = Image("", "", "") if is_packed else root_files(images, image.id)
     needed = -(-((image.size_bytes or 0) if is_packed else stored.size_bytes) // GIB)
     if wish.size_gib and wish.size_gib < needed:
         raise InvalidInput(

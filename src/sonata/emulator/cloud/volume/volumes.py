@@ -15,7 +15,7 @@ from sonata.emulator.cloud.entities.volume import Volume, VolumeStatus
 from sonata.emulator.cloud.image.images import Images
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.volume.snapshots import Snapshots
-from sonata.emulator.cloud.volume.sources import Source, VolumeWish, require_status, source_of
+from sonata.emulator.cloud.volume.sources import Source, VolumeWish, require_status, root_files, source_of
 from sonata.emulator.cloud.volume.types import VolumeTypes
 from sonata.errors import Conflict, InvalidInput, SonataError
 
@@ -204,7 +204,7 @@ class Volumes(Snapshots):
         if archive := self._images.packed(image_id):
             self.store.unpack(volume_id, archive)
         else:
-            self.store.fill(volume_id, self._images.bootable(image_id).layers)
+            self.store.fill(volume_id, root_files(self._images, image_id).layers)
 
     async def _refill(self, volume: Volume, image_id: str, source: Source, after: str) -> None:
         def run() -> None:
