@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sonata._lib import namespaces
+from sonata._lib.descriptors import raise_limit
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.checkpoints import Checkpoints
@@ -33,7 +33,7 @@ class LinuxFabric:
     """
 
     def __init__(self, chain_renderer: str = DEFAULT_RENDERER) -> None:
-        namespaces.raise_descriptor_limit()
+        raise_limit()
         self._world = World()
         self._wire = WireClient()
         nftables = Nftables()

@@ -9,11 +9,12 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv6Address
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib import namespaces
+from sonata._lib.descriptors import has_room, is_exhaustion, limit
 from sonata._lib.ip import Address
 from sonata._lib.netlink import NetlinkError, NetlinkSocket, Request
 from sonata.errors import PermanentError, QuotaExceeded, Unsupported
@@ -42,6 +43,8 @@ ROUTER_SETTINGS: Mapping[str, bytes] = {
 _SIOCETHTOOL, _ETHTOOL_GLINK, _IFREQ_BYTES = 0x8946, 0x0000000A, 40
 _ETHERTYPE_ARP, _ARP_REQUEST = 0x0806, 1
 _ETHERTYPE_IPV6, _ICMPV6, _NEIGHBOUR_ADVERTISEMENT, _OVERRIDE = 0x86DD, 58, 136, 0x20
+_DESCRIPTORS = 2
+_WAY_BACK = 16
 _ALL_NODES = IPv6Address("ff02::1").packed
 
 
@@ -75,8 +78,16 @@ class Netspace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Run a block with the calling thread in the namespace."""
-        with namespaces.inside(self.descriptor):
+        """Run a block with the calling thread in the namespace.
+
+        Raises:
+            PermanentError: there is no file descriptor left to come back by.
+        """
+        with ExitStack() as inside:
+            try:
+                inside.enter_context(namespaces.inside(self.descriptor))
+            except OSError as error:
+                raise failed(self.name, error) from error
             yield
 
     def enable_ipv6(self, ifnames: Iterable[str], *, forwarding: bool = False) -> None:
@@ -84,22 +95,31 @@ class Netspace:
 
         Addresses work at once, and routes come from us alone, so nothing is probed and nothing is learned.
         """
-        with self.entered():
-            if forwarding:
-                _write({"net/ipv6/conf/all/forwarding": b"1"})
-            for ifname in ifnames:
-                _write({f"net/ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
+        settings = {"net/ipv6/conf/all/forwarding": b"1"} if forwarding else {}
+        for ifname in ifnames:
+            settings.update({f"net/ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
+        self._set(settings)
 
     def disable_ipv6(self, ifnames: Iterable[str]) -> None:
         """Switch IPv6 off again at interfaces, some of which may be gone; its addresses, routes and neighbours go."""
-        with self.entered():
-            _write({f"net/ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
+        self._set({f"net/ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
 
     def answer_for_others(self, ifname: str, *, wanted: bool) -> None:
         """Answer ARP requests on an interface, and at once, for addresses that are reached over other interfaces."""
+        answers = b"1" if wanted else b"0"
+        self._set({f"net/ipv4/neigh/{ifname}/proxy_delay": b"0", f"net/ipv4/conf/{ifname}/proxy_arp": answers})
+
+    def _set(self, settings: Mapping[str, bytes]) -> None:
+        """Change settings of the namespace, given as paths below /proc/sys.
+
+        Raises:
+            PermanentError: the kernel refused.
+        """
         with self.entered():
-            _write({f"net/ipv4/neigh/{ifname}/proxy_delay": b"0"})
-            _write({f"net/ipv4/conf/{ifname}/proxy_arp": b"1" if wanted else b"0"})
+            try:
+                _write(settings)
+            except OSError as error:
+                raise failed(self.name, error) from error
 
     def apply(self, wanted: Sequence[Request]) -> None:
         """Do requests in order.
@@ -137,12 +157,12 @@ class Netspace:
 
         Sent are a gratuitous ARP, or an unsolicited neighbour advertisement (RFC 4861, 7.2.6).
         """
-        if self._packets is None:
-            with self.entered():
-                self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         station = requests.mac_bytes(mac)
         frame = _gratuitous_arp(station, address) if address.version == 4 else _advertisement(station, address)
-        with suppress(OSError):  # a courtesy: neighbours find out by themselves, only later
+        with suppress(OSError, PermanentError):  # a courtesy: neighbours find out by themselves, only later
+            if self._packets is None:
+                with self.entered():
+                    self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
             self._packets.sendto(frame, (ifname, 0))
 
     def close(self) -> None:
@@ -183,6 +203,13 @@ def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace
         Unsupported: this process may not create namespaces.
         PermanentError: the kernel failed otherwise.
     """
+    needed = _DESCRIPTORS * len(names)
+    if names and not has_room(needed):
+        raise QuotaExceeded(
+            f"cannot create {len(names)} network namespaces: they take {needed} open files of the {limit()} that this "
+            "process may have, and fewer are left",
+            hint="raise the hard limit `nofile`, see limits.conf(5) and prlimit(1)",
+        )
     made: list[Netspace] = []
     pending = iter(names)
 
@@ -233,6 +260,25 @@ def explain(where: str, error: NetlinkError) -> PermanentError | Unsupported:
     return PermanentError(
         f"the kernel refused {error.subject} in `{where}`: {error.reason}", call="rtnetlink", answer=str(error)
     )
+
+
+def require_room(what: str) -> None:
+    """Refuse what could not be taken back: it needs file descriptors for the way back, too.
+
+    Raises:
+        QuotaExceeded: hardly any is left.
+    """
+    if not has_room(_WAY_BACK):
+        raise QuotaExceeded(
+            f"{what} stays as it is: hardly one of the {limit()} files that this process may open is left",
+            hint="raise the hard limit `nofile`, see limits.conf(5) and prlimit(1)",
+        )
+
+
+def failed(where: str, error: OSError) -> PermanentError:
+    """What the machine did not let us do in a namespace, in our own words."""
+    hint = "raise the hard limit `nofile`, see limits.conf(5) and prlimit(1)" if is_exhaustion(error) else ""
+    return PermanentError(f"the machine does not let us work in `{where}`: {error}", hint=hint, answer=str(error))
 
 
 def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
