@@ -18,11 +18,12 @@ from sonata._lib.ip import Address
 from sonata._lib.netlink import NetlinkError, NetlinkSocket, Request
 from sonata.errors import PermanentError, QuotaExceeded, Unsupported
 
-_IPV6_OFF = ("net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6")
+_SETTINGS = "/proc/sys/net"
+_IPV6_OFF = ("ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6")
 _IPV6_ON: Mapping[str, bytes] = {"accept_dad": b"0", "accept_ra": b"0", "disable_ipv6": b"0"}
-_QUIET = ("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects")
-_NO_REVERSE_PATH_CHECK = ("net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter")
-_BRIDGED_IP_RULES = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+_QUIET = ("ipv4/conf/all/send_redirects", "ipv4/conf/default/send_redirects")
+_NO_REVERSE_PATH_CHECK = ("ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter")
+_BRIDGED_IP_RULES = ("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
 """There where the module br_netfilter is loaded. Bridges with secured ports switch it on for themselves."""
 
 MACHINE_SETTINGS: Mapping[str, bytes] = {
@@ -33,8 +34,8 @@ MACHINE_SETTINGS: Mapping[str, bytes] = {
 
 ROUTER_SETTINGS: Mapping[str, bytes] = {
     **MACHINE_SETTINGS,
-    "net/ipv4/ip_forward": b"1",
-    "net/ipv6/conf/all/forwarding": b"1",
+    "ipv4/ip_forward": b"1",
+    "ipv6/conf/all/forwarding": b"1",
     **dict.fromkeys(_BRIDGED_IP_RULES, b"0"),
 }
 """PoPs and routers forward, too; bridged packets are not theirs to look at."""
@@ -71,7 +72,7 @@ class Netspace:
     def inspects_bridged(self) -> bool:
         """Whether bridges here can show the IP layer what they forward: the module br_netfilter is loaded."""
         with self.entered():
-            return all(os.path.exists(f"/proc/sys/{setting}") for setting in _BRIDGED_IP_RULES)
+            return all(os.path.exists(f"{_SETTINGS}/{setting}") for setting in _BRIDGED_IP_RULES)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -86,20 +87,20 @@ class Netspace:
         """
         with self.entered():
             if forwarding:
-                _write({"net/ipv6/conf/all/forwarding": b"1"})
+                _write({"ipv6/conf/all/forwarding": b"1"})
             for ifname in ifnames:
-                _write({f"net/ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
+                _write({f"ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
 
     def disable_ipv6(self, ifnames: Iterable[str]) -> None:
         """Switch IPv6 off again at interfaces, some of which may be gone; its addresses, routes and neighbours go."""
         with self.entered():
-            _write({f"net/ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
+            _write({f"ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
 
     def answer_for_others(self, ifname: str, *, wanted: bool) -> None:
         """Answer ARP requests on an interface, and at once, for addresses that are reached over other interfaces."""
         with self.entered():
-            _write({f"net/ipv4/neigh/{ifname}/proxy_delay": b"0"})
-            _write({f"net/ipv4/conf/{ifname}/proxy_arp": b"1" if wanted else b"0"})
+            _write({f"ipv4/neigh/{ifname}/proxy_delay": b"0"})
+            _write({f"ipv4/conf/{ifname}/proxy_arp": b"1" if wanted else b"0"})
 
     def apply(self, wanted: Sequence[Request]) -> None:
         """Do requests in order.
@@ -176,7 +177,7 @@ def _advertisement(station: bytes, address: Address) -> bytes:
 
 
 def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace]:
-    """Create namespaces with loopback up and these settings (paths below /proc/sys).
+    """Create namespaces with loopback up and these settings (paths below /proc/sys/net).
 
     Raises:
         QuotaExceeded: too many open files or namespaces.
@@ -252,10 +253,22 @@ def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
 
 
 def _write(settings: Mapping[str, bytes]) -> None:
-    for setting, value in settings.items():
-        with suppress(FileNotFoundError):  # a kernel without it has nothing to switch off
-            descriptor = os.open(f"/proc/sys/{setting}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, value)
-            finally:
-                os.close(descriptor)
+    """Write settings of the namespace in which the calling thread is.
+
+    Its folder is found once for all of them: the kernel looks for it among those of all namespaces of the machine.
+    """
+    folder = os.open(_SETTINGS, os.O_PATH | os.O_CLOEXEC)
+    try:
+        for setting, value in settings.items():
+            with suppress(FileNotFoundError):  # a kernel without it has nothing to switch off
+                _overwrite(setting, value, folder)
+    finally:
+        os.close(folder)
+
+
+def _overwrite(file: str, value: bytes, folder: int) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.write(descriptor, value)
+    finally:
+        os.close(descriptor)
