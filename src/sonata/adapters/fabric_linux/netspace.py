@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from ipaddress import IPv6Address
 
 import sonata.adapters.fabric_linux.requests as requests
+import sonata.adapters.fabric_linux.settings as settings
 from sonata._lib import namespaces
 from sonata._lib.ip import Address
 from sonata._lib.netlink import NetlinkError, NetlinkSocket, Request
 from sonata.errors import PermanentError, QuotaExceeded, Unsupported
 
-_SETTINGS = "/proc/sys/net"
 _IPV6_OFF = ("ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6")
 _IPV6_ON: Mapping[str, bytes] = {"accept_dad": b"0", "accept_ra": b"0", "disable_ipv6": b"0"}
 _QUIET = ("ipv4/conf/all/send_redirects", "ipv4/conf/default/send_redirects")
@@ -72,7 +72,7 @@ class Netspace:
     def inspects_bridged(self) -> bool:
         """Whether bridges here can show the IP layer what they forward: the module br_netfilter is loaded."""
         with self.entered():
-            return all(os.path.exists(f"{_SETTINGS}/{setting}") for setting in _BRIDGED_IP_RULES)
+            return settings.exist(_BRIDGED_IP_RULES)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -87,20 +87,20 @@ class Netspace:
         """
         with self.entered():
             if forwarding:
-                _write({"ipv6/conf/all/forwarding": b"1"})
+                settings.write({"ipv6/conf/all/forwarding": b"1"})
             for ifname in ifnames:
-                _write({f"ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
+                settings.write({f"ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
 
     def disable_ipv6(self, ifnames: Iterable[str]) -> None:
         """Switch IPv6 off again at interfaces, some of which may be gone; its addresses, routes and neighbours go."""
         with self.entered():
-            _write({f"ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
+            settings.write({f"ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
 
     def answer_for_others(self, ifname: str, *, wanted: bool) -> None:
         """Answer ARP requests on an interface, and at once, for addresses that are reached over other interfaces."""
         with self.entered():
-            _write({f"ipv4/neigh/{ifname}/proxy_delay": b"0"})
-            _write({f"ipv4/conf/{ifname}/proxy_arp": b"1" if wanted else b"0"})
+            settings.write({f"ipv4/neigh/{ifname}/proxy_delay": b"0"})
+            settings.write({f"ipv4/conf/{ifname}/proxy_arp": b"1" if wanted else b"0"})
 
     def apply(self, wanted: Sequence[Request]) -> None:
         """Do requests in order.
@@ -176,8 +176,8 @@ def _advertisement(station: bytes, address: Address) -> bytes:
     return header + struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address.packed + _ALL_NODES + message
 
 
-def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace]:
-    """Create namespaces with loopback up and these settings (paths below /proc/sys/net).
+def create(names: Sequence[str], wanted: Mapping[str, bytes]) -> list[Netspace]:
+    """Create namespaces with loopback up and these settings.
 
     Raises:
         QuotaExceeded: too many open files or namespaces.
@@ -189,7 +189,7 @@ def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace
 
     def settle(descriptor: int) -> None:
         try:
-            _write(settings)
+            settings.write(wanted)
             made.append(Netspace(next(pending), descriptor, NetlinkSocket()))
         except OSError:
             os.close(descriptor)
@@ -250,25 +250,3 @@ def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
             hint="run as root, or let the emulation run in a user namespace",
         )
     return PermanentError(f"cannot create network namespaces: {error}", call="unshare", answer=str(error))
-
-
-def _write(settings: Mapping[str, bytes]) -> None:
-    """Write settings of the namespace in which the calling thread is.
-
-    Its folder is found once for all of them: the kernel looks for it among those of all namespaces of the machine.
-    """
-    folder = os.open(_SETTINGS, os.O_PATH | os.O_CLOEXEC)
-    try:
-        for setting, value in settings.items():
-            with suppress(FileNotFoundError):  # a kernel without it has nothing to switch off
-                _overwrite(setting, value, folder)
-    finally:
-        os.close(folder)
-
-
-def _overwrite(file: str, value: bytes, folder: int) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        os.write(descriptor, value)
-    finally:
-        os.close(descriptor)
