@@ -13,17 +13,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv6Address
 
 import sonata.adapters.fabric_linux.requests as requests
+import sonata.adapters.fabric_linux.settings as settings
 from sonata._lib import namespaces
 from sonata._lib.descriptors import has_room, is_exhaustion, limit
 from sonata._lib.ip import Address
 from sonata._lib.netlink import NetlinkError, NetlinkSocket, Request
 from sonata.errors import PermanentError, QuotaExceeded, Unsupported
 
-_IPV6_OFF = ("net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6")
+_IPV6_OFF = ("ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6")
 _IPV6_ON: Mapping[str, bytes] = {"accept_dad": b"0", "accept_ra": b"0", "disable_ipv6": b"0"}
-_QUIET = ("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects")
-_NO_REVERSE_PATH_CHECK = ("net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter")
-_BRIDGED_IP_RULES = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+_QUIET = ("ipv4/conf/all/send_redirects", "ipv4/conf/default/send_redirects")
+_NO_REVERSE_PATH_CHECK = ("ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter")
+_BRIDGED_IP_RULES = ("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
 """There where the module br_netfilter is loaded. Bridges with secured ports switch it on for themselves."""
 
 MACHINE_SETTINGS: Mapping[str, bytes] = {
@@ -34,8 +35,8 @@ MACHINE_SETTINGS: Mapping[str, bytes] = {
 
 ROUTER_SETTINGS: Mapping[str, bytes] = {
     **MACHINE_SETTINGS,
-    "net/ipv4/ip_forward": b"1",
-    "net/ipv6/conf/all/forwarding": b"1",
+    "ipv4/ip_forward": b"1",
+    "ipv6/conf/all/forwarding": b"1",
     **dict.fromkeys(_BRIDGED_IP_RULES, b"0"),
 }
 """PoPs and routers forward, too; bridged packets are not theirs to look at."""
@@ -74,7 +75,7 @@ class Netspace:
     def inspects_bridged(self) -> bool:
         """Whether bridges here can show the IP layer what they forward: the module br_netfilter is loaded."""
         with self.entered():
-            return all(os.path.exists(f"/proc/sys/{setting}") for setting in _BRIDGED_IP_RULES)
+            return settings.exist(_BRIDGED_IP_RULES)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -95,29 +96,29 @@ class Netspace:
 
         Addresses work at once, and routes come from us alone, so nothing is probed and nothing is learned.
         """
-        settings = {"net/ipv6/conf/all/forwarding": b"1"} if forwarding else {}
+        wanted = {"ipv6/conf/all/forwarding": b"1"} if forwarding else {}
         for ifname in ifnames:
-            settings.update({f"net/ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
-        self._set(settings)
+            wanted.update({f"ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
+        self._set(wanted)
 
     def disable_ipv6(self, ifnames: Iterable[str]) -> None:
         """Switch IPv6 off again at interfaces, some of which may be gone; its addresses, routes and neighbours go."""
-        self._set({f"net/ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
+        self._set({f"ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
 
     def answer_for_others(self, ifname: str, *, wanted: bool) -> None:
         """Answer ARP requests on an interface, and at once, for addresses that are reached over other interfaces."""
         answers = b"1" if wanted else b"0"
-        self._set({f"net/ipv4/neigh/{ifname}/proxy_delay": b"0", f"net/ipv4/conf/{ifname}/proxy_arp": answers})
+        self._set({f"ipv4/neigh/{ifname}/proxy_delay": b"0", f"ipv4/conf/{ifname}/proxy_arp": answers})
 
-    def _set(self, settings: Mapping[str, bytes]) -> None:
-        """Change settings of the namespace, given as paths below /proc/sys.
+    def _set(self, wanted: Mapping[str, bytes]) -> None:
+        """Change settings of the namespace, given as paths below /proc/sys/net.
 
         Raises:
             PermanentError: the kernel refused.
         """
         with self.entered():
             try:
-                _write(settings)
+                settings.write(wanted)
             except OSError as error:
                 raise failed(self.name, error) from error
 
@@ -195,8 +196,8 @@ def _advertisement(station: bytes, address: Address) -> bytes:
     return header + struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address.packed + _ALL_NODES + message
 
 
-def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace]:
-    """Create namespaces with loopback up and these settings (paths below /proc/sys).
+def create(names: Sequence[str], wanted: Mapping[str, bytes]) -> list[Netspace]:
+    """Create namespaces with loopback up and these settings.
 
     Raises:
         QuotaExceeded: too many open files or namespaces.
@@ -215,7 +216,7 @@ def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace
 
     def settle(descriptor: int) -> None:
         try:
-            _write(settings)
+            settings.write(wanted)
             made.append(Netspace(next(pending), descriptor, NetlinkSocket()))
         except OSError:
             os.close(descriptor)
@@ -295,13 +296,3 @@ def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
             hint="run as root, or let the emulation run in a user namespace",
         )
     return PermanentError(f"cannot create network namespaces: {error}", call="unshare", answer=str(error))
-
-
-def _write(settings: Mapping[str, bytes]) -> None:
-    for setting, value in settings.items():
-        with suppress(FileNotFoundError):  # a kernel without it has nothing to switch off
-            descriptor = os.open(f"/proc/sys/{setting}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, value)
-            finally:
-                os.close(descriptor)
