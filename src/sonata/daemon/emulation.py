@@ -89,7 +89,7 @@ async def _keep(config: KeeperConfig) -> bool:
     end = asyncio.Event()
     _watch_signals(end)
     _watch_lifeline(config.lifeline, end)
-    plane = DataPlane(LinuxFabric(config.topology.chain_renderer))
+    plane = DataPlane(LinuxFabric(config.topology.chain_renderer, Path(config.run) / "switches"))
     emulation = Emulation(
         topology=config.topology,
         plane=plane,

@@ -17,6 +17,10 @@ T = TypeVar("T")
 MEND_EVERY_S = 0.5
 
 
+def _nobody(_mended: str) -> None:
+    pass
+
+
 class DataPlane:
     """The only way in which the emulator touches its fabric."""
 
@@ -35,12 +39,17 @@ class DataPlane:
         except OSError as error:
             raise AdapterError(f"the data plane could not do it: {error}", answer=str(error)) from error
 
-    async def keep_going(self) -> None:
-        """Have the fabric mend itself again and again, until cancelled; what it cannot mend is told once."""
+    async def keep_going(self, on_mended: Callable[[str], None] = _nobody) -> None:
+        """Have the fabric mend itself again and again, until cancelled; what it cannot mend is told once.
+
+        Args:
+            on_mended: is told what was mended.
+        """
         told = ""
         while True:
             try:
-                await self.run(lambda fabric: fabric.mend())
+                for mended in await self.run(lambda fabric: fabric.mend()):
+                    on_mended(mended)
                 told = ""
             except AdapterError as error:
                 if error.message != told:

@@ -42,6 +42,7 @@ ROUTER_SETTINGS: Mapping[str, bytes] = {
 """PoPs and routers forward, too; bridged packets are not theirs to look at."""
 
 _SIOCETHTOOL, _ETHTOOL_GLINK, _IFREQ_BYTES = 0x8946, 0x0000000A, 40
+_ETHTOOL_STXCSUM = 0x00000017
 _ETHERTYPE_ARP, _ARP_REQUEST = 0x0806, 1
 _ETHERTYPE_IPV6, _ICMPV6, _NEIGHBOUR_ADVERTISEMENT, _OVERRIDE = 0x86DD, 58, 136, 0x20
 _DESCRIPTORS = 2
@@ -148,10 +149,19 @@ class Netspace:
 
         The kernel does so in the background, up to a second later; asking for the link's state does it at once.
         """
-        query = (ctypes.c_uint32 * 2)(_ETHTOOL_GLINK, 0)
-        request = struct.pack("=16sQ", ifname.encode(), ctypes.addressof(query)).ljust(_IFREQ_BYTES, b"\0")
         with suppress(OSError):  # a driver that does not tell has no carrier to wait for
-            fcntl.ioctl(self._route.fileno(), _SIOCETHTOOL, request)
+            self._ethtool(ifname, _ETHTOOL_GLINK)
+
+    def send_finished(self, ifname: str) -> None:
+        """Have frames leave an interface as on a wire, with their checksums and in their sizes.
+
+        Between kernels that share memory both are left for later; who reads the frames elsewhere cannot know.
+        """
+        self._ethtool(ifname, _ETHTOOL_STXCSUM)
+
+    def accept_own(self, ifname: str) -> None:
+        """Take packets from an interface that have an address of the namespace itself as their source."""
+        self._set({f"ipv4/conf/{ifname}/accept_local": b"1"})
 
     def announce(self, ifname: str, mac: str, address: Address) -> None:
         """Tell the neighbours on an interface who has an address now, so that they forget who had it before.
@@ -165,6 +175,12 @@ class Netspace:
                 with self.entered():
                     self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
             self._packets.sendto(frame, (ifname, 0))
+
+    def _ethtool(self, ifname: str, command: int) -> None:
+        """Ask an interface's driver for something, or set it to 0."""
+        query = (ctypes.c_uint32 * 2)(command, 0)
+        request = struct.pack("=16sQ", ifname.encode(), ctypes.addressof(query)).ljust(_IFREQ_BYTES, b"\0")
+        fcntl.ioctl(self._route.fileno(), _SIOCETHTOOL, request)
 
     def close(self) -> None:
         """Let go of the namespace; it vanishes when no process is in it any more."""

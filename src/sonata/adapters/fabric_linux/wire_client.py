@@ -78,20 +78,22 @@ class WireClient:
             found.update({name: WireStatistics(*values) for name, values in answer.items()})
         return found
 
-    def mend(self) -> None:
-        """Start the process again, with its links, if it has ended by itself.
+    def mend(self) -> list[str]:
+        """Start the process again, with its links, if it has ended by itself; what happened, nothing if it is well.
 
         Raises:
             PermanentError: it cannot be started, or does not take its links; the next call tries again.
         """
         if self._is_well():
-            return
+            return []
         ended = self._process.end or "could not be started"
         try:
             self._start_again()
         except HelperGone as error:
             raise _gone(f"it {ended}, and its successor cannot work: {error}") from error
-        logger.warning("the wire process %s; another one carries its %d links now", ended, len(self._links))
+        told = f"the wire process {ended}; another one carries its {len(self._links)} links now"
+        logger.warning(told)
+        return [told]
 
     def close(self) -> None:
         """End the process."""
