@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,12 +26,13 @@ from sonata.cli import (
 )
 from sonata.cli.emu_options import Form, Name
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
-from sonata.sdk import emulations
-from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
+from sonata.sdk.emulation_records import DEFAULT_HOST, DEFAULT_PORT, EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
-from sonata.sdk.engines import AUTO
 from sonata.sdk.openrc import PROJECT, USER, auth_url
 from sonata.sdk.openrc import openrc as openrc_of
+
+if TYPE_CHECKING:  # slow to import, and of use to `up` alone
+    from sonata.sdk.emulations import Emulation
 
 app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure.", no_args_is_help=True)
 app.add_typer(emu_links.app, name="link")
@@ -54,10 +55,7 @@ def up(
     name: Annotated[str | None, typer.Option("--name", help="Name of the emulation; default: the topology's.")] = None,
     listen: Annotated[
         str | None,
-        typer.Option(
-            help="Loopback HOST:PORT; port 0 picks a free one. "
-            f"Default: {emulations.DEFAULT_HOST}:{emulations.DEFAULT_PORT}."
-        ),
+        typer.Option(help=f"Loopback HOST:PORT; port 0 picks a free one. Default: {DEFAULT_HOST}:{DEFAULT_PORT}."),
     ] = None,
     engine: Annotated[
         str | None,
@@ -82,6 +80,7 @@ def up(
     Without --detach it runs until Ctrl-C, unless it was running already.
     """
     from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
+    from sonata.sdk import emulations
 
     if exit_code and not dry_run:
         raise InvalidInput("--exit-code tells of a plan", hint="give --dry-run, too")
@@ -97,7 +96,7 @@ def up(
         _require_engine(running, engine)
         emu_changes.change_running(running, topology, address)
         return exit_codes.OK
-    default = (emulations.DEFAULT_HOST, emulations.DEFAULT_PORT)
+    default = (DEFAULT_HOST, DEFAULT_PORT)
     emulation = emulations.start(topology, name=name, listen=address or default, engine=engine, progress=output.say)
     if detach:
         emulation.let_go()
@@ -109,6 +108,8 @@ def up(
 @app.command(epilog="Example: sonata emu down --name line")
 def down(name: Name = None) -> None:
     """Stop an emulation and remove everything it left, also after it was killed."""
+    from sonata.sdk import emulations  # slow to import
+
     name = name or _only_recorded()
     if not emulations.stop(name):
         raise NotFound(f"no emulation `{name}` is running or left over", hint="see `sonata emu ls`")
@@ -203,6 +204,8 @@ def openrc(
 
 def _require_engine(record: EmulationRecord, engine: str | None) -> None:
     """Refuse another engine than the one that machines of a running emulation have."""
+    from sonata.sdk.engines import AUTO
+
     if engine in (None, AUTO):
         return
     with EmulatorClient.of(record) as client:
@@ -214,7 +217,7 @@ def _require_engine(record: EmulationRecord, engine: str | None) -> None:
         )
 
 
-def _attend(emulation: emulations.Emulation) -> int:
+def _attend(emulation: Emulation) -> int:
     """Stay until the emulation ends or the person ends it."""
     with ExitStack() as ending:
         ending.callback(emulation.stop)
@@ -246,7 +249,7 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise InvalidInput(f"`{text}` is no HOST:PORT", hint="e.g. --listen 127.0.0.1:0")
-    return host.strip("[]") or emulations.DEFAULT_HOST, int(port)
+    return host.strip("[]") or DEFAULT_HOST, int(port)
 
 
 def _only_recorded() -> str:

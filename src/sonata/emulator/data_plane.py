@@ -29,8 +29,15 @@ class DataPlane:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fabric")
 
     async def run(self, call: Callable[[Fabric], T]) -> T:
-        """Run a call in the fabric's thread and return its result; calls keep their order."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._fabric)
+        """Run a call in the fabric's thread and return its result; calls keep their order.
+
+        Raises:
+            AdapterError: the machine did not let the fabric work, e.g. since too many files are open.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._fabric)
+        except OSError as error:
+            raise AdapterError(f"the data plane could not do it: {error}", answer=str(error)) from error
 
     async def keep_going(self, on_mended: Callable[[str], None] = _nobody) -> None:
         """Have the fabric mend itself again and again, until cancelled; what it cannot mend is told once.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import link_addresses
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog

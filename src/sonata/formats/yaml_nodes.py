@@ -8,7 +8,6 @@ Dates stay text. Positions come from the node tree and are looked up only when t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 from yaml import events, nodes
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic, InvalidInput, NotFound
 
 MAX_BYTES = 4 * 1024**2

@@ -7,11 +7,12 @@ Units are plain SI: seconds, bytes, bits per second; a loss is a probability in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from sonata._lib.ip import Interface
 from sonata._lib.quantities import format_duration
+from sonata._lib.values import dataclass
 from sonata.model.figures import COLD, FREE, SILENCE, Cost, Energy, Noise
 
 GIB = 1024**3

@@ -11,12 +11,13 @@ Renderers are plug-ins: an entry point of the group `sonata.chain_renderers` nam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address
 from typing import Protocol
 
 from sonata._lib.ip import Prefix
 from sonata._lib.netlink import Request
+from sonata._lib.values import dataclass
 from sonata.ports.fabric import ChainSpec, HopPort
 
 DEFAULT_RENDERER = "steering"

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from typing import Literal, Protocol
 
 from sonata._lib.ip import Address, Interface, Prefix
+from sonata._lib.values import dataclass
 from sonata.model.topology import CLEAN, Impairment, both_ways
 from sonata.ports.metering import Metering
 from sonata.ports.probing import LinkProbe

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -29,12 +29,15 @@ from sonata._lib.locks import try_lock
 from sonata._lib.paths import data_home
 from sonata._lib.plain import encode, from_plain
 from sonata._lib.processes import ProcessId, end_process, identify
+from sonata._lib.values import dataclass
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci.cgroups import remove_cgroups
 from sonata.model.topology import Topology
 from sonata.ports.images import STAGED_PREFIX, UPLOAD_PREFIX
 from sonata.sdk.emulation_records import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
     EmulationRecord,
     checked_name,
     load,
@@ -50,7 +53,6 @@ from sonata.sdk.emulation_records import (
 from sonata.sdk.engines import AUTO, checked_engine
 from sonata.sdk.listening import listening
 
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
 GRACE_S = 20.0
 LET_GO = b"d"
 _LOG_TAIL = 2000

@@ -11,11 +11,11 @@ not, the switch is the proxy: the function gets plain frames, and what it gives 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import sonata.adapters.fabric_linux.chain_rules as chain_rules
 import sonata.adapters.fabric_linux.nsh_flows as nsh_flows
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.chain_rules import DROP, Door
 from sonata.adapters.fabric_linux.nsh_flows import ENCAPSULATION, HATCH, TUNNEL_OVERHEAD
 from sonata.adapters.fabric_linux.nsh_paths import Course, Paths, Waypoint

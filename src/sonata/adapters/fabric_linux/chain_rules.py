@@ -16,11 +16,12 @@ Where flows are to stay with their function, the rules lead to those of `sticky_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import sonata.adapters.fabric_linux.sticky_rules as sticky_rules
 from sonata._lib.ip import Prefix
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.sticky_rules import SEED, Picker
 from sonata.errors import Unsupported
 from sonata.ports.chain_rendering import Surroundings

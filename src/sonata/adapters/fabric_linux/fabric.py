@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sonata._lib import namespaces
+from sonata._lib.descriptors import raise_limit
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.checkpoints import Checkpoints
@@ -37,7 +37,7 @@ class LinuxFabric:
     """
 
     def __init__(self, chain_renderer: str = DEFAULT_RENDERER, folder: Path | None = None) -> None:
-        namespaces.raise_descriptor_limit()
+        raise_limit()
         self._world = World()
         self._wire = WireClient()
         nftables = Nftables()

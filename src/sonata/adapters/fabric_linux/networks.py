@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Address
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each

@@ -13,8 +13,8 @@ Source: RFC 8300, 2.3 (service path header); RFC 7665, 2.3 (service function pat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.errors import QuotaExceeded
 from sonata.ports.fabric import ChainSpec, Hop
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.chain_nsh import NshRenderer
 from sonata.adapters.fabric_linux.chain_routing import RoutedRenderer
 from sonata.adapters.fabric_linux.chain_segments import SegmentRenderer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
 from itertools import chain
 
@@ -11,6 +11,7 @@ import sonata.adapters.fabric_linux.address_rates as address_rates
 import sonata.adapters.fabric_linux.requests as requests
 import sonata.adapters.fabric_linux.scope_rules as scope_rules
 from sonata._lib.ip import Interface
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
 from sonata.adapters.fabric_linux.nftables import Nftables

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.chain_sites import ChainSites
 from sonata.adapters.fabric_linux.chain_steps import ChainSteps
 from sonata.adapters.fabric_linux.flow_switches import FlowSwitches

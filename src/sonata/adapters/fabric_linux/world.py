@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
 from sonata._lib.ip import Address, Prefix
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import NotFound, Unsupported

@@ -12,10 +12,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.mounts import MS_PRIVATE, MS_REC, mount
 from sonata.errors import AdapterError
 from sonata.ports.runtime import Usage

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from sonata._lib.ip import Prefix
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
 
 MPLS, NSH = "mpls", "nsh"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from typing import Any
 
 import yaml
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, StackResource
 from sonata.emulator.cloud.orchestration.agent import COMPONENT
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsReplacement
