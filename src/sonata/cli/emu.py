@@ -59,7 +59,7 @@ def up(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(envvar="SONATA_ENGINE", help="What runs machines: auto, crun, runc or launcher; default: auto."),
+        typer.Option(envvar="SONATA_ENGINE", help="What runs machines: auto, crun, runc, launcher, podman or docker."),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, show what would change, and change nothing.")] = (

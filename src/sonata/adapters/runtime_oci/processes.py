@@ -162,7 +162,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-async def became_another(pid: int, name: str) -> bool:
+async def became_another(pid: int, name: str | tuple[str, ...]) -> bool:
     """Wait until a process bears another name than `name`, which it changes by execve(2); False when it died before."""
     while (found := _command_and_state(pid)) is not None:
         command, state, _ = found
@@ -174,7 +174,7 @@ async def became_another(pid: int, name: str) -> bool:
     return False
 
 
-def reap_orphans(name: str) -> None:
+def reap_orphans(name: str | tuple[str, ...]) -> None:
     """Collect dead children that a helper of ours left to us: they bear its name and have a session of their own.
 
     An engine detaches by forking twice, and what it forked for a failed `exec` would, uncollected, keep the machine's
