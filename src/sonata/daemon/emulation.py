@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
+from sonata._lib.descriptors import Reserve
 from sonata._lib.isolation import mount_tmpfs, unmount
 from sonata._lib.logs import log_to_stderr
 from sonata._lib.plain import decode, from_plain
@@ -37,6 +38,7 @@ from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
+from sonata.daemon.files import keep_files, require_files
 from sonata.daemon.surfaces import surfaces
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
@@ -85,6 +87,7 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        require_files(config.topology)
         mount_tmpfs(Path(config.run))
         hide_hybrid_cgroup()
         is_over = asyncio.run(_keep(config, ties))
@@ -124,7 +127,7 @@ async def _keep(config: KeeperConfig, ties: Ties) -> bool:
     end = asyncio.Event()
     _watch_signals(end)
     _watch_lifeline(ties.lifeline, end)
-    plane = DataPlane(LinuxFabric(config.topology.chain_renderer))
+    plane = DataPlane(LinuxFabric(config.topology.chain_renderer, Path(config.run) / "switches"))
     emulation = Emulation(
         topology=config.topology,
         plane=plane,
@@ -174,7 +177,8 @@ async def _serve(
     described = partial(_describe, emulation)
     own = emulator_app(emulation, reconciler, scenarios, observation, **tokens, describe_openstack=described)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
-    app = surfaces(own, openstack, observation.requests)
+    reserve = Reserve()
+    app = surfaces(own, openstack, observation.requests, reserve)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -185,7 +189,7 @@ async def _serve(
         # What has been made until now stays, so collections of garbage need not look at it again and again.
         gc.freeze()
         _report(ties, ready=True)  # the socket listens already
-        await _finished(_look_after(emulation, observation), end)
+        await _finished(_look_after(emulation, observation, reserve), end)
     await scenarios.close()
     emulation.events.close()
     server.should_exit = True
@@ -226,9 +230,10 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
     return True
 
 
-async def _look_after(emulation: Emulation, observation: Observation) -> None:
+async def _look_after(emulation: Emulation, observation: Observation, reserve: Reserve) -> None:
     """What goes on beside serving, until cancelled."""
-    await asyncio.gather(emulation.keep_going(), observation.keep_recording(), _reap_orphans())
+    kept = keep_files(reserve), _reap_orphans()
+    await asyncio.gather(emulation.keep_going(), observation.keep_recording(), *kept)
 
 
 async def _reap_orphans() -> None:

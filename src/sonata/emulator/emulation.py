@@ -150,7 +150,7 @@ class Emulation:
 
     async def keep_going(self) -> None:
         """Set going again what ends by itself in the data plane, until cancelled."""
-        await self._plane.keep_going()
+        await self._plane.keep_going(lambda mended: self.events.tell("plane.mended", self.topology.name, what=mended))
 
     async def close(self, *, keep: bool = False) -> None:
         """Stop everything; `keep` leaves what the next start needs to go on. Idempotent."""

@@ -22,7 +22,7 @@ import sonata.adapters.fabric_linux.reservations as reservations
 from sonata._lib.ip import Interface
 from sonata._lib.netlink import NetlinkError, Request
 from sonata._lib.values import dataclass
-from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
+from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create, require_room
 from sonata.adapters.fabric_linux.tap import open_tap
 from sonata.adapters.fabric_linux.wire_client import WireClient, WireLink, WireStatistics
 from sonata.errors import AdapterError, InvalidInput, Unsupported
@@ -305,6 +305,7 @@ class Cables:
 
     def _replace(self, cable: Cable, directions: tuple[Impairment, Impairment]) -> None:
         before = cable.directions
+        require_room(f"link `{cable.name}`")
         self.cut([cable])
         cable.impairment, cable.reverse = directions
         try:

@@ -21,9 +21,10 @@ from sonata.ports.fabric import EXTERNAL, NetworkSpec, PatchSpec, RouterSpec, Sp
 
 _EVERYBODY = "00:00:00:00:00:00"
 _MAX_VNI = 2**24 - 1
+_TUNNELS = f"{{ {requests.VXLAN_PORT}, {requests.VXLAN_GPE_PORT} }}"
 _GUARD = f"""table ip guard {{
 chain tunnels {{ type filter hook prerouting priority raw; policy accept;
-iifname "{EXTERNAL_IFNAME}" udp dport {requests.VXLAN_PORT} ip daddr & 255.192.0.255 == 100.64.0.1 drop
+iifname "{EXTERNAL_IFNAME}" udp dport {_TUNNELS} ip daddr & 255.192.0.255 == 100.64.0.1 drop
 }}
 }}
 """

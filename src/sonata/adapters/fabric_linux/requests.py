@@ -53,6 +53,7 @@ _RTM_GETQDISC = 38
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
 _IFLA_LINK, _IFLA_MACVLAN_MODE, _MACVLAN_BRIDGE = 5, 1, 4
 _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 27, 28
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_MCAST_SNOOPING = 1, 5, 23
 _IFLA_BR_NF_CALL_IPTABLES, _IFLA_BR_NF_CALL_IP6TABLES = 36, 37
@@ -87,7 +88,7 @@ _NDMSG = struct.Struct("=BxxxiHBB")
 _TCMSG = struct.Struct("=BxxxiIII")
 _ROUTE_VIA = struct.Struct("=BBBBBBBBIHH4sHH4s")
 
-VXLAN_PORT = 4789
+VXLAN_PORT, VXLAN_GPE_PORT = 4789, 4790
 _DOOMED = 0x50A7A
 _LARGEST = 65_535
 _TBF_BURST_S = 0.004
@@ -129,12 +130,17 @@ def veth(
     mac: str = "",
     peer_mac: str = "",
 ) -> Request:
-    """A pair of interfaces whose peer is made in place, in the namespace of descriptor `peer_netns`."""
+    """A pair of interfaces whose peer is made in place, in the namespace of descriptor `peer_netns`.
+
+    Both get the one queue that is used: otherwise the kernel makes one per core, and waits for a grace period of its
+    readers at each end before it puts the others out of use again.
+    """
+    both = (u32(_IFLA_MTU, mtu), u32(_IFLA_NUM_TX_QUEUES, 1), u32(_IFLA_NUM_RX_QUEUES, 1))
     peer = _IFINFO.pack(_AF_UNSPEC, 0, peer_index, 0, 0) + b"".join(
-        (text(_IFLA_IFNAME, peer_name), u32(_IFLA_MTU, mtu), u32(_IFLA_NET_NS_FD, peer_netns), *_mac(peer_mac))
+        (text(_IFLA_IFNAME, peer_name), u32(_IFLA_NET_NS_FD, peer_netns), *both, *_mac(peer_mac))
     )
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
-    return _new_link(index, name, "veth", data, (u32(_IFLA_MTU, mtu), *_mac(mac)))
+    return _new_link(index, name, "veth", data, (*both, *_mac(mac)))
 
 
 def macvlan(index: int, name: str, netns: int, *, lower: int, mtu: int, mac: str) -> Request:

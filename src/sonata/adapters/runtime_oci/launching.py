@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 import sonata.adapters.runtime_oci.processes as processes
+from sonata._lib.descriptors import room_for
 from sonata._lib.together import to_the_end
 from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
@@ -236,6 +237,7 @@ class Launcher:
     async def abandon(self, machine: Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""
         log = machine.folder / "engine.log"
+        await room_for()
         if machine.folder.exists():
             await processes.run(self._engine.command("delete", "--force", machine.spec.id, log=log))
             processes.reap_orphans(self._engine.kind)
@@ -246,6 +248,7 @@ class Launcher:
         if machine.pidfd >= 0:
             os.close(machine.pidfd)
             machine.pidfd = -1
+        await room_for()
         for mounted in (machine.folder / "root", *attached_roots(machine.spec, machine.folder)):
             with contextlib.suppress(OSError):
                 unmount(mounted)

@@ -79,7 +79,12 @@ async def pass_on(argv: Sequence[str], stdin: bytes, tell: Tell) -> int:
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:
-    pidfd = os.pidfd_open(process.pid)
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
     try:
         await wait_readable(pidfd)
     except asyncio.CancelledError:
@@ -194,10 +199,18 @@ def _command_and_state(pid: int) -> tuple[str, str, int] | None:
     return before.partition("(")[2], state, int(session)
 
 
+def _threads() -> list[str]:
+    """Ids of our threads; none where no file can be opened: who collects comes again."""
+    try:
+        return os.listdir("/proc/self/task")
+    except OSError:
+        return []
+
+
 def _children() -> list[int]:
     """Children of all threads."""
     found: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
+    for thread in _threads():
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as children:
             found += map(int, children.read().split())
     return found

@@ -38,11 +38,13 @@ class Zones:
     Args:
         vnis: where it gets the numbers of networks over several PoPs from.
         heard_of: when a PoP was last in reach over links, in Unix time: now, unless it is cut off.
+        reaches: whether a PoP is in reach over links.
     """
 
     pops: tuple[Pop, ...] = ()
     vnis: Vnis = field(default_factory=Vnis)
     heard_of: Callable[[str], float] = lambda _pop: time.time()
+    reaches: Callable[[str], bool] = lambda _pop: True
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,10 @@ class History:
         self._fill_gaps()
         self._forget(at)
 
+    def shift(self, step_s: float) -> None:
+        """Let all moments be so much later, since the clock by which they are told was set."""
+        self._times = [at + step_s for at in self._times]
+
     def add(self, key: SeriesKey, value: float) -> None:
         """Note one more series for the last moment, as what a rule has made of others."""
         self._note(key.name, key.labels, value)

@@ -7,7 +7,6 @@ Source: OpenStack Networking API v2.0 reference.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -125,8 +124,7 @@ def _document(cloud: Cloud, agent: Agent) -> dict[str, Any]:
 
 
 def _is_alive(cloud: Cloud, agent: Agent) -> bool:
-    now = time.time()
-    return cloud.site.zones.heard_of(agent.pop) >= now and _serves_all(cloud, agent)
+    return cloud.site.zones.reaches(agent.pop) and _serves_all(cloud, agent)
 
 
 def _configuration(cloud: Cloud, agent: Agent) -> dict[str, Any]:

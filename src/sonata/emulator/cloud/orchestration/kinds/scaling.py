@@ -123,7 +123,8 @@ class ScalingPolicy(Signalled):
             NotFound: there is no such group.
         """
         cooldown = work.properties.get("cooldown") or 0
-        if time.time() < work.row.data.get("scaled_at", 0.0) + cooldown:
+        # After a restart of the machine its clock may be behind what is written down.
+        if 0 <= time.monotonic() - work.row.data.get("scaled_at", -cooldown) < cooldown:
             return
         group = self._group(work)
         adjustment = {
@@ -132,7 +133,7 @@ class ScalingPolicy(Signalled):
             "min_step": work.properties.get("min_adjustment_step"),
         }
         await AutoScalingGroup(schema=type_schemas()["OS::Heat::AutoScalingGroup"]).signal(group, adjustment)
-        work.remember(scaled_at=time.time())
+        work.remember(scaled_at=time.monotonic())
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
         """The URLs that signal it, for clients and for servers; who has one needs no token."""
