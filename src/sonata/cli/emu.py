@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,7 @@ from sonata.cli.emu_options import Form, Name
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.sdk.emulation_records import DEFAULT_HOST, DEFAULT_PORT, EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.keepers import Keeper
 from sonata.sdk.openrc import PROJECT, USER, auth_url
 from sonata.sdk.openrc import openrc as openrc_of
 
@@ -79,30 +81,41 @@ def up(
 
     Without --detach it runs until Ctrl-C, unless it was running already.
     """
-    from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
-    from sonata.sdk import emulations
-
     if exit_code and not dry_run:
         raise InvalidInput("--exit-code tells of a plan", hint="give --dry-run, too")
-    topology = read_topology(file)
-    if renderer:
-        topology = replace(topology, chain_renderer=renderer)
-    address = _address(listen) if listen else None
-    running = emulations.standing(name or topology.name)
-    if dry_run:
-        changes = emu_changes.show_plan(running, topology, address, form)
-        return emu_changes.exit_code(changes, wanted=exit_code)
-    if running:
-        _require_engine(running, engine)
-        emu_changes.change_running(running, topology, address)
-        return exit_codes.OK
-    default = (DEFAULT_HOST, DEFAULT_PORT)
-    emulation = emulations.start(topology, name=name, listen=address or default, engine=engine, progress=output.say)
+    with _keeper_ahead(wanted=not dry_run) as keeper:
+        from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
+        from sonata.sdk import emulations
+
+        topology = read_topology(file)
+        if renderer:
+            topology = replace(topology, chain_renderer=renderer)
+        address = _address(listen) if listen else None
+        running = emulations.standing(name or topology.name)
+        if dry_run:
+            changes = emu_changes.show_plan(running, topology, address, form)
+            return emu_changes.exit_code(changes, wanted=exit_code)
+        if running:
+            _require_engine(running, engine)
+            emu_changes.change_running(running, topology, address)
+            return exit_codes.OK
+        at, tell = address or (DEFAULT_HOST, DEFAULT_PORT), output.say
+        emulation = emulations.start(topology, name=name, listen=at, engine=engine, progress=tell, keeper=keeper)
     if detach:
         emulation.let_go()
         _tell_ready(emulation.record)
         return exit_codes.OK
     return _attend(emulation)
+
+
+@contextmanager
+def _keeper_ahead(*, wanted: bool) -> Iterator[Keeper | None]:
+    """A keeper that starts while we do; none where an emulation runs, which may be the one to be changed."""
+    if not wanted or any(record.is_running for record in recorded()):
+        yield None
+        return
+    with Keeper() as keeper:
+        yield keeper
 
 
 @app.command(epilog="Example: sonata emu down --name line")
