@@ -72,8 +72,9 @@ class Launcher:
         if machine is None:
             return
         machine.stopped = True
-        if machine.paused:
-            await self.resume(machine)  # a frozen process hears no signal
+        if machine.paused:  # a frozen process hears no signal
+            self._cgroups.thaw(machine_id)
+            machine.paused = False
         if machine.pidfd >= 0 and not machine.over.is_set():
             if grace_s > 0 and processes.catches(machine.pid, signal.SIGTERM):
                 _signal(machine, signal.SIGTERM)
@@ -238,9 +239,11 @@ class Launcher:
         """Undo a start that failed or was cancelled, whatever it got to."""
         log = machine.folder / "engine.log"
         await room_for()
+        _end_left_behind(self._engine.kind, machine)
         if machine.folder.exists():
             await processes.run(self._engine.command("delete", "--force", machine.spec.id, log=log))
             processes.reap_orphans(self._engine.kind)
+            _end_left_behind(self._engine.kind, machine)
         await self._drop(machine)
 
     async def _drop(self, machine: Machine) -> None:
@@ -265,6 +268,11 @@ class Launcher:
             self._cgroups.remove(machine.spec.id)
         except AdapterError as error:
             logger.warning("cgroup left behind", extra={"machine": machine.spec.id, "reason": error.message})
+
+
+def _end_left_behind(engine: str, machine: Machine) -> None:
+    root = machine.spec.root
+    processes.end_left_behind(engine, machine.spec.id, root.folder or root.disk or machine.folder)
 
 
 def _signal(machine: Machine, number: signal.Signals) -> None:
