@@ -2,7 +2,8 @@
 
 Three emulations of 1,024 PoPs in a tree, four below each one: without anything in them, with two endpoints each, and
 with two servers each. Used is what came last and lies far apart: a packet crosses the tree, and the last PoP's
-OpenStack boots one more server. `python -m benchmarks many_pops` prints JSON; seconds and MiB. Needs root.
+OpenStack boots one more server. What the kernel takes is told by its slabs, less what it gives back meanwhile of
+earlier emulations. `python -m benchmarks many_pops` prints JSON; seconds and MiB. Needs root.
 """
 
 from __future__ import annotations

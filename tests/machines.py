@@ -20,8 +20,14 @@ CLONE_NEWNS = 0x20000
 CGROUPS = Path("/sys/fs/cgroup")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts and network namespaces")
-PROCESSES = ("crun", "runc", "launcher")
-"""Engines that confine processes."""
+DIRECT = ("crun", "runc", "launcher")
+"""Engines that confine processes, called directly."""
+
+MANAGED = ("podman", "docker")
+"""Managers around one of them."""
+
+PROCESSES = (*DIRECT, *MANAGED)
+"""All engines that confine processes."""
 
 VIRTUAL_MACHINES = ("vm",)
 """Engines whose machines have a kernel of their own."""

@@ -210,6 +210,11 @@ class FakeSteering:
     def __init__(self, machines: FakeMachines) -> None:
         self._machines = machines
         self.chains: dict[str, ChainSpec] = {}
+        self.why_no_nsh = ""
+
+    def require_nsh(self) -> None:
+        if self.why_no_nsh:
+            raise Unsupported(self.why_no_nsh)
 
     def set_chain(self, chain: ChainSpec) -> None:
         for hop in (*chain.hops, *(before.hops[-1] for before in chain.after)):
@@ -323,8 +328,8 @@ class FakeFabric:
         self.shaping = FakeShaping(self.machines)
         self.metering = FakeMetering(self)
 
-    def mend(self) -> None:
-        pass
+    def mend(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         pass

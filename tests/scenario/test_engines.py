@@ -11,6 +11,7 @@ import pytest
 from openstack.exceptions import ResourceFailure
 
 from sonata._lib.paths import data_home
+from sonata.adapters.runtime_oci import MANAGERS, find_manager
 from sonata.adapters.runtime_qemu import find_all, guest_kernels
 from sonata.errors import Unsupported
 from tests.disk_image import UP, as_qcow2, bootable_disk
@@ -97,8 +98,31 @@ def test_an_emulation_runs_by_the_engine_that_it_is_told(emu: Emu) -> None:
     emu.ok("up", str(emu.topology), "--engine", "launcher")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", MANAGERS)
+def test_an_emulation_runs_by_a_manager_of_containers(emu: Emu, engine: str) -> None:
+    try:
+        find_manager(engine)
+    except Unsupported as missing:
+        pytest.skip(missing.message)
+    start(emu, "--engine", engine)
+    assert emu.json("show")["runtime"].startswith(engine)
+    cloud = site(emu.record(), "core")
+    network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
+    one, two = (boot(cloud, name, network.id) for name in ("one", "two"))
+    let_in(cloud, "icmp")
+    address = next(iter(cloud.network.ports(device_id=two.id))).fixed_ips[0]["ip_address"]
+    assert "3 received" in emu.ok("exec", "core/one", "--", "ping", "-n", "-c", "3", "-W", "5", address)
+    cloud.compute.pause_server(one)
+    cloud.compute.wait_for_server(one, status="PAUSED", wait=30)
+    cloud.compute.unpause_server(one)
+    cloud.compute.wait_for_server(one, status="ACTIVE", wait=30)
+    cloud.compute.stop_server(two)
+    cloud.compute.wait_for_server(two, status="SHUTOFF", wait=30)
+
+
 def test_engines_that_cannot_run_an_emulation_are_refused_with_the_reason(emu: Emu) -> None:
-    for engine, why in (("docker", "daemon"), ("podman", "store"), ("vm", "sonata:engine=vm"), ("xen", "launcher")):
+    for engine, why in (("vm", "sonata:engine=vm"), ("xen", "launcher")):
         refused = emu.run("up", str(emu.topology), "--listen", "127.0.0.1:0", "--detach", "--engine", engine)
         assert refused.returncode != 0
         assert why in refused.stderr

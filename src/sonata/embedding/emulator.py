@@ -5,21 +5,21 @@ from __future__ import annotations
 import importlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sonata._lib.quantities import parse_duration, parse_rate, parse_share
+from sonata._lib.values import dataclass
 from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.formats.topology import ensure_valid, read_topology
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
-from sonata.sdk.emulation_records import EmulationRecord, find, load
+from sonata.sdk.emulation_records import DEFAULT_HOST, EmulationRecord, find, load
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.openrc import PROJECT, REGION, USER, auth_url, check_site, openrc
 
-FREE_PORT = (emulations.DEFAULT_HOST, 0)
+FREE_PORT = (DEFAULT_HOST, 0)
 _OPENSTACK = "sonata.adapters.vim_openstack.calls"
 """Takes a second to import, and most scripts never need it: imported by the first call of `openstack`."""
 

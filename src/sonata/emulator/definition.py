@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.flavors import DEFAULTS
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.states import RUNS, power_state
 from sonata.emulator.emulation import Emulation
 from sonata.errors import AdapterError, Conflict, NotFound, SonataError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import link_addresses
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
@@ -17,7 +18,6 @@ from sonata.errors import InvalidInput, NotFound
 from sonata.model.topology import CLEAN, Impairment, Link
 from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus
 
-MAX_DELAY_S = 10.0
 NO_NUMBER = -1
 
 
@@ -268,15 +268,6 @@ def checked(impairment: Impairment) -> Impairment:
     Raises:
         InvalidInput: naming every value that is not.
     """
-    wrong = [
-        (not 0 <= impairment.delay_s <= MAX_DELAY_S, f"delay must be 0 to {MAX_DELAY_S:g} s"),
-        (not 0 <= impairment.jitter_s <= impairment.delay_s, "jitter must be 0 to the delay"),
-        (not 0 <= impairment.loss <= 1, "loss must be 0 to 100 %"),
-        (not 0 <= impairment.duplicate <= 1, "duplicate must be 0 to 100 %"),
-        (not 0 <= impairment.reorder <= 1, "reorder must be 0 to 100 %"),
-        (impairment.reorder > 0 and not impairment.delay_s, "reorder needs a delay that packets can go without"),
-        (impairment.rate_bps is not None and not impairment.rate_bps >= 8000, "rate must be at least 8 kbit/s"),
-    ]
-    if problems := [text for is_wrong, text in wrong if is_wrong]:
-        raise InvalidInput(f"impossible link: {'; '.join(problems)}")
+    if flaws := list(impairment.flaws()):
+        raise InvalidInput(f"impossible link: {'; '.join(flaw.why for flaw in flaws)}")
     return impairment

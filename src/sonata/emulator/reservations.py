@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from sonata._lib.quantities import format_rate
+from sonata._lib.values import dataclass
 from sonata.emulator.wan_paths import Direction, Passage, Paths
 from sonata.ports.fabric import Reservation
 

@@ -7,11 +7,12 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.network import Subnet
@@ -148,13 +149,18 @@ class Sites:
             saved=saved,
             volumes=ground.volumes,
             kept=ground.kept.of(pop.name),
-            zones=Zones(self._topology().managed(pop.name), self._vnis, Contact(self._links, pop.name).heard_of),
+            zones=self._zones(pop),
             outlets=outlets_of(self._near(pop.name)),
         )
         self._events.watch(pop.name, cloud.tables)
         cloud.routers.outside.on_subnets = partial(self._number_six, pop.name)
         self.clouds[pop.name] = cloud
         return cloud
+
+    def _zones(self, pop: Pop) -> Zones:
+        """The PoPs that a site has besides its own, and which of them it reaches."""
+        contact = Contact(self._links, pop.name)
+        return Zones(self._topology().managed(pop.name), self._vnis, contact.heard_of, contact.reaches)
 
     async def restore(self, earlier: Recollection) -> None:
         """Build the data plane of the clouds of an earlier life; servers stay off."""

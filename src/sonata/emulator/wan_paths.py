@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 
+from sonata._lib.values import dataclass
 from sonata.emulator.links import Links
 
 Direction = tuple[str, int]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.emulator.links import Links, LinkState, slower
 from sonata.emulator.reservations import Connection, promised
 from sonata.emulator.wan_paths import Direction, Paths

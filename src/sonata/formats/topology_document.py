@@ -174,5 +174,5 @@ class TopologyDocument(StrictModel):
     endpoints: dict[Name, EndpointDocument] = Field(default_factory=dict)
     servers: dict[Name, ServerDocument] = Field(default_factory=dict)
     chain_renderer: Name = Field(
-        "steering", description="What steers service function chains: `steering`, `routed`, `srv6`, or a plug-in"
+        "steering", description="What steers service function chains: `steering`, `routed`, `srv6`, `nsh`, or a plug-in"
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from sonata._lib.values import dataclass
 from sonata.model.infrastructure import WanGraph
 
 

@@ -7,20 +7,13 @@ from pathlib import Path
 
 from sonata._lib.paths import data_home
 from sonata.adapters.host_probe.findings import Finding
-from sonata.adapters.runtime_oci import ENGINES, find_engine
+from sonata.adapters.runtime_oci import ENGINES, MANAGERS, find_engine, find_manager
 from sonata.adapters.runtime_qemu import boot_refusal, find_all, guest_kernels
 from sonata.errors import InvalidInput, Unsupported
 from sonata.ports.runtime import VIRTUAL
 
 AUTO = "auto"
 """The first engine that is installed."""
-
-_FOREIGN = {
-    "podman": "it wraps crun or runc, which are called directly here, and keeps its machines in a store of its own, "
-    "where they would outlive an emulation that is killed",
-    "docker": "its daemon starts machines outside of an emulation's namespaces, where they would see neither its "
-    "mounts nor its networks, and outlive it when it is killed",
-}
 
 
 def checked_engine(name: str) -> str:
@@ -32,19 +25,17 @@ def checked_engine(name: str) -> str:
     """
     if name == AUTO:
         return name
-    if name in _FOREIGN:
-        raise Unsupported(f"engine `{name}` is not used: {_FOREIGN[name]}", hint=_choice())
     if name == VIRTUAL:
         hint = "leave the engine to others, and give flavors the extra spec `sonata:engine=vm`"
         raise InvalidInput("virtual machines are asked for one by one, not for a whole emulation", hint=hint)
-    if name not in ENGINES:
+    if name not in (*ENGINES, *MANAGERS):
         raise InvalidInput(f"there is no engine `{name}`", hint=_choice())
     _version(name)
     return name
 
 
 def candidates(name: str) -> tuple[str, ...]:
-    """The engines among which a runtime may choose."""
+    """The engines among which a runtime may choose; managers around them are chosen by name alone."""
     return ENGINES if name == AUTO else (name,)
 
 
@@ -53,8 +44,7 @@ def engine_findings() -> list[Finding]:
     found = [_confining(name) for name in ENGINES]
     if not any(finding.state == "ok" for finding in found):
         found[0] = Finding("engine", ENGINES[0], "missing", "machines need an engine", "apt-get install crun")
-    foreign = [Finding("engine", name, "limited", f"not used: {why}", _choice()) for name, why in _FOREIGN.items()]
-    return [*found, _virtual(), *foreign]
+    return [*found, *map(_confining, MANAGERS), _virtual()]
 
 
 def _confining(name: str) -> Finding:
@@ -78,11 +68,14 @@ def _virtual() -> Finding:
 
 
 def _version(name: str) -> str:
-    """The version of an engine of confined processes.
+    """The version of an engine of confined processes, or of a manager around one.
 
     Raises:
         Unsupported: it is not installed, or does not run.
     """
+    if name in MANAGERS:
+        manager = find_manager(name)
+        return f"{manager.version}, by {' or '.join(manager.beneath)}"
     with tempfile.TemporaryDirectory(prefix="sonata-engine-") as folder:
         engine = find_engine(Path(folder) / "state", prefer=(name,))
         try:
@@ -92,4 +85,4 @@ def _version(name: str) -> str:
 
 
 def _choice() -> str:
-    return f"choose one of {', '.join(f'`{name}`' for name in (AUTO, *ENGINES))}"
+    return f"choose one of {', '.join(f'`{name}`' for name in (AUTO, *ENGINES, *MANAGERS))}"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.machines import PROCESSES, VIRTUAL_MACHINES, enter_private_mounts
+from tests.machines import MANAGED, PROCESSES, VIRTUAL_MACHINES, enter_private_mounts
 from tests.sessions import CGROUP, labelled
 
 from sonata._lib.paths import data_home
@@ -26,15 +26,16 @@ def prefix() -> str:
 
 def _made(engine: str, folder: Path, prefix: str) -> tuple[Runtime, ...]:
     """A runtime, and those that it uses."""
-    if engine != "vm":
-        return (OciRuntime(folder, prefix, engines=(engine,)),)
-    inner = OciRuntime(folder, prefix)
     try:
+        if engine != "vm":
+            return (OciRuntime(folder, prefix, engines=(engine,)),)
+        inner = OciRuntime(folder, prefix)
         return QemuRuntime(folder / "vm", inner, guest_kernels(data_home() / "images")), inner
     except Unsupported as missing:
         pytest.skip(missing.message)
 
 
+STAND_INS = ("launcher", *MANAGED)
 SAMPLE = frozenset(
     {
         "test_a_started_machine_runs_its_program",
@@ -50,7 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test with all engines, or with those that its module names in `ENGINES`."""
     if "runtime" in metafunc.fixturenames:
         named = getattr(metafunc.module, "ENGINES", (*PROCESSES, *VIRTUAL_MACHINES))
-        slow: dict[str, tuple[pytest.MarkDecorator, ...]] = {"launcher": (pytest.mark.slow,)}
+        slow: dict[str, tuple[pytest.MarkDecorator, ...]] = dict.fromkeys(STAND_INS, (pytest.mark.slow,))
         if metafunc.function.__name__ in SAMPLE:
             slow.clear()
         slow |= dict.fromkeys(VIRTUAL_MACHINES, (pytest.mark.slow, pytest.mark.timeout(600)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.contract.runtime.test_machines import Exits, spec
 from tests.disk_image import SIZE_MIB, UP, as_qcow2, bootable_disk
-from tests.machines import PROCESSES, VIRTUAL_MACHINES, cable, ip, needs_engine, needs_root, network_namespaces
+from tests.machines import DIRECT, VIRTUAL_MACHINES, cable, ip, needs_engine, needs_root, network_namespaces
 
 from sonata.errors import AdapterError, Conflict, Unsupported
 from sonata.ports.runtime import Bind, DiskImage, Limits, MachineSpec, RootFs, Runtime, Terminal
@@ -133,7 +133,7 @@ async def test_confined_processes_boot_no_disk(spec: Specs, tmp_path: Path, pref
     from sonata.adapters.runtime_oci import OciRuntime
 
     enter_private_mounts()
-    runtime = OciRuntime(tmp_path / "runtime", prefix, engines=PROCESSES)
+    runtime = OciRuntime(tmp_path / "runtime", prefix, engines=DIRECT)
     try:
         with pytest.raises(Unsupported, match="virtual machines alone"):
             await runtime.start(spec(root=RootFs(image=DiskImage(tmp_path / "disk", "raw"))))

@@ -14,14 +14,15 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import sonata.adapters.fabric_linux.requests as requests
 import sonata.adapters.fabric_linux.reservations as reservations
 from sonata._lib.ip import Interface
 from sonata._lib.netlink import NetlinkError, Request
-from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
+from sonata._lib.values import dataclass
+from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create, require_room
 from sonata.adapters.fabric_linux.tap import open_tap
 from sonata.adapters.fabric_linux.wire_client import WireClient, WireLink, WireStatistics
 from sonata.errors import AdapterError, InvalidInput, Unsupported
@@ -304,6 +305,7 @@ class Cables:
 
     def _replace(self, cable: Cable, directions: tuple[Impairment, Impairment]) -> None:
         before = cable.directions
+        require_room(f"link `{cable.name}`")
         self.cut([cable])
         cable.impairment, cable.reverse = directions
         try:
@@ -329,19 +331,8 @@ def check(name: str, *directions: Impairment) -> None:
     Raises:
         InvalidInput: tells which value of which cable, and its range.
     """
-    for what, holds, allowed in chain.from_iterable(map(_ranges, directions)):
-        if not holds:
-            raise InvalidInput(f"{what} of link `{name}` is out of range", hint=f"it may be {allowed}")
-
-
-def _ranges(one: Impairment) -> Iterator[tuple[str, bool, str]]:
-    """Each quantity, whether its value is possible, and which are."""
-    yield "delay", 0 <= one.delay_s <= 10, "0 to 10 s"
-    yield "jitter", 0 <= one.jitter_s <= one.delay_s, "0 to the delay"
-    yield "loss", 0 <= one.loss <= 1, "0 to 1"
-    yield "duplicate", 0 <= one.duplicate <= 1, "0 to 1"
-    yield "reorder", 0 <= one.reorder <= (1 if one.delay_s else 0), "0 to 1 where there is a delay"
-    yield "rate", one.rate_bps is None or one.rate_bps >= 8_000, "at least 8 kbit/s"
+    for flaw in chain.from_iterable(one.flaws() for one in directions):
+        raise InvalidInput(f"link `{name}` is impossible: {flaw.why}", hint=flaw.hint)
 
 
 def _require_clean(cable: Cable, directions: Iterable[Impairment]) -> None:

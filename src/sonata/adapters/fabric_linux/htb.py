@@ -8,12 +8,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from math import ceil
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, nested, text, u32, u64
+from sonata._lib.values import dataclass
 from sonata.model.topology import Impairment
 
 _RTM_NEWQDISC, _RTM_NEWTCLASS, _RTM_NEWTFILTER = 36, 40, 44

@@ -88,7 +88,7 @@ _NDMSG = struct.Struct("=BxxxiHBB")
 _TCMSG = struct.Struct("=BxxxiIII")
 _ROUTE_VIA = struct.Struct("=BBBBBBBBIHH4sHH4s")
 
-VXLAN_PORT = 4789
+VXLAN_PORT, VXLAN_GPE_PORT = 4789, 4790
 _DOOMED = 0x50A7A
 _LARGEST = 65_535
 _TBF_BURST_S = 0.004

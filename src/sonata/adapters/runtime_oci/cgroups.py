@@ -12,10 +12,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.mounts import MS_PRIVATE, MS_REC, mount
 from sonata.errors import AdapterError
 from sonata.ports.runtime import Usage
@@ -38,6 +39,7 @@ class Cgroups:
         unenforced: reason by limit that does not.
         hierarchies: mount points of all hierarchies; engines make a cgroup in each.
         groups: the group of each machine that is in one.
+        names: the last part of a machine's cgroup, where it is not its id.
     """
 
     version: Literal["v1", "v2", "none"]
@@ -46,6 +48,7 @@ class Cgroups:
     unenforced: Mapping[str, str]
     hierarchies: tuple[Path, ...] = ()
     groups: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
     def path_of(self, machine: str) -> str:
         """The cgroup of a machine as an OCI engine wants it."""
@@ -53,8 +56,12 @@ class Cgroups:
 
     def place_of(self, machine: str) -> str:
         """The cgroup of a machine below the mount of a hierarchy."""
+        return f"{self.parent_of(machine)}/{self.names.get(machine, machine)}"
+
+    def parent_of(self, machine: str) -> str:
+        """The cgroup in which that of a machine is."""
         group = self.groups.get(machine)
-        return f"{self.place_of_group(group)}/{machine}" if group else f"{self.prefix}/{machine}"
+        return self.place_of_group(group) if group else self.prefix
 
     def place_of_group(self, group: str) -> str:
         """The cgroup that holds the machines of a group; no machine has such an id."""
@@ -125,6 +132,7 @@ class Cgroups:
                 _remove(folder, deadline)
         _forget_hidden(self.place_of(machine))
         self.groups.pop(machine, None)
+        self.names.pop(machine, None)
 
 
 def _read(file: str) -> bytes:

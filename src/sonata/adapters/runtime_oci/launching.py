@@ -10,20 +10,23 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 import sonata.adapters.runtime_oci.processes as processes
+from sonata._lib.descriptors import room_for
 from sonata._lib.together import to_the_end
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
 from sonata.adapters.runtime_oci.engine import Engine
-from sonata.adapters.runtime_oci.mounts import MS_BIND, mount, mount_overlay, unmount
+from sonata.adapters.runtime_oci.furnishing import Places, mount_root
+from sonata.adapters.runtime_oci.mounts import unmount
 from sonata.errors import AdapterError, PermanentError
-from sonata.ports.runtime import MachineExit, MachineSpec, OnExit, RootFs
+from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,11 @@ _CANNOT_EXECUTE = re.compile(
 
 @dataclass(slots=True, eq=False)
 class Machine:
-    """A running machine; `over` is set when it has ended and nothing of it is left."""
+    """A running machine; `over` is set when it has ended and nothing of it is left.
+
+    Args:
+        name: under which its engine knows it.
+    """
 
     spec: MachineSpec
     folder: Path
@@ -47,6 +54,10 @@ class Machine:
     stopped: bool = False
     paused: bool = False
     watcher: asyncio.Task[None] | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.spec.id
 
 
 class Launcher:
@@ -64,6 +75,8 @@ class Launcher:
         self._cgroups = cgroups
         self._host_layer = host_layer
         self._consoles = ConsoleLimits()
+        self.version = engine.version
+        self._helpers: tuple[str, ...] = (engine.kind,)
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine, by SIGTERM and after `grace_s` by SIGKILL, and drop all that is its own; idempotent."""
@@ -81,10 +94,13 @@ class Launcher:
                         await machine.over.wait()
             _signal(machine, signal.SIGKILL)
         while not machine.over.is_set():
-            processes.reap_orphans(self._engine.kind)
+            processes.reap_orphans(self._helpers)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REAP_EVERY_S):
                     await machine.over.wait()
+
+    async def close(self) -> None:
+        """End what helps to run machines, once none runs any more."""
 
     async def resume(self, machine: Machine) -> None:
         """Let a frozen machine go on; idempotent."""
@@ -99,7 +115,7 @@ class Launcher:
             AdapterError: it failed; with its answer.
         """
         log = machine.folder / f"{verb}.log"
-        status = await processes.run(self._engine.command(verb, *options, machine.spec.id, log=log))
+        status = await processes.run(self._engine.command(verb, *options, machine.name, log=log))
         if status:
             answer = first_line(log) or f"exit status {status}"
             raise AdapterError(
@@ -108,45 +124,23 @@ class Launcher:
                 answer=answer,
             )
 
+    async def update(self, machine: Machine, wanted: dict[str, Any]) -> None:
+        """Change the resources of a running machine, given in the words of config-linux.md."""
+        request = machine.folder / "resources.json"
+        request.write_bytes(msgspec.json.encode(wanted))
+        await Launcher.command(self, machine, "update", f"--resources={request}")
+
     def prepare(self, machine: Machine) -> None:
         """Mount what a machine sees and write its bundle."""
         spec, folder = machine.spec, machine.folder
         shutil.rmtree(folder, ignore_errors=True)
-        self._mount(spec, spec.root, folder, folder / "root", name_hosts=True)
-        for one, target in zip(spec.attached, attached_roots(spec, folder), strict=True):
-            self._mount(spec, one.root, target.with_suffix(".own"), target, name_hosts=False)
         root = folder / "root"
+        mount_root(spec, spec.root, self._host_layer, Places(folder, root), name_hosts=True)
+        for one, target in zip(spec.attached, attached_roots(spec, folder), strict=True):
+            mount_root(spec, one.root, self._host_layer, Places(target.with_suffix(".own"), target), name_hosts=False)
         path = self._cgroups.path_of(spec.id) if self._engine.cgroups else None
         document = config(spec, root, Confinement(path, frozenset(self._cgroups.controllers)))
         (folder / "config.json").write_bytes(msgspec.json.encode(document))
-
-    def _mount(self, spec: MachineSpec, root: RootFs, own: Path, target: Path, *, name_hosts: bool) -> None:
-        """Mount a root file system of a machine; what is written goes to its disk, or to `own`."""
-        if root.folder:
-            target.mkdir(parents=True)
-            self._mount_kept(spec, root, root.folder, target)
-            return
-        disk = root.disk or own
-        upper, work = disk / "upper", disk / "work"
-        for each in (upper / "etc", work, target):
-            each.mkdir(parents=True, exist_ok=True)
-        layers = (*root.layers, self._host_layer) if root.needs_host else root.layers
-        if missing := [str(layer) for layer in layers if not layer.is_dir()]:
-            raise PermanentError(f"machine `{spec.id}` cannot start: layer `{missing[0]}` does not exist")
-        if name_hosts:
-            _name_hosts(spec, upper / "etc")
-        mount_overlay(layers, upper, work, target)
-
-    def _mount_kept(self, spec: MachineSpec, root: RootFs, folder: Path, target: Path) -> None:
-        """Mount a root that is kept; one without programs gets what the host's root has besides them."""
-        if root.needs_host and not (folder / "etc").exists():
-            shutil.copytree(self._host_layer, folder, symlinks=True, dirs_exist_ok=True)
-        etc = folder / "etc"
-        if etc.is_symlink() or (etc.exists() and not etc.is_dir()):
-            raise PermanentError(f"machine `{spec.id}` cannot start: `/etc` of its root is no folder")
-        etc.mkdir(exist_ok=True)
-        _name_hosts(spec, etc)
-        mount(str(folder), target, flags=MS_BIND)
 
     async def launch(self, machine: Machine, after: Awaitable[object] | None) -> None:
         """Execute a machine's program; with `after` when that is done, while the machine around it is made.
@@ -176,69 +170,53 @@ class Launcher:
     async def _execute(self, machine: Machine) -> None:
         """Give the word."""
         log = machine.folder / "engine.log"
-        status = await processes.run(self._engine.command("start", machine.spec.id, log=log))
-        self._require(machine, status)
+        require(machine, self._engine.kind, await processes.run(self._engine.command("start", machine.name, log=log)))
         await self._watch_program(machine)
 
     async def _call(self, machine: Machine, *verb: str) -> None:
         """Have the engine make a machine."""
         spec, folder = machine.spec, machine.folder
         options = (f"--bundle={folder}", f"--pid-file={folder / 'pid'}")
-        command = self._engine.command(*verb, *options, spec.id, log=folder / "engine.log")
-        spec.console.parent.mkdir(parents=True, exist_ok=True)
-        self._consoles.watch(spec.console)
-        self._require(machine, await processes.run(command, spec.console))
+        command = self._engine.command(*verb, *options, machine.name, log=folder / "engine.log")
+        self._ready_console(spec.console)
+        require(machine, self._engine.kind, await processes.run(command, spec.console))
         machine.pid = int((folder / "pid").read_text())
+
+    def _ready_console(self, console: Path) -> None:
+        console.parent.mkdir(parents=True, exist_ok=True)
+        self._consoles.watch(console)
 
     async def _watch_program(self, machine: Machine) -> None:
         """Wait until the first process has become the program: the engine returns a moment before."""
         if not await processes.became_another(machine.pid, self._engine.kind):
-            raise self._start_error(machine, "it could not be executed")
+            raise start_error(machine, self._engine.kind, "it could not be executed")
         machine.pidfd = os.pidfd_open(machine.pid)
-        processes.reap_orphans(self._engine.kind)
+        self._begin_watch(machine)
+
+    def _begin_watch(self, machine: Machine) -> None:
+        processes.reap_orphans(self._helpers)
         machine.watcher = asyncio.create_task(self._watch(machine), name=f"machine {machine.spec.id}")
-
-    def _require(self, machine: Machine, status: int) -> None:
-        if status:
-            raise self._start_error(machine, f"exit status {status}")
-
-    def _start_error(self, machine: Machine, otherwise: str) -> AdapterError:
-        """Why a machine does not start: what the engine has written, or what else is known."""
-        spec, answer = machine.spec, first_line(machine.folder / "engine.log") or otherwise
-        program = spec.argv[0] if spec.argv else "sleep"
-        kind = PermanentError if _CANNOT_EXECUTE.search(answer) else AdapterError
-        return kind(
-            f"machine `{spec.id}` cannot start `{program}`: {answer}",
-            hint="the program must exist in the machine's image, be executable, and be made for this processor",
-            call=f"{self._engine.kind} run",
-            answer=answer,
-        )
 
     async def _watch(self, machine: Machine) -> None:
         await processes.wait_readable(machine.pidfd)
-        ended = self._describe_exit(machine, processes.reap(machine.pidfd))
+        starved = self._cgroups.was_out_of_memory(machine.spec.id)
+        ended = _described(machine, *await self._end_of(machine, starved=starved))
         await self._drop(machine)
         logger.debug("machine ended", extra={"machine": ended.machine, "status": ended.status, "reason": ended.reason})
         if machine.on_exit and not machine.stopped:
             await machine.on_exit(ended)
 
-    def _describe_exit(self, machine: Machine, status: int | None) -> MachineExit:
-        name = machine.spec.id
-        if status in (None, _KILLED) and self._cgroups.was_out_of_memory(name):
-            limit = (machine.spec.limits.memory_bytes or 0) // 1024**2
-            return MachineExit(name, _KILLED, f"out of memory: limit is {limit} MiB")
-        if status is None:
-            return MachineExit(name, -1, "ended, another process took its exit status")
-        if status > 128 and status - 128 in signal.valid_signals():
-            return MachineExit(name, status, f"killed by {signal.Signals(status - 128).name}")
-        return MachineExit(name, status, f"exited with status {status}")
+    async def _end_of(self, machine: Machine, *, starved: bool) -> tuple[int | None, bool]:
+        """The exit status of a program that has ended, where it is known, and whether its machine was out of memory."""
+        return processes.reap(machine.pidfd), starved
 
     async def abandon(self, machine: Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""
         log = machine.folder / "engine.log"
+        await room_for()
         if machine.folder.exists():
-            await processes.run(self._engine.command("delete", "--force", machine.spec.id, log=log))
-            processes.reap_orphans(self._engine.kind)
+            await processes.run(self._engine.command("delete", "--force", machine.name, log=log))
+            processes.reap_orphans(self._helpers)
         await self._drop(machine)
 
     async def _drop(self, machine: Machine) -> None:
@@ -246,6 +224,7 @@ class Launcher:
         if machine.pidfd >= 0:
             os.close(machine.pidfd)
             machine.pidfd = -1
+        await room_for()
         for mounted in (machine.folder / "root", *attached_roots(machine.spec, machine.folder)):
             with contextlib.suppress(OSError):
                 unmount(mounted)
@@ -255,7 +234,7 @@ class Launcher:
 
     def _remove_traces(self, machine: Machine) -> None:
         self._consoles.leave(machine.spec.console)
-        shutil.rmtree(self._engine.state / machine.spec.id, ignore_errors=True)
+        shutil.rmtree(self._engine.state / machine.name, ignore_errors=True)
         if not os.path.ismount(machine.folder / "root"):  # it may be a volume, which is to live on
             shutil.rmtree(machine.folder, ignore_errors=True)
         try:
@@ -264,26 +243,46 @@ class Launcher:
             logger.warning("cgroup left behind", extra={"machine": machine.spec.id, "reason": error.message})
 
 
+def _described(machine: Machine, status: int | None, starved: bool) -> MachineExit:
+    """An end in words."""
+    name = machine.spec.id
+    if status in (None, _KILLED) and starved:
+        limit = (machine.spec.limits.memory_bytes or 0) // 1024**2
+        return MachineExit(name, _KILLED, f"out of memory: limit is {limit} MiB")
+    if status is None:
+        return MachineExit(name, -1, "ended, another process took its exit status")
+    if status > 128 and status - 128 in signal.valid_signals():
+        return MachineExit(name, status, f"killed by {signal.Signals(status - 128).name}")
+    return MachineExit(name, status, f"exited with status {status}")
+
+
 def _signal(machine: Machine, number: signal.Signals) -> None:
     if machine.pidfd >= 0:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):  # it is gone
             signal.pidfd_send_signal(machine.pidfd, number)
 
 
-def _name_hosts(spec: MachineSpec, etc: Path) -> None:
-    """Write the machine's own names, and who resolves others."""
-    names = {
-        "hostname": f"{spec.hostname}\n",
-        "hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{spec.hostname}\n",
-        "resolv.conf": spec.resolver,
-    }
-    for name, text in names.items():
-        path = etc / name
-        # A root that is kept may have a link there, which would lead out of it.
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-        path.write_text(text)
+def require(machine: Machine, caller: str, status: int) -> None:
+    """Refuse to go on when a call for the start of a machine has failed.
+
+    Raises:
+        AdapterError: it has.
+    """
+    if status:
+        raise start_error(machine, caller, f"exit status {status}")
+
+
+def start_error(machine: Machine, caller: str, otherwise: str) -> AdapterError:
+    """Why a machine does not start: what the engine has written, or what else is known."""
+    spec, answer = machine.spec, first_line(machine.folder / "engine.log") or otherwise
+    program = spec.argv[0] if spec.argv else "sleep"
+    kind = PermanentError if _CANNOT_EXECUTE.search(answer) else AdapterError
+    return kind(
+        f"machine `{spec.id}` cannot start `{program}`: {answer}",
+        hint="the program must exist in the machine's image, be executable, and be made for this processor",
+        call=f"{caller} run",
+        answer=answer,
+    )
 
 
 def first_line(log: Path) -> str:

@@ -79,7 +79,12 @@ async def pass_on(argv: Sequence[str], stdin: bytes, tell: Tell) -> int:
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:
-    pidfd = os.pidfd_open(process.pid)
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
     try:
         await wait_readable(pidfd)
     except asyncio.CancelledError:
@@ -157,7 +162,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-async def became_another(pid: int, name: str) -> bool:
+async def became_another(pid: int, name: str | tuple[str, ...]) -> bool:
     """Wait until a process bears another name than `name`, which it changes by execve(2); False when it died before."""
     while (found := _command_and_state(pid)) is not None:
         command, state, _ = found
@@ -169,7 +174,7 @@ async def became_another(pid: int, name: str) -> bool:
     return False
 
 
-def reap_orphans(name: str) -> None:
+def reap_orphans(name: str | tuple[str, ...]) -> None:
     """Collect dead children that a helper of ours left to us: they bear its name and have a session of their own.
 
     An engine detaches by forking twice, and what it forked for a failed `exec` would, uncollected, keep the machine's
@@ -194,10 +199,18 @@ def _command_and_state(pid: int) -> tuple[str, str, int] | None:
     return before.partition("(")[2], state, int(session)
 
 
+def _threads() -> list[str]:
+    """Ids of our threads; none where no file can be opened: who collects comes again."""
+    try:
+        return os.listdir("/proc/self/task")
+    except OSError:
+        return []
+
+
 def _children() -> list[int]:
     """Children of all threads."""
     found: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
+    for thread in _threads():
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as children:
             found += map(int, children.read().split())
     return found

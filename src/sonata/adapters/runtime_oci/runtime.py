@@ -11,7 +11,8 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,10 +22,13 @@ import sonata.adapters.runtime_oci.cgroups as cgroups
 import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
+from sonata._lib.descriptors import is_exhaustion
 from sonata.adapters.runtime_oci.bundle import process, resources
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
+from sonata.adapters.runtime_oci.managed_launching import ManagedLauncher
+from sonata.adapters.runtime_oci.managers import MANAGERS, begun, find_manager
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
 from sonata.adapters.runtime_oci.terminals import open_terminal
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, Unsupported
@@ -44,15 +48,15 @@ _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
 class OciRuntime(Grouped):
-    """`sonata.ports.runtime.Runtime` with crun, else runc, else our own engine.
+    """`sonata.ports.runtime.Runtime` with crun, else runc, else our own engine; or with Podman or Docker around one.
 
     Args:
         folder: its own folder; made if missing. Not on an overlay file system.
         cgroup_prefix: cgroup path below which machines live, e.g. `sonata/cdn`.
-        engines: which to look for, in this order.
+        engines: which to look for, in this order; or one of `MANAGERS` alone.
 
     Raises:
-        Unsupported: no engine is installed.
+        Unsupported: no engine is installed, or the manager cannot run here.
 
     To be made inside of the mount namespace in which machines start. Orphaned descendants of the process become its
     children, since machines are.
@@ -61,18 +65,22 @@ class OciRuntime(Grouped):
     def __init__(self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES) -> None:
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
-        engine = find_engine(folder.absolute() / "engine", prefer=engines).shielded()
+        manager = find_manager(engines[0]) if engines[0] in MANAGERS else None
+        engine = find_engine(folder.absolute() / "engine", prefer=manager.beneath if manager else engines).shielded()
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
         self._groups = Groups(self._cgroups)
         host_layer = host_root.make_host_layer(folder.absolute() / "host")
-        self._launcher = Launcher(self._engine, self._cgroups, host_layer)
+        self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer)
+        if manager:
+            managing = begun(manager, folder.absolute() / manager.name, self._engine)
+            self._launcher = ManagedLauncher(self._engine, self._cgroups, host_layer, managing)
         become_subreaper()
 
     @property
     def name(self) -> str:
         """Engine and version, for people."""
-        return self._engine.version
+        return self._launcher.version
 
     @property
     def unenforced(self) -> Mapping[str, str]:
@@ -99,7 +107,7 @@ class OciRuntime(Grouped):
             self._launcher.prepare(machine)
             await self._launcher.launch(machine, after)
         except OSError as error:
-            raise _host_failed(spec.id, error) from error
+            raise _host_failed(spec.id, "cannot start", error) from error
         finally:
             if machine.watcher is None:
                 await asyncio.shield(self._launcher.abandon(machine))
@@ -119,7 +127,10 @@ class OciRuntime(Grouped):
     ) -> tuple[int, bytes, bytes]:
         """Run a command inside, as the machine's user and as confined as it; see the port."""
         machine, kept = self._running(machine_id), processes.Kept(OUTPUT_LIMIT)
-        with tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch:
+        with (
+            _host_asked(machine_id, "cannot run a command"),
+            tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch,
+        ):
             status = await self._exec(machine, argv, stdin, Path(scratch), tell or kept)
         return status, kept["stdout"], kept["stderr"]
 
@@ -156,9 +167,7 @@ class OciRuntime(Grouped):
         limits = self._groups.within(limits, machine.spec.group)
         wanted = resources(limits, frozenset(self._cgroups.controllers))
         if wanted and self._engine.cgroups:
-            request = machine.folder / "resources.json"
-            request.write_bytes(msgspec.json.encode(wanted))
-            await self._launcher.command(machine, "update", f"--resources={request}")
+            await self._launcher.update(machine, wanted)
         machine.spec = replace(machine.spec, limits=limits)
 
     async def usage(self, machine_id: str) -> Usage:
@@ -170,22 +179,22 @@ class OciRuntime(Grouped):
         """Run a program inside on a terminal of its own; see the port."""
         machine = self._running(machine_id)
         request = msgspec.json.encode(process(_with_terminal(machine.spec), argv, terminal=True))
-        terminal = await open_terminal(self._engine, machine_id, machine.folder, request, self._reap_soon)
+        with _host_asked(machine_id, "cannot open a terminal"):
+            terminal = await open_terminal(self._engine, machine.name, machine.folder, request, self._reap_soon)
         terminal.resize(rows, columns)
         return terminal
 
     async def close(self) -> None:
         """End all machines and remove the cgroups of this runtime."""
         await asyncio.gather(*(self.stop(name) for name in list(self._launcher.machines)))
+        await self._launcher.close()
         cgroups.remove_cgroups(self._cgroups.prefix)
         self._engine.close()
 
     async def _exec(self, machine: Machine, argv: Sequence[str], stdin: bytes, scratch: Path, tell: Tell) -> int:
         log, pid_file, request = scratch / "log", scratch / "pid", scratch / "process.json"
         request.write_bytes(msgspec.json.encode(process(machine.spec, argv)))
-        command = self._engine.command(
-            "exec", f"--process={request}", f"--pid-file={pid_file}", machine.spec.id, log=log
-        )
+        command = self._engine.command("exec", f"--process={request}", f"--pid-file={pid_file}", machine.name, log=log)
         try:
             status = await processes.pass_on(command, stdin, tell)
         except asyncio.CancelledError:
@@ -212,13 +221,22 @@ class OciRuntime(Grouped):
         return machine
 
 
-def _host_failed(machine_id: str, error: OSError) -> AdapterError:
-    """What the host could not do for a machine, above all when its disk is full."""
-    return AdapterError(
-        f"machine `{machine_id}` cannot start: {error.strerror or error}",
-        hint="make room, and start it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "",
-        call=str(error.filename or ""),
-    )
+@contextmanager
+def _host_asked(machine_id: str, what: str) -> Iterator[None]:
+    """Tell in our own words what the host could not do for a machine."""
+    try:
+        yield
+    except OSError as error:
+        raise _host_failed(machine_id, what, error) from error
+
+
+def _host_failed(machine_id: str, what: str, error: OSError) -> AdapterError:
+    """What the host could not do for a machine, above all when its disk is full, or too many files are open."""
+    hint = "make room, and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    if is_exhaustion(error):
+        hint = "raise the hard limit `nofile`, see limits.conf(5) and prlimit(1), and try again"
+    call = str(error.filename or "")
+    return AdapterError(f"machine `{machine_id}` {what}: {error.strerror or error}", hint=hint, call=call)
 
 
 def _with_terminal(spec: MachineSpec) -> MachineSpec:
