@@ -8,7 +8,17 @@ import os
 import platform
 import sys
 
-NAMES = ("vnf_start", "first_packet", "pop_start", "mininet_topologies", "chain", "service", "servers_detail", "memory")
+NAMES = (
+    "vnf_start",
+    "first_packet",
+    "pop_start",
+    "mininet_topologies",
+    "chain",
+    "service",
+    "servers_detail",
+    "memory",
+    "many_pops",
+)
 
 
 def main() -> None:

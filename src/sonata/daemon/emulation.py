@@ -140,7 +140,8 @@ async def _keep(config: KeeperConfig, ties: Ties) -> bool:
     )
     is_over = False
     try:
-        started = await _finished(emulation.start(lambda message: _report(ties, progress=message)), end)
+        with _without_collections():
+            started = await _finished(emulation.start(lambda message: _report(ties, progress=message)), end)
         if started:
             await _serve(config, ties, emulation, Observation(emulation, plane), end)
         is_over = started or not config.resumes
@@ -194,6 +195,16 @@ async def _serve(
     emulation.events.close()
     server.should_exit = True
     await serving
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Collect no garbage in a block: nearly all that a start makes stays, and would be looked at again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _describe(emulation: Emulation) -> Mapping[str, Any]:

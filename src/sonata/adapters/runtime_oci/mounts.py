@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 from sonata.errors import AdapterError
@@ -83,8 +84,9 @@ def in_user_namespace() -> bool:
     return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
 
+@cache
 def is_mapped(uid: int) -> bool:
-    """Whether this user id exists in our user namespace."""
+    """Whether this user id exists in our user namespace, whose mapping is written once."""
     for line in Path("/proc/self/uid_map").read_text().splitlines():
         first, _, count = map(int, line.split())
         if first <= uid < first + count:

@@ -23,6 +23,7 @@ from sonata.emulator.observing.wide_area import read_connections, read_links
 from sonata.errors import SonataError
 from sonata.model.metrics import Family, Point, Readings
 from sonata.ports.metering import Readings as Counters
+from sonata.ports.metering import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -136,12 +137,14 @@ class Observation:
 
     async def _counters(self) -> Counters:
         names = list(self._emulation.topology.pops)
-        found = Counters({}, {})
+        ports: dict[str, Traffic] = {}
+        links: dict[str, tuple[Traffic, Traffic]] = {}
         for start in range(0, len(names), POPS_AT_ONCE):
             some = names[start : start + POPS_AT_ONCE]
             part = await self._plane.run(lambda fabric, some=some: fabric.metering.read(some))  # type: ignore[misc]
-            found = Counters({**found.ports, **part.ports}, {**found.links, **part.links})
-        return found
+            ports.update(part.ports)
+            links.update(part.links)
+        return Counters(ports, links)
 
     def _read_ourselves(self, sheet: Sheet) -> None:
         counts = self._emulation.events.counts
