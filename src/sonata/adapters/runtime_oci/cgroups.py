@@ -119,6 +119,14 @@ class Cgroups:
                 (folder / _own_cgroup(name).lstrip("/") / "cgroup.procs").write_text("0")
                 return
 
+    def thaw(self, machine: str) -> None:
+        """Let a machine go on, whatever its engine knows of it; idempotent."""
+        for hierarchy in self.hierarchies:
+            for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+                control = hierarchy / self.place_of(machine) / file
+                if control.exists():
+                    control.write_text(word)
+
     def remove(self, machine: str) -> None:
         """Remove a machine's cgroups in all hierarchies.
 

@@ -154,8 +154,13 @@ class OciRuntime(Grouped):
         if not self._cgroups.can_freeze:
             raise Unsupported(f"machine `{machine_id}` cannot be paused: the host delegates no freezer cgroup")
         if not machine.paused:
-            await self._launcher.command(machine, "pause")
             machine.paused = True
+            try:
+                await self._launcher.command(machine, "pause")
+            except AdapterError:  # an engine that died over it has perhaps frozen some of its processes
+                self._cgroups.thaw(machine_id)
+                machine.paused = False
+                raise
 
     async def resume(self, machine_id: str) -> None:
         """Let a frozen machine go on; see the port."""
