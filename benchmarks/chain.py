@@ -21,6 +21,7 @@ from typing import Any
 
 from sonata._lib import namespaces
 from sonata.adapters.fabric_linux import LinuxFabric
+from sonata.adapters.fabric_linux.renderers import candidates
 from sonata.ports.fabric import (
     EXTERNAL,
     ChainSpec,
@@ -38,6 +39,7 @@ from sonata.ports.fabric import (
 
 ROUNDS = 5
 SECONDS = 2
+OTHERS = ("routed", "srv6", "nsh")
 PINGS = 300
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -241,7 +243,7 @@ def gigabits(chain: Ours | ByHand) -> float | None:
 
 def compare(pops: int) -> dict[str, Any]:
     ours, hand = Ours(pops), ByHand(pops)
-    others = {name: Ours(pops, name) for name in ("routed", "srv6")}
+    others = {one.name: Ours(pops, one.name) for one in candidates() if one.name in OTHERS and not one.why_not}
     chains: dict[str, Ours | ByHand] = {"ours": ours, "by_hand": hand, **others}
     samples: dict[str, list[float]] = {}
     try:

@@ -1,5 +1,5 @@
 """`python -m sonata` is the command `sonata`."""
 
-from sonata.cli.main import main
+from sonata.cli.entry import main
 
 main()

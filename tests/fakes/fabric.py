@@ -21,6 +21,7 @@ from sonata.ports.fabric import (
     PortFilter,
     PortShape,
     PortSpec,
+    Reservation,
     RouterSpec,
     SpanSpec,
 )
@@ -33,6 +34,8 @@ class FakeUnderlay:
     def __init__(self) -> None:
         self.pops: dict[str, PopSpec] = {}
         self.links: dict[str, LinkSpec] = {}
+        self.reserved: dict[str, tuple[dict[int, Reservation], dict[int, Reservation]]] = {}
+        self.refusing = ""
         self.outside: dict[str, tuple[list[str], dict[str, str]]] = {}
 
     def add_pops(self, pops: Sequence[PopSpec]) -> None:
@@ -51,9 +54,17 @@ class FakeUnderlay:
         if name not in self.links:
             raise AdapterError(f"no link `{name}`")
 
+    def reserve(self, link: str, there: Mapping[int, Reservation], back: Mapping[int, Reservation]) -> None:
+        if link not in self.links:
+            raise NotFound(f"no link `{link}`")
+        if link == self.refusing:
+            raise AdapterError(f"the kernel refuses at link `{link}`")
+        self.reserved[link] = (dict(there), dict(back))
+
     def remove_links(self, names: Sequence[str]) -> None:
         for name in names:
             self.links.pop(name, None)
+            self.reserved.pop(name, None)
 
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
         self.outside[pop] = ([str(one) for one in addresses], {str(key): str(via) for key, via in routes.items()})
@@ -90,6 +101,7 @@ class FakeNetworks:
             self.networks.pop(key, None)
 
     def set_span(self, span: SpanSpec) -> None:
+        self._fail_if_told()
         for pop, network in span.members.items():
             self.require(pop, network)
         self.spans[span.id] = span
@@ -198,6 +210,11 @@ class FakeSteering:
     def __init__(self, machines: FakeMachines) -> None:
         self._machines = machines
         self.chains: dict[str, ChainSpec] = {}
+        self.why_no_nsh = ""
+
+    def require_nsh(self) -> None:
+        if self.why_no_nsh:
+            raise Unsupported(self.why_no_nsh)
 
     def set_chain(self, chain: ChainSpec) -> None:
         for hop in (*chain.hops, *(before.hops[-1] for before in chain.after)):
@@ -311,8 +328,8 @@ class FakeFabric:
         self.shaping = FakeShaping(self.machines)
         self.metering = FakeMetering(self)
 
-    def mend(self) -> None:
-        pass
+    def mend(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         pass

@@ -19,7 +19,7 @@ from sonata.sdk.emulation_records import EmulationRecord
 from tests.command import sonata_here
 from tests.residue import Footprint, Host
 
-PROGRAM = "from sonata.cli.main import main; main()"
+PROGRAM = "from sonata.cli.entry import main; main()"
 
 LINE = """
 apiVersion: sonata/v1
@@ -36,7 +36,7 @@ endpoints:
   users: {{attach: a}}
   origin: {{attach: c, delay: 1ms, command: [sleep, infinity]}}
 """
-QUICK = frozenset(("exec", "link", "logs", "ls", "openrc", "show"))
+QUICK = frozenset(("exec", "link", "logs", "ls", "openrc", "show", "wan"))
 ORIGIN = "100.64.2.10"
 PATH_DELAY_S = 0.011
 

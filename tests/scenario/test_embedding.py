@@ -26,7 +26,8 @@ from sonata.embedding import (
 )
 from sonata.embedding.testing import what_is_missing
 from sonata.errors import Conflict, InvalidInput, NotFound
-from sonata.sdk.emulation_records import recorded
+from sonata.sdk.emulation_records import find, recorded
+from sonata.sdk.wan_client import WanClient
 from tests.residue import Footprint, Host
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
@@ -123,6 +124,25 @@ def test_changes_of_links_are_checked(emulation: RunningEmulation) -> None:
     for wrong in ({}, {"delay": "20"}, {"rate": "fast"}, {"loss": "200%"}, {"jitter": 1.0}):
         with pytest.raises(InvalidInput):
             link.set(**wrong)
+
+
+def test_a_link_of_which_more_is_reserved_is_slowed_by_force_alone(emulation: RunningEmulation) -> None:
+    link, clouds = emulation.link("backbone"), {pop: emulation.openstack(pop) for pop in ("west", "east")}
+    networks = {pop: cloud.network.create_network(name="joined") for pop, cloud in clouds.items()}
+    members = {pop: network.id for pop, network in networks.items()}
+    with WanClient.of(find(TWO.name)) as wan:
+        made = wan.connect("gold", members, {"rate_bps": 20e6})
+        try:
+            with pytest.raises(Conflict, match="20Mbit from `west` promised to connections: `gold`"):
+                link.set(rate="10Mbit")
+            assert link.status["impairment"]["rate_bps"] is None
+            link.set(rate="10Mbit", force=True)
+            assert [one["state"] for one in wan.connections()] == ["degraded"]
+        finally:
+            link.set(rate="none")
+            wan.disconnect(made["id"])
+            for pop, network in networks.items():
+                clouds[pop].network.delete_network(network)
 
 
 def test_its_openstack_is_that_of_the_site(emulation: RunningEmulation) -> None:

@@ -14,10 +14,18 @@ import pytest
 
 from sonata.sdk.emulation_records import EmulationRecord
 from tests.scenario.clouds import let_in, site
-from tests.scenario.emu_command import ORIGIN, Emu
+from tests.scenario.emu_command import ORIGIN, Emu, kill, settle
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
+TROUBLE = """
+apiVersion: sonata/v1
+kind: Scenario
+name: trouble
+events:
+- {at: 0s, link: bc, up: false, for: 300ms}
+- {at: 600ms, link: bc, set: {rate: 40Mbit}, for: 300ms}
+"""
 SERVER = ["/usr/bin/perl", "-MIO::Socket::INET", "-e"]
 GREETER = (
     "my $l = IO::Socket::INET->new(Listen => 5, LocalPort => 8080, ReuseAddr => 1); "
@@ -72,6 +80,121 @@ def test_a_connection_joins_networks_of_two_sites_until_it_is_removed(emu: Emu, 
     assert wan.get("/wan/connections", params={"tag_prefix": "other/"}).json() == []
     assert wan.delete(f"/wan/connections/{made.json()['id']}").status_code == 204
     assert emu.run(*ping, "-w", "1").returncode == 1
+
+
+def test_promises_are_kept_moved_or_told(emu: Emu, wan: httpx.Client) -> None:
+    record = emu.record()
+    members = {pop: site(record, pop).network.create_network(name="n").id for pop in ("b", "c")}
+    wanted = {"tag": "gold", "members": members, "rate_bps": 60e6, "max_rate_bps": 80e6}
+    made = wan.post("/wan/connections", json=wanted).json()
+    assert (made["state"], made["links"]) == ("active", ["bc"])
+    assert {link["name"]: link["mechanism"] for link in emu.json("link", "ls")}["bc"] == "veth+htb"
+    (link,) = (link for link in wan.get("/wan/links").json() if link["name"] == "bc")
+    assert [way["available_bps"] for way in link["directions"]] == [40e6, 40e6]
+
+    refused = emu.run("link", "set", "b", "c", "--rate", "50Mbit")
+    assert refused.returncode == 6
+    assert "`gold`" in refused.stderr
+    emu.ok("link", "set", "b", "c", "--rate", "50Mbit", "--force")
+    (now,) = wan.get("/wan/connections", params={"endpoint": "origin"}).json()
+    assert (now["state"], "50Mbit of the 60Mbit promised" in now["reason"]) == ("degraded", True)
+    emu.ok("link", "set", "b", "c", "--down")
+    assert wan.get(f"/wan/connections/{made['id']}").json()["state"] == "down"
+    emu.ok("link", "set", "b", "c", "--up", "--rate", "100Mbit")
+    assert wan.get(f"/wan/connections/{made['id']}").json()["state"] == "active"
+
+    changed = wan.patch(f"/wan/connections/{made['id']}", json={"rate_bps": 70e6})
+    assert (changed.status_code, changed.json()["rate_bps"]) == (200, 70e6)
+    assert wan.patch(f"/wan/connections/{made['id']}", json={"rate_bps": 90e6, "max_rate_bps": None}).status_code == 200
+    assert wan.patch(f"/wan/connections/{made['id']}", json={"rate_bps": 190e6}).status_code == 409
+    assert wan.get("/wan/connections", params={"pop": "x"}).status_code == 404
+
+
+def test_a_person_joins_networks_by_name_and_sees_what_is_left(emu: Emu) -> None:
+    emu.up()
+    record = emu.record()
+    ids = {pop: site(record, pop).network.create_network(name="inner").id for pop in ("a", "b", "c")}
+    site(record, "b").network.create_network(name="inner")
+    listed = {(row["pop"], row["name"]): row["connection"] for row in emu.json("wan", "networks")}
+    assert listed[("a", "inner")] is None
+    assert ("a", "external") not in listed
+
+    ambiguous = emu.run("wan", "connect", "gold", "b/inner", "c/inner")
+    assert ambiguous.returncode == 2
+    assert ids["b"] in ambiguous.stderr
+    unknown = emu.run("wan", "connect", "gold", "b/outer", "c/inner")
+    assert (unknown.returncode, "`b` has no network `outer`" in unknown.stderr) == (5, True)
+    told = emu.ok(
+        *("wan", "connect", "gold", f"b/{ids['b']}", "c/inner"),
+        *("--rate", "60Mbit", "--most", "80Mbit"),
+        "--delay=5ms",
+    )
+    assert re.search(r"^state +active$", told, re.MULTILINE)
+    assert {row["pop"]: row["connection"] for row in emu.json("wan", "networks") if row["id"] in ids.values()} == {
+        "a": None,
+        "b": "gold",
+        "c": "gold",
+    }
+    (there, back) = [line.split() for line in emu.ok("wan", "links").splitlines() if line.startswith("bc")]
+    assert there[:7] == ["bc", "b", "c", "0ns", "100Mbit", "60Mbit", "40Mbit"]
+    assert back[:3] == ["bc", "c", "b"]
+    way = emu.run("wan", "path", "users", "c")
+    assert [line.split()[0] for line in way.stdout.splitlines()[1:]] == ["ab", "bc"]
+    assert "a to c: 10ms, 40Mbit left" in way.stderr
+
+    assert emu.run("wan", "set", "gold").returncode == 2
+    assert emu.run("wan", "set", "gold", "--rate", "200Mbit", "--most", "none").returncode == 1
+    changed = emu.json("wan", "set", "gold", "a/inner", "c/inner", "--rate", "30Mbit", "--delay", "none")
+    assert (changed["links"], changed["rate_bps"], changed["max_delay_s"]) == (["ab", "bc"], 30e6, None)
+    assert [row["tag"] for row in emu.json("wan", "ls", "--endpoint", "users")] == ["gold"]
+    assert emu.json("wan", "ls", "--site", "b") == []
+    emu.ok("link", "set", "ab", "--down")
+    assert "no path between `a` and `c`" in emu.ok("wan", "ls")
+    assert emu.run("wan", "path", "a", "c").returncode == 6
+    assert emu.run("wan", "rm", "gold", "silver").returncode == 5
+    emu.ok("wan", "rm", "gold")
+    assert emu.json("wan", "ls") == []
+
+
+@pytest.mark.slow
+def test_reservations_live_through_changed_files_a_killed_keeper_and_scenarios(emu: Emu) -> None:
+    emu.up()
+    for pop in ("b", "c"):
+        site(emu.record(), pop).network.create_network(name="inner")
+    emu.ok("wan", "connect", "gold", "b/inner", "c/inner", "--rate", "60Mbit")
+    file = emu.home / "changed.yaml"
+    line = emu.topology.read_text()
+
+    file.write_text(line.replace("rate: 100Mbit", "rate: 50Mbit"))
+    for asked in ((), ("--dry-run",)):
+        refused = emu.run("up", str(file), *asked)
+        assert refused.returncode == 6
+        assert "`gold`" in refused.stderr
+    file.write_text(line.replace("rate: 100Mbit", "rate: 70Mbit, price: 2"))
+    emu.ok("up", str(file))
+    assert held(emu) == ("active", 0.12, "veth+htb")
+    saved = emu.run("save", "--with-servers")
+    assert "connection `gold` is left out" in saved.stderr
+    assert "price: 2" in saved.stdout
+
+    settle()
+    kill(emu)
+    emu.ok("up", str(file), "--listen", "127.0.0.1:0", "--detach")
+    assert held(emu) == ("active", 0.12, "veth+htb")
+
+    trouble = emu.home / "trouble.yaml"
+    trouble.write_text(TROUBLE)
+    emu.ok("scenario", "run", str(trouble))
+    states = [event["detail"]["state"] for event in emu.json("events", "--kind", "connection.state")]
+    assert states == ["down", "active", "degraded", "active"]
+    assert held(emu) == ("active", 0.12, "veth+htb")
+
+
+def held(emu: Emu) -> tuple[str, float, str]:
+    """State and price of the one connection, and how its link is held."""
+    (connection,) = emu.json("wan", "ls")
+    mechanisms = {link["name"]: link["mechanism"] for link in emu.json("link", "ls")}
+    return connection["state"], round(connection["price_per_hour"], 6), mechanisms["bc"]
 
 
 def test_the_graph_and_the_bounds(emu: Emu, wan: httpx.Client) -> None:

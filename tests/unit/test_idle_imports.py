@@ -18,7 +18,7 @@ KEEPER = frozenset(
 SMALL = KEEPER | {"starlette", "uvicorn", "cryptography", "rustworkx", "yaml", "dns", "argon2"}
 PROGRAMS = {
     "sonata.daemon.platform": EVERYWHERE | {"argon2", "dns", "cryptography"},
-    "sonata.daemon.emulation": EVERYWHERE | KEEPER,
+    "sonata.daemon.emulation": EVERYWHERE | KEEPER | {"dns", "h11", "yaml"},
     "sonata.daemon.keeper": EVERYWHERE | SMALL | {"asyncio", "msgspec"},
     "sonata.daemon.manager_supervisor": EVERYWHERE | SMALL | {"websockets"},
     "sonata.managers.runner": EVERYWHERE | SMALL | {"asyncio"},

@@ -15,6 +15,10 @@ _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
 _MNT_DETACH = 2
 _NO_LOGIN = 2**32 - 1
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+"""Numbers of system calls, the same on all architectures; older C libraries have no functions for them."""
+_FSOPEN_CLOEXEC, _FSCONFIG_CMD_CREATE, _FSMOUNT_CLOEXEC = 1, 6, 1
+_MOUNT_ATTRIBUTES = 0x2 | 0x4 | 0x8  # nosuid, nodev, noexec
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -36,6 +40,20 @@ def make_mounts_private() -> None:
 def mount_proc() -> None:
     """Show the processes of this pid namespace alone."""
     _mount("proc", Path("/proc"), "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+
+
+def detached_proc() -> int:
+    """A descriptor of a new proc file system that is mounted nowhere, and gone when it is closed (fsmount(2)).
+
+    Raises:
+        OSError: the kernel is older than 5.2, or this process may not mount one.
+    """
+    context = _checked(_libc.syscall(_FSOPEN, b"proc", _FSOPEN_CLOEXEC), "fsopen proc")
+    try:
+        _checked(_libc.syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig proc")
+        return _checked(_libc.syscall(_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTRIBUTES), "fsmount proc")
+    finally:
+        os.close(context)
 
 
 def forget_login() -> str:
@@ -86,7 +104,8 @@ def _text(value: str | None) -> bytes | None:
     return None if value is None else value.encode()
 
 
-def _checked(result: int, call: str) -> None:
-    if result != 0:
+def _checked(result: int, call: str) -> int:
+    if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{call}: {os.strerror(code)}")
+    return result

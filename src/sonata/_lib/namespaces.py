@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -75,13 +74,6 @@ def create(count: int, settle: Callable[[int], T]) -> list[T]:
             _check(_libc.unshare(CLONE_NEWNET), "unshare")
             settled.append(settle(current()))
     return settled
-
-
-def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files to the hard one and return it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def _check(result: int, call: str) -> None:

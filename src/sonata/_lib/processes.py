@@ -7,8 +7,9 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from sonata._lib.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,22 +21,26 @@ from sonata.cli import (
     emu_metrics,
     emu_scenarios,
     emu_topologies,
+    emu_wan,
     exit_codes,
     output,
 )
 from sonata.cli.emu_options import Form, Name
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
-from sonata.sdk import emulations
-from sonata.sdk.emulation_records import EmulationRecord, find, load, log_of, recorded
+from sonata.sdk.emulation_records import DEFAULT_HOST, DEFAULT_PORT, EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
-from sonata.sdk.engines import AUTO
+from sonata.sdk.keepers import Keeper
 from sonata.sdk.openrc import PROJECT, USER, auth_url
 from sonata.sdk.openrc import openrc as openrc_of
+
+if TYPE_CHECKING:  # slow to import, and of use to `up` alone
+    from sonata.sdk.emulations import Emulation
 
 app = typer.Typer(add_completion=False, help="Emulated multi-site infrastructure.", no_args_is_help=True)
 app.add_typer(emu_links.app, name="link")
 app.add_typer(emu_endpoints.app, name="endpoint")
 app.add_typer(emu_scenarios.app, name="scenario")
+app.add_typer(emu_wan.app, name="wan")
 app.command(epilog=emu_links.CAPTURE_EXAMPLES)(emu_links.capture)
 app.command("events", epilog=emu_events.EXAMPLES)(emu_events.events)
 emu_metrics.register(app)
@@ -52,10 +57,7 @@ def up(
     name: Annotated[str | None, typer.Option("--name", help="Name of the emulation; default: the topology's.")] = None,
     listen: Annotated[
         str | None,
-        typer.Option(
-            help="Loopback HOST:PORT; port 0 picks a free one. "
-            f"Default: {emulations.DEFAULT_HOST}:{emulations.DEFAULT_PORT}."
-        ),
+        typer.Option(help=f"Loopback HOST:PORT; port 0 picks a free one. Default: {DEFAULT_HOST}:{DEFAULT_PORT}."),
     ] = None,
     engine: Annotated[
         str | None,
@@ -79,24 +81,26 @@ def up(
 
     Without --detach it runs until Ctrl-C, unless it was running already.
     """
-    from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
-
     if exit_code and not dry_run:
         raise InvalidInput("--exit-code tells of a plan", hint="give --dry-run, too")
-    topology = read_topology(file)
-    if renderer:
-        topology = replace(topology, chain_renderer=renderer)
-    address = _address(listen) if listen else None
-    running = emulations.standing(name or topology.name)
-    if dry_run:
-        changes = emu_changes.show_plan(running, topology, address, form)
-        return emu_changes.exit_code(changes, wanted=exit_code)
-    if running:
-        _require_engine(running, engine)
-        emu_changes.change_running(running, topology, address)
-        return exit_codes.OK
-    default = (emulations.DEFAULT_HOST, emulations.DEFAULT_PORT)
-    emulation = emulations.start(topology, name=name, listen=address or default, engine=engine, progress=output.say)
+    with _keeper_ahead(wanted=not dry_run) as keeper:
+        from sonata.formats.topology import read_topology  # slow to import, and of no use to the other verbs
+        from sonata.sdk import emulations
+
+        topology = read_topology(file)
+        if renderer:
+            topology = replace(topology, chain_renderer=renderer)
+        address = _address(listen) if listen else None
+        running = emulations.standing(name or topology.name)
+        if dry_run:
+            changes = emu_changes.show_plan(running, topology, address, form)
+            return emu_changes.exit_code(changes, wanted=exit_code)
+        if running:
+            _require_engine(running, engine)
+            emu_changes.change_running(running, topology, address)
+            return exit_codes.OK
+        at, tell = address or (DEFAULT_HOST, DEFAULT_PORT), output.say
+        emulation = emulations.start(topology, name=name, listen=at, engine=engine, progress=tell, keeper=keeper)
     if detach:
         emulation.let_go()
         _tell_ready(emulation.record)
@@ -104,9 +108,21 @@ def up(
     return _attend(emulation)
 
 
+@contextmanager
+def _keeper_ahead(*, wanted: bool) -> Iterator[Keeper | None]:
+    """A keeper that starts while we do; none where an emulation runs, which may be the one to be changed."""
+    if not wanted or any(record.is_running for record in recorded()):
+        yield None
+        return
+    with Keeper() as keeper:
+        yield keeper
+
+
 @app.command(epilog="Example: sonata emu down --name line")
 def down(name: Name = None) -> None:
     """Stop an emulation and remove everything it left, also after it was killed."""
+    from sonata.sdk import emulations  # slow to import
+
     name = name or _only_recorded()
     if not emulations.stop(name):
         raise NotFound(f"no emulation `{name}` is running or left over", hint="see `sonata emu ls`")
@@ -201,6 +217,8 @@ def openrc(
 
 def _require_engine(record: EmulationRecord, engine: str | None) -> None:
     """Refuse another engine than the one that machines of a running emulation have."""
+    from sonata.sdk.engines import AUTO
+
     if engine in (None, AUTO):
         return
     with EmulatorClient.of(record) as client:
@@ -212,7 +230,7 @@ def _require_engine(record: EmulationRecord, engine: str | None) -> None:
         )
 
 
-def _attend(emulation: emulations.Emulation) -> int:
+def _attend(emulation: Emulation) -> int:
     """Stay until the emulation ends or the person ends it."""
     with ExitStack() as ending:
         ending.callback(emulation.stop)
@@ -244,7 +262,7 @@ def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         raise InvalidInput(f"`{text}` is no HOST:PORT", hint="e.g. --listen 127.0.0.1:0")
-    return host.strip("[]") or emulations.DEFAULT_HOST, int(port)
+    return host.strip("[]") or DEFAULT_HOST, int(port)
 
 
 def _only_recorded() -> str:

@@ -30,12 +30,12 @@ _IMPAIRMENT: Mapping[str, tuple[str, Callable[[float], str]]] = {
 _SIZES = {"memory_bytes": "memory", "disk_bytes": "disk"}
 _TELLING: Mapping[str, tuple[str, ...]] = {
     "pop": ("managed_by",),
-    "link": ("a", "b", "impairment", "reverse", "up"),
+    "link": ("a", "b", "impairment", "reverse", "up", "price"),
     "endpoint": ("attach", "image", "impairment", "reverse", "up"),
     "server": ("pop", "image", "flavor"),
 }
 """What is told of a part that comes, where it is not as usual."""
-_USUAL = {"managed_by": "", "reverse": None, "up": True}
+_USUAL = {"managed_by": "", "reverse": None, "up": True, "price": 0.0}
 
 
 def save(

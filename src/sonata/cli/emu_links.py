@@ -71,6 +71,7 @@ def set_link(
     reorder: Annotated[str | None, typer.Option(help="Share of packets that go ahead without the delay.")] = None,
     origin: Annotated[str | None, typer.Option("--from", help="Only packets that come from this end.")] = None,
     up_: Annotated[bool | None, typer.Option("--up/--down", help="Let packets pass, or none at all.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also when connections have more reserved.")] = False,
     name: Name = None,
 ) -> None:
     """Change a link while packets flow; what is not given stays."""
@@ -91,6 +92,8 @@ def set_link(
         raise InvalidInput("nothing to change", hint="give --delay, --jitter, --loss, --rate, --up or --down")
     if origin is not None:
         changes["from"] = origin
+    if force:
+        changes["force"] = True
     with EmulatorClient.of(find(name)) as client:
         client.change_link(_link_name(client, ends), changes)
 

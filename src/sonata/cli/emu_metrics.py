@@ -6,21 +6,21 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
 
 from sonata._lib.quantities import format_duration, format_share
+from sonata._lib.values import dataclass
 from sonata.cli import output
 from sonata.cli.emu_options import Form, Name
 from sonata.errors import InvalidInput, NotFound
 from sonata.sdk.emulation_records import find
 from sonata.sdk.metrics_client import MetricsClient
+
+if TYPE_CHECKING:  # slow to import, and of use on a terminal alone
+    from rich.table import Table
 
 _MACHINES = ("name", "cpu", "memory", "processes", "received", "sent", "drops")
 _LINKS = ("link", "source", "target", "up", "delay", "loss", "rate", "delivered", "lost", "measured")
@@ -125,8 +125,10 @@ def top(
 
 
 def _show_live(client: MetricsClient, before: Reading, after: Reading, every: float) -> None:
-    console = Console()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(screen=True, auto_refresh=False) as live:
         while True:
             tables = _table(_MACHINES, _busiest(before, after)), _table(_LINKS, links(before, after))
             live.update(Group(tables[0], "", tables[1]), refresh=True)
@@ -139,6 +141,8 @@ def _busiest(before: Reading, after: Reading) -> list[Row]:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Row]) -> Table:
+    from rich.table import Table
+
     table = Table(*(column.upper() for column in columns), box=None, pad_edge=False)
     for row in map(_for_people, rows):
         table.add_row(*("-" if row[column] is None else str(row[column]) for column in columns))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
-from typing import Any
-
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from sonata.cli import exit_codes, output
 from sonata.sdk.platform_client import PlatformClient
+
+if TYPE_CHECKING:  # slow to import, and of use on a terminal alone
+    from rich.table import Table
 
 _MARKS = {
     "RUNNING": ("…", "yellow"),
@@ -28,8 +27,7 @@ def follow(client: PlatformClient, operation_id: str, form: output.Format = outp
     """Follow an operation to its end on stderr (JSON: stdout); returns the exit code that fits its end."""
     if form is output.Format.JSON:
         return _follow_as_json(client, operation_id)
-    console = Console(stderr=True, highlight=False)
-    final = _follow_live(client, operation_id, console) if console.is_terminal else _follow_lines(client, operation_id)
+    final = (_follow_live if sys.stderr.isatty() else _follow_lines)(client, operation_id)
     output.say(f"{final['operation']} {final['state']}" + (f": {final['error']}" if final["error"] else ""))
     if final["hint"]:
         output.say(f"hint: {final['hint']}")
@@ -71,10 +69,13 @@ def _what(step: Step) -> str:
     return str(step["error"] or step["detail"])
 
 
-def _follow_live(client: PlatformClient, operation_id: str, console: Console) -> Mapping[str, Any]:
+def _follow_live(client: PlatformClient, operation_id: str) -> Mapping[str, Any]:
+    from rich.console import Console
+    from rich.live import Live
+
     last: Mapping[str, Any] = {}
     steps: dict[tuple[str, int], Step] = {}
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=Console(stderr=True, highlight=False), auto_refresh=False) as live:
         for kind, document in client.watch(operation_id):
             if kind == "operation":
                 last = document
@@ -85,6 +86,9 @@ def _follow_live(client: PlatformClient, operation_id: str, console: Console) ->
 
 
 def _table(steps: Mapping[tuple[str, int], Step]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, show_header=False)
     for step in steps.values():
         mark, style = _MARKS.get(step["state"], ("?", ""))

@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from sonata import __version__
 from sonata.cli import exit_codes, output
+from sonata.cli.loading import ending_at_once
 from sonata.errors import SonataError
 
 NOUNS: dict[str, tuple[str, str]] = {
@@ -51,7 +52,9 @@ class LazyNouns(TyperGroup):
         module_name, summary = NOUNS[cmd_name]
         if ctx.obj in ([], ["--help"]):
             return TyperCommand(cmd_name, help=summary)
-        command = typer.main.get_command(importlib.import_module(module_name).app)
+        with ending_at_once():
+            module = importlib.import_module(module_name)
+        command = typer.main.get_command(module.app)
         if isinstance(command, TyperGroup) and module_name.endswith(".platform"):
             return command.get_command(ctx, cmd_name)
         command.name = cmd_name

@@ -1,18 +1,17 @@
-"""All printing of the command line: data on stdout, talk on stderr."""
+"""All printing of the command line: data on stdout, talk on stderr.
+
+What lays text out on a terminal takes longer to import than most verbs to run: it comes when a table does not fit.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
-
-import yaml
-from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import Any, TextIO
 
 from sonata.errors import InvalidInput, SonataError
 
@@ -25,22 +24,29 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
-_talk = Console(stderr=True, highlight=False)
+_BOLD, _BOLD_RED, _PLAIN = "\033[1m", "\033[1;31m", "\033[0m"
 
 
 def say(message: str) -> None:
     """Tell something to the person, on stderr."""
-    _talk.print(message, markup=False, soft_wrap=True)
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
 
 
 def fail(error: SonataError) -> None:
     """Print an error with all its diagnostics and its hint, on stderr."""
     if isinstance(error, InvalidInput):
         for diagnostic in error.diagnostics:
-            _talk.print(str(diagnostic), markup=False, soft_wrap=True)
-    _talk.print(f"error: {error.message}", style="bold red", markup=False, soft_wrap=True)
+            say(str(diagnostic))
+    say(_styled(f"error: {error.message}", _BOLD_RED, sys.stderr))
     if error.hint:
-        _talk.print(f"hint: {error.hint}", markup=False, soft_wrap=True)
+        say(f"hint: {error.hint}")
+
+
+def _styled(words: str, style: str, stream: TextIO) -> str:
+    """Text in a style, on terminals that have one and whose person wants it (https://no-color.org)."""
+    has_styles = stream.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown")
+    return f"{style}{words}{_PLAIN}" if has_styles and not os.environ.get("NO_COLOR") else words
 
 
 def text(value: str) -> None:
@@ -50,7 +56,13 @@ def text(value: str) -> None:
 
 def document(value: Any, form: Format = Format.JSON) -> None:
     """Print a whole document as JSON or YAML."""
-    text(yaml.safe_dump(value, sort_keys=False) if form is Format.YAML else json.dumps(value, indent=2))
+    text(_as_yaml(value) if form is Format.YAML else json.dumps(value, indent=2))
+
+
+def _as_yaml(value: Any) -> str:
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False)
 
 
 def rows(columns: Sequence[str], values: Sequence[Mapping[str, Any]], form: Format = Format.TABLE) -> None:
@@ -64,9 +76,21 @@ def rows(columns: Sequence[str], values: Sequence[Mapping[str, Any]], form: Form
 
 def _print_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """A terminal's width is respected; on the way to a file or another program no cell is cut or wrapped."""
+    whole = _aligned([heads, *lines] if heads else lines)
     if not sys.stdout.isatty():
-        text("\n".join(_aligned([heads, *lines] if heads else lines)))
-        return
+        text("\n".join(whole))
+    elif all(_width(line) <= shutil.get_terminal_size().columns for line in whole):
+        text("\n".join([_styled(whole[0], _BOLD, sys.stdout), *whole[1:]] if heads else whole))
+    else:
+        _print_folded(heads, lines)
+
+
+def _print_folded(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Cells that are too wide for the terminal go on below."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*heads, box=None, pad_edge=False, show_header=bool(heads))
     for line in lines:
         table.add_row(*map(Text, line))
@@ -76,11 +100,20 @@ def _print_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     """One line of text per row, columns two spaces apart, nothing behind the last one."""
     flat = [[" ".join(cell.split("\n")) for cell in line] for line in lines]
-    widths = [max(map(cell_len, column)) for column in zip(*flat, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*flat, strict=True)]
     return [
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in flat
     ]
+
+
+def _width(words: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if words.isascii():
+        return len(words)
+    from rich.cells import cell_len
+
+    return cell_len(words)
 
 
 def _cell(value: Any) -> str:

@@ -19,11 +19,12 @@ from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 
-from sonata._lib.isolation import unmount
+from sonata._lib.descriptors import Reserve
+from sonata._lib.isolation import mount_tmpfs, unmount
 from sonata._lib.logs import log_to_stderr
 from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
@@ -37,6 +38,7 @@ from sonata.adapters.volumes_local import LocalVolumes
 from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
+from sonata.daemon.files import keep_files, require_files
 from sonata.daemon.surfaces import surfaces
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
@@ -49,26 +51,49 @@ from sonata.emulator.scenarios import Scenarios
 from sonata.errors import SonataError
 from sonata.ports.runtime import VIRTUAL
 from sonata.sdk.emulation_records import load, remove_files, remove_lock, save
-from sonata.sdk.emulations import LET_GO, KeeperConfig
+from sonata.sdk.emulations import KeeperConfig
 from sonata.sdk.engines import candidates
+from sonata.sdk.keepers import LET_GO
 
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
 
 
+class Ties(NamedTuple):
+    """Descriptors that tie an emulation to others.
+
+    Args:
+        report: for JSON lines to the starter.
+        lifeline: ends when the starter ends; the byte `LET_GO` first lets go of it.
+        listen, proxy: sockets that listen on the host.
+    """
+
+    report: int
+    lifeline: int
+    listen: int
+    proxy: int
+
+
 def main() -> None:
-    """Run the emulation that standard input describes, to its end."""
-    config = from_plain(decode(sys.stdin.buffer.read()), KeeperConfig)
-    for descriptor in (config.listen, config.proxy, config.report, config.lifeline, config.lock):
+    """Wait to be told what to keep by descriptors that the arguments number, and keep it to its end."""
+    report, lifeline, orders = map(int, sys.argv[1:])
+    told = _told(orders)
+    if told is None:
+        return
+    config, listen, proxy = told
+    ties = Ties(report, lifeline, listen, proxy)
+    for descriptor in (report, lifeline):
         os.set_inheritable(descriptor, False)
     log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        require_files(config.topology)
+        mount_tmpfs(Path(config.run))
         hide_hybrid_cgroup()
-        is_over = asyncio.run(_keep(config))
+        is_over = asyncio.run(_keep(config, ties))
     except SonataError as error:  # the starter shows it, and removes our files once it has read the log
         logger.exception("emulation failed")
-        _report(config, error={"code": error.code, "message": error.message, "hint": error.hint})
+        _report(ties, error={"code": error.code, "message": error.message, "hint": error.hint})
         sys.exit(1)
     remove_cgroups(config.cgroups)
     unmount(Path(config.run))
@@ -77,7 +102,23 @@ def main() -> None:
         remove_lock(config.name)
 
 
-async def _keep(config: KeeperConfig) -> bool:
+def _told(orders: int) -> tuple[KeeperConfig, int, int] | None:
+    """What to keep, and the sockets of the APIs and of the proxy; None when the starter has thought better of it."""
+    with socket.socket(fileno=orders) as channel:
+        _, descriptors, _, _ = socket.recv_fds(channel, len(b"keep"), 5)
+    if not descriptors:
+        return None
+    config, log, listen, proxy, lock = descriptors
+    for descriptor in (listen, proxy, lock):  # the lock is held while we have it
+        os.set_inheritable(descriptor, False)
+    for standard in (sys.stdout, sys.stderr):
+        os.dup2(log, standard.fileno())
+    os.close(log)
+    with open(config, "rb") as stream:
+        return from_plain(decode(stream.read()), KeeperConfig), listen, proxy
+
+
+async def _keep(config: KeeperConfig, ties: Ties) -> bool:
     """Start, serve until told to end, and close.
 
     Returns:
@@ -85,8 +126,8 @@ async def _keep(config: KeeperConfig) -> bool:
     """
     end = asyncio.Event()
     _watch_signals(end)
-    _watch_lifeline(config.lifeline, end)
-    plane = DataPlane(LinuxFabric(config.topology.chain_renderer))
+    _watch_lifeline(ties.lifeline, end)
+    plane = DataPlane(LinuxFabric(config.topology.chain_renderer, Path(config.run) / "switches"))
     emulation = Emulation(
         topology=config.topology,
         plane=plane,
@@ -99,9 +140,9 @@ async def _keep(config: KeeperConfig) -> bool:
     )
     is_over = False
     try:
-        started = await _finished(emulation.start(lambda message: _report(config, progress=message)), end)
+        started = await _finished(emulation.start(lambda message: _report(ties, progress=message)), end)
         if started:
-            await _serve(config, emulation, Observation(emulation, plane), end)
+            await _serve(config, ties, emulation, Observation(emulation, plane), end)
         is_over = started or not config.resumes
     finally:
         await emulation.close(keep=not is_over)
@@ -125,7 +166,9 @@ def _disk_folder(config: KeeperConfig) -> Path:
     return kept
 
 
-async def _serve(config: KeeperConfig, emulation: Emulation, observation: Observation, end: asyncio.Event) -> None:
+async def _serve(
+    config: KeeperConfig, ties: Ties, emulation: Emulation, observation: Observation, end: asyncio.Event
+) -> None:
     """Serve both HTTP surfaces and the proxy until the end."""
     reconciler = Reconciler(emulation)
     reconciler.on_change = partial(_record, config.name, emulation)
@@ -134,18 +177,19 @@ async def _serve(config: KeeperConfig, emulation: Emulation, observation: Observ
     described = partial(_describe, emulation)
     own = emulator_app(emulation, reconciler, scenarios, observation, **tokens, describe_openstack=described)
     openstack = openstack_app(emulation.clouds, admin_password=config.admin_password)
-    app = surfaces(own, openstack, observation.requests)
+    reserve = Reserve()
+    app = surfaces(own, openstack, observation.requests, reserve)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
-    serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=config.listen)]))
+    serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=ties.listen)]))
     proxy = ManagementProxy(emulation.management, config.proxy_token)
-    async with proxy.serving(socket.socket(fileno=config.proxy)):
+    async with proxy.serving(socket.socket(fileno=ties.proxy)):
         serving.add_done_callback(lambda _: end.set())
         # What has been made until now stays, so collections of garbage need not look at it again and again.
         gc.freeze()
-        _report(config, ready=True)  # the socket listens already
-        await _finished(_look_after(emulation, observation), end)
+        _report(ties, ready=True)  # the socket listens already
+        await _finished(_look_after(emulation, observation, reserve), end)
     await scenarios.close()
     emulation.events.close()
     server.should_exit = True
@@ -186,9 +230,10 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
     return True
 
 
-async def _look_after(emulation: Emulation, observation: Observation) -> None:
+async def _look_after(emulation: Emulation, observation: Observation, reserve: Reserve) -> None:
     """What goes on beside serving, until cancelled."""
-    await asyncio.gather(emulation.keep_going(), observation.keep_recording(), _reap_orphans())
+    kept = keep_files(reserve), _reap_orphans()
+    await asyncio.gather(emulation.keep_going(), observation.keep_recording(), *kept)
 
 
 async def _reap_orphans() -> None:
@@ -219,11 +264,7 @@ def _watch_lifeline(lifeline: int, end: asyncio.Event) -> None:
     loop.add_reader(lifeline, readable)
 
 
-def _report(config: KeeperConfig, **message: object) -> None:
+def _report(ties: Ties, **message: object) -> None:
     """Tell the starter; nobody listens any more once it has let go."""
     with contextlib.suppress(BrokenPipeError):
-        os.write(config.report, json.dumps(message).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    main()
+        os.write(ties.report, json.dumps(message).encode() + b"\n")

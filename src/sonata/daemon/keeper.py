@@ -1,9 +1,9 @@
 """The keeper's first minute: makes the namespaces of an emulation and becomes their first process.
 
-Run as `python -m sonata.daemon.keeper REPORT_FD RUN_FOLDER` by `sonata.sdk.emulations`, with the configuration on its
-standard input. It forks a child that enters user (when needed), pid, mount and network namespace; the child's child
-is pid 1 there, mounts what is private to it, and goes on as `sonata.daemon.emulation`. When pid 1 dies, the kernel
-kills everything in the emulation. All of this happens before any thread or heavy import.
+Run as `python -m sonata.daemon.keeper REPORT_FD LIFELINE_FD ORDERS_FD` by `sonata.sdk.keepers`. It forks a child that
+enters user (when needed), pid, mount and network namespace; the child's child is pid 1 there, mounts what is private
+to it, and goes on as `sonata.daemon.emulation`, which is told later what to keep. When pid 1 dies, the kernel kills
+everything in the emulation. All of this happens before any thread or heavy import.
 
 Reports are JSON lines: `{"pid": ...}` as soon as pid 1 exists, or `{"error": {...}}`.
 """
@@ -15,7 +15,7 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sonata._lib.isolation import (
@@ -26,7 +26,6 @@ from sonata._lib.isolation import (
     forget_login,
     make_mounts_private,
     mount_proc,
-    mount_tmpfs,
     unshare,
 )
 from sonata.errors import SonataError, Unsupported
@@ -37,15 +36,15 @@ _OURSELVES = "0 {own} 1\n"
 
 def main() -> None:
     """Entry of the keeper."""
-    report, run_folder = int(sys.argv[1]), Path(sys.argv[2])
+    report, *ties = map(int, sys.argv[1:])
     try:
-        _build_house(report, run_folder)
+        _build_house(report, ties)
     except SonataError as error:
         _tell(report, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         sys.exit(1)
 
 
-def _build_house(report: int, run_folder: Path) -> None:
+def _build_house(report: int, ties: Sequence[int]) -> None:
     with_users = not _may_administrate()
     entered_read, entered_write = os.pipe()
     mapped_read, mapped_write = os.pipe()
@@ -53,7 +52,7 @@ def _build_house(report: int, run_folder: Path) -> None:
     if child == 0:
         os.close(entered_read)
         os.close(mapped_write)
-        _guarded(report, lambda: _enter(report, run_folder, with_users, entered_write, mapped_read))
+        _guarded(report, lambda: _enter(report, ties, with_users, entered_write, mapped_read))
     os.close(entered_write)
     os.close(mapped_read)
     if os.read(entered_read, 1) and with_users:
@@ -75,7 +74,7 @@ def _guarded(report: int, call: Callable[[], None]) -> None:
     os._exit(1)
 
 
-def _enter(report: int, run_folder: Path, with_users: bool, entered: int, mapped: int) -> None:
+def _enter(report: int, ties: Sequence[int], with_users: bool, entered: int, mapped: int) -> None:
     """Enter the namespaces, wait for the user mapping, and start pid 1 in them."""
     try:
         unshare(_HOUSE | (CLONE_NEWUSER if with_users else 0))
@@ -87,18 +86,18 @@ def _enter(report: int, run_folder: Path, with_users: bool, entered: int, mapped
     os.close(mapped)
     first = os.fork()
     if first == 0:
-        _guarded(report, lambda: _become_first(run_folder))
+        _guarded(report, lambda: _become_first(report, ties))
     _tell(report, {"pid": first})
 
 
-def _become_first(run_folder: Path) -> None:
+def _become_first(report: int, ties: Sequence[int]) -> None:
     """Furnish the namespaces as their pid 1 and go on as the emulation."""
     os.setsid()
     make_mounts_private()
     mount_proc()
     forget_login()  # where it cannot be, `sonata doctor` tells what follows
-    mount_tmpfs(run_folder)
-    os.execv(sys.executable, [sys.executable, "-m", "sonata.daemon.emulation"])  # noqa: S606  # nosec B606  # no shell
+    command = [sys.executable, "-m", "sonata.daemon.first_process", str(report), *map(str, ties)]
+    os.execv(sys.executable, command)  # noqa: S606  # nosec B606  # no shell
 
 
 def _may_administrate() -> bool:

@@ -21,7 +21,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -29,6 +28,7 @@ import uvicorn
 from sonata._lib.logs import log_to_stderr
 from sonata._lib.paths import private_folder, write_private
 from sonata._lib.processes import identify
+from sonata._lib.values import dataclass
 from sonata.adapters.bus_local import LocalBus
 from sonata.adapters.store_sql import DataLock, SqlStore
 from sonata.adapters.vim_openstack import OpenStackVim

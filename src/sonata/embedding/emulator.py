@@ -5,21 +5,21 @@ from __future__ import annotations
 import importlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sonata._lib.quantities import parse_duration, parse_rate, parse_share
+from sonata._lib.values import dataclass
 from sonata.errors import AdapterError, InvalidInput, NotFound
 from sonata.formats.topology import ensure_valid, read_topology
 from sonata.model.topology import Topology
 from sonata.sdk import emulations
-from sonata.sdk.emulation_records import EmulationRecord, find, load
+from sonata.sdk.emulation_records import DEFAULT_HOST, EmulationRecord, find, load
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.openrc import PROJECT, REGION, USER, auth_url, check_site, openrc
 
-FREE_PORT = (emulations.DEFAULT_HOST, 0)
+FREE_PORT = (DEFAULT_HOST, 0)
 _OPENSTACK = "sonata.adapters.vim_openstack.calls"
 """Takes a second to import, and most scripts never need it: imported by the first call of `openstack`."""
 
@@ -68,6 +68,7 @@ class LinkHandle:
         duplicate: Quantity | None = None,
         reorder: Quantity | None = None,
         origin: str | None = None,
+        force: bool = False,
     ) -> None:
         """Change what it does to packets while they flow; what is not given stays.
 
@@ -79,6 +80,10 @@ class LinkHandle:
             duplicate: share of packets that arrive twice, as `"1%"`, or in 0..1.
             reorder: share of packets that go ahead without the delay, alike.
             origin: the end whose packets alone are meant; both directions without it.
+            force: also when connections have more reserved than the rate would leave.
+
+        Raises:
+            Conflict: connections have more reserved.
         """
         given = {
             "delay_s": _in_si(delay, parse_duration),
@@ -93,6 +98,7 @@ class LinkHandle:
         if not changes:
             raise InvalidInput(f"nothing to change at link `{self.name}`", hint="give delay, jitter, loss or rate")
         changes |= {"from": origin} if origin is not None else {}
+        changes |= {"force": True} if force else {}
         self._client.change_link(self.name, changes)
 
     def down(self) -> None:

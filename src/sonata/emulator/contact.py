@@ -15,9 +15,14 @@ class Contact:
         self._site = site
         self._lost: dict[str, float] = {}
 
+    def reaches(self, pop: str) -> bool:
+        """Whether a PoP is in reach."""
+        return self._links.reaches(self._site, pop)
+
     def heard_of(self, pop: str) -> float:
         """When a PoP was last in reach, in Unix time; now, unless it is cut off."""
-        if self._links.reaches(self._site, pop):
+        if self.reaches(pop):
             self._lost.pop(pop, None)
             return time.time()
-        return self._lost.setdefault(pop, self._links.rerouted_at)
+        # A clock that was set back since has not heard of it in the future.
+        return min(time.time(), self._lost.setdefault(pop, self._links.rerouted_at))

@@ -17,6 +17,10 @@ T = TypeVar("T")
 MEND_EVERY_S = 0.5
 
 
+def _nobody(_mended: str) -> None:
+    pass
+
+
 class DataPlane:
     """The only way in which the emulator touches its fabric."""
 
@@ -25,15 +29,27 @@ class DataPlane:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fabric")
 
     async def run(self, call: Callable[[Fabric], T]) -> T:
-        """Run a call in the fabric's thread and return its result; calls keep their order."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._fabric)
+        """Run a call in the fabric's thread and return its result; calls keep their order.
 
-    async def keep_going(self) -> None:
-        """Have the fabric mend itself again and again, until cancelled; what it cannot mend is told once."""
+        Raises:
+            AdapterError: the machine did not let the fabric work, e.g. since too many files are open.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._fabric)
+        except OSError as error:
+            raise AdapterError(f"the data plane could not do it: {error}", answer=str(error)) from error
+
+    async def keep_going(self, on_mended: Callable[[str], None] = _nobody) -> None:
+        """Have the fabric mend itself again and again, until cancelled; what it cannot mend is told once.
+
+        Args:
+            on_mended: is told what was mended.
+        """
         told = ""
         while True:
             try:
-                await self.run(lambda fabric: fabric.mend())
+                for mended in await self.run(lambda fabric: fabric.mend()):
+                    on_mended(mended)
                 told = ""
             except AdapterError as error:
                 if error.message != told:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.flavors import DEFAULTS
 from sonata.emulator.cloud.entities.compute import Server, ServerStatus
@@ -66,6 +67,9 @@ def definition(emulation: Emulation, *, with_servers: bool) -> Definition:
             else:
                 servers[server.name] = described(cloud, server)
                 left_out += [f"{who} comes without {what}" for what in _losses(cloud, server)]
+    left_out += [
+        f"connection `{one.tag}` is left out: topologies have no connections" for one in emulation.wan.connections()
+    ]
     return Definition(replace(topology, servers=servers), tuple(left_out))
 
 

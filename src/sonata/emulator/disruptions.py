@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.states import RUNS, power_state
 from sonata.emulator.emulation import Emulation
 from sonata.errors import AdapterError, Conflict, NotFound, SonataError
@@ -75,13 +76,14 @@ class Disruptions:
     async def _link(self, step: Step) -> Done:
         links = self._emulation.links
         before = links.find(self._named_link(step.target))
-        await links.set(before.name, step.changes, origin=step.origin or None, up=step.up)
+        await links.set(before.name, step.changes, origin=step.origin or None, up=step.up, force=True)
 
         async def undo() -> None:
             for end, was in zip((before.link.a, before.link.b), before.link.directions, strict=True):
                 if step.origin in ("", end):
                     values = {name: getattr(was, name) for name in step.changes}
-                    await links.set(before.name, values, origin=end, up=before.up if step.up is not None else None)
+                    was_up = before.up if step.up is not None else None
+                    await links.set(before.name, values, origin=end, up=was_up, force=True)
 
         return Done(replace(step, target=before.name), undo)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.consoles import SHELL
 from sonata.emulator.cloud.entities.compute import Server
@@ -86,7 +86,7 @@ class Emulation:
         self.sites = Sites(ground, self.links, self.endpoints, self._memory, self.events, lambda: self.topology)
         self.resources = Resources(lambda: self.topology, runtime, folder)
         self.wan = Wan(self.links, plane, self.sites.stations, self.endpoints.attached, self.events)
-        self.wan.figures = self.resources.figures
+        self.wan.view.figures = self.resources.figures
         self.sites.on_stations_changed = lambda pop: partial(self.wan.stations_changed, pop)
         self.numbers_changed: Callable[[], None] = lambda: None
 
@@ -150,7 +150,7 @@ class Emulation:
 
     async def keep_going(self) -> None:
         """Set going again what ends by itself in the data plane, until cancelled."""
-        await self._plane.keep_going()
+        await self._plane.keep_going(lambda mended: self.events.tell("plane.mended", self.topology.name, what=mended))
 
     async def close(self, *, keep: bool = False) -> None:
         """Stop everything; `keep` leaves what the next start needs to go on. Idempotent."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 
 from sonata._lib.tails import tail
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import automatic_address, endpoint_address, mac_address
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog

@@ -7,9 +7,10 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.emulator.cloud.tables import Tables
 

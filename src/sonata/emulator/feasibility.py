@@ -13,7 +13,7 @@ from sonata.emulator.emulation import Emulation
 from sonata.emulator.numbering import Numbers
 from sonata.emulator.outlets import outlets_of
 from sonata.errors import NotFound, QuotaExceeded
-from sonata.model.topology import Endpoint, Pop, ServerSeed, Topology
+from sonata.model.topology import Endpoint, Link, Pop, ServerSeed, Topology
 from sonata.model.topology_changes import Action, Change, Kind, impossible
 
 _SHARES = (("vcpus", "vCPUs"), ("memory_mib", "MiB of memory"), ("disk_gib", "GiB of disk"))
@@ -34,6 +34,7 @@ class Feasibility:
         yield from self._exhausted()
         judges: Mapping[tuple[Action, Kind], Callable[[Change], Iterator[str]]] = {
             (Action.CHANGE, Kind.POP): self._shrinking,
+            (Action.CHANGE, Kind.LINK): self._promised,
             (Action.REMOVE, Kind.POP): self._leaving,
             (Action.REMOVE, Kind.ENDPOINT): self._joined,
             (Action.ADD, Kind.ENDPOINT): self._unknown_image,
@@ -66,6 +67,14 @@ class Feasibility:
                 yield from _overfull(pop.name, host.name, host_usage(pop, left[host.name], cloud.tables))
             elif used.servers:
                 yield f"host `{host.name}` of PoP `{pop.name}` cannot go: {used.servers} servers are on it"
+
+    def _promised(self, change: Change) -> Iterator[str]:
+        """What connections have reserved of a link stays; those of sites that go do not count."""
+        before, after = change.before, change.after
+        if isinstance(before, Link) and isinstance(after, Link):
+            leaving = [name for name in self._emulation.topology.pops if name not in self._wanted.pops]
+            for reason in self._emulation.wan.broken_promises(before, after, leaving):
+                yield f"{reason}: remove or change these connections first"
 
     def _leaving(self, change: Change) -> Iterator[str]:
         """A zone goes only when no network asks for it; a site goes with all it has."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.links import Links, LinkState
 from sonata.errors import InvalidInput

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import link_addresses
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
@@ -17,7 +18,6 @@ from sonata.errors import InvalidInput, NotFound
 from sonata.model.topology import CLEAN, Impairment, Link
 from sonata.ports.fabric import Fabric, LinkSpec, LinkStatus
 
-MAX_DELAY_S = 10.0
 NO_NUMBER = -1
 
 
@@ -64,6 +64,9 @@ class Links:
 
     Routes are shortest paths by declared delay. They are computed again when a link goes down or comes up, as an
     interior gateway protocol would; a changed delay of a running link leaves them alone, unless it is declared anew.
+
+    `may_change` is asked before a link is changed by hand, with the link as it is and as it would be, and raises when
+    something speaks against it. `on_change` is told after a link has changed, and after routes may have.
     """
 
     def __init__(self, plane: DataPlane, events: EventLog) -> None:
@@ -76,6 +79,8 @@ class Links:
         self._leaving: set[str] = set()
         self._turn, self._rerouting = asyncio.Lock(), asyncio.Lock()
         self._routes = Routes(plane, events)
+        self.may_change: Callable[[Link, Link], None] = lambda before, after: None
+        self.on_change: Callable[[], Awaitable[None]] = _nobody
 
     def __iter__(self) -> Iterator[LinkState]:
         return iter(self._states.values())
@@ -154,6 +159,7 @@ class Links:
         async with self._rerouting:
             usable = [state.way() for state in self if state.up and state.name not in self._leaving]
             await self._routes.follow(self.pops.numbers, usable, self._guests)
+        await self.on_change()
 
     async def status(self) -> Sequence[LinkStatus]:
         """What the links, and the access links of endpoints, really do, by name."""
@@ -163,7 +169,13 @@ class Links:
         return sorted([*impaired, *plain], key=lambda status: status.name)
 
     async def set(
-        self, name: str, changes: Mapping[str, float | None], *, origin: str | None = None, up: bool | None = None
+        self,
+        name: str,
+        changes: Mapping[str, float | None],
+        *,
+        origin: str | None = None,
+        up: bool | None = None,
+        force: bool = False,
     ) -> None:
         """Change a link while packets flow.
 
@@ -172,19 +184,25 @@ class Links:
             changes: new values of fields of its `Impairment`; others stay.
             origin: the end whose packets alone are meant; None for both directions.
             up: whether packets may pass; None leaves it.
+            force: also when connections have more reserved than is left then.
 
         Raises:
             NotFound: no such link, or it has no such end.
+            Conflict: connections have more reserved.
             InvalidInput: a value out of range.
         """
         async with self._turn:
             old = self.find(name).link
             new = replace(_changed(old, changes, origin), up=old.up if up is None else up)
+            if not force:
+                self.may_change(old, new)
             await self._put(new)
+            self._tell(new, old)
             if new.up != old.up and name in self._states:
                 self._states[name] = replace(self._states[name], metric=slower(new))
                 await self.reroute()
-        self._tell(new, old)
+            elif new != old:
+                await self.on_change()
 
     async def declare(self, links: Iterable[Link]) -> None:
         """Have links as they are declared now, their delays for routes included; those follow with `reroute`."""
@@ -196,6 +214,7 @@ class Links:
                     self._tell(link, old)
                 if link.name in self._states:
                     self._states[link.name] = replace(self._states[link.name], metric=slower(link))
+            await self.on_change()
 
     async def _put(self, link: Link) -> None:
         """Change a link, or an access link, in the data plane."""
@@ -219,6 +238,10 @@ class Links:
         return a == b or self.routing.path(self.pops.number_of(a), self.pops.number_of(b)) is not None
 
 
+async def _nobody() -> None:
+    pass
+
+
 def slower(link: Link) -> float:
     """Delay of a link in the direction that takes longer, in seconds."""
     return max(direction.delay_s for direction in link.directions)
@@ -235,8 +258,8 @@ def _changed(link: Link, changes: Mapping[str, float | None], origin: str | None
     return replace(link, impairment=there, reverse=None if back == there else back)
 
 
-def _shown(link: Link) -> dict[str, Impairment | bool | None]:
-    return {"impairment": link.impairment, "reverse": link.reverse, "up": link.up}
+def _shown(link: Link) -> dict[str, Impairment | float | None]:
+    return {"impairment": link.impairment, "reverse": link.reverse, "up": link.up, "price": link.price}
 
 
 def checked(impairment: Impairment) -> Impairment:
@@ -245,15 +268,6 @@ def checked(impairment: Impairment) -> Impairment:
     Raises:
         InvalidInput: naming every value that is not.
     """
-    wrong = [
-        (not 0 <= impairment.delay_s <= MAX_DELAY_S, f"delay must be 0 to {MAX_DELAY_S:g} s"),
-        (not 0 <= impairment.jitter_s <= impairment.delay_s, "jitter must be 0 to the delay"),
-        (not 0 <= impairment.loss <= 1, "loss must be 0 to 100 %"),
-        (not 0 <= impairment.duplicate <= 1, "duplicate must be 0 to 100 %"),
-        (not 0 <= impairment.reorder <= 1, "reorder must be 0 to 100 %"),
-        (impairment.reorder > 0 and not impairment.delay_s, "reorder needs a delay that packets can go without"),
-        (impairment.rate_bps is not None and not impairment.rate_bps >= 8000, "rate must be at least 8 kbit/s"),
-    ]
-    if problems := [text for is_wrong, text in wrong if is_wrong]:
-        raise InvalidInput(f"impossible link: {'; '.join(problems)}")
+    if flaws := list(impairment.flaws()):
+        raise InvalidInput(f"impossible link: {'; '.join(flaw.why for flaw in flaws)}")
     return impairment

@@ -18,7 +18,7 @@ from sonata._lib.plain import from_plain
 from sonata.emulator.cloud.saved_tables import from_document, rows_of, to_document
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.numbering import Numbers
-from sonata.emulator.wan import Connection
+from sonata.emulator.reservations import Connection
 from sonata.errors import AdapterError
 from sonata.ports.journal import Journal
 

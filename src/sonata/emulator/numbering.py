@@ -7,9 +7,10 @@ over the death of the emulation; what comes gets the lowest that nobody has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 
+from sonata._lib.values import dataclass
 from sonata.model.topology import Topology
 
 

@@ -7,9 +7,9 @@ network.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sonata._lib.ip import Interface
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import mac_address
 from sonata.model.topology import Endpoint
 from sonata.ports.fabric import NetworkSpec, PortSpec

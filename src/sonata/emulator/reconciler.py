@@ -227,7 +227,7 @@ def _shown(change: Change) -> dict[str, object]:
         return {**new, "was": old}
     part = change.after or change.before
     if isinstance(part, Link):
-        return {"a": part.a, "b": part.b, "impairment": part.impairment, "reverse": part.reverse, "up": part.up}
+        return {name: getattr(part, name) for name in ("a", "b", "impairment", "reverse", "up", "price")}
     if isinstance(part, Endpoint):
         return {"pop": part.attach, "image": part.image}
     return {"managed_by": part.managed_by} if isinstance(part, Pop) else {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import external_network
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 from itertools import groupby
 
 import rustworkx as rx
+
+from sonata._lib.values import dataclass
 
 HOP_COST_S = 1e-6
 _NOWHERE = -1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Literal
 
+from sonata._lib.values import dataclass
 from sonata.emulator.disruptions import Disruptions, Done, Undo, flaws_of
 from sonata.emulator.events import EventLog
 from sonata.errors import Conflict, InvalidInput, NotFound, SonataError

@@ -7,11 +7,12 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.network import Subnet
@@ -52,6 +53,16 @@ class Ground:
     folder: Path
     volumes: VolumeStore | None = None
     kept: Kept = field(default_factory=Kept)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNetwork:
+    """A network of a site, as far as those need it who join networks of several sites."""
+
+    pop: str
+    id: str
+    name: str
+    cidrs: tuple[str, ...]
 
 
 class Sites:
@@ -111,6 +122,15 @@ class Sites:
         cloud.tables.networks.get(network_id)
         return cloud.stations(network_id)
 
+    def networks(self) -> list[SiteNetwork]:
+        """The networks that can be joined with those of other sites: all but the external ones."""
+        return [
+            SiteNetwork(pop, network.id, network.name, _cidrs(cloud, network.id))
+            for pop, cloud in self.clouds.items()
+            for network in cloud.tables.networks
+            if not network.external
+        ]
+
     def open(self, pop: Pop, saved: Tables | None = None) -> Cloud:
         """Open the cloud of a PoP that stands and is declared."""
         external = self._links.pops.external_of(pop.name)
@@ -129,13 +149,18 @@ class Sites:
             saved=saved,
             volumes=ground.volumes,
             kept=ground.kept.of(pop.name),
-            zones=Zones(self._topology().managed(pop.name), self._vnis, Contact(self._links, pop.name).heard_of),
+            zones=self._zones(pop),
             outlets=outlets_of(self._near(pop.name)),
         )
         self._events.watch(pop.name, cloud.tables)
         cloud.routers.outside.on_subnets = partial(self._number_six, pop.name)
         self.clouds[pop.name] = cloud
         return cloud
+
+    def _zones(self, pop: Pop) -> Zones:
+        """The PoPs that a site has besides its own, and which of them it reaches."""
+        contact = Contact(self._links, pop.name)
+        return Zones(self._topology().managed(pop.name), self._vnis, contact.heard_of, contact.reaches)
 
     async def restore(self, earlier: Recollection) -> None:
         """Build the data plane of the clouds of an earlier life; servers stay off."""
@@ -216,6 +241,10 @@ class Sites:
         for folder in ground.kept.of(pop).folders:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await self._memory.forget([document_of(pop)])
+
+
+def _cidrs(cloud: Cloud, network_id: str) -> tuple[str, ...]:
+    return tuple(str(subnet.cidr) for subnet in cloud.networks.subnets_of(network_id))
 
 
 def _nobody(_pop: str) -> StationsChanged:

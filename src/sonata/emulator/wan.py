@@ -1,21 +1,26 @@
-"""The wide area as an orchestrator sees it: the graph between PoPs, and connections that join networks over it."""
+"""Connections of the wide area: networks of several PoPs that are one, with what is promised to them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import uuid
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
+from sonata.emulator import admission, reservations
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
+from sonata.emulator.holding import Holding
 from sonata.emulator.links import Links
-from sonata.emulator.wan_paths import Paths
-from sonata.errors import Conflict, InvalidInput, NotFound, QuotaExceeded
-from sonata.model.infrastructure import AttachedEndpoint, PopFigures, WanEdge, WanGraph
+from sonata.emulator.pops import Pops
+from sonata.emulator.reservations import Connection
+from sonata.emulator.wan_paths import Passage, Paths
+from sonata.emulator.wan_view import WanView
+from sonata.errors import Conflict, NotFound, SonataError
+from sonata.model.infrastructure import AttachedEndpoint
+from sonata.model.topology import Link
 from sonata.ports.fabric import SpanSpec
 from sonata.ports.wim import ConnectionRequest
 
@@ -25,25 +30,8 @@ Stations = Callable[[str, str], tuple[str, ...]]
 """MAC addresses of the ports on a network: (pop, network id) to addresses; raises NotFound without such a network."""
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """Networks of several PoPs that are one layer 2 network.
-
-    Args:
-        delay_s: longest one-way delay between two of its members when it was made.
-    """
-
-    id: str
-    tag: str
-    vni: int
-    members: Mapping[str, str]
-    rate_bps: float | None
-    max_delay_s: float | None
-    delay_s: float
-
-
 class Wan:
-    """Graph and connections of one emulation."""
+    """Connections of one emulation, and the `view` of what they pass."""
 
     def __init__(
         self,
@@ -58,32 +46,27 @@ class Wan:
         self._paths = Paths(links)
         self._plane = plane
         self._stations = stations
-        self._endpoints = endpoints
         self._connections: dict[str, Connection] = {}
+        self._holding = Holding(plane)
         self._turn = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
-        self.figures: Callable[[], Mapping[str, PopFigures]] = dict
+        self.view = WanView(links, self.connections, endpoints)
+        links.may_change = self.keep_promises
+        links.on_change = self._links_changed
 
     async def restore(self, saved: Iterable[Connection]) -> None:
         """Make the connections of an earlier life again, between those of their networks that are still there."""
         async with self._turn:
             for connection in saved:
-                members = {pop: net for pop, net in connection.members.items() if self._stands(pop, net)}
-                if len(members) < 2:
+                members = connection.members.items()
+                gone = [pop for pop, net in members if not _stands(self._links.pops, self._stations, pop, net)]
+                kept = connection.without(*gone)
+                if kept is None:
                     logger.warning("connection `%s` is dropped: its networks are gone", connection.tag)
                     continue
-                kept = replace(connection, members=members)
                 await self._span(kept)
                 self._connections[kept.id] = kept
-
-    def graph(self) -> WanGraph:
-        """PoPs, links that are up, endpoints."""
-        edges = [
-            WanEdge(state.name, state.link.a, state.link.b, *self._paths.delay_and_rate(state.name))
-            for state in self._links
-            if state.up
-        ]
-        return WanGraph(tuple(self._links.pops), tuple(edges), dict(self._endpoints()), self.figures())
+            await self._review()
 
     def connections(self, tag_prefix: str = "") -> list[Connection]:
         """Connections whose tag begins so, oldest first."""
@@ -105,23 +88,39 @@ class Wan:
         Raises:
             InvalidInput: fewer than two members, or values out of range.
             NotFound: an unknown PoP or network.
-            Conflict: the tag stands for other members, a network is in another connection, or no path keeps the bounds.
+            Conflict: the tag stands for other members or bounds, a network is in another connection, or no path keeps
+                the bounds.
             QuotaExceeded: a link on the way has not enough bandwidth left.
         """
         async with self._turn:
             if standing := next((c for c in self._connections.values() if c.tag == request.tag), None):
                 return _same(standing, request)
-            delay_s = self._check(request)
-            members = dict(request.members)
-            vni = self._free_vni()
-            connection = Connection(
-                str(uuid.uuid4()), request.tag, vni, members, request.rate_bps, request.max_delay_s, delay_s
-            )
-            await self._span(connection)
-            self._connections[connection.id] = connection
-            self.on_change()
-        self._events.tell("connection.made", connection.id, tag=connection.tag, members=members, vni=vni)
-        return connection
+            passage = self._check(request)
+            vni = _free_vni(self._connections.values())
+            wanted = _of(request, Connection(str(uuid.uuid4()), request.tag, vni, {}, None, None, passage.delay_s))
+            await self._put(wanted)
+            made = self._connections[wanted.id]
+        self._events.tell("connection.made", made.id, tag=made.tag, members=made.members, vni=made.vni)
+        return made
+
+    async def update(self, connection_id: str, change: Callable[[ConnectionRequest], ConnectionRequest]) -> Connection:
+        """Give a connection other members or bounds, all of them or none; packets flow meanwhile.
+
+        Args:
+            connection_id: which.
+            change: makes what is wanted out of what was; the tag stays.
+
+        Raises:
+            InvalidInput, NotFound, Conflict, QuotaExceeded: as of `connect`; the connection is as it was.
+        """
+        async with self._turn:
+            before = self.get(connection_id)
+            wanted = replace(change(_request(before)), tag=before.tag)
+            self._check(wanted, apart_from=connection_id)
+            await self._put(_of(wanted, before))
+            now = self._connections[connection_id]
+        self._events.tell("connection.changed", now.id, tag=now.tag, **_bounds(now), was=_bounds(before))
+        return now
 
     async def disconnect(self, connection_id: str) -> None:
         """Take a connection apart; the networks stay.
@@ -132,20 +131,39 @@ class Wan:
         async with self._turn:
             self.get(connection_id)
             await self._drop(connection_id)
+            await self._review()
             self.on_change()
 
     async def forget(self, pop: str) -> None:
         """Let a PoP that is about to go be in no connection; one that joins nothing then goes, too."""
         async with self._turn:
             for connection in [one for one in self._connections.values() if pop in one.members]:
-                kept = replace(connection, members={key: net for key, net in connection.members.items() if key != pop})
-                if len(kept.members) < 2:
+                kept = connection.without(pop)
+                if kept is None:
                     await self._drop(connection.id)
                 else:
                     await self._span(kept)
                     self._connections[kept.id] = kept
                     self._events.tell("connection.changed", kept.id, tag=kept.tag, members=kept.members)
+            await self._review()
             self.on_change()
+
+    def broken_promises(self, before: Link, after: Link, leaving: Iterable[str] = ()) -> list[str]:
+        """Why a link should not be changed so: connections, without PoPs that are leaving, have more reserved of it."""
+        staying = [kept for one in self._connections.values() if (kept := one.without(*leaving))]
+        return list(admission.broken_promises(self._paths, staying, before, after))
+
+    def keep_promises(self, before: Link, after: Link) -> None:
+        """Refuse to change a link so.
+
+        Raises:
+            Conflict: connections have more reserved of it.
+        """
+        if reasons := self.broken_promises(before, after):
+            raise Conflict(
+                "; ".join(reasons),
+                hint="remove or change them first, or force it (`force`, `--force`): the youngest then get less",
+            )
 
     async def stations_changed(self, pop: str, network_id: str) -> None:
         """Bring the forwarding entries of the connection that this network is in up to date."""
@@ -154,79 +172,99 @@ class Wan:
                 if connection.members.get(pop) == network_id:
                     await self._span(connection)
 
+    async def _put(self, connection: Connection) -> None:
+        """Make a connection so; when that fails everything is as it was."""
+        before = self._connections.get(connection.id)
+        self._connections[connection.id] = connection
+        try:
+            await self._span(connection)
+            await self._review()
+        except SonataError:
+            if before:
+                self._connections[connection.id] = before
+                await self._span(before)
+            else:
+                del self._connections[connection.id]
+                await self._plane.run(lambda fabric: fabric.networks.remove_span(connection.id))
+            await self._review()
+            raise
+        self.on_change()
+
     async def _drop(self, connection_id: str) -> None:
         await self._plane.run(lambda fabric: fabric.networks.remove_span(connection_id))
         del self._connections[connection_id]
         self._events.tell("connection.removed", connection_id)
 
     async def _span(self, connection: Connection) -> None:
-        stations = {pop: self._stations_of(pop, network) for pop, network in connection.members.items()}
+        stations = {pop: _stations_of(self._stations, pop, network) for pop, network in connection.members.items()}
         span = SpanSpec(connection.id, connection.vni, connection.members, stations)
         await self._plane.run(lambda fabric: fabric.networks.set_span(span))
 
-    def _stands(self, pop: str, network: str) -> bool:
-        try:
-            self._links.pops.number_of(pop)
-            self._stations(pop, network)
-        except NotFound:
-            return False
-        return True
+    async def _links_changed(self) -> None:
+        if self._connections:
+            async with self._turn:
+                await self._review()
 
-    def _stations_of(self, pop: str, network: str) -> tuple[str, ...]:
-        try:
-            return self._stations(pop, network)
-        except NotFound:  # the network was deleted while it was connected
-            return ()
+    async def _review(self) -> None:
+        """Hold on the links what connections have reserved of them now, and tell whose promises changed."""
+        verdicts = reservations.judge(self._paths, self._connections.values())
+        await self._holding.hold(verdicts.shares)
+        for connection in tuple(self._connections.values()):
+            now = verdicts.judged(self._paths, connection)
+            if now != connection:
+                self._connections[now.id] = now
+                self.on_change()
+            if now.state != connection.state:
+                self._events.tell("connection.state", now.id, tag=now.tag, state=now.state, reason=now.reason)
 
-    def _free_vni(self) -> int:
-        used = {connection.vni for connection in self._connections.values()}
-        return next(vni for vni in count(1) if vni not in used)
-
-    def _check(self, request: ConnectionRequest) -> float:
-        """Check a new request and return its longest delay."""
-        if len(request.members) < 2:
-            raise InvalidInput("a connection joins networks of at least two PoPs", hint="give more members")
-        if request.rate_bps is not None and not request.rate_bps > 0:
-            raise InvalidInput("the rate of a connection must be above 0 bit/s")
+    def _check(self, request: ConnectionRequest, apart_from: str = "") -> Passage:
+        """Check what is wanted, beside all connections but one, and return where it would pass."""
         for pop, network in request.members.items():
             self._links.pops.number_of(pop)
             self._stations(pop, network)
-            self._check_free(pop, network)
-        delay_s = self._paths.longest_delay(request.members, request.max_delay_s)
-        self._check_rate(request)
-        return delay_s
+        others = [connection for connection in self._connections.values() if connection.id != apart_from]
+        return admission.check(self._paths, request, others)
 
-    def _check_free(self, pop: str, network: str) -> None:
-        for connection in self._connections.values():
-            if connection.members.get(pop) == network:
-                raise Conflict(
-                    f"network `{network}` of PoP `{pop}` is in connection `{connection.tag}`",
-                    hint="remove that connection first",
-                )
 
-    def _check_rate(self, request: ConnectionRequest) -> None:
-        if request.rate_bps is None:
-            return
-        reserved = self._reserved()
-        for name, paths in Counter(self._paths.links_of(request.members)).items():
-            capacity = self._paths.delay_and_rate(name)[1]
-            if capacity is not None and reserved[name] + paths * request.rate_bps > capacity:
-                raise QuotaExceeded(
-                    f"link `{name}` has {capacity - reserved[name]:g} of {capacity:g} bit/s left, "
-                    f"{paths * request.rate_bps:g} bit/s are wanted",
-                    hint="remove connections, or ask for less",
-                )
+def _stands(pops: Pops, stations: Stations, pop: str, network: str) -> bool:
+    try:
+        pops.number_of(pop)
+        stations(pop, network)
+    except NotFound:
+        return False
+    return True
 
-    def _reserved(self) -> Mapping[str, float]:
-        """Bits per second promised to connections, by link, on the paths that packets take now."""
-        reserved: dict[str, float] = defaultdict(float)
-        for connection in self._connections.values():
-            for name in self._paths.links_of(connection.members):
-                reserved[name] += connection.rate_bps or 0.0
-        return reserved
+
+def _stations_of(known: Stations, pop: str, network: str) -> tuple[str, ...]:
+    try:
+        return known(pop, network)
+    except NotFound:  # the network was deleted while it was connected
+        return ()
+
+
+def _free_vni(connections: Iterable[Connection]) -> int:
+    used = {connection.vni for connection in connections}
+    return next(vni for vni in count(1) if vni not in used)
+
+
+def _request(connection: Connection) -> ConnectionRequest:
+    return ConnectionRequest(connection.tag, connection.members, **_bounds(connection))
+
+
+def _of(request: ConnectionRequest, connection: Connection) -> Connection:
+    """A connection as it is wanted."""
+    return replace(connection, members=dict(request.members), **_bounds(request))  # type: ignore[arg-type]
+
+
+def _bounds(one: Connection | ConnectionRequest) -> dict[str, float | None]:
+    return {"rate_bps": one.rate_bps, "max_delay_s": one.max_delay_s, "max_rate_bps": one.max_rate_bps}
 
 
 def _same(standing: Connection, request: ConnectionRequest) -> Connection:
     if dict(standing.members) != dict(request.members):
         raise Conflict(f"connection `{request.tag}` joins other networks", hint="use another tag, or remove it first")
+    if _bounds(standing) != _bounds(request):
+        raise Conflict(
+            f"connection `{request.tag}` stands with other bounds", hint=f"change them: PATCH its id, `{standing.id}`"
+        )
     return standing

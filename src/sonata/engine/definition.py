@@ -7,9 +7,9 @@ one; only what it changed is journalled. Steps run at least once, so they are id
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sonata._lib.values import dataclass
 from sonata.engine.failure import Failure
 
 S = TypeVar("S")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sonata import errors
 from sonata._lib.plain import from_plain, to_plain
+from sonata._lib.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from sonata._lib.plain import from_plain, to_plain
+from sonata._lib.values import dataclass
 from sonata.engine.definition import Done, FanOut, Retry, Step, Workflow
 from sonata.engine.failure import Failure, failure_from_plain, failure_of, failure_to_plain
 from sonata.engine.timeline import Timeline

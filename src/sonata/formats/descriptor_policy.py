@@ -6,8 +6,9 @@ SONATA and 5GTANGO leave this text open and write `none`. We read `key=value` pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, cast
+
+from sonata._lib.values import dataclass
 
 _EXAMPLE = "write `none` or, for instance, `protocol=tcp,destination_port=80`"
 

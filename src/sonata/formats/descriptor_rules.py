@@ -18,11 +18,12 @@ paths differ in policy, 0057 no forwarding graph (warning), 0058 constituent tha
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.formats.descriptor_documents import (
     ConnectionPointDocument,
     DescriptorDocument,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic, InvalidInput
 from sonata.formats.yaml_nodes import MAX_FINDINGS, DocumentPath, YamlDocument
 

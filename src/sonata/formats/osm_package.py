@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import read_tarball, write_tarball
 from sonata.formats.findings import errors_in

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_ARCHIVE_BYTES, read_archive, read_tarball, write_archive
 from sonata.formats.descriptor_rules import Level

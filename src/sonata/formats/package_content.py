@@ -9,9 +9,10 @@ Codes: PKG-0020 several network services, -0021 two descriptors with the same id
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic, InvalidInput
 from sonata.formats.descriptor_documents import NsdDocument, VnfdDocument
 from sonata.formats.descriptor_rules import Level

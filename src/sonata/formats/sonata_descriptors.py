@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic
 from sonata.formats.descriptor_documents import (
     ConnectionPointDocument,

@@ -163,7 +163,7 @@ def _numbered_hosts(pop: str, count: int) -> list[HostDocument]:
 
 def _to_link(parsed: LinkDocument) -> Link:
     a, b = parsed.between
-    return Link(parsed.name or f"{a}-{b}", a, b, *_to_impairments(parsed), parsed.up)
+    return Link(parsed.name or f"{a}-{b}", a, b, *_to_impairments(parsed), parsed.up, parsed.price)
 
 
 def _to_impairments(parsed: ImpairedDocument) -> tuple[Impairment, Impairment | None]:
@@ -228,7 +228,8 @@ def _dump_host(host: Host) -> dict[str, Any]:
 
 
 def _dump_link(link: Link) -> dict[str, Any]:
-    return {"name": link.name, "between": [link.a, link.b], **_dump_impairments(link)}
+    price = {"price": link.price} if link.price else {}
+    return {"name": link.name, "between": [link.a, link.b], **_dump_impairments(link), **price}
 
 
 def _dump_endpoint(endpoint: Endpoint) -> dict[str, Any]:

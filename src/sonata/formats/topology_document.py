@@ -137,6 +137,9 @@ class LinkDocument(ImpairedDocument):
 
     name: Name | None = Field(None, description="Without it `A-B`")
     between: list[str] = Field(min_length=2, max_length=2, description="Names of two PoPs")
+    price: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Of a reservation of 1 Gbit/s, both ways, for an hour"
+    )
 
 
 class EndpointDocument(ImpairedDocument):
@@ -171,5 +174,5 @@ class TopologyDocument(StrictModel):
     endpoints: dict[Name, EndpointDocument] = Field(default_factory=dict)
     servers: dict[Name, ServerDocument] = Field(default_factory=dict)
     chain_renderer: Name = Field(
-        "steering", description="What steers service function chains: `steering`, `routed`, `srv6`, or a plug-in"
+        "steering", description="What steers service function chains: `steering`, `routed`, `srv6`, `nsh`, or a plug-in"
     )

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import chain, islice
 
-from sonata._lib.quantities import format_duration
 from sonata.errors import Diagnostic
 from sonata.formats.findings import Finding, one_of, path_text, raise_errors
 from sonata.formats.suggestions import suggestion
@@ -26,8 +25,6 @@ RESERVED_POPS = frozenset({"emulator", "metrics", "docs"})
 RESERVED_ZONES = frozenset({"nova", "internal"})
 """Availability zones that a site has of its own."""
 
-MAX_DELAY_S = 10.0
-MIN_RATE_BPS = 8000.0
 
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LINK = r"[A-Za-z0-9]([A-Za-z0-9-]{0,125}[A-Za-z0-9])?"
@@ -160,19 +157,9 @@ def _names_tell_apart(topology: Topology) -> Iterator[Finding]:
 
 def _impairments_possible(topology: Topology) -> Iterator[Finding]:
     for path, value in _impairments(topology):
-        if value.reorder and not value.delay_s:
-            summary = "reordered packets go without the delay, and there is none"
-            yield Finding("TOPO-0015", (*path, "reorder"), summary, "declare a delay")
-        if value.jitter_s > value.delay_s:
-            summary = f"jitter {format_duration(value.jitter_s)} exceeds delay {format_duration(value.delay_s)}"
-            yield Finding("TOPO-0015", (*path, "jitter"), summary, "packets cannot arrive before they are sent")
-        if not 0 <= value.delay_s <= MAX_DELAY_S:
-            yield Finding("TOPO-0016", (*path, "delay"), f"delay of {value.delay_s} s is not within 0..10 s")
-        for key in ("loss", "duplicate", "reorder"):
-            if not 0 <= (share := getattr(value, key)) <= 1:
-                yield Finding("TOPO-0016", (*path, key), f"{key} of {share} is not within 0..1")
-        if value.rate_bps is not None and value.rate_bps < MIN_RATE_BPS:
-            yield Finding("TOPO-0016", (*path, "rate"), f"rate of {value.rate_bps:g} bit/s is below 8kbit")
+        for flaw in value.flaws():
+            code = "TOPO-0015" if flaw.hint else "TOPO-0016"
+            yield Finding(code, (*path, flaw.quantity), flaw.why, flaw.hint)
 
 
 def _impairments(topology: Topology) -> Iterator[tuple[tuple[str | int, ...], Impairment]]:

@@ -8,15 +8,22 @@ Dates stay text. Positions come from the node tree and are looked up only when t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-from yaml import events, nodes
-
+from sonata._lib.later import later
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    import yaml
+    from yaml import events, nodes
+else:
+    yaml = later("yaml")
+    events = later("yaml.events")
+    nodes = later("yaml.nodes")
 
 MAX_BYTES = 4 * 1024**2
 MAX_DEPTH = 64
@@ -26,16 +33,6 @@ MAX_FINDINGS = 200
 
 DocumentPath = Sequence[str | int]
 """Keys and indexes from the root of a document, e.g. `("links", 0, "delay")`."""
-
-
-class _Loader(yaml.CSafeLoader):
-    """The C loader without the guess that `2024-01-01` is a date."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ def parse_yaml(content: str | bytes, file: str) -> YamlDocument:
             -0004 (duplicate key), -0005 (a tag or another construct that is not plain YAML), -0006 (empty).
     """
     text = _decode(content, file)
-    loader = _Loader(text)
+    loader = _loader_class()(text)
     try:
         _check_events(text, file)
         root = loader.get_single_node()
@@ -133,6 +130,16 @@ def parse_yaml(content: str | bytes, file: str) -> YamlDocument:
     return YamlDocument(data, file, root)
 
 
+@cache
+def _loader_class() -> type[yaml.CSafeLoader]:
+    """The C loader without the guess that `2024-01-01` is a date."""
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+    return type("_Loader", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": resolvers})
+
+
 def _decode(content: str | bytes, file: str) -> str:
     if len(content) > MAX_BYTES:
         raise _invalid("YAML-0003", f"the file is bigger than {MAX_BYTES // 1024**2} MiB", file)
@@ -148,7 +155,7 @@ def _decode(content: str | bytes, file: str) -> str:
 def _check_events(text: str, file: str) -> None:
     """Refuse what would make construction deep, big or unsafe, looking at the flat stream of events alone."""
     guard = _Guard(file)
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=_loader_class()):
         guard.take(event)
 
 

@@ -6,10 +6,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sonata._lib.plain import from_plain, to_plain
+from sonata._lib.values import dataclass
 from sonata.errors import Conflict, Diagnostic, InvalidInput, NotFound
 from sonata.mano.instances import Instances, is_live
 from sonata.model.descriptors import (

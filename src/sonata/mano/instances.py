@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any
 
 from sonata._lib.plain import from_plain, to_plain
+from sonata._lib.values import dataclass
 from sonata.errors import NotFound, QuotaExceeded
 from sonata.model.records import NsRecord, NsState
 from sonata.ports.store import Store

@@ -6,11 +6,11 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sonata._lib.plain import from_plain, to_plain
 from sonata._lib.together import together
+from sonata._lib.values import dataclass
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, SonataError
 from sonata.mano.instances import Instances, is_live
 from sonata.model.infrastructure import AttachedEndpoint, PopCapacity, WanGraph

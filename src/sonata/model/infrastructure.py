@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sonata._lib.values import dataclass
 from sonata.model.figures import COLD, FREE, Cost, Energy
 
 
@@ -48,6 +49,8 @@ class WanEdge:
     Args:
         delay_s: one-way delay in seconds.
         rate_bps: capacity in bits per second, None when unlimited.
+        price: of a reservation of 1 Gbit/s, both ways, for an hour.
+        available_bps: capacity that nobody has reserved; None when unlimited, or not known.
     """
 
     name: str
@@ -55,6 +58,8 @@ class WanEdge:
     b: str
     delay_s: float = 0.0
     rate_bps: float | None = None
+    price: float = 0.0
+    available_bps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ Names and units follow Prometheus' conventions: base units, `_total` for what on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from sonata._lib.values import dataclass
 
 Labels = tuple[tuple[str, str], ...]
 """Label names with their values, ordered by name."""

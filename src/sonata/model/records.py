@@ -7,10 +7,11 @@ API (`NEW`, `INSTANTIATING`, `READY`, `ERROR`) is derived from them at the borde
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.model.descriptors import DescriptorId
 
 

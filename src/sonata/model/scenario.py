@@ -6,8 +6,10 @@ Read by `formats.scenario`, carried out by the emulator, and written down as it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from sonata._lib.values import dataclass
 
 Action = Literal["link", "pop", "crash", "hog", "move", "run"]
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations, pairwise
 
+from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput
 from sonata.model.geography import fibre_delay_s, great_circle_km
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology

@@ -6,13 +6,33 @@ Units are plain SI: seconds, bytes, bits per second; a loss is a probability in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from typing import NamedTuple
 
 from sonata._lib.ip import Interface
+from sonata._lib.quantities import format_duration
+from sonata._lib.values import dataclass
 from sonata.model.figures import COLD, FREE, SILENCE, Cost, Energy, Noise
 
 GIB = 1024**3
+
+
+MAX_DELAY_S, MIN_RATE_BPS = 10.0, 8000.0
+
+
+class Flaw(NamedTuple):
+    """A value of a link that cannot be.
+
+    Args:
+        quantity: `delay`, `jitter`, `loss`, `duplicate`, `reorder` or `rate`.
+        why: what is wrong with it.
+        hint: what to do, where a value contradicts another one; else empty.
+    """
+
+    quantity: str
+    why: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,23 @@ class Impairment:
     def is_clean(self) -> bool:
         """Whether packets pass untouched."""
         return not self.needs_wire and self.rate_bps is None
+
+    def flaws(self) -> Iterator[Flaw]:
+        """Everything about it that no link can do."""
+        if not 0 <= self.delay_s <= MAX_DELAY_S:
+            yield Flaw("delay", f"delay of {self.delay_s:g} s is not within 0..{MAX_DELAY_S:g} s")
+        if not self.jitter_s >= 0:
+            yield Flaw("jitter", f"jitter of {self.jitter_s:g} s is not 0 or more")
+        if self.reorder > 0 and not self.delay_s:
+            yield Flaw("reorder", "reordered packets go without the delay, and there is none", "declare a delay")
+        if self.jitter_s > self.delay_s:
+            why = f"jitter {format_duration(self.jitter_s)} exceeds delay {format_duration(self.delay_s)}"
+            yield Flaw("jitter", why, "packets cannot arrive before they are sent")
+        for quantity in ("loss", "duplicate", "reorder"):
+            if not 0 <= (share := getattr(self, quantity)) <= 1:
+                yield Flaw(quantity, f"{quantity} of {share:g} is not within 0..1")
+        if self.rate_bps is not None and not self.rate_bps >= MIN_RATE_BPS:
+            yield Flaw("rate", f"rate of {self.rate_bps:g} bit/s is below 8kbit")
 
 
 CLEAN = Impairment()
@@ -123,6 +160,7 @@ class Link:
     Args:
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
         up: whether packets may pass.
+        price: of a reservation of 1 Gbit/s, both ways, for an hour, in a currency of the reader's choice.
     """
 
     name: str
@@ -131,6 +169,7 @@ class Link:
     impairment: Impairment = CLEAN
     reverse: Impairment | None = None
     up: bool = True
+    price: float = 0.0
 
     @property
     def directions(self) -> tuple[Impairment, Impairment]:

@@ -7,10 +7,11 @@ after it, so that packets find the new way before they lose the old one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from enum import StrEnum
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.model.topology import Endpoint, Link, Pop, ServerSeed, Topology
 
 Part = Pop | Link | Endpoint | ServerSeed

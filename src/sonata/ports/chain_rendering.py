@@ -2,8 +2,8 @@
 
 A `ChainRenderer` turns the part of a chain that lies in a PoP into a `Rendering`: nftables rules of that PoP, and
 steps to take in it and in other PoPs. It touches no kernel itself. The fabric makes a rendering true, brings it up to
-date when interfaces or routes change, and undoes it exactly; steps that several chains share are taken once, and
-undone with the last of them.
+date when interfaces, routes or its companions change, and undoes it exactly; steps that several chains share are
+taken once, and undone with the last of them.
 
 Renderers are plug-ins: an entry point of the group `sonata.chain_renderers` names a class that takes no arguments.
 """
@@ -11,15 +11,18 @@ Renderers are plug-ins: an entry point of the group `sonata.chain_renderers` nam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address
 from typing import Protocol
 
 from sonata._lib.ip import Prefix
 from sonata._lib.netlink import Request
+from sonata._lib.values import dataclass
 from sonata.ports.fabric import ChainSpec, HopPort
 
 DEFAULT_RENDERER = "steering"
+NSH_RENDERER = "nsh"
+"""What makes chains that want network service headers, where the usual one cannot."""
 ENTRY_POINTS = "sonata.chain_renderers"
 
 
@@ -67,10 +70,13 @@ class Surroundings:
         interfaces: name of the PoP's side of a port, by port id.
         addresses: addresses of ports, by port id.
         edge: names of the underlay's interfaces and of the access links of endpoints.
+        links: names of the underlay's interfaces alone.
         cards: the interfaces of both, by name.
         bridges: the bridges of networks, by network id.
         routers: addresses of the PoPs' routers, by PoP.
         mtus: of the networks in which ports are, by port id.
+        gateways: the routers of ports' networks, by port id: the interfaces behind which they are, and their MAC
+            addresses.
         elsewhere: finds a port that is in another PoP.
     """
 
@@ -81,6 +87,8 @@ class Surroundings:
     bridges: Mapping[str, Card] = field(default_factory=dict)
     routers: Mapping[str, IPv4Address] = field(default_factory=dict)
     mtus: Mapping[str, int] = field(default_factory=dict)
+    links: Sequence[str] = ()
+    gateways: Mapping[str, Card] = field(default_factory=dict)
     elsewhere: Callable[[HopPort], Elsewhere | None] = _nowhere
 
 
@@ -102,6 +110,21 @@ class SpeakIPv6:
 
 
 @dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow of a PoP's switch for encapsulated packets, in the words of ovs-ofctl(8).
+
+    The switch is there while a flow asks for it; `sonata.adapters.fabric_linux.nsh_flows` tells what it has besides.
+    """
+
+    pop: str
+    match: str
+    actions: str
+
+
+AnyStep = Step | SpeakIPv6 | Flow
+
+
+@dataclass(frozen=True, slots=True)
 class Rendering:
     """What is to be in the kernel for the part of a chain in one PoP.
 
@@ -109,22 +132,29 @@ class Rendering:
         rules: one nftables transaction, which replaces what stands of the chain.
         steps: to be taken in this order before the rules hold; undone in reverse after they are gone.
         depends_on_others: whether a change in other PoPs may change it.
+        companions: ids of the chains in other PoPs whose renderings change with this one, as parts of the same way.
     """
 
     rules: str
-    steps: tuple[Step | SpeakIPv6, ...] = ()
+    steps: tuple[AnyStep, ...] = ()
     depends_on_others: bool = False
+    companions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a renderer can do; what it cannot is refused before anything changes."""
+    """What a renderer can do; what it cannot is refused before anything changes.
+
+    Args:
+        nsh: whether functions may take packets with a network service header, and give them back so.
+    """
 
     across_pops: bool = True
     symmetric: bool = True
     sticky: bool = True
     branching: bool = True
     ipv6: bool = True
+    nsh: bool = False
 
 
 class ChainRenderer(Protocol):

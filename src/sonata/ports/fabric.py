@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from typing import Literal, Protocol
 
 from sonata._lib.ip import Address, Interface, Prefix
+from sonata._lib.values import dataclass
 from sonata.model.topology import CLEAN, Impairment, both_ways
 from sonata.ports.metering import Metering
 from sonata.ports.probing import LinkProbe
@@ -65,7 +66,7 @@ class LinkStatus:
 
     Args:
         impairment: from its first end to its second, and back unless `reverse` says otherwise.
-        mechanism: what carries it: `veth`, `tbf`, `netem`, `wire`, joined by `+`, or `macvlan` for a direct port.
+        mechanism: what carries it: `veth`, `tbf`, `htb`, `netem`, `wire`, joined by `+`; `macvlan` for a direct port.
         up: whether packets may pass.
         overruns: packets that a wire had to drop since its queue was full, both directions.
         dropped: packets lost on purpose, both directions.
@@ -87,6 +88,19 @@ class LinkStatus:
         return both_ways(self.impairment, self.reverse)
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a span may send over a link in one direction: layer 2 bits per second there, its tunnels' headers included.
+
+    Args:
+        rate_bps: kept free for it; what it leaves idle is for all.
+        most_bps: the most that passes, at least `rate_bps`; None for as much as the link has left.
+    """
+
+    rate_bps: float
+    most_bps: float | None = None
+
+
 class Underlay(Protocol):
     """PoPs, the links between them, and the routes over them."""
 
@@ -103,6 +117,15 @@ class Underlay(Protocol):
         self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
     ) -> None:
         """Change a link while packets flow; also takes the id of an impaired port's access link."""
+
+    def reserve(self, link: str, there: Mapping[int, Reservation], back: Mapping[int, Reservation]) -> None:
+        """Keep this much of a link between PoPs free for spans, by VNI, while packets flow; others have nothing kept.
+
+        What is not reserved, and what is left idle, is shared by all. It stays through changes of the link.
+
+        Raises:
+            NotFound: no such link.
+        """
 
     def remove_links(self, names: Sequence[str]) -> None:
         """Drop links."""
@@ -475,6 +498,7 @@ class Hop:
         hash_by: what tells flows apart: of `ip_src`, `ip_dst`, `sport`, `dport`; empty for all of them.
         sticky: a name of letters and digits under which flows are remembered: each stays with its function when
             others come and go, and with one of weight 0; empty where a hash alone decides.
+        knows_nsh: whether the function takes packets with a network service header (RFC 8300), and gives them back so.
     """
 
     ingress: HopPort
@@ -483,6 +507,7 @@ class Hop:
     alternatives: tuple[Hop, ...] = ()
     hash_by: tuple[str, ...] = ()
     sticky: str = ""
+    knows_nsh: bool = False
 
     @property
     def all(self) -> tuple[Hop, ...]:
@@ -503,6 +528,7 @@ class ChainSpec:
             match a classifier enter it, and no others do, wherever the classifiers take packets otherwise. Where
             chains want the same return packets, the one furthest from the start has them.
         renderer: name of what steers it; empty for the fabric's own choice.
+        with_nsh: whether packets are to have a network service header between functions, whatever renderer is usual.
 
     Forward packets enter the first local hop by the full classifier; from then on the destination side of the
     classifier alone is matched at each hop's egress port, so that functions may change the source. Return packets
@@ -516,10 +542,18 @@ class ChainSpec:
     symmetric: bool = True
     after: tuple[ChainSpec, ...] = ()
     renderer: str = ""
+    with_nsh: bool = False
 
 
 class Steering(Protocol):
     """Service function chaining inside of a PoP."""
+
+    def require_nsh(self) -> None:
+        """Refuse chains with network service headers where they cannot be made.
+
+        Raises:
+            Unsupported: tells why.
+        """
 
     def set_chain(self, chain: ChainSpec) -> None:
         """Steer, or change to this specification; other chains are untouched."""
@@ -634,8 +668,8 @@ class Fabric(Protocol):
     def metering(self) -> Metering:
         """Counters of ports and links."""
 
-    def mend(self) -> None:
-        """Set going again what has ended by itself; to be called every now and then.
+    def mend(self) -> Sequence[str]:
+        """Set going again what has ended by itself, and tell it; to be called every now and then.
 
         Raises:
             AdapterError: tells what does not work for the time being, and why.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
+from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput
 from sonata.model.recipe import Recipe
 from sonata.ports.runtime import DiskImage

@@ -7,11 +7,12 @@ contract suite for what it can do, and refuses the rest in `check`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from sonata._lib.ip import Address
+from sonata._lib.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ Counters grow from the moment an interface is made and begin at 0 again when it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from sonata._lib.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

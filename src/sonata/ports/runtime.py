@@ -7,9 +7,11 @@ Every adapter passes the same contract suite. Raises `sonata.errors.NotFound` fo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
+
+from sonata._lib.values import dataclass
 
 DISK_FILE = "disk.qcow2"
 """What the disk of a machine that boots one consists of: a layer over its image, in the folder `RootFs.disk`."""

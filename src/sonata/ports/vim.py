@@ -8,9 +8,9 @@ Raises `TransientError`, `PermanentError`, `QuotaExceeded`, `NotFound`; errors c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from sonata._lib.values import dataclass
 from sonata.model.infrastructure import PopCapacity
 
 

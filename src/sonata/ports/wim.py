@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from sonata._lib.values import dataclass
 from sonata.model.infrastructure import WanGraph
 
 
@@ -15,14 +15,16 @@ class ConnectionRequest:
 
     Args:
         members: network id by PoP name.
-        rate_bps: bandwidth wanted, None for best effort.
+        rate_bps: bandwidth reserved between each two members, each way; None for best effort.
         max_delay_s: one-way delay bound, None for none.
+        max_rate_bps: the most that may pass there, at least `rate_bps`; None for as much as is left.
     """
 
     tag: str
     members: Mapping[str, str]
     rate_bps: float | None = None
     max_delay_s: float | None = None
+    max_rate_bps: float | None = None
 
 
 class Wim(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -13,8 +12,12 @@ from sonata._lib.paths import private_folder, state_home, write_private
 from sonata._lib.plain import decode, encode, from_plain
 from sonata._lib.processes import ProcessId, is_running
 from sonata._lib.trees import remove_tree
+from sonata._lib.values import dataclass
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.model.topology import Topology
+
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
+"""Where an emulation listens that is told nothing else."""
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _RECORD, _SAVED = "state.json", "clouds"

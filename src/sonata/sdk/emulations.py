@@ -10,16 +10,13 @@ Example:
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -28,13 +25,16 @@ from sonata import errors
 from sonata._lib.locks import try_lock
 from sonata._lib.paths import data_home
 from sonata._lib.plain import encode, from_plain
-from sonata._lib.processes import ProcessId, end_process, identify
+from sonata._lib.processes import ProcessId, end_process
+from sonata._lib.values import dataclass
 from sonata.adapters.images_local import LocalImages
 from sonata.adapters.journal_files import FileJournal
 from sonata.adapters.runtime_oci.cgroups import remove_cgroups
 from sonata.model.topology import Topology
 from sonata.ports.images import STAGED_PREFIX, UPLOAD_PREFIX
 from sonata.sdk.emulation_records import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
     EmulationRecord,
     checked_name,
     load,
@@ -48,12 +48,10 @@ from sonata.sdk.emulation_records import (
     saved_of,
 )
 from sonata.sdk.engines import AUTO, checked_engine
+from sonata.sdk.keepers import Keeper
 from sonata.sdk.listening import listening
 
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8901
 GRACE_S = 20.0
-LET_GO = b"d"
-_LOG_TAIL = 2000
 
 Progress = Callable[[str], None]
 
@@ -67,10 +65,6 @@ class KeeperConfig:
         images: folder of the image store.
         saved: folder in which the clouds are written down.
         resumes: whether there is something in it that an earlier keeper has left.
-        listen, proxy: descriptors of sockets that listen on the host.
-        report: descriptor for JSON lines to the starter.
-        lifeline: descriptor that ends when the starter ends; the byte `LET_GO` first lets go of it.
-        lock: descriptor that holds the lock of the name.
         engine: which runs machines that ask for none, `auto` for the first that is installed.
     """
 
@@ -81,11 +75,6 @@ class KeeperConfig:
     saved: str
     resumes: bool
     cgroups: str
-    listen: int
-    proxy: int
-    report: int
-    lifeline: int
-    lock: int
     token: str
     wan_token: str
     admin_password: str
@@ -113,10 +102,9 @@ class _SavedCloud:
 class Emulation:
     """An emulation that this process started and that ends with it, unless it is let go of."""
 
-    def __init__(self, record: EmulationRecord, lifeline: int, reports: IO[bytes]) -> None:
+    def __init__(self, record: EmulationRecord, keeper: Keeper) -> None:
         self.record = record
-        self._lifeline = lifeline
-        self._reports = reports
+        self._keeper = keeper
 
     def __enter__(self) -> Emulation:
         return self
@@ -128,28 +116,21 @@ class Emulation:
 
     def let_go(self) -> None:
         """Let the emulation outlive this process."""
-        os.write(self._lifeline, LET_GO)
-        self._hang_up()
+        self._keeper.let_go()
 
     def wait(self) -> None:
         """Wait until the emulation has ended, whatever ended it."""
-        while self._reports.readline():
-            continue
+        self._keeper.wait()
 
     def stop(self) -> None:
         """End the emulation and remove whatever it left. Idempotent."""
         stop(self.record.name)
-        self._hang_up()
+        self._keeper.hang_up()
 
     def bury(self) -> None:
         """Remove what a dead emulation left, but what brings its clouds back at the next start."""
         _end(self.record.name, keep=True)
-        self._hang_up()
-
-    def _hang_up(self) -> None:
-        if not self._reports.closed:
-            os.close(self._lifeline)
-            self._reports.close()
+        self._keeper.hang_up()
 
 
 def start(
@@ -160,6 +141,7 @@ def start(
     images: Path | None = None,
     engine: str | None = None,
     progress: Progress = lambda message: None,
+    keeper: Keeper | None = None,
 ) -> Emulation:
     """Start an emulation and return when it is ready.
 
@@ -175,6 +157,7 @@ def start(
         engine: which runs machines: `crun`, `runc`, `launcher`, or `auto` for the first that is installed. By default
             what the environment variable `SONATA_ENGINE` says, else `auto`.
         progress: told what is going on.
+        keeper: one that was started before it was known what it keeps.
 
     Raises:
         Conflict: one of this name runs, or the address is taken.
@@ -182,17 +165,16 @@ def start(
     """
     name = checked_name(name or topology.name)
     engine = checked_engine(engine or os.environ.get("SONATA_ENGINE") or AUTO)
-    with _locked(name) as lock, ExitStack() as undo:
+    with _locked(name) as lock, keeper or Keeper() as keeper, ExitStack() as undo:
         earlier = _resumable(name, topology)
         _clear(name, keep=earlier is not None)
         folder = new_folder(name)
         undo.callback(_back_out, name, earlier)
         with _listening_at(_wanted(listen, earlier), progress) as api, _listening_at(_proxies(earlier)) as proxy:
-            config = _configure(name, topology, folder, images or data_home() / "images", (lock, api, proxy))
-            config = replace(config, engine=engine)
+            config = _configure(name, topology, folder, images or data_home() / "images", engine)
             if earlier:
                 config = _resuming(config, earlier)
-            emulation = _launch(config, _address(api), _address(proxy), progress)
+            emulation = _launch(config, keeper, (api, proxy, lock), progress)
         undo.pop_all()
     return emulation
 
@@ -374,10 +356,7 @@ def _address(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _configure(
-    name: str, topology: Topology, folder: Path, images: Path, inherited: tuple[int, socket.socket, socket.socket]
-) -> KeeperConfig:
-    lock, api, proxy = inherited
+def _configure(name: str, topology: Topology, folder: Path, images: Path, engine: str) -> KeeperConfig:
     return KeeperConfig(
         name=name,
         topology=topology,
@@ -386,58 +365,32 @@ def _configure(
         saved=str(saved_of(name)),
         resumes=False,
         cgroups=f"sonata-{name}-{secrets.token_hex(4)}",
-        listen=api.fileno(),
-        proxy=proxy.fileno(),
-        report=-1,
-        lifeline=-1,
-        lock=lock,
         token=secrets.token_urlsafe(24),
         wan_token=secrets.token_urlsafe(24),
         admin_password=secrets.token_urlsafe(18),
         proxy_token=secrets.token_urlsafe(24),
+        engine=engine,
     )
 
 
-def _launch(config: KeeperConfig, api: str, proxy: str, progress: Progress) -> Emulation:
-    """Start the keeper and follow its reports until it is ready."""
-    report_read, report_write = os.pipe()
-    lifeline_read, lifeline_write = os.pipe()
-    reports = os.fdopen(report_read, "rb")
-    with ExitStack() as undo:
-        undo.callback(reports.close)
-        undo.callback(os.close, lifeline_write)
-        try:
-            config = replace(config, report=report_write, lifeline=lifeline_read)
-            keeper = _spawn(config, log_of(config.name))
-        finally:
-            os.close(report_write)
-            os.close(lifeline_read)
-        record = _recorded(config, api, proxy, _first_process(reports, config.name))
-        save(record)
-        keeper.wait()
-        _await_ready(reports, config.name, progress)
-        record = replace(record, ready=True)
-        save(record)
-        undo.pop_all()
-    return Emulation(record, lifeline_write, reports)
-
-
-def _spawn(config: KeeperConfig, log: Path) -> subprocess.Popen[bytes]:
+def _launch(
+    config: KeeperConfig, keeper: Keeper, needed: tuple[socket.socket, socket.socket, int], progress: Progress
+) -> Emulation:
+    """Tell the keeper what to keep and follow its reports until it is ready."""
+    api, proxy, lock = needed
+    record = _recorded(config, _address(api), _address(proxy), keeper.process(config.name))
+    save(record)
     Path(config.run).mkdir(mode=0o700)
-    inherited = (config.listen, config.proxy, config.report, config.lifeline, config.lock)
-    with _as_stdin(config) as stdin, open(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sonata.daemon.keeper", str(config.report), config.run],
-            stdin=stdin,
-            stdout=output,
-            stderr=output,
-            pass_fds=inherited,
-            cwd="/",
-        )
+    with _in_memory(config) as told, open(os.open(log_of(config.name), os.O_WRONLY | os.O_CREAT, 0o600), "wb") as log:
+        keeper.tell([told.fileno(), log.fileno(), api.fileno(), proxy.fileno(), lock])
+    _await_ready(keeper, config.name, progress)
+    record = replace(record, ready=True)
+    save(record)
+    return Emulation(record, keeper)
 
 
 @contextmanager
-def _as_stdin(config: KeeperConfig) -> Iterator[IO[bytes]]:
+def _in_memory(config: KeeperConfig) -> Iterator[IO[bytes]]:
     """The configuration, secrets included, as a file that exists in memory alone."""
     with open(os.memfd_create("keeper"), "w+b") as stream:
         stream.write(encode(config))
@@ -462,41 +415,10 @@ def _recorded(config: KeeperConfig, api: str, proxy: str, process: ProcessId) ->
     )
 
 
-def _first_process(reports: IO[bytes], name: str) -> ProcessId:
-    report = _next_report(reports, name)
-    process = identify(int(report["pid"]))
-    if process is None:  # it died meanwhile; its reason comes next
-        _next_report(reports, name)
-        raise _died(name)
-    return process
-
-
-def _await_ready(reports: IO[bytes], name: str, progress: Progress) -> None:
+def _await_ready(keeper: Keeper, name: str, progress: Progress) -> None:
     while True:
-        report = _next_report(reports, name)
+        report = keeper.next_report(name)
         if "progress" in report:
             progress(report["progress"])
         if "ready" in report:
             return
-
-
-def _next_report(reports: IO[bytes], name: str) -> Mapping[str, Any]:
-    line = reports.readline()
-    if not line:
-        raise _died(name)
-    report: Mapping[str, Any] = json.loads(line)
-    if "error" in report:
-        raise _as_error(report["error"])
-    return report
-
-
-def _as_error(error: Mapping[str, str]) -> errors.SonataError:
-    """The keeper's own error, as an exception of the same class."""
-    return errors.error_class(error["code"])(error["message"], hint=error["hint"])
-
-
-def _died(name: str) -> errors.AdapterError:
-    log = log_of(name)
-    answer = log.read_text(errors="replace")[-_LOG_TAIL:] if log.exists() else ""
-    last = answer.strip().rpartition("\n")[2]
-    return errors.AdapterError(f"emulation `{name}` died while it started: {last or 'it was killed'}", answer=answer)

@@ -64,14 +64,14 @@ class EmulatorClient(EmulatorHttp):
         """Packets of an interface of an endpoint or server as pcap, piece by piece."""
         params = {} if seconds is None else {"seconds": str(seconds)}
         path = f"/machines/{quote(machine)}/interfaces/{quote(interface, safe='')}/capture"
-        with self._stream("GET", path, params=params) as response:
-            yield from response.iter_raw()
+        with self._stream("GET", path, params=params) as answer:
+            yield from answer.pieces()
 
     def capture(self, name: str, seconds: float | None = None) -> Iterator[bytes]:
         """A link's packets as pcap, piece by piece."""
         params = {} if seconds is None else {"seconds": str(seconds)}
-        with self._stream("GET", f"/links/{quote(name, safe='')}/capture", params=params) as response:
-            yield from response.iter_raw()
+        with self._stream("GET", f"/links/{quote(name, safe='')}/capture", params=params) as answer:
+            yield from answer.pieces()
 
     def endpoints(self) -> Rows:
         """Hosts outside of the PoPs."""
@@ -110,8 +110,8 @@ class EmulatorClient(EmulatorHttp):
             stdin: what it reads.
         """
         body = {"name": machine, "argv": list(argv), "stdin": base64.b64encode(stdin).decode(), "stream": True}
-        with self._stream("POST", "/exec", json=body) as response:
-            for line in response.iter_lines():
+        with self._stream("POST", "/exec", json=body) as answer:
+            for line in answer.lines():
                 ((kind, value),) = json.loads(line).items()
                 if kind == "status":
                     return int(value)
@@ -135,8 +135,8 @@ class EmulatorClient(EmulatorHttp):
     def follow_events(self, kinds: Sequence[str] = (), *, after: int = 0) -> Iterator[Document]:
         """The events that are kept, then each as it happens, until the emulation ends."""
         params = {"after": after, "kind": list(kinds)}
-        with self._stream("GET", "/events/stream", params=params) as response:
-            yield from map(json.loads, response.iter_lines())
+        with self._stream("GET", "/events/stream", params=params) as answer:
+            yield from map(json.loads, answer.lines())
 
     def wan_graph(self) -> Document:
         """The wide area as an orchestrator sees it."""

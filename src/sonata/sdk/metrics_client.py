@@ -21,7 +21,7 @@ class MetricsClient(EmulatorHttp):
 
     def exposition(self) -> str:
         """All metrics as they are now, as text that Prometheus reads."""
-        return self._call("GET", "/metrics").text
+        return self._call("GET", "/metrics")
 
     def metrics(self) -> Sequence[Document]:
         """All families with their series as they are now."""

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.errors import Conflict, Diagnostic, InvalidInput, NotFound
 from sonata.formats.archive import MAX_MEMBER_BYTES
 from sonata.formats.descriptor_rules import Level

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from sonata._lib.paths import data_home, write_private
 from sonata._lib.processes import ProcessId, is_running
+from sonata._lib.values import dataclass
 from sonata.errors import NotFound
 
 STATE_FILE = "platform.json"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-import httpx
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -36,8 +35,8 @@ class RemoteTerminal:
         try:
             return cls(connect(url, additional_headers=headers, subprotocols=[BINARY], proxy=None, max_size=None))
         except InvalidStatus as error:
-            answer = httpx.Response(error.response.status_code, content=bytes(error.response.body or b""))
-            raise as_error(answer) from error
+            refusal = bytes(error.response.body or b"").decode(errors="replace")
+            raise as_error("GET /console", error.response.status_code, refusal) from error
         except (OSError, WebSocketException) as error:
             raise TransientError(f"the emulator does not answer: {error}", hint="see `sonata emu ls`") from error
 

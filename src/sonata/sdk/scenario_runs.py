@@ -43,8 +43,8 @@ class ScenarioClient(EmulatorHttp):
             TransientError: the emulation ended before the run did.
         """
         params = {"after": run["after"], "kind": "scenario."}
-        with self._stream("GET", "/events/stream", params=params) as response:
-            for line in response.iter_lines():
+        with self._stream("GET", "/events/stream", params=params) as answer:
+            for line in answer.lines():
                 event: Document = json.loads(line)
                 if event["detail"].get("run") == run["run"]:
                     tell(event)

@@ -18,6 +18,7 @@ import pytest
 
 from sonata._lib import namespaces
 from sonata.adapters.fabric_linux import LinuxFabric
+from sonata.adapters.fabric_linux.renderers import candidates
 from sonata.errors import SonataError
 from sonata.model.topology import CLEAN, Impairment
 from sonata.ports.chain_rendering import DEFAULT_RENDERER
@@ -51,14 +52,22 @@ def _why_not() -> str:
 
 
 WHY_NOT = _why_not()
+REFUSED = {one.name: one.why_not for one in candidates() if one.why_not}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "contract/fabric" in str(item.path):
             item.add_marker(pytest.mark.root)
-            if WHY_NOT:
-                item.add_marker(pytest.mark.skip(reason=WHY_NOT))
+            if why_not := WHY_NOT or _renderer_refusal(item):
+                item.add_marker(pytest.mark.skip(reason=why_not))
+
+
+def _renderer_refusal(item: pytest.Item) -> str:
+    """Why the chain renderer that a test asks for cannot run here."""
+    callspec = getattr(item, "callspec", None)
+    wanted = callspec.params.get("renderer") if callspec else None
+    return REFUSED.get(wanted, "")
 
 
 @dataclass(frozen=True)

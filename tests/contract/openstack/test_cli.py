@@ -66,3 +66,9 @@ def test_chains_are_listed_where_the_plugin_is_installed(site: Site) -> None:
     openstack.ok("sfc service graph set --description d tree")
     openstack.ok("sfc service graph delete tree")
     assert openstack.json("sfc service graph list") == []
+    openstack.ok("sfc port pair create --ingress left --egress right --service-function-parameters correlation=nsh fw")
+    openstack.ok("sfc port pair group create --port-pair fw fws")
+    openstack.ok("sfc port chain create --port-pair-group fws --chain-parameters correlation=nsh wrapped")
+    assert site.fabric.steering.chains == {}
+    shown = openstack.json("sfc port chain show wrapped")
+    assert "nsh" in str(shown["Chain Parameters"])

@@ -242,6 +242,40 @@ def sfc(kind: str, **wish: Any) -> tuple[str, dict[str, Any]]:
     return f"/sfc/{kind}s", {kind: wish}
 
 
+def test_chains_and_functions_with_nsh(cloud: Any, site: Site) -> None:
+    network = network_of(cloud)
+    server = boot(cloud, networks=[{"uuid": network.id}, {"uuid": network.id}])
+    ingress, egress = (one.port_id for one in cloud.compute.server_interfaces(server))
+    net = cloud.network
+    knows = {"correlation": "nsh"}
+    knowing = net.create_sfc_port_pair(ingress=ingress, egress=egress, service_function_parameters=knows)
+    plain = net.create_sfc_port_pair(ingress=egress, egress=ingress)
+    assert knowing.service_function_parameters["correlation"] == "nsh"
+    mixed = net.post("/sfc/port_pair_groups", json={"port_pair_group": {"port_pairs": [knowing.id, plain.id]}})
+    assert (mixed.status_code, mixed.json()["NeutronError"]["type"]) == (400, "InconsistentCorrelations")
+    group = net.create_sfc_port_pair_group(port_pairs=[knowing.id])
+    classifier = net.create_sfc_flow_classifier(destination_ip_prefix="10.9.0.1/32")
+    wanted = {"port_pair_groups": [group.id], "flow_classifiers": [classifier.id]}
+    refused = net.post("/sfc/port_chains", json={"port_chain": wanted})
+    assert (refused.status_code, refused.json()["NeutronError"]["type"]) == (400, "PortChainInconsistentCorrelations")
+    chain = net.create_sfc_port_chain(**wanted, chain_parameters=knows)
+    assert chain.chain_parameters == {"correlation": "nsh", "symmetric": False}
+    steered = site.fabric.steering.chains[chain.id]
+    assert steered.with_nsh
+    assert [hop.knows_nsh for hop in steered.hops] == [True]
+    net.update_sfc_port_pair_group(group, port_pairs=[plain.id])
+    assert [hop.knows_nsh for hop in site.fabric.steering.chains[chain.id].hops] == [False]
+
+
+def test_chains_with_nsh_are_refused_where_nothing_makes_them(cloud: Any, site: Site) -> None:
+    site.fabric.steering.why_no_nsh = "Open vSwitch is not installed"
+    wanted = {"port_pair_groups": [], "chain_parameters": {"correlation": "nsh"}}
+    answer = cloud.network.post("/sfc/port_chains", json={"port_chain": wanted})
+    assert answer.status_code == 501
+    assert "Open vSwitch" in answer.json()["NeutronError"]["message"]
+    assert not list(cloud.network.sfc_port_chains())
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "kind"),
     [
@@ -266,14 +300,14 @@ def sfc(kind: str, **wish: Any) -> tuple[str, dict[str, Any]]:
         ("/sfc/port_pairs", {"port_pair": {"ingress": "nope", "egress": "nope"}}, 404, "PortNotFound"),
         ("/sfc/flow_classifiers", {"flow_classifier": {"ethertype": "IPX"}}, 400, "HTTPBadRequest"),
         (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"correlation": "mpls"}), *BAD),
-        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"correlation": "nsh"}), *BAD),
+        (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"correlation": "gre"}), *BAD),
         (*sfc("port_pair", ingress="p", egress="p", service_function_parameters={"colour": "red"}), *BAD),
         (*sfc("port_pair_group", port_pair_group_parameters={"lb_fields": ["eth_src"]}), *BAD),
         (
             *sfc("port_pair_group", port_pair_group_parameters={"ppg_n_tuple_mapping": {"egress_n_tuple": {"a": 1}}}),
             *BAD,
         ),
-        (*sfc("port_chain", port_pair_groups=[], chain_parameters={"correlation": "nsh"}), *BAD),
+        (*sfc("port_chain", port_pair_groups=[], chain_parameters={"correlation": "gre"}), *BAD),
         (*sfc("port_chain", port_pair_groups=[], chain_parameters={"symmetric": "often"}), *BAD),
         (*sfc("flow_classifier", logical_destination_port="p"), *BAD),
         (*sfc("flow_classifier", l7_parameters={"url": "/"}), *BAD),

@@ -72,7 +72,7 @@ def test_a_server_is_evacuated_from_a_host_that_is_down(region: Any, site: Site)
 def test_a_killed_program_is_told_of(cloud: Any, site: Site, surface: SiteThread) -> None:
     server = boot(cloud, image="web")
     machine = f"access-{server.id}"
-    site.clouds["access"].tables.servers.change(server.id, launched_at=time.time() - PROVING_S)
+    site.clouds["access"].servers.switched_on[server.id] -= PROVING_S
     surface.run(site.runtime.end(machine, 137))
     ended = changed(cloud, server, "status")
     assert (ended.status, ended.vm_state, ended.power_state) == ("SHUTOFF", "stopped", 4)

@@ -57,7 +57,7 @@ async def url(anyio_backend: str) -> AsyncIterator[str]:
     await links.add(TOPOLOGY.links, numbers.links)
     await links.reroute()
     wan = Wan(links, plane, stations, lambda: {"users": users}, events)
-    wan.figures = lambda: {"core": PopFigures(Cost(0.5, 0.25), Energy(100, 20))}
+    wan.view.figures = lambda: {"core": PopFigures(Cost(0.5, 0.25), Energy(100, 20))}
     emulation = cast(Any, SimpleNamespace(events=events, wan=wan))
     api = emulator_app(
         emulation,
@@ -119,7 +119,7 @@ async def test_a_tag_for_other_members_is_refused(wim: EmulatorWim) -> None:
 
 @pytest.mark.parametrize(
     ("bounds", "reason"),
-    [({"max_delay_s": 0.01}, "no path.*0.02 s"), ({"rate_bps": 2e8}, "link `second`.*1e\\+08 bit/s")],
+    [({"max_delay_s": 0.01}, "no path.*0.02 s"), ({"rate_bps": 2e8}, "link `second`.*100Mbit")],
 )
 async def test_bounds_that_cannot_be_kept_are_refused_for_good(
     wim: EmulatorWim, bounds: dict[str, float], reason: str

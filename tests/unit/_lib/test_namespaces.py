@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from sonata._lib import namespaces
+from sonata._lib.descriptors import raise_limit
 
 
 def where() -> str:
@@ -86,7 +87,7 @@ def test_the_descriptor_limit_is_raised_to_what_is_allowed() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
-        assert namespaces.raise_descriptor_limit() == hard
+        assert raise_limit() == hard
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -167,7 +167,9 @@ def filled() -> Tables:
         "port_pairs": [PortPair(id="pp", ingress="own", egress="own", parameters={"correlation": None, "n": [1]})],
         "port_pair_groups": [PortPairGroup(id="pg", port_pairs=("pp",), parameters={"lb_fields": ["ip"]})],
         "flow_classifiers": [FlowClassifier(id="fc", protocol="tcp", source=NET, destination_port_min=80)],
-        "port_chains": [PortChain(id="pc", groups=("pg",), classifiers=("fc",), chain_id=7, symmetric=True)],
+        "port_chains": [
+            PortChain(id="pc", groups=("pg",), classifiers=("fc",), chain_id=7, symmetric=True, correlation="nsh")
+        ],
         "flavors": [flavor],
         "keypairs": [KeyPair(id="k", user_id="u", name="mine", public_key="ssh-rsa A", fingerprint="a:b", number=2)],
         "servers": [server("v", flavor)],

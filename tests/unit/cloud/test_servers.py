@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 
@@ -83,7 +82,7 @@ async def test_a_program_that_ends_later_shuts_the_server_off_and_its_ports(worl
     network, _ = await world.network()
     server = await world.up(NicWish(network_id=network.id), image_name="batch")
     assert len(world.cloud.stations(network.id)) == 1
-    world.cloud.tables.servers.change(server.id, launched_at=time.time() - PROVING_S)
+    world.cloud.servers.switched_on[server.id] -= PROVING_S
     await world.runtime.end(f"edge-{server.id}", 3)
     server = await world.settled(server)
     assert server.status == "SHUTOFF"

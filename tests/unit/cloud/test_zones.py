@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import IPv4Network
@@ -218,7 +217,7 @@ async def test_a_program_that_ends_while_its_server_moves_leaves_it_off_where_it
     world.cloud.live_migration.begin(server.id, "edge")
     await asyncio.sleep(0)
     assert world.cloud.tables.servers.get(server.id).task_state == "migrating"
-    world.cloud.tables.servers.change(server.id, launched_at=time.time() - PROVING_S)
+    world.cloud.servers.switched_on[server.id] -= PROVING_S
     await world.runtime.end(world.cloud.wiring.machine_id(server.id), 3)
     ended = await world.settled(server)
     assert (ended.status, ended.task_state, ended.host) == (ServerStatus.SHUTOFF, None, "edge")

@@ -56,7 +56,7 @@ def test_every_path_of_the_platform_is_there() -> None:
 def test_every_path_of_the_emulator_is_there() -> None:
     text = page("api")
     own = EmulatorApi(NOTHING, dict, "")
-    routes = own.routes(lambda handler: handler) + WanApi(NOTHING).routes(lambda handler: handler)
+    routes = own.routes(lambda handler: handler) + WanApi(NOTHING, list).routes(lambda handler: handler)
     for route in routes:
         (method,) = set(getattr(route, "methods", {"GET"})) - {"HEAD"}  # a WebSocket begins with a GET
         assert f"`{method} {route.path.replace(':path', '')}`" in text, route.path

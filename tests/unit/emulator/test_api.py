@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Network
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.emulator.conftest import World, no_scenarios, observed
 
 from sonata.api.emulator.app import emulator_app
 from sonata.api.openstack import openstack_description
+from sonata.emulator.cloud.entities.network import Network, Subnet
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.reconciler import Reconciler
 
@@ -185,3 +187,29 @@ async def test_what_cannot_be_done_is_a_conflict_with_all_reasons(http: httpx.As
     assert refused.status_code == 409
     assert "`other`" in refused.json()["detail"]
     assert "PoP `c`" in refused.json()["detail"]
+
+
+async def test_paths_and_networks_are_told_to_those_who_join_them(http: httpx.AsyncClient, triangle: Emulation) -> None:
+    inner = await triangle.clouds["a"].networks.create(Network(name="inner"))
+    far = await triangle.clouds["c"].networks.create(Network(name="inner"))
+    await triangle.clouds["a"].networks.create_subnet(Subnet(network_id=inner.id, cidr=IPv4Network("10.1.0.0/24")))
+    wanted = {"tag": "gold", "members": {"a": inner.id, "c": far.id}, "rate_bps": 60e6}
+    assert (await http.post("/wan/connections", json=wanted)).status_code == 201
+    networks = {row["id"]: row for row in (await http.get("/wan/networks")).json()}
+    assert networks[inner.id] == {
+        "pop": "a",
+        "id": inner.id,
+        "name": "inner",
+        "cidrs": ["10.1.0.0/24"],
+        "connection": "gold",
+    }
+    assert "external" not in {row["name"] for row in networks.values()}
+    for ends in ({"from": "a", "to": "c"}, {"from": "users", "to": "origin"}):
+        path = (await http.get("/wan/paths", params=ends)).json()
+        assert [(hop["link"], hop["direction"]["origin"]) for hop in path["hops"]] == [("ab", "a"), ("bc", "b")]
+        assert (path["origin"], path["delay_s"], path["rate_bps"], path["available_bps"]) == ("a", 0.02, 100e6, 40e6)
+    assert (await http.get("/wan/paths", params={"from": "a"})).status_code == 400
+    assert (await http.get("/wan/paths", params={"from": "a", "to": "x"})).status_code == 404
+    for link in ("ab", "ac"):
+        await triangle.links.set(link, {}, up=False)
+    assert (await http.get("/wan/paths", params={"from": "a", "to": "c"})).status_code == 409

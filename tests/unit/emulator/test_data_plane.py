@@ -26,7 +26,7 @@ class Ailing(FakeFabric):
         super().__init__()
         self._answers = answers
 
-    def mend(self) -> None:
+    def mend(self) -> list[str]:
         """The next answer: an error, or none."""
         try:
             message = next(self._answers)
@@ -34,6 +34,7 @@ class Ailing(FakeFabric):
             raise Enough from None
         if message:
             raise PermanentError(message, hint="wait")
+        return []
 
 
 async def test_what_cannot_be_mended_is_told_once_and_again_when_it_comes_back(

@@ -63,7 +63,7 @@ async def test_a_link_a_network_and_an_endpoint_tell_what_becomes_of_them(triang
     networks.remove("n1")
     networks.remove("n1")
     events = {event.kind: event for event in triangle.events.after(start)}
-    assert list(events) == ["routes.changed", "link.changed", "network.created", "network.deleted"]
+    assert list(events) == ["link.changed", "routes.changed", "network.created", "network.deleted"]
     assert len(triangle.events.after(start)) == len(events)
     changed = events["link.changed"]
     assert (changed.subject, changed.detail["impairment"].loss, changed.detail["up"]) == ("ab", 0.5, False)

@@ -20,7 +20,8 @@ from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Router, Subnet
 from sonata.emulator.cloud.saved_tables import rows_of
 from sonata.emulator.emulation import Emulation
-from sonata.model.topology import Endpoint, Link, Pop, ServerSeed, Topology
+from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
+from sonata.ports.fabric import Reservation
 from sonata.ports.wim import ConnectionRequest
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +153,29 @@ async def test_connections_come_back_between_what_is_still_there(lives: Lives) -
     assert emulation.clouds["b"].networks.subnets_of(emulation.clouds["b"].networks.external.id)[0].cidr == (
         IPv4Network("100.64.1.0/24")
     )
+
+
+async def test_reservations_are_held_again_as_far_as_the_links_of_the_next_life_have_room(lives: Lives) -> None:
+    emulation = await lives.begin()
+    members = {pop: (await network(emulation.clouds[pop]))[0].id for pop in ("a", "b")}
+    wanted = ConnectionRequest("gold", members, rate_bps=60e6, max_delay_s=0.1, max_rate_bps=80e6)
+    made = await emulation.wan.connect(wanted)
+
+    emulation = await lives.begin()
+    assert emulation.wan.connections() == [made]
+    share = {made.vni: Reservation(60e6, 80e6)}
+    assert lives.world.underlay.reserved == {"ab": (share, share)}
+
+    slow = replace(SITES, links=(Link("ab", "a", "b", Impairment(rate_bps=50e6), price=2.0),))
+    emulation = await lives.begin(slow)
+    (now,) = emulation.wan.connections()
+    assert (now.id, now.state, now.price_per_hour) == (made.id, "degraded", pytest.approx(0.12))
+    assert lives.world.underlay.reserved["ab"][0] == {made.vni: Reservation(50e6, 80e6)}
+
+    emulation = await lives.begin(replace(SITES, links=()))
+    assert emulation.wan.get(made.id).state == "down"
+    emulation = await lives.begin()
+    assert emulation.wan.connections() == [made]
 
 
 async def test_damaged_documents_are_set_aside_and_their_site_starts_empty(lives: Lives) -> None:

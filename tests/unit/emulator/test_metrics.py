@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_prom
 from tests.unit.emulator.conftest import TRIANGLE, World, no_scenarios, observed
 
 from sonata.api.emulator.app import emulator_app
+from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.families import FAMILIES
 from sonata.emulator.observing.observation import Observation
@@ -113,6 +114,28 @@ async def test_a_link_that_is_changed_is_told_as_it_is_now(http: httpx.AsyncClie
     assert found["sonata_link_loss_ratio", "link=ab,source=b,target=a"] == 0.25
     assert found["sonata_link_loss_ratio", "link=ab,source=a,target=b"] == 0
     assert found["sonata_link_up", "link=ab,source=a,target=b"] == 0
+
+
+async def test_what_is_promised_to_connections_is_told(http: httpx.AsyncClient, observation: Observation) -> None:
+    clouds = observation._emulation.clouds
+    members = {pop: (await clouds[pop].networks.create(Network(name="inner"))).id for pop in "ac"}
+    wanted = {"tag": "gold", "members": members, "rate_bps": 60e6}
+    assert (await http.post("/wan/connections", json=wanted)).status_code == 201
+    found = await samples(http)
+    assert found["sonata_link_reserved_bits_per_second", "link=bc,source=c,target=b"] == 60e6
+    assert ("sonata_link_reserved_bits_per_second", "link=ac,source=a,target=c") not in found
+    told = {
+        name.removeprefix("sonata_connection_"): value
+        for (name, labels), value in found.items()
+        if labels == "connection=gold"
+    }
+    assert told == {"up": 1, "kept": 1, "rate_bits_per_second": 60e6, "delay_seconds": 0.02, "price_per_hour": 0}
+    await http.patch("/links/bc", json={"rate_bps": 50e6, "force": True})
+    found = await samples(http)
+    assert [found[f"sonata_connection_{name}", "connection=gold"] for name in ("up", "kept")] == [1, 0]
+    for link in ("ab", "ac"):
+        await http.patch(f"/links/{link}", json={"up": False})
+    assert (await samples(http))["sonata_connection_up", "connection=gold"] == 0
 
 
 async def test_cost_and_energy_follow_from_figures_and_use(observation: Observation) -> None:

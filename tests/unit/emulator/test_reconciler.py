@@ -18,12 +18,13 @@ from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.definition import as_it_is, definition
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.reconciler import Reconciler
+from sonata.emulator.reservations import Connection
 from sonata.emulator.routing import Edge
 from sonata.errors import AdapterError, Conflict, PermanentError
 from sonata.formats.topology_rules import check_topology
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
 from sonata.model.topology_changes import impossible
-from sonata.ports.fabric import EXTERNAL, LinkSpec
+from sonata.ports.fabric import EXTERNAL, LinkSpec, Reservation
 from sonata.ports.wim import ConnectionRequest
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +139,92 @@ async def test_links_follow_their_declaration_after_live_changes(world: World, s
     assert [change.differing for change in plan] == [("reverse",), ("up",), ("impairment",)]
     assert as_it_is(standing) == declared
     assert world.underlay.down == set()
+
+
+async def joined(emulation: Emulation, tag: str, pops: str, **bounds: float) -> Connection:
+    """New networks of some PoPs, as one."""
+    members = {pop: (await emulation.clouds[pop].networks.create(Network(name=tag))).id for pop in pops}
+    return await emulation.wan.connect(ConnectionRequest(tag, members, **bounds))
+
+
+def relinked(topology: Topology, name: str, **values: object) -> Topology:
+    """With other values of one link."""
+    return replace(
+        topology, links=tuple(replace(link, **values) if link.name == name else link for link in topology.links)
+    )
+
+
+async def test_a_link_is_not_declared_slower_than_what_is_promised(world: World, standing: Emulation) -> None:
+    made = await joined(standing, "gold", "bc", rate_bps=60e6)
+    before, reconciler = standing.topology, Reconciler(standing)
+    slow = relinked(before, "bc", impairment=Impairment(delay_s=0.01, rate_bps=50e6), price=3.0)
+    promised = "`bc` has 60Mbit from `b` promised to connections: `gold`"
+    with pytest.raises(Conflict, match=promised):
+        reconciler.plan(slow)
+    with pytest.raises(Conflict, match=promised):
+        await reconciler.apply(slow)
+    assert standing.topology == before
+    assert standing.wan.get(made.id).state == "active"
+    enough = relinked(before, "bc", impairment=Impairment(delay_s=0.01, rate_bps=60e6), price=3.0)
+    await reconciler.apply(enough)
+    now = standing.wan.get(made.id)
+    assert (now.state, now.price_per_hour) == ("active", pytest.approx(0.18))
+    assert world.underlay.reserved["bc"][0] == {made.vni: Reservation(60e6)}
+
+
+async def test_promises_to_sites_that_go_in_the_same_step_do_not_count(standing: Emulation) -> None:
+    await joined(standing, "gold", "ac", rate_bps=60e6)
+    slow = replace(standing.topology.links[0], impairment=Impairment(delay_s=0.01, rate_bps=50e6))
+    pops = {name: pop for name, pop in standing.topology.pops.items() if name != "c"}
+    endpoints = {name: one for name, one in standing.topology.endpoints.items() if one.attach != "c"}
+    await Reconciler(standing).apply(replace(standing.topology, pops=pops, links=(slow,), endpoints=endpoints))
+    assert standing.wan.connections() == []
+    assert standing.links.get("ab").link == slow
+
+
+async def test_promises_follow_what_is_declared(world: World, standing: Emulation) -> None:
+    made = await joined(standing, "gold", "ac", rate_bps=60e6)
+    assert made.links == ("ab", "bc")
+    first, reconciler = standing.topology, Reconciler(standing)
+    new = Link("new", "a", "c", Impairment(delay_s=0.001, rate_bps=80e6))
+    await reconciler.apply(replace(first, links=(*first.links, new)))
+    assert standing.wan.get(made.id).links == ("new",)
+    assert world.underlay.reserved["new"] == ({made.vni: Reservation(60e6)},) * 2
+    assert world.underlay.reserved["ab"] == world.underlay.reserved["bc"] == ({}, {})
+    await reconciler.apply(first)
+    assert standing.wan.get(made.id).links == ("ab", "bc")
+    assert world.underlay.reserved["bc"][1] == {made.vni: Reservation(60e6)}
+    await reconciler.apply(replace(first, links=(replace(first.links[0], up=False), *first.links[1:2])))
+    now = standing.wan.get(made.id)
+    assert (now.state, now.reason) == ("down", "no path between `a` and `c`")
+    await reconciler.apply(first)
+    assert standing.wan.get(made.id).state == "active"
+    states = [one.detail["state"] for one in standing.events.after(0) if one.kind == "connection.state"]
+    assert states == ["down", "active"]
+
+
+async def test_a_site_that_goes_frees_what_was_reserved_for_it(world: World, standing: Emulation) -> None:
+    reconciler, first = Reconciler(standing), standing.topology
+    await reconciler.apply(with_d(first))
+    made = await joined(standing, "three", "acd", rate_bps=10e6)
+    assert world.underlay.reserved["bc"][0] == {made.vni: Reservation(20e6)}
+    await reconciler.apply(first)
+    now = standing.wan.get(made.id)
+    assert (set(now.members), now.state, now.links) == ({"a", "c"}, "active", ("ab", "bc"))
+    assert world.underlay.reserved["bc"][0] == {made.vni: Reservation(10e6)}
+
+
+async def test_what_is_saved_has_prices_and_tells_of_connections(standing: Emulation) -> None:
+    await joined(standing, "gold", "ac", rate_bps=10e6)
+    priced = relinked(standing.topology, "bc", price=3.0)
+    await Reconciler(standing).apply(priced)
+    await standing.links.set("bc", {"rate_bps": 50e6})
+    saved = definition(standing, with_servers=True)
+    assert "connection `gold` is left out: topologies have no connections" in saved.left_out
+    (link,) = (link for link in saved.topology.links if link.name == "bc")
+    assert (link.price, link.impairment.rate_bps) == (3.0, 50e6)
+    assert await Reconciler(standing).apply(saved.topology) == ()
+    assert standing.wan.connections()[0].state == "active"
 
 
 async def test_routes_follow_a_delay_that_is_declared_anew(world: World, standing: Emulation) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from tests.unit.emulator.conftest import FakeDisturber, World
 
+from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.disruptions import Disruptions
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.scenarios import Run, Scenarios
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.model.scenario import Scenario, Step
+from sonata.ports.wim import ConnectionRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +68,20 @@ async def test_steps_come_in_the_order_of_their_times_and_are_undone(triangle: E
     users = triangle.endpoints.find("users")
     assert users
     assert users.endpoint.attach == "a"
+
+
+async def test_connections_feel_links_that_scenarios_break_and_mend(triangle: Emulation, scenarios: Scenarios) -> None:
+    members = {pop: (await triangle.clouds[pop].networks.create(Network(name="n"))).id for pop in "bc"}
+    made = await triangle.wan.connect(ConnectionRequest("gold", members, rate_bps=60e6))
+    steps = (
+        Step(0.0, "link", "ab", for_s=0.06, up=False),
+        Step(0.01, "link", "bc", for_s=0.04, up=False),
+        Step(0.08, "link", "bc", for_s=0.02, changes={"rate_bps": 40e6}),
+    )
+    assert (await ended(scenarios, *steps)).failed == 0
+    states = [event.detail["state"] for event in triangle.events.after(0) if event.kind == "connection.state"]
+    assert states == ["down", "active", "degraded", "active"]
+    assert triangle.wan.get(made.id).links == ("bc",)
 
 
 async def test_what_fails_is_told_and_the_rest_goes_on(triangle: Emulation, scenarios: Scenarios) -> None:

@@ -37,7 +37,7 @@ async def zones(world: World, anyio_backend: str) -> AsyncIterator[Emulation]:
 async def test_a_managed_pop_stands_without_an_openstack(world: World, zones: Emulation) -> None:
     assert set(zones.clouds) == {"core", "other"}
     assert set(world.underlay.pops) == {"core", "edge", "other"}
-    assert zones.wan.graph().pops == ("core", "edge", "other")
+    assert zones.wan.view.graph().pops == ("core", "edge", "other")
     assert zones.clouds["other"].hosts.zones() == {"nova": ["other"]}
 
 

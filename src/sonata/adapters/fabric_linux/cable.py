@@ -4,7 +4,8 @@ A cable into a card has one end only, an interface that shares the card with oth
 
 Each direction has its own impairment, held where packets enter the cable. A rate alone is a token bucket at an end of a
 veth pair. Delay and jitter are netem's where the kernel has it, else the wire's. Loss, duplication and reordering are
-always the wire's: netem would take whole 64 kB segments for packets, since segmentation comes after it.
+always the wire's: netem would take whole 64 kB segments for packets, since segmentation comes after it. Where bandwidth
+is reserved for spans, a hierarchy of token buckets takes the place of the bucket at both ends.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import sonata.adapters.fabric_linux.requests as requests
+import sonata.adapters.fabric_linux.reservations as reservations
 from sonata._lib.ip import Interface
 from sonata._lib.netlink import NetlinkError, Request
-from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
+from sonata._lib.values import dataclass
+from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create, require_room
 from sonata.adapters.fabric_linux.tap import open_tap
 from sonata.adapters.fabric_linux.wire_client import WireClient, WireLink, WireStatistics
 from sonata.errors import AdapterError, InvalidInput, Unsupported
 from sonata.model.topology import Impairment, both_ways
-from sonata.ports.fabric import LinkStatus
+from sonata.ports.fabric import LinkStatus, Reservation
 
 _TX_DROPPED = 7
 _WIRE_QUEUE, _SHAPED_QUEUE = 10_000, 1_000
@@ -54,11 +57,12 @@ class End:
 
 @dataclass(slots=True, eq=False)
 class Cable:
-    """A cable, laid or to be laid; the fields after `card` say what it does now.
+    """A cable, laid or to be laid; the fields after `shares` say what it does now.
 
     Args:
         impairment: from `a` to `b`, and back unless `reverse` says otherwise.
         card: index of the interface on which its far end is; `a` is that interface then, and not touched. 0 for none.
+        shares: what spans have reserved of each direction, by VNI.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Cable:
     impairment: Impairment
     reverse: Impairment | None = None
     card: int = 0
+    shares: tuple[Mapping[int, Reservation], Mapping[int, Reservation]] = ({}, {})
     mechanism: str = ""
     index_a: int = 0
     index_b: int = 0
@@ -91,14 +96,23 @@ class Cable:
         """What is done to packets that enter at the end with this interface index."""
         return self.directions[index == self.index_b]
 
+    def reserved_at(self, index: int) -> Mapping[int, Reservation]:
+        """What is reserved of what enters at the end with this interface index."""
+        return self.shares[index == self.index_b]
+
     def ends(self) -> tuple[tuple[End, int], ...]:
         """Both ends with their interface indexes, the one to be switched first; the far one alone at a card."""
         both = (self.a, self.index_a), (self.b, self.index_b)
         return both[1:] if self.card else both
 
 
-def mechanism_of(*directions: Impairment, has_netem: bool) -> str:
-    """What carries such a cable."""
+def mechanism_of(*directions: Impairment, has_netem: bool, shared: bool = False) -> str:
+    """What carries such a cable; where bandwidth of it is reserved, HTB takes the place of TBF."""
+    plain = _plain_mechanism(*directions, has_netem=has_netem)
+    return f"{plain.removesuffix('+tbf')}+htb" if shared else plain
+
+
+def _plain_mechanism(*directions: Impairment, has_netem: bool) -> str:
     if all(one.is_clean for one in directions):
         return "veth"
     if not any(one.needs_wire for one in directions):
@@ -176,6 +190,34 @@ class Cables:
         _synchronise([cable])
         return replaced or went_up
 
+    def reserve(self, cable: Cable, *shares: Mapping[int, Reservation]) -> None:
+        """Keep bandwidth of a cable free for spans, by VNI, from `a` to `b` and from `b` to `a`; no others have any.
+
+        Raises:
+            AdapterError, Unsupported: the kernel refused; what was reserved before is.
+        """
+        there, back = shares
+        before = cable.shares
+        changed = [index for index in (0, 1) if any(before) != any(shares) or shares[index] != before[index]]
+        try:
+            self._share(cable, (there, back), changed)
+        except (AdapterError, Unsupported):
+            with suppress(AdapterError, Unsupported):
+                self._share(cable, before, changed)
+            raise
+
+    def _share(
+        self,
+        cable: Cable,
+        shares: tuple[Mapping[int, Reservation], Mapping[int, Reservation]],
+        directions: Iterable[int],
+    ) -> None:
+        """Note what is reserved of a cable, and hold it in these of its directions."""
+        cable.shares = shares
+        cable.mechanism = self._mechanism(cable, *cable.directions)
+        for end, index in (cable.ends()[number] for number in directions):
+            end.netspace.apply([requests.delete_qdisc(index, end.ifname), *_queue(cable, end, index)])
+
     def readdress(self, cable: Cable, addresses: tuple[Interface, ...]) -> None:
         """Give a cable's far end other addresses, in place; those that stay are not touched."""
         end, index = cable.b, cable.index_b
@@ -241,7 +283,7 @@ class Cables:
             return "macvlan"
         if self._netem is None and any(direction.needs_wire for direction in directions):
             self._netem = has_netem()
-        return mechanism_of(*directions, has_netem=bool(self._netem))
+        return mechanism_of(*directions, has_netem=bool(self._netem), shared=any(cable.shares))
 
     def _make(self, cables: Sequence[Cable]) -> None:
         apply_each((cable.a.netspace, _pair(cable)) for cable in cables if not cable.is_wired)
@@ -263,6 +305,7 @@ class Cables:
 
     def _replace(self, cable: Cable, directions: tuple[Impairment, Impairment]) -> None:
         before = cable.directions
+        require_room(f"link `{cable.name}`")
         self.cut([cable])
         cable.impairment, cable.reverse = directions
         try:
@@ -288,19 +331,8 @@ def check(name: str, *directions: Impairment) -> None:
     Raises:
         InvalidInput: tells which value of which cable, and its range.
     """
-    for what, holds, allowed in chain.from_iterable(map(_ranges, directions)):
-        if not holds:
-            raise InvalidInput(f"{what} of link `{name}` is out of range", hint=f"it may be {allowed}")
-
-
-def _ranges(one: Impairment) -> Iterator[tuple[str, bool, str]]:
-    """Each quantity, whether its value is possible, and which are."""
-    yield "delay", 0 <= one.delay_s <= 10, "0 to 10 s"
-    yield "jitter", 0 <= one.jitter_s <= one.delay_s, "0 to the delay"
-    yield "loss", 0 <= one.loss <= 1, "0 to 1"
-    yield "duplicate", 0 <= one.duplicate <= 1, "0 to 1"
-    yield "reorder", 0 <= one.reorder <= (1 if one.delay_s else 0), "0 to 1 where there is a delay"
-    yield "rate", one.rate_bps is None or one.rate_bps >= 8_000, "at least 8 kbit/s"
+    for flaw in chain.from_iterable(one.flaws() for one in directions):
+        raise InvalidInput(f"link `{name}` is impossible: {flaw.why}", hint=flaw.hint)
 
 
 def _require_clean(cable: Cable, directions: Iterable[Impairment]) -> None:
@@ -360,7 +392,10 @@ def _end_requests(cable: Cable, end: End, index: int) -> Iterator[Request]:
 
 def _queue(cable: Cable, end: End, index: int) -> Iterator[Request]:
     discipline, impairment = cable.mechanism.partition("+")[2], cable.sent_at(index)
-    if discipline == "netem":
+    if "htb" in discipline:
+        late = "netem" in discipline
+        yield from reservations.hold(index, end.ifname, impairment, cable.reserved_at(index), late=late)
+    elif discipline == "netem":
         yield requests.netem(index, end.ifname, impairment)
     elif discipline:
         # A bucket that shrinks would wait forever for room for a large segment that is queued already.

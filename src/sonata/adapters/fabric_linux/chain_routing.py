@@ -117,7 +117,7 @@ def marking_rules(
 
 
 def _marking(marks: Mapping[HopPort, int]) -> Hand:
-    def hand(port: HopPort) -> str:
+    def hand(port: HopPort, _backward: bool) -> str:
         if port not in marks:
             return DROP
         return f"counter meta mark set {marks[port]:#x} ether daddr set iifname map @stations accept"

@@ -16,17 +16,18 @@ Where flows are to stay with their function, the rules lead to those of `sticky_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import sonata.adapters.fabric_linux.sticky_rules as sticky_rules
 from sonata._lib.ip import Prefix
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.sticky_rules import SEED, Picker
 from sonata.errors import Unsupported
 from sonata.ports.chain_rendering import Surroundings
 from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort
 
-_TUNNEL_TRAFFIC = "udp dport 4789 ip daddr & 255.192.0.255 == 100.64.0.1 accept"
+_TUNNEL_TRAFFIC = "udp dport { 4789, 4790 } ip daddr & 255.192.0.255 == 100.64.0.1 accept"
 DROP = "drop"
 _DEEPEST = 90
 """Guards, which drop forged frames, come before all chains."""
@@ -37,8 +38,11 @@ _DISCOVERY = "ether type ip6 icmpv6 type 133-137 accept"
 """Neighbour and router discovery is a network's own affair."""
 
 
-Hand = Callable[[HopPort], str]
-"""What leads a packet to a function's port: the end of a rule."""
+Hand = Callable[[HopPort, bool], str]
+"""What leads a packet to a function's port, as a returning one or not: the end of a rule."""
+
+Door = tuple[str, str]
+"""An interface at which packets come in, and what tells those meant from the others there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class _Scene:
     addresses: Mapping[str, Sequence[Prefix]]
     edge: Sequence[str]
     hand: Hand
+    doors: Mapping[str, Sequence[Door]]
 
 
 def table_name(number: int) -> str:
@@ -65,6 +70,9 @@ def render(
     hand: Hand | None = None,
     tables: Sequence[str] = (),
     first: Sequence[str] = (),
+    doors: Mapping[str, Sequence[Door]] | None = None,
+    before: Sequence[tuple[str, str]] = (),
+    behind: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The table of a chain, as one transaction that replaces what stands of it.
 
@@ -76,23 +84,31 @@ def render(
         hand: what leads a packet to a port; straight out of the interface behind which that is, unless told.
         tables: what `hand` looks things up in.
         first: rules that come before all others at each interface.
+        doors: where else than at their own interface packets come from ports, by port id.
+        before: pairs of interface and rule that come before all others.
+        behind: pairs of interface and rule that come after them.
     """
     around = _Scene(
         surroundings.interfaces,
         surroundings.addresses,
         surroundings.edge,
-        hand or (lambda port: _hand_to(port, surroundings)),
+        hand or (lambda port, _backward: _hand_to(port, surroundings)),
+        doors or {},
     )
     by_interface: dict[str, list[str]] = {}
     discovery = [_DISCOVERY] if any(classifier.ip_version == 6 for classifier in chain.classifiers) else []
     passing = [*first, *discovery]
-    for interface, rule in _rules(chain, around):
-        rules = by_interface.setdefault(interface, [*passing, *([_TUNNEL_TRAFFIC] if interface in around.edge else [])])
-        if rule not in rules:
+    leading: dict[str, list[str]] = {}
+    for interface, rule in before:
+        leading.setdefault(interface, []).append(rule)
+    for interface, rule in (*((name, "") for name in leading), *_rules(chain, around), *behind):
+        tunnels = [_TUNNEL_TRAFFIC] if interface in around.edge else []
+        rules = by_interface.setdefault(interface, [*leading.get(interface, ()), *passing, *tunnels])
+        if rule and rule not in rules:
             rules.append(rule)
     pickers = tuple(dict.fromkeys(_pickers(chain, around)))
-    before = sticky_rules.emptied(table_name(number), standing) if pickers and standing else remove(number)
-    lines = [before, f"table netdev {table_name(number)} {{", *tables, *sticky_rules.render(pickers)]
+    clearance = sticky_rules.emptied(table_name(number), standing) if pickers and standing else remove(number)
+    lines = [clearance, f"table netdev {table_name(number)} {{", *tables, *sticky_rules.render(pickers)]
     for position, (interface, rules) in enumerate(sorted(by_interface.items())):
         lines.append(f"chain c{position} {{")
         lines.append(f'type filter hook ingress device "{interface}" priority {-_depth(chain)}; policy accept;')
@@ -213,16 +229,18 @@ def _at_ports(
         if port.port_id and (interface := around.interfaces.get(port.port_id)):
             for _classifier, rule in ways:
                 yield interface, rule
+                for other, told in around.doors.get(port.port_id, ()):
+                    yield other, f"{told} {rule}"
 
 
 def _hand_on(classifier: Classifier, place: Hop, around: _Scene) -> list[str]:
     """Rules that lead matching packets into one of the functions of a place."""
-    return _shared_out(classifier, place, [around.hand(hop.ingress) for hop in place.all], backward=False)
+    return _shared_out(classifier, place, [around.hand(hop.ingress, False) for hop in place.all], backward=False)
 
 
 def _hand_back(classifier: Classifier, place: Hop, around: _Scene) -> list[str]:
     """Rules that lead returning packets into the function through which their flow went."""
-    return _shared_out(classifier, place, [around.hand(hop.egress) for hop in place.all], backward=True)
+    return _shared_out(classifier, place, [around.hand(hop.egress, True) for hop in place.all], backward=True)
 
 
 def _shared_out(classifier: Classifier, place: Hop, actions: Sequence[str], *, backward: bool) -> list[str]:
@@ -253,7 +271,7 @@ def _pickers(chain: ChainSpec, around: _Scene) -> Iterator[Picker]:
         for classifier in _classifiers(chain) if place.sticky else ():
             for backward in (False, True):
                 sides = [(hop, hop.egress if backward else hop.ingress) for hop in place.all]
-                functions = tuple((hop.ingress.mac, hop.weight, around.hand(side)) for hop, side in sides)
+                functions = tuple((hop.ingress.mac, hop.weight, around.hand(side, backward)) for hop, side in sides)
                 for _matching, fields in _hashes(classifier, place.hash_by, backward=backward):
                     yield Picker(place.sticky, tuple(fields), functions, backward)
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 import sonata.adapters.fabric_linux.chain_rules as chain_rules
 import sonata.adapters.fabric_linux.requests as requests
 import sonata.adapters.fabric_linux.segment_requests as segment_requests
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.chain_routing import (
     ANYWHERE,
     Numbers,

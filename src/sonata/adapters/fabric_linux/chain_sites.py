@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from ipaddress import IPv4Address, ip_network
 
-from sonata.adapters.fabric_linux.world import Bridge, Link, Port, World
+from sonata.adapters.fabric_linux.world import Bridge, Gateway, Link, Port, World
 from sonata.ports.chain_rendering import Card, Elsewhere, Leg, Surroundings
 from sonata.ports.fabric import EXTERNAL, HopPort
 
@@ -31,6 +31,8 @@ class ChainSites:
             bridges={name: _card(bridge) for name, bridge in self._world.pop(pop).bridges.items()},
             routers={name: other.spec.external.ip for name, other in self._world.pops.items()},
             mtus={name: port.spec.mtu for name, port in ports.items()},
+            links=[leg.out.name for leg in links],
+            gateways=dict(self._gateways(pop, ports)),
             elsewhere=partial(self._elsewhere, pop),
         )
 
@@ -39,6 +41,18 @@ class ChainSites:
             station = self._world.bridge(port.spec.pop, port.spec.network).mac
             for index, name in {port.steered_end, (port.cable.index_a, port.cable.a.ifname)}:
                 yield Card(index, name, station)
+
+    def _gateways(self, pop: str, ports: Mapping[str, Port]) -> Iterator[tuple[str, Card]]:
+        """Ids of ports with the routers that their machines use, or could use."""
+        known: dict[str, list[Gateway]] = {}
+        for one in (gateway for several in self._world.gateways.values() for gateway in several):
+            if one.pop == pop:
+                known.setdefault(one.network, []).append(one)
+        for name, port in ports.items():
+            candidates = known.get(port.spec.network, [])
+            used = [one for one in candidates if port.spec.gateway in one.addresses]
+            if gateway := next(iter((*used, *candidates)), None):
+                yield name, Card(*gateway.interface, gateway.mac)
 
     def _links(self, pop: str) -> Iterator[Leg]:
         """The links of a PoP, seen from it."""

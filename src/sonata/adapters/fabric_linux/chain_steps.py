@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import SonataError
-from sonata.ports.chain_rendering import SpeakIPv6, Step
-
-AnyStep = Step | SpeakIPv6
+from sonata.ports.chain_rendering import AnyStep, Flow, SpeakIPv6, Step
 
 
 class ChainSteps:
     """What chains changed in PoPs besides their rules."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, switches: FlowSwitches) -> None:
         self._world = world
+        self._switches = switches
         self._users: Counter[AnyStep] = Counter()
 
     def take(self, steps: Sequence[AnyStep]) -> None:
@@ -51,10 +51,12 @@ class ChainSteps:
 
     def _make(self, pop: str, steps: Sequence[AnyStep]) -> None:
         netspace = self._world.pop(pop).netspace
-        for speaks, several in groupby(steps, key=lambda step: isinstance(step, SpeakIPv6)):
+        for kind, several in groupby(steps, key=type):
             batch = list(several)
-            if speaks:
+            if kind is SpeakIPv6:
                 netspace.enable_ipv6([step.interface for step in batch if isinstance(step, SpeakIPv6)])
+            elif kind is Flow:
+                self._switches.add(pop, [step for step in batch if isinstance(step, Flow)])
             else:
                 netspace.apply([step.make for step in batch if isinstance(step, Step)])
 
@@ -62,3 +64,4 @@ class ChainSteps:
         netspace = self._world.pop(pop).netspace
         netspace.apply([step.undo for step in steps if isinstance(step, Step) and step.undo])
         netspace.disable_ipv6([step.interface for step in steps if isinstance(step, SpeakIPv6)])
+        self._switches.remove(pop, [step for step in steps if isinstance(step, Flow)])

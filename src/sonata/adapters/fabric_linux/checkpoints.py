@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.world import Checkpoint, Port, World
 
 

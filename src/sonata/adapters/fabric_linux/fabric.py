@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from sonata._lib import namespaces
+from sonata._lib.descriptors import raise_limit
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.checkpoints import Checkpoints
 from sonata.adapters.fabric_linux.filtering import LinuxFiltering
+from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
 from sonata.adapters.fabric_linux.machines import LinuxMachines
 from sonata.adapters.fabric_linux.metering import LinuxMetering
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
@@ -19,6 +21,7 @@ from sonata.adapters.fabric_linux.steering import LinuxSteering
 from sonata.adapters.fabric_linux.underlay import LinuxUnderlay
 from sonata.adapters.fabric_linux.wire_client import WireClient
 from sonata.adapters.fabric_linux.world import World
+from sonata.errors import AdapterError
 from sonata.ports.chain_rendering import DEFAULT_RENDERER
 
 
@@ -30,10 +33,11 @@ class LinuxFabric:
 
     Args:
         chain_renderer: what steers chains that ask for nothing else.
+        folder: for files of programs that it runs; below the system's for temporary files where None.
     """
 
-    def __init__(self, chain_renderer: str = DEFAULT_RENDERER) -> None:
-        namespaces.raise_descriptor_limit()
+    def __init__(self, chain_renderer: str = DEFAULT_RENDERER, folder: Path | None = None) -> None:
+        raise_limit()
         self._world = World()
         self._wire = WireClient()
         nftables = Nftables()
@@ -41,7 +45,8 @@ class LinuxFabric:
         self._routers = Routers(self._world, cables, nftables)
         self._machines = LinuxMachines(self._world, cables, cards)
         self._networks = LinuxNetworks(self._world, cables, cards, self._routers, nftables)
-        self._steering = LinuxSteering(self._world, nftables, chain_renderer)
+        self._switches = FlowSwitches(self._world, folder)
+        self._steering = LinuxSteering(self._world, nftables, self._switches, chain_renderer)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._shaping = LinuxShaping(self._world, nftables)
         self._metering = LinuxMetering(self._world)
@@ -62,6 +67,7 @@ class LinuxFabric:
         self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, checkpoints.refresh]
         self._world.on_interfaces_changed.append(self._steering.refresh)
         self._world.on_routes_changed.append(self._steering.refresh_ways)
+        self._world.on_gateways_changed.append(self._steering.refresh)
 
     @property
     def underlay(self) -> LinuxUnderlay:
@@ -103,13 +109,28 @@ class LinuxFabric:
         """Process id of the wire process, None while no link needs one."""
         return self._wire.pid
 
-    def mend(self) -> None:
-        """Start the wire process again if it has ended by itself; links keep their interfaces meanwhile."""
-        self._wire.mend()
+    @property
+    def switch_pids(self) -> Mapping[str, Sequence[int]]:
+        """Process ids of the switches for encapsulated packets, by PoP."""
+        return self._switches.pids
+
+    def mend(self) -> Sequence[str]:
+        """Start the wire process and switches again if they have ended by themselves; interfaces stay meanwhile."""
+        told: list[str] = []
+        failures: list[AdapterError] = []
+        for mend in (self._wire.mend, self._switches.mend):
+            try:
+                told += mend()
+            except AdapterError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return told
 
     def close(self) -> None:
         """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""
         self._wire.close()
+        self._switches.close()
         self._metering.close()
         self._routers.close()
         self._world.close()

@@ -62,7 +62,7 @@ class Direction:
         place = self.count % self._size
         self._sent[place], self._delays[place] = now, _ON_THE_WAY
         with suppress(OSError):
-            end.send(_HEADER.pack(self.count & 0xFFFFFFFF, time.time_ns()))
+            end.send(_HEADER.pack(self.count & 0xFFFFFFFF, time.monotonic_ns()))
         self.count += 1
 
     def note(self, number: int, delay_s: float) -> None:
@@ -140,7 +140,9 @@ class Watch:
             except OSError:  # nothing more, or its end is gone
                 return
             number, sent_ns = _HEADER.unpack_from(data)
-            direction.note(number, max(0.0, (_arrival_ns(ancillary) - sent_ns) / 1e9))
+            delay_s = (_arrival_ns(ancillary) - sent_ns) / 1e9
+            if delay_s < LATEST_S:  # else the clock was set while it was on its way
+                direction.note(number, max(0.0, delay_s))
 
     def _obey(self) -> bool:
         message, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 2 * MAX_LINKS)
@@ -202,11 +204,12 @@ def _opened(descriptor: int) -> socket.socket:
 
 
 def _arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """When a packet has arrived by the clock that nobody sets; the kernel tells it by the other one."""
     for _level, kind, data in ancillary:
         if kind == _SO_TIMESTAMPNS:
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()
+            return int(seconds * 1_000_000_000 + nanoseconds) - (time.time_ns() - time.monotonic_ns())
+    return time.monotonic_ns()
 
 
 def main() -> None:

@@ -9,20 +9,22 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv6Address
 
 import sonata.adapters.fabric_linux.requests as requests
+import sonata.adapters.fabric_linux.settings as settings
 from sonata._lib import namespaces
+from sonata._lib.descriptors import has_room, is_exhaustion, limit
 from sonata._lib.ip import Address
 from sonata._lib.netlink import NetlinkError, NetlinkSocket, Request
 from sonata.errors import PermanentError, QuotaExceeded, Unsupported
 
-_IPV6_OFF = ("net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6")
+_IPV6_OFF = ("ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6")
 _IPV6_ON: Mapping[str, bytes] = {"accept_dad": b"0", "accept_ra": b"0", "disable_ipv6": b"0"}
-_QUIET = ("net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects")
-_NO_REVERSE_PATH_CHECK = ("net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter")
-_BRIDGED_IP_RULES = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+_QUIET = ("ipv4/conf/all/send_redirects", "ipv4/conf/default/send_redirects")
+_NO_REVERSE_PATH_CHECK = ("ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter")
+_BRIDGED_IP_RULES = ("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables")
 """There where the module br_netfilter is loaded. Bridges with secured ports switch it on for themselves."""
 
 MACHINE_SETTINGS: Mapping[str, bytes] = {
@@ -33,15 +35,18 @@ MACHINE_SETTINGS: Mapping[str, bytes] = {
 
 ROUTER_SETTINGS: Mapping[str, bytes] = {
     **MACHINE_SETTINGS,
-    "net/ipv4/ip_forward": b"1",
-    "net/ipv6/conf/all/forwarding": b"1",
+    "ipv4/ip_forward": b"1",
+    "ipv6/conf/all/forwarding": b"1",
     **dict.fromkeys(_BRIDGED_IP_RULES, b"0"),
 }
 """PoPs and routers forward, too; bridged packets are not theirs to look at."""
 
 _SIOCETHTOOL, _ETHTOOL_GLINK, _IFREQ_BYTES = 0x8946, 0x0000000A, 40
+_ETHTOOL_STXCSUM = 0x00000017
 _ETHERTYPE_ARP, _ARP_REQUEST = 0x0806, 1
 _ETHERTYPE_IPV6, _ICMPV6, _NEIGHBOUR_ADVERTISEMENT, _OVERRIDE = 0x86DD, 58, 136, 0x20
+_DESCRIPTORS = 2
+_WAY_BACK = 16
 _ALL_NODES = IPv6Address("ff02::1").packed
 
 
@@ -71,12 +76,20 @@ class Netspace:
     def inspects_bridged(self) -> bool:
         """Whether bridges here can show the IP layer what they forward: the module br_netfilter is loaded."""
         with self.entered():
-            return all(os.path.exists(f"/proc/sys/{setting}") for setting in _BRIDGED_IP_RULES)
+            return settings.exist(_BRIDGED_IP_RULES)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Run a block with the calling thread in the namespace."""
-        with namespaces.inside(self.descriptor):
+        """Run a block with the calling thread in the namespace.
+
+        Raises:
+            PermanentError: there is no file descriptor left to come back by.
+        """
+        with ExitStack() as inside:
+            try:
+                inside.enter_context(namespaces.inside(self.descriptor))
+            except OSError as error:
+                raise failed(self.name, error) from error
             yield
 
     def enable_ipv6(self, ifnames: Iterable[str], *, forwarding: bool = False) -> None:
@@ -84,22 +97,31 @@ class Netspace:
 
         Addresses work at once, and routes come from us alone, so nothing is probed and nothing is learned.
         """
-        with self.entered():
-            if forwarding:
-                _write({"net/ipv6/conf/all/forwarding": b"1"})
-            for ifname in ifnames:
-                _write({f"net/ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
+        wanted = {"ipv6/conf/all/forwarding": b"1"} if forwarding else {}
+        for ifname in ifnames:
+            wanted.update({f"ipv6/conf/{ifname}/{name}": value for name, value in _IPV6_ON.items()})
+        self._set(wanted)
 
     def disable_ipv6(self, ifnames: Iterable[str]) -> None:
         """Switch IPv6 off again at interfaces, some of which may be gone; its addresses, routes and neighbours go."""
-        with self.entered():
-            _write({f"net/ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
+        self._set({f"ipv6/conf/{ifname}/disable_ipv6": b"1" for ifname in ifnames})
 
     def answer_for_others(self, ifname: str, *, wanted: bool) -> None:
         """Answer ARP requests on an interface, and at once, for addresses that are reached over other interfaces."""
+        answers = b"1" if wanted else b"0"
+        self._set({f"ipv4/neigh/{ifname}/proxy_delay": b"0", f"ipv4/conf/{ifname}/proxy_arp": answers})
+
+    def _set(self, wanted: Mapping[str, bytes]) -> None:
+        """Change settings of the namespace, given as paths below /proc/sys/net.
+
+        Raises:
+            PermanentError: the kernel refused.
+        """
         with self.entered():
-            _write({f"net/ipv4/neigh/{ifname}/proxy_delay": b"0"})
-            _write({f"net/ipv4/conf/{ifname}/proxy_arp": b"1" if wanted else b"0"})
+            try:
+                settings.write(wanted)
+            except OSError as error:
+                raise failed(self.name, error) from error
 
     def apply(self, wanted: Sequence[Request]) -> None:
         """Do requests in order.
@@ -127,23 +149,38 @@ class Netspace:
 
         The kernel does so in the background, up to a second later; asking for the link's state does it at once.
         """
-        query = (ctypes.c_uint32 * 2)(_ETHTOOL_GLINK, 0)
-        request = struct.pack("=16sQ", ifname.encode(), ctypes.addressof(query)).ljust(_IFREQ_BYTES, b"\0")
         with suppress(OSError):  # a driver that does not tell has no carrier to wait for
-            fcntl.ioctl(self._route.fileno(), _SIOCETHTOOL, request)
+            self._ethtool(ifname, _ETHTOOL_GLINK)
+
+    def send_finished(self, ifname: str) -> None:
+        """Have frames leave an interface as on a wire, with their checksums and in their sizes.
+
+        Between kernels that share memory both are left for later; who reads the frames elsewhere cannot know.
+        """
+        self._ethtool(ifname, _ETHTOOL_STXCSUM)
+
+    def accept_own(self, ifname: str) -> None:
+        """Take packets from an interface that have an address of the namespace itself as their source."""
+        self._set({f"ipv4/conf/{ifname}/accept_local": b"1"})
 
     def announce(self, ifname: str, mac: str, address: Address) -> None:
         """Tell the neighbours on an interface who has an address now, so that they forget who had it before.
 
         Sent are a gratuitous ARP, or an unsolicited neighbour advertisement (RFC 4861, 7.2.6).
         """
-        if self._packets is None:
-            with self.entered():
-                self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         station = requests.mac_bytes(mac)
         frame = _gratuitous_arp(station, address) if address.version == 4 else _advertisement(station, address)
-        with suppress(OSError):  # a courtesy: neighbours find out by themselves, only later
+        with suppress(OSError, PermanentError):  # a courtesy: neighbours find out by themselves, only later
+            if self._packets is None:
+                with self.entered():
+                    self._packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
             self._packets.sendto(frame, (ifname, 0))
+
+    def _ethtool(self, ifname: str, command: int) -> None:
+        """Ask an interface's driver for something, or set it to 0."""
+        query = (ctypes.c_uint32 * 2)(command, 0)
+        request = struct.pack("=16sQ", ifname.encode(), ctypes.addressof(query)).ljust(_IFREQ_BYTES, b"\0")
+        fcntl.ioctl(self._route.fileno(), _SIOCETHTOOL, request)
 
     def close(self) -> None:
         """Let go of the namespace; it vanishes when no process is in it any more."""
@@ -175,20 +212,27 @@ def _advertisement(station: bytes, address: Address) -> bytes:
     return header + struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, 255) + address.packed + _ALL_NODES + message
 
 
-def create(names: Sequence[str], settings: Mapping[str, bytes]) -> list[Netspace]:
-    """Create namespaces with loopback up and these settings (paths below /proc/sys).
+def create(names: Sequence[str], wanted: Mapping[str, bytes]) -> list[Netspace]:
+    """Create namespaces with loopback up and these settings.
 
     Raises:
         QuotaExceeded: too many open files or namespaces.
         Unsupported: this process may not create namespaces.
         PermanentError: the kernel failed otherwise.
     """
+    needed = _DESCRIPTORS * len(names)
+    if names and not has_room(needed):
+        raise QuotaExceeded(
+            f"cannot create {len(names)} network namespaces: they take {needed} open files of the {limit()} that this "
+            "process may have, and fewer are left",
+            hint="raise the hard limit `nofile`, see limits.conf(5) and prlimit(1)",
+        )
     made: list[Netspace] = []
     pending = iter(names)
 
     def settle(descriptor: int) -> None:
         try:
-            _write(settings)
+            settings.write(wanted)
             made.append(Netspace(next(pending), descriptor, NetlinkSocket()))
         except OSError:
             os.close(descriptor)
@@ -235,6 +279,25 @@ def explain(where: str, error: NetlinkError) -> PermanentError | Unsupported:
     )
 
 
+def require_room(what: str) -> None:
+    """Refuse what could not be taken back: it needs file descriptors for the way back, too.
+
+    Raises:
+        QuotaExceeded: hardly any is left.
+    """
+    if not has_room(_WAY_BACK):
+        raise QuotaExceeded(
+            f"{what} stays as it is: hardly one of the {limit()} files that this process may open is left",
+            hint="raise the hard limit `nofile`, see limits.conf(5) and prlimit(1)",
+        )
+
+
+def failed(where: str, error: OSError) -> PermanentError:
+    """What the machine did not let us do in a namespace, in our own words."""
+    hint = "raise the hard limit `nofile`, see limits.conf(5) and prlimit(1)" if is_exhaustion(error) else ""
+    return PermanentError(f"the machine does not let us work in `{where}`: {error}", hint=hint, answer=str(error))
+
+
 def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
     if isinstance(error, PermanentError):
         return error
@@ -249,13 +312,3 @@ def _explain_creation(error: OSError | PermanentError, count: int) -> Exception:
             hint="run as root, or let the emulation run in a user namespace",
         )
     return PermanentError(f"cannot create network namespaces: {error}", call="unshare", answer=str(error))
-
-
-def _write(settings: Mapping[str, bytes]) -> None:
-    for setting, value in settings.items():
-        with suppress(FileNotFoundError):  # a kernel without it has nothing to switch off
-            descriptor = os.open(f"/proc/sys/{setting}", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, value)
-            finally:
-                os.close(descriptor)

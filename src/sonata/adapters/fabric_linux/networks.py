@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Address
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
@@ -20,9 +21,10 @@ from sonata.ports.fabric import EXTERNAL, NetworkSpec, PatchSpec, RouterSpec, Sp
 
 _EVERYBODY = "00:00:00:00:00:00"
 _MAX_VNI = 2**24 - 1
+_TUNNELS = f"{{ {requests.VXLAN_PORT}, {requests.VXLAN_GPE_PORT} }}"
 _GUARD = f"""table ip guard {{
 chain tunnels {{ type filter hook prerouting priority raw; policy accept;
-iifname "{EXTERNAL_IFNAME}" udp dport {requests.VXLAN_PORT} ip daddr & 255.192.0.255 == 100.64.0.1 drop
+iifname "{EXTERNAL_IFNAME}" udp dport {_TUNNELS} ip daddr & 255.192.0.255 == 100.64.0.1 drop
 }}
 }}
 """

@@ -7,6 +7,7 @@ Both speak to the namespace in which the calling thread is.
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import socket
@@ -15,9 +16,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from sonata.adapters.fabric_linux.netspace import Netspace
+from sonata._lib.descriptors import has_room
+from sonata._lib.values import dataclass
+from sonata.adapters.fabric_linux.netspace import Netspace, failed
 from sonata.errors import PermanentError, Unsupported
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ MOST_CONTEXTS = 4
 _LIBRARY = "libnftables.so.1"
 _TIMEOUT_S = 10.0
 _SEATS, _SELECTABLE = 64, 1000
+_LEAST = 16
+"""Descriptors without which the library is not asked for anything."""
 _CLOSERS = 16
 _NETLINK_NETFILTER = 12
 
@@ -49,7 +53,10 @@ class Nftables:
             Unsupported: neither library nor program is installed.
         """
         with netspace.entered():
-            answer = self._load(netspace, rules)
+            try:
+                answer = self._load(netspace, rules)
+            except OSError as error:
+                raise failed(netspace.name, error) from error
         if answer:
             raise PermanentError(
                 f"nftables refused the rules of `{netspace.name}`: {answer.splitlines()[0]}",
@@ -80,10 +87,28 @@ class _Seats:
         finally:
             self.fill()
 
+    @contextmanager
+    def enough(self) -> Iterator[None]:
+        """The time in which the library works: it ends the process where it cannot open a socket.
+
+        Raises:
+            OSError: there are too few descriptors even without the seats.
+        """
+        if has_room(_SEATS):
+            yield
+            return
+        with self.vacated():
+            if not has_room(_LEAST):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            yield
+
     def fill(self) -> None:
         """Take seats that are free again."""
         while len(self._taken) < _SEATS:
-            descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:  # there are no more at the time
+                return
             if descriptor >= _SELECTABLE:
                 os.close(descriptor)
                 return
@@ -115,12 +140,13 @@ class _Contexts:
 
     def load(self, netspace: Netspace, rules: str) -> str:
         """See `Load`."""
-        if netspace not in self._open and not self._opened(netspace):
-            return _by_program(netspace, rules)
-        self._open.move_to_end(netspace)
-        pointer = self._open[netspace].pointer
-        failed = self._library.nft_run_cmd_from_buffer(pointer, rules.encode())
-        return _words(self._library.nft_ctx_get_error_buffer(pointer)) if failed else ""
+        with self._seats.enough():
+            if netspace not in self._open and not self._opened(netspace):
+                return _by_program(netspace, rules)
+            self._open.move_to_end(netspace)
+            pointer = self._open[netspace].pointer
+            refused = self._library.nft_run_cmd_from_buffer(pointer, rules.encode())
+            return _words(self._library.nft_ctx_get_error_buffer(pointer)) if refused else ""
 
     def _opened(self, netspace: Netspace) -> bool:
         """Make a context in a namespace that was entered, unless there is no seat for it."""
@@ -139,11 +165,19 @@ class _Contexts:
     def _close(self, netspace: Netspace) -> None:
         netspace.closed_with_it.pop("nftables")
         context = self._open.pop(netspace)
-        held = os.dup(context.descriptor) if context.descriptor >= 0 else -1
+        held = _second(context.descriptor)
         self._library.nft_ctx_free(context.pointer)
         self._seats.fill()
         if held >= 0:
             self._closing.submit(os.close, held)
+
+
+def _second(descriptor: int) -> int:
+    """Another descriptor of the same socket; -1 where there is none, or no room for it."""
+    try:
+        return os.dup(descriptor)
+    except OSError:
+        return -1
 
 
 def _is_netfilter_socket(descriptor: int) -> bool:

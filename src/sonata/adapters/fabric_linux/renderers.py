@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
+from sonata._lib.values import dataclass
+from sonata.adapters.fabric_linux.chain_nsh import NshRenderer
 from sonata.adapters.fabric_linux.chain_routing import RoutedRenderer
 from sonata.adapters.fabric_linux.chain_segments import SegmentRenderer
 from sonata.adapters.fabric_linux.chain_steering import SteeringRenderer
@@ -16,6 +17,7 @@ OURS: Mapping[str, Callable[[], ChainRenderer]] = {
     "steering": SteeringRenderer,
     "routed": RoutedRenderer,
     "srv6": SegmentRenderer,
+    "nsh": NshRenderer,
 }
 
 

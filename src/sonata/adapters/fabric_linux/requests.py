@@ -53,6 +53,7 @@ _RTM_GETQDISC = 38
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
 _IFLA_LINK, _IFLA_MACVLAN_MODE, _MACVLAN_BRIDGE = 5, 1, 4
 _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 27, 28
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_MCAST_SNOOPING = 1, 5, 23
 _IFLA_BR_NF_CALL_IPTABLES, _IFLA_BR_NF_CALL_IP6TABLES = 36, 37
@@ -87,13 +88,15 @@ _NDMSG = struct.Struct("=BxxxiHBB")
 _TCMSG = struct.Struct("=BxxxiIII")
 _ROUTE_VIA = struct.Struct("=BBBBBBBBIHH4sHH4s")
 
-VXLAN_PORT = 4789
+VXLAN_PORT, VXLAN_GPE_PORT = 4789, 4790
 _DOOMED = 0x50A7A
 _LARGEST = 65_535
 _TBF_BURST_S = 0.004
 _TBF_QUEUE_S = 0.05
 _FRAME = 1618
 _HUGE_RATE_BYTES = 1 << 40
+HUGE_RATE_BPS = 8.0e11
+"""A rate that holds nothing up."""
 _NETEM_QUEUE = 100_000
 
 
@@ -127,12 +130,17 @@ def veth(
     mac: str = "",
     peer_mac: str = "",
 ) -> Request:
-    """A pair of interfaces whose peer is made in place, in the namespace of descriptor `peer_netns`."""
+    """A pair of interfaces whose peer is made in place, in the namespace of descriptor `peer_netns`.
+
+    Both get the one queue that is used: otherwise the kernel makes one per core, and waits for a grace period of its
+    readers at each end before it puts the others out of use again.
+    """
+    both = (u32(_IFLA_MTU, mtu), u32(_IFLA_NUM_TX_QUEUES, 1), u32(_IFLA_NUM_RX_QUEUES, 1))
     peer = _IFINFO.pack(_AF_UNSPEC, 0, peer_index, 0, 0) + b"".join(
-        (text(_IFLA_IFNAME, peer_name), u32(_IFLA_MTU, mtu), u32(_IFLA_NET_NS_FD, peer_netns), *_mac(peer_mac))
+        (text(_IFLA_IFNAME, peer_name), u32(_IFLA_NET_NS_FD, peer_netns), *both, *_mac(peer_mac))
     )
     data = nested(_IFLA_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
-    return _new_link(index, name, "veth", data, (u32(_IFLA_MTU, mtu), *_mac(mac)))
+    return _new_link(index, name, "veth", data, (*both, *_mac(mac)))
 
 
 def macvlan(index: int, name: str, netns: int, *, lower: int, mtu: int, mac: str) -> Request:
@@ -362,7 +370,9 @@ def rate_limit(index: int, name: str, rate_bps: float, burst_bytes: int = 0) -> 
     return _qdisc(index, "tbf", nested(_TCA_OPTIONS, *options), f"rate of interface {name}")
 
 
-def netem(index: int, name: str, impairment: Impairment) -> Request:
+def netem(
+    index: int, name: str, impairment: Impairment, *, handle: int = _TC_HANDLE, parent: int = _TC_ROOT
+) -> Request:
     """Delay, jitter and rate by the kernel's network emulator at an interface's egress; replaces what stands there.
 
     Its jitter is uniform in plus or minus the value given, so the standard deviation is stretched by the root of three.
@@ -379,7 +389,7 @@ def netem(index: int, name: str, impairment: Impairment) -> Request:
         + attribute(_TCA_NETEM_RATE, struct.pack("=IiIi", min(rate, 0xFFFFFFFF), 0, 0, 0))
         + u64(_TCA_NETEM_RATE64, rate)
     )
-    return _qdisc(index, "netem", attribute(_TCA_OPTIONS, options), f"delay of interface {name}")
+    return _qdisc(index, "netem", attribute(_TCA_OPTIONS, options), f"delay of interface {name}", handle, parent)
 
 
 def delete_qdisc(index: int, name: str) -> Request:
@@ -457,6 +467,8 @@ def _bridge_entry(index: int, mac: str) -> bytes:
     return _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0) + attribute(_NDA_LLADDR, mac_bytes(mac))
 
 
-def _qdisc(index: int, kind: str, options: bytes, subject: str) -> Request:
-    body = _TCMSG.pack(_AF_UNSPEC, index, _TC_HANDLE, _TC_ROOT, 0) + text(_TCA_KIND, kind) + options
+def _qdisc(
+    index: int, kind: str, options: bytes, subject: str, handle: int = _TC_HANDLE, parent: int = _TC_ROOT
+) -> Request:
+    body = _TCMSG.pack(_AF_UNSPEC, index, handle, parent, 0) + text(_TCA_KIND, kind) + options
     return Request(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, body, subject)

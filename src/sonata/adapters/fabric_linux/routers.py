@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network, collapse_addresses
 from itertools import chain
 
@@ -11,10 +11,11 @@ import sonata.adapters.fabric_linux.address_rates as address_rates
 import sonata.adapters.fabric_linux.requests as requests
 import sonata.adapters.fabric_linux.scope_rules as scope_rules
 from sonata._lib.ip import Interface
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
 from sonata.adapters.fabric_linux.nftables import Nftables
-from sonata.adapters.fabric_linux.world import World
+from sonata.adapters.fabric_linux.world import Gateway, World
 from sonata.errors import AdapterError, Unsupported
 from sonata.model.topology import CLEAN
 from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, PortShape, RouterInterface, RouterSpec
@@ -73,12 +74,14 @@ class Routers:
             self._routers[spec.id] = router
         else:
             self._change(router, spec)
+        self._world.router_changed(spec.id, tuple(_gateways(router)))
 
     def remove(self, router_id: str) -> None:
         """Drop a router."""
         if router := self._routers.pop(router_id, None):
             self._cables.cut(list(router.legs.values()))
             router.netspace.close()
+            self._world.router_changed(router_id, ())
 
     def resize_legs(self, network: NetworkSpec) -> None:
         """Give the legs into a network its MTU."""
@@ -192,6 +195,14 @@ class Routers:
         bridge = pop.bridges[EXTERNAL]
         pop.netspace.announce(bridge.ifname, spec.external_mac, address)
         pop.netspace.apply([requests.neighbour(bridge.index, address, spec.external_mac)])
+
+
+def _gateways(router: _Router) -> Iterator[Gateway]:
+    for leg, cable in router.legs.items():
+        if leg.network != EXTERNAL:
+            addresses = tuple(value.ip for value in leg.addresses)
+            near = cable.index_a, cable.a.ifname
+            yield Gateway(router.spec.pop, leg.network, leg.mac, addresses, near)
 
 
 def _ifname(interface: RouterInterface) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.chain_sites import ChainSites
 from sonata.adapters.fabric_linux.chain_steps import ChainSteps
+from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.renderers import made
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import InvalidInput, NotFound, SonataError, Unsupported
-from sonata.ports.chain_rendering import DEFAULT_RENDERER, ChainRenderer, Rendering
+from sonata.ports.chain_rendering import DEFAULT_RENDERER, NSH_RENDERER, ChainRenderer, Rendering
 from sonata.ports.fabric import ChainSpec, Hop
 
 logger = logging.getLogger(__name__)
@@ -37,11 +38,13 @@ class LinuxSteering:
         default: name of the renderer of chains that ask for none.
     """
 
-    def __init__(self, world: World, nftables: Nftables, default: str = DEFAULT_RENDERER) -> None:
+    def __init__(
+        self, world: World, nftables: Nftables, switches: FlowSwitches, default: str = DEFAULT_RENDERER
+    ) -> None:
         self._world = world
         self._nftables = nftables
         self._sites = ChainSites(world)
-        self._steps = ChainSteps(world)
+        self._steps = ChainSteps(world, switches)
         self._default = default
         self._renderers: dict[str, ChainRenderer] = {}
         self._chains: dict[str, _Chain] = {}
@@ -52,7 +55,7 @@ class LinuxSteering:
     def set_chain(self, chain: ChainSpec) -> None:
         """Steer, or change to this specification; other chains are untouched."""
         self._check(chain)
-        renderer = self._renderer(chain.renderer)
+        renderer = self._renderer_of(chain)
         check_abilities(renderer, chain)
         self._check_branches(renderer, chain)
         standing = self._chains.get(chain.id)
@@ -62,14 +65,18 @@ class LinuxSteering:
         number = standing.number if standing else self._world.new_index()
         # Senders are secured before the first of their packets is steered.
         self._sources[chain.id] = (chain.pop, _sources_of(chain))
-        made = _Chain(number, chain, renderer, standing.rendering if standing else _NOTHING)
+        before = standing.rendering if standing else _NOTHING
+        made = _Chain(number, chain, renderer, before)
         try:
             self.on_sources_changed(chain.pop)
             self._render(made)
         except SonataError:
+            if not standing:
+                renderer.remove(number)
             self._forget_sources(chain.id, standing)
             raise
         self._chains[chain.id] = made
+        self._tell_companions(made.rendering.companions | before.companions)
 
     def remove_chain(self, chain_id: str) -> None:
         """Undo exactly what `set_chain` did."""
@@ -78,6 +85,7 @@ class LinuxSteering:
             self._nftables.load(netspace, chain.renderer.remove(chain.number))
             self._steps.undo(chain.rendering.steps)
             self._forget_sources(chain_id, None)
+            self._tell_companions(chain.rendering.companions)
 
     def sources(self, pop: str) -> set[str]:
         """Ids of the ports of a PoP that chains take packets from."""
@@ -104,9 +112,25 @@ class LinuxSteering:
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Forget the chains of PoPs that are about to go."""
         for chain_id in [name for name, chain in self._chains.items() if chain.spec.pop in pops]:
-            self._steps.undo(self._chains.pop(chain_id).rendering.steps)
+            chain = self._chains.pop(chain_id)
+            chain.renderer.remove(chain.number)
+            self._steps.undo(chain.rendering.steps)
             del self._sources[chain_id]
         self._steps.forget(pops)
+
+    def require_nsh(self) -> None:
+        """Refuse chains with network service headers where no renderer can make them."""
+        self._renderer_with_nsh()
+
+    def _renderer_of(self, chain: ChainSpec) -> ChainRenderer:
+        """What a chain names, else what the fabric has; where this knows no NSH, and the chain wants it, what does."""
+        if chain.with_nsh and not chain.renderer:
+            return self._renderer_with_nsh()
+        return self._renderer(chain.renderer)
+
+    def _renderer_with_nsh(self) -> ChainRenderer:
+        usual = self._renderer("")
+        return usual if usual.abilities.nsh else self._renderer(NSH_RENDERER)
 
     def _renderer(self, name: str) -> ChainRenderer:
         wanted = name or self._default
@@ -115,7 +139,7 @@ class LinuxSteering:
         return self._renderers[wanted]
 
     def _check_branches(self, renderer: ChainRenderer, chain: ChainSpec) -> None:
-        if any(self._renderer(before.renderer) is not renderer for before in chain.after):
+        if any(self._renderer_of(before) is not renderer for before in chain.after):
             raise Unsupported(
                 f"chain `{chain.id}` branches off a chain of another renderer than its own, `{renderer.name}`",
                 hint="let both have the same renderer",
@@ -139,6 +163,10 @@ class LinuxSteering:
         # Always loaded: an interface that was replaced has taken its rules along, under the same name or not.
         for chain in chains:
             self._render(chain)
+
+    def _tell_companions(self, names: Iterable[str]) -> None:
+        """Bring the chains that are parts of the same way in line with one that came, changed or went."""
+        self._render_again([self._chains[name] for name in sorted(names) if name in self._chains])
 
     def _check(self, chain: ChainSpec) -> None:
         self._world.pop(chain.pop)
@@ -169,12 +197,18 @@ def check_abilities(renderer: ChainRenderer, chain: ChainSpec) -> None:
         "has groups that keep their flows": not able.sticky and any(place.sticky for place in places),
         "branches off another chain": not able.branching and bool(chain.after),
         "leads through several PoPs": not able.across_pops and any(map(_is_elsewhere, places)),
+        "wants network service headers": not able.nsh and chain.with_nsh,
+        "has functions that know NSH": not able.nsh and any(hop.knows_nsh for place in places for hop in place.all),
     }
     if refused := [what for what, is_refused in wants.items() if is_refused]:
         raise Unsupported(
             f"chain `{chain.id}` {' and '.join(refused)}: the chain renderer `{renderer.name}` cannot do that",
-            hint=f"use the renderer `{DEFAULT_RENDERER}`, which can",
+            hint=f"use the renderer `{NSH_RENDERER if _wants_nsh(chain) else DEFAULT_RENDERER}`, which can",
         )
+
+
+def _wants_nsh(chain: ChainSpec) -> bool:
+    return chain.with_nsh or any(hop.knows_nsh for place in chain.hops for hop in place.all)
 
 
 def _is_elsewhere(place: Hop) -> bool:

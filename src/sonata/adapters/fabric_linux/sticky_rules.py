@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from sonata._lib.values import dataclass
 
 SEED = "0x50a7a"
 """The same everywhere, so that each place of a chain tells flows apart alike."""

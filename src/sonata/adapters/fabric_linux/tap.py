@@ -6,8 +6,9 @@ import fcntl
 import os
 import struct
 
-from sonata.adapters.fabric_linux.netspace import Netspace
-from sonata.errors import Unsupported
+from sonata._lib.descriptors import is_exhaustion
+from sonata.adapters.fabric_linux.netspace import Netspace, failed
+from sonata.errors import SonataError, Unsupported
 
 _DEVICE = "/dev/net/tun"
 _TUNSETIFF, _TUNSETIFINDEX = 0x400454CA, 0x400454DA
@@ -19,6 +20,7 @@ def open_tap(netspace: Netspace, ifname: str, index: int) -> int:
 
     Raises:
         Unsupported: this machine has no usable /dev/net/tun.
+        PermanentError: there is no file descriptor left.
     """
     try:
         with netspace.entered():
@@ -35,7 +37,9 @@ def open_tap(netspace: Netspace, ifname: str, index: int) -> int:
     return descriptor
 
 
-def _unsupported(ifname: str, error: OSError) -> Unsupported:
+def _unsupported(ifname: str, error: OSError) -> SonataError:
+    if is_exhaustion(error):
+        return failed(ifname, error)
     return Unsupported(
         f"cannot make the wire end `{ifname}` for delay, jitter or loss: {error}",
         hint=f"load the kernel module `tun` and make {_DEVICE} readable and writable, or declare the link clean",

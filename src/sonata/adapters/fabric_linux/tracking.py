@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import sonata.adapters.fabric_linux.filter_rules as filter_rules
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.world import Checkpoint, Port, World

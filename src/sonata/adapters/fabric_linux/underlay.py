@@ -16,7 +16,7 @@ from sonata.adapters.fabric_linux.probing import LinuxLinkProbe
 from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, Link, Pop, World
 from sonata.errors import AdapterError, Conflict, NotFound
 from sonata.model.topology import Impairment
-from sonata.ports.fabric import EXTERNAL, LinkSpec, LinkStatus, NetworkSpec, PopSpec
+from sonata.ports.fabric import EXTERNAL, LinkSpec, LinkStatus, NetworkSpec, PopSpec, Reservation
 
 _UNDERLAY_MTU = 1600
 _NO_PROTOCOL, _ALL_PROTOCOLS = 0, 3
@@ -95,11 +95,17 @@ class LinuxUnderlay:
             known = ", ".join(sorted(self._world.links)[:10])
             raise NotFound(f"no link `{name}`", hint=f"links are {known}" if known else "there are no links")
 
+    def reserve(self, link: str, there: Mapping[int, Reservation], back: Mapping[int, Reservation]) -> None:
+        """Keep this much of a link between PoPs free for spans, by VNI, and nothing for others."""
+        if link not in self._world.links:
+            raise NotFound(f"no link `{link}`", hint="there are those between PoPs")
+        self._cables.reserve(self._world.links[link].cable, there, back)
+
     def remove_links(self, names: Sequence[str]) -> None:
         """Drop links."""
         doomed = [self._world.links.pop(name) for name in names if name in self._world.links]
         self._cables.cut([link.cable for link in doomed])
-        self._forget_routes(doomed)
+        _forget_routes(self._world, doomed)
         self._interfaces_changed(doomed)
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
@@ -233,16 +239,17 @@ class LinuxUnderlay:
             over_link = [(to, over) for to, over in pop.routes.items() if over in near.network]
             pop.netspace.apply([requests.route_via(to, over) for to, over in over_link])
 
-    def _forget_routes(self, links: Iterable[Link]) -> None:
-        for link in links:
-            for name, near in _feet(link.spec):
-                pop = self._world.pops[name]
-                pop.routes = {to: over for to, over in pop.routes.items() if over not in near.network}
-
     def _interfaces_changed(self, links: Iterable[Link]) -> None:
         for pop in {name for link in links for name in (link.spec.a, link.spec.b)}:
             if pop in self._world.pops:
                 self._world.interfaces_changed(pop)
+
+
+def _forget_routes(world: World, links: Iterable[Link]) -> None:
+    for link in links:
+        for name, near in _feet(link.spec):
+            pop = world.pops[name]
+            pop.routes = {to: over for to, over in pop.routes.items() if over not in near.network}
 
 
 def _external_bridge(world: World, spec: PopSpec) -> Bridge:

@@ -51,8 +51,13 @@ class WireClient:
     def add(self, links: Sequence[WireLink]) -> None:
         """Carry frames between the links' TAPs from now on."""
         for some in _slices(links, wire.MAX_LINKS_PER_MESSAGE):
-            self._ask(*_addition(some))
-            self._links.update({link.name: link._replace(a=os.dup(link.a), b=os.dup(link.b)) for link in some})
+            kept = _kept(some)
+            try:
+                self._ask(*_addition(some))
+            except PermanentError:
+                _let_go(kept)
+                raise
+            self._links.update({link.name: link for link in kept})
 
     def set(self, name: str, directions: tuple[Impairment, Impairment]) -> None:
         """Change a link while frames are under way."""
@@ -73,20 +78,22 @@ class WireClient:
             found.update({name: WireStatistics(*values) for name, values in answer.items()})
         return found
 
-    def mend(self) -> None:
-        """Start the process again, with its links, if it has ended by itself.
+    def mend(self) -> list[str]:
+        """Start the process again, with its links, if it has ended by itself; what happened, nothing if it is well.
 
         Raises:
             PermanentError: it cannot be started, or does not take its links; the next call tries again.
         """
         if self._is_well():
-            return
+            return []
         ended = self._process.end or "could not be started"
         try:
             self._start_again()
         except HelperGone as error:
             raise _gone(f"it {ended}, and its successor cannot work: {error}") from error
-        logger.warning("the wire process %s; another one carries its %d links now", ended, len(self._links))
+        told = f"the wire process {ended}; another one carries its {len(self._links)} links now"
+        logger.warning(told)
+        return [told]
 
     def close(self) -> None:
         """End the process."""
@@ -128,9 +135,30 @@ class WireClient:
         return not self._links if self.pid is None else self._process.end is None
 
     def _forget(self, names: Sequence[str]) -> None:
-        for link in [self._links.pop(name) for name in names if name in self._links]:
-            os.close(link.a)
-            os.close(link.b)
+        _let_go([self._links.pop(name) for name in names if name in self._links])
+
+
+def _kept(links: Sequence[WireLink]) -> list[WireLink]:
+    """Links with descriptors of our own, all of them or none."""
+    copies: list[int] = []
+    try:
+        for link in links:
+            copies += [os.dup(link.a)]
+            copies += [os.dup(link.b)]
+    except OSError as error:
+        for copy in copies:
+            os.close(copy)
+        raise PermanentError(
+            f"{len(links)} links with delay, jitter or loss cannot be carried: {error.strerror}",
+            hint="each takes two open files: raise the hard limit `nofile`, see limits.conf(5)",
+        ) from error
+    return [link._replace(a=a, b=b) for link, a, b in zip(links, copies[::2], copies[1::2], strict=True)]
+
+
+def _let_go(links: Sequence[WireLink]) -> None:
+    for link in links:
+        os.close(link.a)
+        os.close(link.b)
 
 
 def _addition(links: Sequence[WireLink]) -> tuple[dict[str, Any], list[int]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
 from sonata._lib.ip import Address, Prefix
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.errors import NotFound, Unsupported
@@ -170,6 +171,21 @@ class Machine:
     routing: dict[bytes, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What a router is to one of its inner networks.
+
+    Args:
+        interface: index and name of the PoP's interface behind which the leg is.
+    """
+
+    pop: str
+    network: str
+    mac: str
+    addresses: tuple[Address, ...]
+    interface: tuple[int, str]
+
+
 class World:
     """Everything that stands, by name."""
 
@@ -178,10 +194,12 @@ class World:
         self.links: dict[str, Link] = {}
         self.machines: dict[str, Machine] = {}
         self.ports: dict[str, Port] = {}
+        self.gateways: dict[str, tuple[Gateway, ...]] = {}
         self.before_ports: list[Callable[[Sequence[Port]], None]] = []
         self.around_moves: list[Callable[[Sequence[Port]], AbstractContextManager[None]]] = []
         self.on_interfaces_changed: list[Callable[[str], None]] = []
         self.on_routes_changed: list[Callable[[], None]] = []
+        self.on_gateways_changed: list[Callable[[str], None]] = []
         self.on_pops_added: list[Callable[[], None]] = []
         # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
         self._indexes = itertools.count(16)
@@ -231,7 +249,7 @@ class World:
             machine.netspace.close()
         for pop in self.pops.values():
             pop.netspace.close()
-        for known in (self.pops, self.links, self.machines, self.ports):
+        for known in (self.pops, self.links, self.machines, self.ports, self.gateways):
             known.clear()
 
     def add_pops(self, pops: Iterable[Pop]) -> None:
@@ -258,6 +276,16 @@ class World:
         for pop in pops:
             for listener in self.on_interfaces_changed:
                 listener(pop)
+
+    def router_changed(self, router_id: str, gateways: tuple[Gateway, ...]) -> None:
+        """Take note of what a router is to its networks now; tell those who depend on it."""
+        before = self.gateways.pop(router_id, ())
+        if gateways:
+            self.gateways[router_id] = gateways
+        if set(before) != set(gateways):
+            for pop in sorted({one.pop for one in (*before, *gateways)}):
+                for listener in self.on_gateways_changed:
+                    listener(pop)
 
     def routes_changed(self) -> None:
         """Tell those who depend on the ways between PoPs that some are others now."""

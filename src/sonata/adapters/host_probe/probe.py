@@ -11,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sonata._lib.huge_pages import free_huge_pages
+from sonata._lib.values import dataclass
 from sonata.adapters.host_probe.findings import PATH, Finding
 from sonata.adapters.host_probe.first_boot import first_boot
 

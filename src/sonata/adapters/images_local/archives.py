@@ -12,11 +12,11 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import sonata.adapters.images_local.layers as layers
+from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput, NotFound
 from sonata.ports.images import NotAnArchive, Progress
 

@@ -8,11 +8,12 @@ import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import sonata.adapters.images_local.namespaces as namespaces
 from sonata._lib.trees import remove_tree
+from sonata._lib.values import dataclass
 from sonata.model.recipe import Recipe, RecipeFile
 from sonata.ports.images import Progress
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.adapters.manager_host.contracts import ClientEndpoint, Sandboxes, ServingBus
 from sonata.adapters.manager_host.sandbox import PythonLaunch, Sandbox, check_entry, sandbox_of
 from sonata.adapters.manager_host.spares import Spares

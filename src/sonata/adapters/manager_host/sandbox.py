@@ -17,10 +17,11 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 
 from sonata._lib.tails import tail
+from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput, ManagerError, Unsupported
 from sonata.ports.managers import ManagerLaunch
 from sonata.ports.runtime import Bind, Limits, MachineSpec, RootFs

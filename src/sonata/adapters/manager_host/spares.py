@@ -10,9 +10,9 @@ import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.adapters.manager_host.contracts import Sandboxes
 from sonata.adapters.manager_host.sandbox import PythonLaunch, Sandbox, entry_line, spare_sandbox
 from sonata.errors import SonataError

@@ -12,12 +12,12 @@ import itertools
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from sonata._lib.values import dataclass
 from sonata.adapters.manager_host.contracts import Sandboxes
 from sonata.errors import AdapterError, NotFound, PermanentError, SonataError, TransientError, Unsupported
 from sonata.ports.runtime import MachineExit, MachineSpec, OnExit

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.seccomp as seccomp
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.mounts import is_mapped
 from sonata.ports.runtime import Bind, Limits, MachineSpec
 

@@ -12,10 +12,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.mounts import MS_PRIVATE, MS_REC, mount
 from sonata.errors import AdapterError
 from sonata.ports.runtime import Usage
@@ -117,6 +118,14 @@ class Cgroups:
             with contextlib.suppress(OSError):  # not ours to write to: then the machine's move is the first
                 (folder / _own_cgroup(name).lstrip("/") / "cgroup.procs").write_text("0")
                 return
+
+    def thaw(self, machine: str) -> None:
+        """Let a machine go on, whatever its engine knows of it; idempotent."""
+        for hierarchy in self.hierarchies:
+            for file, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+                control = hierarchy / self.place_of(machine) / file
+                if control.exists():
+                    control.write_text(word)
 
     def remove(self, machine: str) -> None:
         """Remove a machine's cgroups in all hierarchies.

@@ -9,12 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
 import sonata
 from sonata._lib.launcher.rights import LIBRARY
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.live_mounts import protect
 from sonata.adapters.runtime_oci.mounts import unmount
 from sonata.errors import Unsupported

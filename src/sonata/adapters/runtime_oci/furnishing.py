@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.mounts import MS_BIND, mount, mount_overlay
 from sonata.errors import PermanentError
 from sonata.ports.runtime import MachineSpec, RootFs

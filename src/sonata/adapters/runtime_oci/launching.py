@@ -10,14 +10,15 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import sonata.adapters.runtime_oci.processes as processes
+from sonata._lib.descriptors import room_for
 from sonata._lib.together import to_the_end
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
@@ -83,8 +84,9 @@ class Launcher:
         if machine is None:
             return
         machine.stopped = True
-        if machine.paused:
-            await self.resume(machine)  # a frozen process hears no signal
+        if machine.paused:  # a frozen process hears no signal
+            self._cgroups.thaw(machine_id)
+            machine.paused = False
         if machine.pidfd >= 0 and not machine.over.is_set():
             if grace_s > 0 and processes.catches(machine.pid, signal.SIGTERM):
                 _signal(machine, signal.SIGTERM)
@@ -212,9 +214,17 @@ class Launcher:
     async def abandon(self, machine: Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""
         log = machine.folder / "engine.log"
+        await room_for()
+        _end_left_behind(self._engine.kind, machine)
         if machine.folder.exists():
+<<<<<<< HEAD
             await processes.run(self._engine.command("delete", "--force", machine.name, log=log))
             processes.reap_orphans(self._helpers)
+=======
+            await processes.run(self._engine.command("delete", "--force", machine.spec.id, log=log))
+            processes.reap_orphans(self._engine.kind)
+            _end_left_behind(self._engine.kind, machine)
+>>>>>>> w7/faults
         await self._drop(machine)
 
     async def _drop(self, machine: Machine) -> None:
@@ -222,6 +232,7 @@ class Launcher:
         if machine.pidfd >= 0:
             os.close(machine.pidfd)
             machine.pidfd = -1
+        await room_for()
         for mounted in (machine.folder / "root", *attached_roots(machine.spec, machine.folder)):
             with contextlib.suppress(OSError):
                 unmount(mounted)
@@ -240,6 +251,7 @@ class Launcher:
             logger.warning("cgroup left behind", extra={"machine": machine.spec.id, "reason": error.message})
 
 
+<<<<<<< HEAD
 def _described(machine: Machine, status: int | None, starved: bool) -> MachineExit:
     """An end in words."""
     name = machine.spec.id
@@ -251,6 +263,11 @@ def _described(machine: Machine, status: int | None, starved: bool) -> MachineEx
     if status > 128 and status - 128 in signal.valid_signals():
         return MachineExit(name, status, f"killed by {signal.Signals(status - 128).name}")
     return MachineExit(name, status, f"exited with status {status}")
+=======
+def _end_left_behind(engine: str, machine: Machine) -> None:
+    root = machine.spec.root
+    processes.end_left_behind(engine, machine.spec.id, root.folder or root.disk or machine.folder)
+>>>>>>> w7/faults
 
 
 def _signal(machine: Machine, number: signal.Signals) -> None:

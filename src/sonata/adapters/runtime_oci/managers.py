@@ -18,13 +18,13 @@ import tarfile
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sonata
 import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.handover import FOLDER
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.mounts import in_user_namespace, mount, unmount
 from sonata.errors import AdapterError, Unsupported

@@ -79,7 +79,12 @@ async def pass_on(argv: Sequence[str], stdin: bytes, tell: Tell) -> int:
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> int:
-    pidfd = os.pidfd_open(process.pid)
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
     try:
         await wait_readable(pidfd)
     except asyncio.CancelledError:
@@ -196,6 +201,41 @@ def reap_orphans(name: str | tuple[str, ...]) -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
+def end_left_behind(name: str, machine_id: str, disk: Path) -> None:
+    """Kill what an engine that was killed has left to us of a machine.
+
+    These are its own children, which work on, and the machine's first process, of which it had not yet taken note.
+
+    Args:
+        name: of the engine.
+        machine_id: is among the words of its command.
+        disk: what the machine's root is made of.
+    """
+    for pid in _children():
+        words = _argv(pid)
+        works_on = machine_id in words and name in [os.path.basename(word) for word in words[:3]]
+        if works_on or str(disk) in _root_mount(pid):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _root_mount(pid: int) -> str:
+    """What proc(5) tells in `mountinfo` about the root of a process."""
+    try:
+        lines = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.split(" ", 5)[4] == "/"), "")
+
+
+def _argv(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
 def _command_and_state(pid: int) -> tuple[str, str, int] | None:
     """Name, state and session of a process, see proc(5); None when it is gone."""
     try:
@@ -207,10 +247,18 @@ def _command_and_state(pid: int) -> tuple[str, str, int] | None:
     return before.partition("(")[2], state, int(session)
 
 
+def _threads() -> list[str]:
+    """Ids of our threads; none where no file can be opened: who collects comes again."""
+    try:
+        return os.listdir("/proc/self/task")
+    except OSError:
+        return []
+
+
 def _children() -> list[int]:
     """Children of all threads."""
     found: list[int] = []
-    for thread in os.listdir("/proc/self/task"):
+    for thread in _threads():
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as children:
             found += map(int, children.read().split())
     return found

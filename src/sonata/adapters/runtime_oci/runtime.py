@@ -11,7 +11,8 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import sonata.adapters.runtime_oci.cgroups as cgroups
 import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
+from sonata._lib.descriptors import is_exhaustion
 from sonata.adapters.runtime_oci.bundle import process, resources
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
@@ -39,6 +41,9 @@ OUTPUT_LIMIT = 10 * 1024**2
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
+_SHARED_DISK = (
+    "what machines write is on the host's disk; the `disk` of flavors counts where servers are placed, no more"
+)
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
@@ -81,7 +86,7 @@ class OciRuntime(Grouped):
     def unenforced(self) -> Mapping[str, str]:
         """Limits that the host does not let us enforce, with the reason."""
         users = {} if is_mapped(1) else {"uid": "one user id is mapped into this user namespace: all machines use it"}
-        return {**self._cgroups.unenforced, **users}
+        return {**self._cgroups.unenforced, **users, "disk": _SHARED_DISK}
 
     async def start(
         self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
@@ -102,7 +107,7 @@ class OciRuntime(Grouped):
             self._launcher.prepare(machine)
             await self._launcher.launch(machine, after)
         except OSError as error:
-            raise _host_failed(spec.id, error) from error
+            raise _host_failed(spec.id, "cannot start", error) from error
         finally:
             if machine.watcher is None:
                 await asyncio.shield(self._launcher.abandon(machine))
@@ -122,7 +127,10 @@ class OciRuntime(Grouped):
     ) -> tuple[int, bytes, bytes]:
         """Run a command inside, as the machine's user and as confined as it; see the port."""
         machine, kept = self._running(machine_id), processes.Kept(OUTPUT_LIMIT)
-        with tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch:
+        with (
+            _host_asked(machine_id, "cannot run a command"),
+            tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch,
+        ):
             status = await self._exec(machine, argv, stdin, Path(scratch), tell or kept)
         return status, kept["stdout"], kept["stderr"]
 
@@ -146,8 +154,13 @@ class OciRuntime(Grouped):
         if not self._cgroups.can_freeze:
             raise Unsupported(f"machine `{machine_id}` cannot be paused: the host delegates no freezer cgroup")
         if not machine.paused:
-            await self._launcher.command(machine, "pause")
             machine.paused = True
+            try:
+                await self._launcher.command(machine, "pause")
+            except AdapterError:  # an engine that died over it has perhaps frozen some of its processes
+                self._cgroups.thaw(machine_id)
+                machine.paused = False
+                raise
 
     async def resume(self, machine_id: str) -> None:
         """Let a frozen machine go on; see the port."""
@@ -171,7 +184,8 @@ class OciRuntime(Grouped):
         """Run a program inside on a terminal of its own; see the port."""
         machine = self._running(machine_id)
         request = msgspec.json.encode(process(_with_terminal(machine.spec), argv, terminal=True))
-        terminal = await open_terminal(self._engine, machine.name, machine.folder, request, self._reap_soon)
+        with _host_asked(machine_id, "cannot open a terminal"):
+            terminal = await open_terminal(self._engine, machine.name, machine.folder, request, self._reap_soon)
         terminal.resize(rows, columns)
         return terminal
 
@@ -212,13 +226,22 @@ class OciRuntime(Grouped):
         return machine
 
 
-def _host_failed(machine_id: str, error: OSError) -> AdapterError:
-    """What the host could not do for a machine, above all when its disk is full."""
-    return AdapterError(
-        f"machine `{machine_id}` cannot start: {error.strerror or error}",
-        hint="make room, and start it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "",
-        call=str(error.filename or ""),
-    )
+@contextmanager
+def _host_asked(machine_id: str, what: str) -> Iterator[None]:
+    """Tell in our own words what the host could not do for a machine."""
+    try:
+        yield
+    except OSError as error:
+        raise _host_failed(machine_id, what, error) from error
+
+
+def _host_failed(machine_id: str, what: str, error: OSError) -> AdapterError:
+    """What the host could not do for a machine, above all when its disk is full, or too many files are open."""
+    hint = "make room, and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    if is_exhaustion(error):
+        hint = "raise the hard limit `nofile`, see limits.conf(5) and prlimit(1), and try again"
+    call = str(error.filename or "")
+    return AdapterError(f"machine `{machine_id}` {what}: {error.strerror or error}", hint=hint, call=call)
 
 
 def _with_terminal(spec: MachineSpec) -> MachineSpec:

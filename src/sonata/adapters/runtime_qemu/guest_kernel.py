@@ -13,9 +13,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.errors import Unsupported
 
 AGENT = ("guest_agent.py", "frames.py")

@@ -6,11 +6,12 @@ import asyncio
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import sonata.adapters.runtime_qemu.monitor as monitor
 from sonata._lib.tails import tail
+from sonata._lib.values import dataclass
 from sonata.adapters.runtime_qemu.agent import Agent, GuestCommand, refuse
 from sonata.adapters.runtime_qemu.command_line import MACHINE, OVERHEAD, OWN, command_line, memory_of
 from sonata.adapters.runtime_qemu.disk_guests import confined_disks

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, get_args
 
 import openstack
 from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
 
+from sonata._lib.values import dataclass
 from sonata.adapters.vim_openstack.faults import error_of_answer, error_of_session
 from sonata.errors import PermanentError
 

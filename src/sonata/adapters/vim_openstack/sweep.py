@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.adapters.vim_openstack.calls import Calls, Document, Service
 from sonata.adapters.vim_openstack.faults import VimConflict, VimNotFound
 from sonata.adapters.vim_openstack.marks import tag_of

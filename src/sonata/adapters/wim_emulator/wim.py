@@ -46,7 +46,7 @@ class EmulatorWim:
     async def graph(self) -> WanGraph:
         """PoPs, links with their delay and capacity, endpoints with their address."""
         document = await self._call("GET", "/graph")
-        edges = (WanEdge(e["name"], e["a"], e["b"], e["delay_s"], e["rate_bps"]) for e in document["edges"])
+        edges = (_edge(edge) for edge in document["edges"])
         endpoints = (AttachedEndpoint(e["name"], e["pop"], e["address"], e["delay_s"]) for e in document["endpoints"])
         figures = {
             pop: PopFigures(Cost(**one["cost"]), Energy(**one["energy"]))
@@ -66,6 +66,7 @@ class EmulatorWim:
             "members": dict(request.members),
             "rate_bps": request.rate_bps,
             "max_delay_s": request.max_delay_s,
+            "max_rate_bps": request.max_rate_bps,
         }
         created = await self._call("POST", "/connections", json=body)
         return str(created["id"])
@@ -114,6 +115,12 @@ class EmulatorWim:
         if response.status_code >= 500 or response.status_code == 429:
             return TransientError(message, call=call, answer=answer, retry_after_s=1.0)
         return PermanentError(message, call=call, answer=answer)
+
+
+def _edge(told: Mapping[str, Any]) -> WanEdge:
+    """An edge of the graph; emulators of earlier versions tell neither price nor what is left."""
+    known = (told["name"], told["a"], told["b"], told["delay_s"], told["rate_bps"])
+    return WanEdge(*known, told.get("price", 0.0), told.get("available_bps"))
 
 
 def _answer(response: httpx.Response) -> str:

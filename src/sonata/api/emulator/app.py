@@ -45,7 +45,7 @@ IMPAIRMENT = tuple(field.name for field in dataclasses.fields(Impairment))
 
 class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `PATCH /links/NAME`: fields that are not given stay as they are; `from` is the end whose packets alone
-    are meant.
+    are meant; `force` also takes what is promised to connections.
     """
 
     delay_s: float | msgspec.UnsetType = msgspec.UNSET
@@ -56,6 +56,7 @@ class LinkChange(msgspec.Struct, forbid_unknown_fields=True):
     reorder: float | msgspec.UnsetType = msgspec.UNSET
     origin: str | None = msgspec.field(name="from", default=None)
     up: bool | None = None
+    force: bool = False
 
 
 class Check(msgspec.Struct, forbid_unknown_fields=True):
@@ -130,7 +131,9 @@ class EmulatorApi:
         """Change a link while packets flow."""
         change = await body_of(request, LinkChange)
         values = {field: value for field in IMPAIRMENT if (value := getattr(change, field)) is not msgspec.UNSET}
-        await self._emulation.links.set(request.path_params["name"], values, origin=change.origin, up=change.up)
+        await self._emulation.links.set(
+            request.path_params["name"], values, origin=change.origin, up=change.up, force=change.force
+        )
         return Response(status_code=204)
 
     async def capture(self, request: Request) -> Response:
@@ -217,7 +220,7 @@ def emulator_app(
     routes += MetricsApi(observation).routes(guard)
     routes += TopologyApi(emulation, reconciler).routes(guard)
     routes += ScenarioApi(scenarios, emulation.events).routes(guard)
-    routes += WanApi(emulation.wan).routes(guard_of(token, wan_token))
+    routes += WanApi(emulation.wan, lambda: emulation.sites.networks()).routes(guard_of(token, wan_token))
     return Starlette(routes=routes, exception_handlers={SonataError: problem, HTTPException: unknown_path})
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from sonata._lib.values import dataclass
 from sonata.api.emulator.guarding import Guard
 from sonata.api.emulator.json import JsonResponse
 from sonata.emulator.events import MISSED, Event, EventLog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from starlette.datastructures import URL
 from starlette.requests import Request
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.faults import Forbidden, NotAcceptable, TooLarge
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.causes import NoSuch

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 from sonata._lib.ip import Address, Prefix
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud import Cloud
 from sonata.errors import Diagnostic, InvalidInput
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import PreconditionFailed
 from sonata.api.openstack.fields import TAGS, TEXT, TIME, Field, computed, or_none, read_fields, schema_of

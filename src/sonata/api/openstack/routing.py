@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.faults import MethodNotAllowed
 from sonata.api.openstack.reply import Reply

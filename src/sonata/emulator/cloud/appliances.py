@@ -11,9 +11,10 @@ import asyncio
 import itertools
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Nic
 from sonata.emulator.cloud.site import Site

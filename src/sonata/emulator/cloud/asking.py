@@ -6,7 +6,8 @@ Work that a request leaves to the background keeps it, since tasks inherit the c
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+from sonata._lib.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

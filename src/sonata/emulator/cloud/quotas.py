@@ -11,9 +11,9 @@ servers, cores and memory are bounded by the capacity of the PoP.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import OverQuota
 from sonata.emulator.cloud.entities.identity import QuotaLimits
 from sonata.emulator.cloud.tables import Tables

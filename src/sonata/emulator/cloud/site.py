@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.cloud.quotas import Quotas
 from sonata.emulator.cloud.tables import Tables
@@ -37,11 +38,13 @@ class Zones:
     Args:
         vnis: where it gets the numbers of networks over several PoPs from.
         heard_of: when a PoP was last in reach over links, in Unix time: now, unless it is cut off.
+        reaches: whether a PoP is in reach over links.
     """
 
     pops: tuple[Pop, ...] = ()
     vnis: Vnis = field(default_factory=Vnis)
     heard_of: Callable[[str], float] = lambda _pop: time.time()
+    reaches: Callable[[str], bool] = lambda _pop: True
 
 
 @dataclass(frozen=True, slots=True)

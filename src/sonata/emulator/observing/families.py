@@ -80,6 +80,13 @@ LINK_LOSS = _family(_LINKS, "gauge", "link_loss_ratio", _DIRECTION, "Declared sh
 LINK_RATE = _family(
     _LINKS, "gauge", "link_rate_bits_per_second", _DIRECTION, "Declared layer 2 rate; absent where there is no limit."
 )
+LINK_RESERVED = _family(
+    _LINKS,
+    "gauge",
+    "link_reserved_bits_per_second",
+    _DIRECTION,
+    "What connections have been promised of the rate; absent where there is nothing.",
+)
 LINK_SENT_BYTES = _family(
     _LINKS, "counter", "link_sent_bytes_total", _DIRECTION, "Layer 2 bytes that have entered the link."
 )
@@ -120,6 +127,26 @@ MEASURED_LOSS = _family(
     _WATCHED, "gauge", "link_measured_loss_ratio", _WINDOW, "Share of the window's packets that did not arrive."
 )
 PROBES = _family(_WATCHED, "counter", "link_probes_total", _DIRECTION, "Packets sent to measure the link.")
+
+_CONNECTIONS = "Connections of the wide area"
+_CONNECTION = ("connection", "id")
+CONNECTION_UP = _family(_CONNECTIONS, "gauge", "connection_up", _CONNECTION, "Whether all its sites reach each other.")
+CONNECTION_KEPT = _family(
+    _CONNECTIONS, "gauge", "connection_kept", _CONNECTION, "Whether all that was promised holds: rate and delay."
+)
+CONNECTION_RATE = _family(
+    _CONNECTIONS,
+    "gauge",
+    "connection_rate_bits_per_second",
+    _CONNECTION,
+    "Reserved between each two of its sites; absent for best effort.",
+)
+CONNECTION_DELAY = _family(
+    _CONNECTIONS, "gauge", "connection_delay_seconds", _CONNECTION, "Longest declared one-way delay between two sites."
+)
+CONNECTION_PRICE = _family(
+    _CONNECTIONS, "gauge", "connection_price_per_hour", _CONNECTION, "What its reservations cost."
+)
 
 _POPS = "PoPs"
 POP_CPUS = _family(_POPS, "gauge", "pop_cpus", ("pop",), "Physical cores that the PoP offers.")

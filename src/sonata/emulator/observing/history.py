@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from sonata._lib.values import dataclass
 from sonata.model.metrics import Labels, Readings, SeriesKey
 
 SPAN_S = 900.0
@@ -69,6 +69,10 @@ class History:
                 self._note(family.name + suffix, labels, value)
         self._fill_gaps()
         self._forget(at)
+
+    def shift(self, step_s: float) -> None:
+        """Let all moments be so much later, since the clock by which they are told was set."""
+        self._times = [at + step_s for at in self._times]
 
     def add(self, key: SeriesKey, value: float) -> None:
         """Note one more series for the last moment, as what a rule has made of others."""

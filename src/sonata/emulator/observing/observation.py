@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import sonata.emulator.observing.families as families
+from sonata._lib.values import dataclass
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.history import EVERY_S, History
@@ -19,7 +19,7 @@ from sonata.emulator.observing.rules import Rules
 from sonata.emulator.observing.sheet import Sheet
 from sonata.emulator.observing.sites import Sites
 from sonata.emulator.observing.watching import LinkWatcher
-from sonata.emulator.observing.wide_area import read_links
+from sonata.emulator.observing.wide_area import read_connections, read_links
 from sonata.errors import SonataError
 from sonata.model.metrics import Family, Point, Readings
 from sonata.ports.metering import Readings as Counters
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 POPS_AT_ONCE = 32
 """PoPs whose counters are read before others have a turn in the data plane's thread."""
+_STEP_S = 1.0
 _MOST_OF_TIME, _LONGEST_S = 0.05, 15.0
 """How much of the time may go by in reading: what takes longer is read less often, but four times a minute."""
 
@@ -46,15 +47,26 @@ class Observation:
     Args:
         plane: its data plane.
         every_s: time between two readings for the history.
+        clock: tells Unix time, and may be set at any moment.
+        steady: tells how time goes by, and is never set.
     """
 
-    def __init__(self, emulation: Emulation, plane: DataPlane, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        emulation: Emulation,
+        plane: DataPlane,
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._emulation = emulation
         self._plane = plane
         self._every_s = every_s
         self._turn = asyncio.Lock()
         self._sites = Sites(emulation)
         self._took_s = 0.0
+        self._clock, self._steady = clock, steady
+        self._ahead_s = clock() - steady()
         self.history = History()
         self.rules = Rules()
         self.requests = RequestTimes()
@@ -68,7 +80,7 @@ class Observation:
     async def record(self) -> None:
         """Read all metrics into the history, and evaluate the rules over it."""
         async with self._turn:
-            readings, at = await self._read(), time.time()
+            readings, at = await self._read(), self._follow_clock()
             self.history.record(at, readings)
             self.rules.evaluate(self.history, at)
 
@@ -93,8 +105,20 @@ class Observation:
             InvalidInput, Unsupported: it is not understood.
         """
         evaluate = understand(text)
-        moment = time.time() if at is None else at
+        now = self._follow_clock()
+        moment = now if at is None else at
         return Answer(moment, evaluate(self.history, moment))
+
+    def _follow_clock(self) -> float:
+        """What time it is; where the clock was set, the history is moved along, so that its spans stay what they are.
+
+        Small corrections of the clock are left to come to nothing.
+        """
+        now, ahead_s = self._clock(), self._clock() - self._steady()
+        if abs(step_s := ahead_s - self._ahead_s) > _STEP_S:
+            self.history.shift(step_s)
+            self._ahead_s = ahead_s
+        return now
 
     async def _read(self) -> Mapping[Family, list[Point]]:
         begun, sheet = time.monotonic(), Sheet()
@@ -102,6 +126,7 @@ class Observation:
         await read_servers(self._emulation, counters.ports, sheet)
         await read_endpoints(self._emulation, counters.ports, sheet)
         await read_links(self._emulation.links, counters.links, sheet)
+        read_connections(self._emulation.wan, sheet)
         await self.watcher.read(sheet)
         await self._sites.read(begun, sheet)
         self._read_ourselves(sheet)

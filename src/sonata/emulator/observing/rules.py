@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any
 
 import msgspec
 
+from sonata._lib.values import dataclass
 from sonata.emulator.observing.history import History
 from sonata.emulator.observing.promql import Evaluate, understand
 from sonata.errors import InvalidInput, SonataError, Unsupported

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sonata.emulator.observing.families as families
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.capacity import GIB, MIB, Usage, usage
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.sheet import Sheet

@@ -1,4 +1,4 @@
-"""Reads links: what was declared, what passed, what was lost."""
+"""Reads links: what was declared, what passed, what was lost; connections over them: what was promised."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import sonata.emulator.observing.families as families
 from sonata.emulator.links import Links
 from sonata.emulator.observing.sheet import Sheet
+from sonata.emulator.wan import Wan
 from sonata.errors import NotFound
 from sonata.model.topology import Impairment
 from sonata.ports.fabric import LinkStatus
@@ -25,6 +26,25 @@ async def read_links(links: Links, traffic: Mapping[str, tuple[Traffic, Traffic]
         _put_direction(sheet, (status.name, link.a, link.b), status.up, there, near, far)
         _put_direction(sheet, (status.name, link.b, link.a), status.up, back, far, near)
         _put_losses(sheet, status)
+
+
+def read_connections(wan: Wan, sheet: Sheet) -> None:
+    """All connections, and what the links have promised to them."""
+    for link in wan.view.links():
+        for one in link.directions:
+            labels = families.LINK_RESERVED.labelled(link.name, one.origin, one.target)
+            sheet.put(labels, {families.LINK_RESERVED: one.reserved_bps or None})
+    for connection in wan.connections():
+        sheet.put(
+            families.CONNECTION_UP.labelled(connection.tag, connection.id),
+            {
+                families.CONNECTION_UP: float(connection.state != "down"),
+                families.CONNECTION_KEPT: float(connection.state == "active"),
+                families.CONNECTION_RATE: connection.rate_bps,
+                families.CONNECTION_DELAY: connection.delay_s,
+                families.CONNECTION_PRICE: connection.price_per_hour,
+            },
+        )
 
 
 def _put_direction(

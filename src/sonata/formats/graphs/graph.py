@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from sonata._lib.quantities import format_duration, format_rate, format_share
+from sonata._lib.values import dataclass
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology, both_ways
 
 Kind = Literal["pop", "endpoint", "server"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.formats.graphs.documents import escaped
 from sonata.formats.graphs.graph import Graph, GraphEdge, GraphNode
 from sonata.formats.graphs.layout import Point, placed

@@ -8,9 +8,10 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.formats.hot.errors import ResourceTypeUnavailable, StackValidationFailed
 from sonata.formats.yaml_nodes import parse_yaml
 

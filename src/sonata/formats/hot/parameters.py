@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.formats.hot.errors import StackValidationFailed
 
 TYPES = ("string", "number", "comma_delimited_list", "json", "boolean")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
+from sonata._lib.values import dataclass
 from sonata.formats.hot import functions as fn
 from sonata.formats.hot.errors import InvalidTemplateReference, StackValidationFailed
 from sonata.formats.hot.versions import ALL_FUNCTIONS, FUNCTIONS, condition_functions

@@ -7,9 +7,10 @@ key, HOT-0003 wrong value, HOT-0010 parameters, HOT-0011 references, HOT-0012 fu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic
 from sonata.formats.hot.errors import (
     CircularDependency,

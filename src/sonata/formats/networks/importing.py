@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sonata._lib.quantities import format_rate
+from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput, NotFound
 from sonata.formats.findings import raise_errors
 from sonata.formats.networks.graphml import read_graphml

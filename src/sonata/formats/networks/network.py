@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.errors import Diagnostic, InvalidInput
 from sonata.formats.yaml_nodes import MAX_FINDINGS
 from sonata.model.topology import Impairment

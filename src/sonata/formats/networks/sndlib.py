@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.formats.networks.network import (
     DRAWING,
     Edge,

@@ -6,7 +6,7 @@ Parsed by defusedxml: entities are refused before they are expanded, and nothing
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from xml.sax import SAXParseException  # nosec B406  # what the parser raises; it is defusedxml that parses
 from xml.sax.handler import ContentHandler, ErrorHandler  # nosec B406
@@ -14,6 +14,7 @@ from xml.sax.handler import ContentHandler, ErrorHandler  # nosec B406
 import defusedxml.sax
 from defusedxml.common import DefusedXmlException
 
+from sonata._lib.values import dataclass
 from sonata.formats.networks.network import Findings, Place
 
 MAX_DEPTH = 64

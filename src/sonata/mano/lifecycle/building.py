@@ -6,9 +6,10 @@ Every object carries a tag that begins with the instance's id; creates are idemp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sonata._lib.together import together
+from sonata._lib.values import dataclass
 from sonata.engine.definition import Done
 from sonata.errors import PermanentError
 from sonata.mano.lifecycle.plan import ChainPlan, NetworkPlan, PortPlan

@@ -7,9 +7,10 @@ rollback removes by it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sonata._lib.together import together
+from sonata._lib.values import dataclass
 from sonata.engine.definition import ONCE, Done, FanOut, Step, Workflow
 from sonata.engine.failure import Failure
 from sonata.errors import AdapterError, InvalidInput, ManagerError, Unsupported

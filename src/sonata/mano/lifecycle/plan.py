@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Network
 from itertools import pairwise
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput, QuotaExceeded
 from sonata.model.descriptors import (
     CpRef,

@@ -7,9 +7,10 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.engine.runner import Runner
 from sonata.errors import Conflict, InvalidInput
 from sonata.mano.catalogue import Catalogue, ServiceRecord

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sonata._lib.together import together
+from sonata._lib.values import dataclass
 from sonata.engine.definition import Done, Step, Workflow
 from sonata.engine.failure import Failure
 from sonata.mano.instances import Instances

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.errors import ManagerError
 from sonata.model.placement import Placement
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 
+from sonata._lib.values import dataclass
 from sonata.errors import QuotaExceeded
 from sonata.mano.placement.world import Bound, World
 from sonata.model.placement import Placement, PlacementProblem

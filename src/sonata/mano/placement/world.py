@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import rustworkx
 
+from sonata._lib.values import dataclass
 from sonata.model.descriptors import CpRef
 from sonata.model.infrastructure import AttachedEndpoint, WanGraph
 from sonata.model.placement import PlacementProblem

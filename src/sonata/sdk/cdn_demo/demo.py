@@ -8,10 +8,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.errors import InvalidInput
 from sonata.formats.topology import read_topology
 from sonata.sdk import emulations, platforms

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import sonata.sdk.demonstration.probe as probe
+from sonata._lib.values import dataclass
 from sonata.errors import PermanentError
 from sonata.sdk.emulator_client import EmulatorClient
 

@@ -8,9 +8,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.errors import PermanentError
 from sonata.formats.topology import read_topology
 from sonata.sdk import emulations, platforms

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sonata._lib.values import dataclass
 from sonata.errors import PermanentError
 from sonata.sdk.demonstration import Say, follow
 from sonata.sdk.multipop_demo.stock_client import StockClient

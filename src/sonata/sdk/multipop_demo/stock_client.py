@@ -13,10 +13,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from sonata._lib.values import dataclass
 from sonata.errors import NotFound, PermanentError
 from sonata.sdk.demonstration import Say
 from sonata.sdk.emulation_records import EmulationRecord

@@ -37,7 +37,7 @@ def rules(chain: ChainSpec) -> dict[str, list[str]]:
     for part in render(7, chain, AROUND).split("chain c")[1:]:
         lines = [line for line in part.splitlines()[1:] if line and line != "}"]
         interface = lines[0].split('"')[1]
-        found[interface] = [line for line in lines[1:] if not line.startswith("udp dport 4789")]
+        found[interface] = [line for line in lines[1:] if not line.startswith("udp dport { 4789, 4790 }")]
     return found
 
 
@@ -79,7 +79,7 @@ def test_tunnels_pass_before_anything_else_at_the_edge_alone() -> None:
     text = render(7, spec(classifiers=(Classifier(),)), AROUND)
     for part in text.split("chain c")[1:]:
         at_edge = '"l1"' in part or '"e1"' in part
-        assert part.splitlines()[2].startswith("udp dport 4789") == at_edge
+        assert part.splitlines()[2].startswith("udp dport { 4789, 4790 }") == at_edge
 
 
 def test_one_way_chains_have_no_rule_for_the_way_back() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call, Microversion
 from sonata.api.openstack.compute.flavors import embedded_flavor, flavor_links
 from sonata.api.openstack.fields import timestamp

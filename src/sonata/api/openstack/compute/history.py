@@ -202,7 +202,7 @@ async def _diagnostics(call: Call) -> Reply:
     ]
     cpus = [{"id": 0, "time": int(usage.cpu_s * 1e9), "utilisation": None}]
     memory = {"maximum": server.flavor.ram_mib, "used": usage.memory_bytes // MIB}
-    up_for = int(time.time() - (server.launched_at or time.time()))
+    up_for = _seconds_since(server.launched_at)
     return json_reply(
         {
             "state": STATES.get(VM_STATES[server.status], "running"),
@@ -272,8 +272,13 @@ def _server_usage(server: Server, hours: float) -> Document:
         "started_at": _moment(server.launched_at),
         "ended_at": None,
         "state": VM_STATES[server.status],
-        "uptime": int(time.time() - server.launched_at) if server.launched_at else 0,
+        "uptime": _seconds_since(server.launched_at),
     }
+
+
+def _seconds_since(moment: float | None) -> int:
+    """Whole seconds since then; none since a moment that is to come, after the clock was set back."""
+    return max(0, int(time.time() - moment)) if moment else 0
 
 
 def _period(call: Call) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from sonata.errors import InvalidInput, NotFound
 from sonata.model.topology import Host
 
 UUIDS, PAGED, TOTALS_GONE, FORCED, UUID_SHOWN = (2, 53), (2, 33), (2, 88), (2, 11), (2, 41)
-STARTED = time.time()
+STARTED = time.monotonic()
 
 
 TOPIC = Topic(
@@ -129,7 +129,7 @@ def _named_servers(call: Call, host: Host) -> list[Document]:
 
 def _up_for() -> str:
     """How long the emulator has been up, in the form of uptime(1)."""
-    minutes = int(time.time() - STARTED) // 60
+    minutes = int(time.monotonic() - STARTED) // 60
     return f" {time.strftime('%H:%M:%S')} up {minutes // 1440} days, {minutes // 60 % 24:2}:{minutes % 60:02},  0 users"
 
 

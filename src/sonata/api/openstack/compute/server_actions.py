@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from sonata._lib.tails import tail
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call, Microversion
 from sonata.api.openstack.compute import bodies
 from sonata.api.openstack.compute.attributes import read_access, refuse_password, refuse_unavailable

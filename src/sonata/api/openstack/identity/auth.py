@@ -6,9 +6,10 @@ Source: OpenStack Identity API v3 reference, authentication and token management
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call, inner
 from sonata.api.openstack.faults import Forbidden
 from sonata.api.openstack.identity import bodies

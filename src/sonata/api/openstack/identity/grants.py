@@ -6,9 +6,10 @@ Source: OpenStack Identity API v3 reference, roles and role assignments.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.identity.documents import DOMAIN, listed, role_document
 from sonata.api.openstack.listing import Document

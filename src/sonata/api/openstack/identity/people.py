@@ -6,9 +6,9 @@ Source: OpenStack Identity API v3 reference.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import LONGEST_TEXT
 from sonata.api.openstack.identity import bodies

@@ -7,12 +7,11 @@ Source: OpenStack Networking API v2.0 reference.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import timestamp
 from sonata.api.openstack.listing import filtered, narrowed
@@ -125,8 +124,7 @@ def _document(cloud: Cloud, agent: Agent) -> dict[str, Any]:
 
 
 def _is_alive(cloud: Cloud, agent: Agent) -> bool:
-    now = time.time()
-    return cloud.site.zones.heard_of(agent.pop) >= now and _serves_all(cloud, agent)
+    return cloud.site.zones.reaches(agent.pop) and _serves_all(cloud, agent)
 
 
 def _configuration(cloud: Cloud, agent: Agent) -> dict[str, Any]:

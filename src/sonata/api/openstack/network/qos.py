@@ -6,9 +6,10 @@ Source: OpenStack Networking API v2.0 reference, QoS.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.api.openstack.call import Call
 from sonata.api.openstack.fields import FLAG, Field, Kind, computed, integer, one_of, read_fields, schema_of
 from sonata.api.openstack.listing import filtered

@@ -50,6 +50,8 @@ from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.errors import InvalidInput
 
 UP = {True: "ACTIVE", False: "DOWN"}
+LARGEST_MTU = 1550
+"""Wrapped in VXLAN such packets have 1,600 bytes, the largest that links carry."""
 
 
 def read_wishes(value: Any) -> tuple[AddressWish, ...] | None:
@@ -202,7 +204,7 @@ NETWORKS = Resource[Network](
         computed("subnets", lambda cloud, network: [subnet.id for subnet in cloud.networks.subnets_of(network.id)]),
         Field("shared", FLAG, access="cu"),
         Field("router:external", FLAG, attr="external", access="c"),
-        Field("mtu", integer(576, 1500), access="cu"),
+        Field("mtu", integer(576, LARGEST_MTU), access="cu"),
         computed("ipv4_address_scope", lambda cloud, network: cloud.subnet_pools.scope_of_network(network.id, 4)),
         computed("ipv6_address_scope", lambda cloud, network: cloud.subnet_pools.scope_of_network(network.id, 6)),
         Field("availability_zone_hints", TEXTS, attr="zone_hints", access="c"),
@@ -238,7 +240,7 @@ NETWORKS = Resource[Network](
     delete=_delete_network,
     truth=Truth(
         real=(
-            "a bridge of its own; projects with the same addresses stay apart; MTU (576 to 1500), state and "
+            "a bridge of its own; projects with the same addresses stay apart; MTU (576 to 1550), state and "
             "sharing reach running servers",
             "a network with DHCP serves addresses, names and metadata to its ports, in the zone of its "
             "`availability_zone_hints`",

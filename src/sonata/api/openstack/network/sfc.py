@@ -26,7 +26,15 @@ from sonata.api.openstack.resource import Resource, Values
 from sonata.api.openstack.schemas import ID, NOTHING, SWITCH, choice, maybe, record
 from sonata.api.openstack.topic import Truth
 from sonata.emulator.cloud.causes import NoSuch
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup, ServiceGraph
+from sonata.emulator.cloud.entities.chaining import (
+    MPLS,
+    NSH,
+    FlowClassifier,
+    PortChain,
+    PortPair,
+    PortPairGroup,
+    ServiceGraph,
+)
 from sonata.emulator.cloud.network.sharing import HASHED, HEAVIEST, KNOWN, pool_of
 
 PORT_NUMBER = or_none(integer(0, 65535))
@@ -66,26 +74,23 @@ def _read_no_destination(value: Any) -> None:
         raise ValueError("logical_destination_port cannot be matched here: use destination_ip_prefix.")
 
 
-def _read_chain_parameters(value: Any) -> bool:
-    """`chain_parameters`; the answer is whether the chain is symmetric."""
+def _read_chain_parameters(value: Any) -> dict[str, Any]:
+    """`chain_parameters`, whether the chain is symmetric and what its packets are marked with."""
     parameters = OBJECT.read(value)
     _refuse_unknown(parameters, "symmetric", "correlation")
-    if parameters.get("correlation", "mpls") != "mpls":
-        raise ValueError(
-            f"correlation '{parameters['correlation']}' is not in ['mpls']: no packet is encapsulated here, and a "
-            "chain whose functions have no correlation needs none."
-        )
-    return FLAG.read(parameters.get("symmetric", False))  # type: ignore[no-any-return]
+    correlation = parameters.get("correlation", MPLS)
+    if correlation not in (MPLS, NSH):
+        raise ValueError(f"correlation '{correlation}' is not in {[MPLS, NSH]}.")
+    return {"symmetric": FLAG.read(parameters.get("symmetric", False)), "correlation": correlation}
 
 
 def _read_function_parameters(value: Any) -> dict[str, Any]:
     """`service_function_parameters`: what a function is like."""
     parameters = OBJECT.read(value)
     _refuse_unknown(parameters, "correlation", "weight")
-    if parameters.get("correlation") is not None:
+    if parameters.get("correlation") not in (None, NSH):
         raise ValueError(
-            f"correlation '{parameters['correlation']}' is not in [None]: functions get plain packets here, without "
-            "MPLS labels or NSH."
+            f"correlation '{parameters['correlation']}' is not in [None, '{NSH}']: functions get no MPLS labels here."
         )
     return dict(parameters)
 
@@ -132,7 +137,9 @@ async def _delete_pair(call: Call, pair: PortPair) -> None:
 FUNCTION_PARAMETERS = Kind(
     _read_function_parameters,
     _show_function_parameters,
-    maybe(record({"correlation": NOTHING, "weight": {"type": "integer", "minimum": 1, "maximum": HEAVIEST}})),
+    maybe(
+        record({"correlation": maybe(choice(NSH)), "weight": {"type": "integer", "minimum": 1, "maximum": HEAVIEST}})
+    ),
 )
 PORT_PAIRS = Resource[PortPair](
     member="port_pair",
@@ -150,11 +157,16 @@ PORT_PAIRS = Resource[PortPair](
     truth=Truth(
         real=(
             "a function between two ports of one server, or the same port twice",
+            "functions whose `correlation` is `nsh` get packets with a network service header (RFC 8300), and give "
+            "them back with its index counted down; their networks need an MTU of 1538 (501 for others)",
             "a port that belongs to no server, with the MAC address of an endpoint's further interface that a layer 2 "
             "gateway joins to its network, stands for that physical box",
         ),
-        simplified=("functions get plain packets, never MPLS labels or NSH",),
-        refused=("deleting a pair that a group uses (409)", "a `correlation` of MPLS or NSH (400)"),
+        simplified=("functions without a `correlation` get plain packets",),
+        refused=(
+            "deleting a pair that a group uses (409)",
+            "the `correlation` `mpls`: no labels are pushed here (400)",
+        ),
     ),
 )
 
@@ -218,7 +230,10 @@ PORT_PAIR_GROUPS = Resource[PortPairGroup](
             "`sticky` keeps flows where they are when pairs come and go; `lb_pool_id` has the members of a pool of "
             "Octavia tell which functions serve",
         ),
-        refused=("tap groups, `ppg_n_tuple_mapping`, shares by MAC addresses (400)",),
+        refused=(
+            "pairs of several correlations in one group (400 InconsistentCorrelations)",
+            "tap groups, `ppg_n_tuple_mapping`, shares by MAC addresses (400)",
+        ),
     ),
 )
 
@@ -274,7 +289,8 @@ FLOW_CLASSIFIERS = Resource[FlowClassifier](
 
 
 async def _create_chain(call: Call, values: Values) -> PortChain:
-    return await call.cloud.chaining.create_chain(PortChain(**values))
+    parameters = values.pop("chain_parameters", {})
+    return await call.cloud.chaining.create_chain(PortChain(**values, **parameters))
 
 
 async def _update_chain(call: Call, chain: PortChain, values: Values) -> PortChain:
@@ -295,10 +311,9 @@ PORT_CHAINS = Resource[PortChain](
         Field("flow_classifiers", TEXTS, attr="classifiers", access="cu"),
         Field(
             "chain_parameters",
-            Kind(_read_chain_parameters, schema=record({"symmetric": SWITCH, "correlation": choice("mpls")})),
-            attr="symmetric",
+            Kind(_read_chain_parameters, schema=record({"symmetric": SWITCH, "correlation": choice(MPLS, NSH)})),
             access="c",
-            computed=lambda _cloud, chain: {"correlation": "mpls", "symmetric": chain.symmetric},
+            computed=lambda _cloud, chain: {"correlation": chain.correlation, "symmetric": chain.symmetric},
         ),
         Field("chain_id", integer(0, 65535), access="c"),
     ),
@@ -309,18 +324,21 @@ PORT_CHAINS = Resource[PortChain](
         real=(
             "matching packets visit the functions in order, and back where it is `symmetric`; removing it "
             "restores the ordinary way",
+            "with the `correlation` `nsh`, packets have a network service header between functions, over VXLAN-GPE "
+            "between PoPs, whatever the topology's chain renderer is; functions that know none get plain packets",
             "functions in several zones of a site, where neighbours in different zones share a network",
             "security groups of who receives in the end, and groups, bandwidth limits and addresses of a "
             "`logical_source_port` that sends",
         ),
         simplified=(
             "what is steered passes by the security groups of functions",
-            "the `correlation` that stock clients send, `mpls`, is how the switches of networking-sfc mark packets "
-            "between themselves; here it means the chain renderer of the topology, whichever that is",
+            "the `correlation` that stock clients send unless told, `mpls`, is how the switches of networking-sfc mark "
+            "packets between themselves; here it means the chain renderer of the topology, whichever that is",
             "the renderers `routed` and `srv6` take IPv4 alone (501 for chains with IPv6 classifiers)",
         ),
         refused=(
-            "the `correlation` `nsh` (400)",
+            "the `correlation` `nsh` where no chain renderer makes it: Open vSwitch is not installed (501)",
+            "functions whose `correlation` is not the chain's (400 PortChainInconsistentCorrelations)",
             "over zones: groups that keep their flows, service graphs, symmetric chains that do not end in the site's "
             "own PoP (409 ChainAcrossZones)",
             "changes of groups and classifiers, and deletion, while a service graph has the chain (409)",

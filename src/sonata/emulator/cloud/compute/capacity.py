@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.compute import Flavor, Server
 from sonata.emulator.cloud.tables import Tables
 from sonata.model.topology import Host, Pop

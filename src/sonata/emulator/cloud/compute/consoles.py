@@ -6,8 +6,8 @@ import hashlib
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.power import Power
 from sonata.emulator.cloud.compute.states import is_on
 from sonata.emulator.cloud.entities.compute import Server

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.ports.images import Image
 from sonata.ports.runtime import Bind

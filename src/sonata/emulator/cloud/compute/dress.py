@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.ports.images import Image
 from sonata.ports.runtime import Bind, MachineSpec

@@ -7,19 +7,28 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
+from sonata._lib.later import later
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import NoSuch
 from sonata.emulator.cloud.entities.keypair import KeyPair, KeyType
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from cryptography import exceptions, x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.x509 import oid
+else:
+    exceptions = later("cryptography.exceptions")
+    x509 = later("cryptography.x509")
+    oid = later("cryptography.x509.oid")
+    hashes = later("cryptography.hazmat.primitives.hashes")
+    serialization = later("cryptography.hazmat.primitives.serialization")
+    rsa = later("cryptography.hazmat.primitives.asymmetric.rsa")
 
 RSA_BITS = 2048
 COMMENT = "Generated-by-Nova"
@@ -104,7 +113,7 @@ def ssh_fingerprint(public_key: str) -> str:
     try:
         serialization.load_ssh_public_key(public_key.strip().encode())
         blob = base64.b64decode(public_key.split()[1], validate=True)
-    except (ValueError, IndexError, binascii.Error, UnsupportedAlgorithm) as error:
+    except (ValueError, IndexError, binascii.Error, exceptions.UnsupportedAlgorithm) as error:
         raise InvalidInput("Keypair data is invalid: failed to generate fingerprint") from error
     return _pairs(hashlib.md5(blob, usedforsecurity=False).hexdigest())
 
@@ -135,7 +144,7 @@ def _new_ssh_key(_user_id: str) -> tuple[str, str]:
 def _new_certificate(user_id: str) -> tuple[str, str]:
     """A self-signed certificate for log-in, as Windows servers take it."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user_id[:64])])
+    name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, user_id[:64])])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -145,7 +154,7 @@ def _new_certificate(user_id: str) -> tuple[str, str]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + CERTIFICATE_LIFE)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([oid.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
     return certificate.public_bytes(serialization.Encoding.PEM).decode(), _pem(key)

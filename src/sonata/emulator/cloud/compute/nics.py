@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import PortInUse
 from sonata.emulator.cloud.compute.states import is_on, require
 from sonata.emulator.cloud.compute.wiring import Wiring

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.operations import Operations
 from sonata.emulator.cloud.compute.power import Power
 from sonata.emulator.cloud.compute.servers import Servers

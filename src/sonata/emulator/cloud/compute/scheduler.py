@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from sonata._lib.huge_pages import free_huge_pages
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.hosts import Hosts
 from sonata.emulator.cloud.compute.operations import NoValidHost
 from sonata.emulator.cloud.compute.pages import huge_pages_for, wants_huge

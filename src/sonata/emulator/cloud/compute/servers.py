@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.capacity import GIB
 from sonata.emulator.cloud.compute.disks import Disks, DiskWish
 from sonata.emulator.cloud.compute.nics import Nics, NicWish
@@ -89,6 +90,8 @@ class Servers:
         self.power = Power(site, wiring, images, disks, self._ended)
         self.on_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
         self.operations = Operations(site)
+        self.switched_on: dict[str, float] = {}
+        """When servers were switched on, by a clock that nobody sets; those that were off since the start are not."""
 
     def create(self, request: BootRequest) -> Server:
         """Accept a server; it is built in the background.
@@ -205,6 +208,7 @@ class Servers:
                 kept = tuple(member for member in group.members if member != server_id)
                 self._groups.change(group.id, members=kept)
         self._table.remove(server_id)
+        self.switched_on.pop(server_id, None)
         await self._images.sweep()
 
     async def _power_lost(self, server_id: str, how: MachineExit) -> None:
@@ -212,15 +216,19 @@ class Servers:
         server = self._table.get(server_id)
         await self.power.off(server)
         status, fault = ServerStatus.SHUTOFF, Fault(described(how)) if how.status else None
-        if _just_started(server):
+        if self._has_just_started(server_id):
             status, fault = ServerStatus.ERROR, Fault(f"{described(how)} as soon as it was started; {PROGRAM_HINT}")
         self._table.change(server_id, status=status, task_state=None, fault=fault)
 
     async def switch_on(self, server_id: str) -> str | None:
         """Switch a server on and say so; returns what is worth telling of it."""
         told = await self.power.on(self._table.get(server_id))
+        self.switched_on[server_id] = time.monotonic()
         self._table.change(server_id, status=ServerStatus.ACTIVE, task_state=None, fault=None, launched_at=time.time())
         return told
+
+    def _has_just_started(self, server_id: str) -> bool:
+        return time.monotonic() - self.switched_on.get(server_id, -PROVING_S) < PROVING_S
 
     async def _ended(self, server_id: str, how: MachineExit) -> None:
         """A program that had been ready ended; the server is off now, or after what is going on with it."""
@@ -235,10 +243,6 @@ class Servers:
         """Let a server be off whose program ended, unless it was switched off or on again meanwhile."""
         if self._table.get(server_id).status in RUNNING and self.power.end_of(server_id) is how:
             await self._power_lost(server_id, how)
-
-
-def _just_started(server: Server) -> bool:
-    return server.launched_at is not None and time.time() - server.launched_at < PROVING_S
 
 
 async def _nobody_cares(_server_id: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from sonata._lib.values import dataclass
 
 
 def new_id() -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from sonata._lib.ip import Prefix
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
+
+MPLS, NSH = "mpls", "nsh"
+"""Correlations: what stock clients send unless told, and network service headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,11 @@ class PortPair(Entity):
     ingress: str
     egress: str
     parameters: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def correlation(self) -> object:
+        """What its packets are marked with; None for plain packets."""
+        return self.parameters.get("correlation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +53,17 @@ class FlowClassifier(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortChain(Entity):
-    """Port pair groups in the order in which packets meet them."""
+    """Port pair groups in the order in which packets meet them.
+
+    Args:
+        correlation: what packets are marked with between functions.
+    """
 
     groups: tuple[str, ...]
     classifiers: tuple[str, ...] = ()
     chain_id: int = 0
     symmetric: bool = False
+    correlation: str = MPLS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
 
 

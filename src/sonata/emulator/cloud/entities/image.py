@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
 
 Status = Literal["queued", "saving", "uploading", "importing", "active", "killed", "deactivated", "deleted"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity, new_id
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Network
 
 from sonata._lib.ip import Address
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
 
 

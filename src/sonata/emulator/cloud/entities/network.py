@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Literal
 
 from sonata._lib.ip import Address, Interface, Prefix
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
 from sonata.ports.fabric import EXTERNAL
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sonata._lib.ip import Prefix
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import Entity
 
 EGRESS, INGRESS = "egress", "ingress"

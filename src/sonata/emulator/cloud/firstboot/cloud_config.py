@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from sonata._lib.later import later
 from sonata.emulator.cloud.firstboot.plan import Plan, Step, quoted
 from sonata.emulator.cloud.firstboot.ssh import PASSWORDS
 from sonata.emulator.cloud.firstboot.written_files import write_files
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = later("yaml")
 
 MOST_ALIASES = 16
 _NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}", re.I)
@@ -22,22 +27,6 @@ _RANDOM = frozenset(("R", "RANDOM"))
 _DEFAULT_OUTPUT = ({"all": "| tee -a /var/log/cloud-init-output.log"}, None)
 
 Config = Mapping[str, Any]
-
-
-class _BoundedLoader(yaml.SafeLoader):
-    """Safe YAML in which a few aliases cannot stand for a great many values."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._aliases = 0
-
-    def compose_node(self, parent: yaml.nodes.Node | None, index: Any) -> yaml.nodes.Node | None:
-        """Count aliases."""
-        if self.check_event(yaml.events.AliasEvent):
-            self._aliases += 1
-            if self._aliases > MOST_ALIASES:
-                raise yaml.YAMLError(f"more than {MOST_ALIASES} aliases")
-        return super().compose_node(parent, index)
 
 
 def read_config(text: str) -> dict[str, Any]:
@@ -67,9 +56,28 @@ def read_archive(text: str) -> list[tuple[str, str]]:
     return [(str(one.get("content") or ""), str(one.get("type") or "")) for one in found]
 
 
+@cache
+def _bounded_loader() -> type[yaml.SafeLoader]:
+    """Safe YAML in which a few aliases cannot stand for a great many values."""
+
+    class BoundedLoader(yaml.SafeLoader):
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self._aliases = 0
+
+        def compose_node(self, parent: yaml.nodes.Node | None, index: Any) -> yaml.nodes.Node | None:
+            if self.check_event(yaml.events.AliasEvent):
+                self._aliases += 1
+                if self._aliases > MOST_ALIASES:
+                    raise yaml.YAMLError(f"more than {MOST_ALIASES} aliases")
+            return super().compose_node(parent, index)
+
+    return BoundedLoader
+
+
 def _read_yaml(text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_BoundedLoader)  # noqa: S506  # nosec B506 - derives from SafeLoader
+        return yaml.load(text, Loader=_bounded_loader())  # nosec B506 - derives from SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"no valid YAML: {' '.join(str(error).split())[:200]}") from error
 

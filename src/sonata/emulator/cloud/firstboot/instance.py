@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.power import hostname
 from sonata.emulator.cloud.entities.compute import Nic, Server
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Subnet

@@ -10,12 +10,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
-import h11
-
+from sonata._lib.later import later
 from sonata.emulator.cloud.firstboot.instance import instance_of, server_at
 from sonata.emulator.cloud.firstboot.paths import TEXT, answer
 from sonata.emulator.cloud.tables import Tables
+
+if TYPE_CHECKING:
+    import h11
+else:
+    h11 = later("h11")
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import email
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from sonata._lib.values import dataclass
 
 CONFIG, SCRIPT, BOOTHOOK, INCLUDE, HANDLER, UNKNOWN = (
     "text/cloud-config", "text/x-shellscript", "text/cloud-boothook", "text/x-include-url", "text/part-handler",

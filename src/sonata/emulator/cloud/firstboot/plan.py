@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from sonata._lib.values import dataclass
 
 FOLDER = "/run/firstboot"
 """Where a server sees the folder with its script and files."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.identity import ActorKind, Assignment, TargetKind
 from sonata.emulator.cloud.identity.roles import with_implied
 from sonata.emulator.cloud.tables import Tables

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.identity import ApplicationCredential, User
 from sonata.emulator.cloud.identity.assignments import Assignments
 from sonata.emulator.cloud.identity.directory import hex_id

@@ -11,11 +11,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.identity import (
     ApplicationCredential,
     Project,
@@ -136,7 +136,7 @@ class Tokens:
             scope=(scope.kind, scope.id),
             methods=methods,
             audit_ids=(secrets.token_urlsafe(16), *((parent.audit_ids[-1],) if parent else ())),
-            issued_at=now,
+            issued_at=max(now, user.tokens_after),  # which is to come where the clock was set back since
             expires_at=min(ends),
             credential=credential.id if credential else "",
         )

@@ -6,10 +6,10 @@ import hashlib
 import os
 import shlex
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import StorageFull
 
 LARGEST = 1024**4

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.errors import InvalidInput
 from sonata.ports.images import Image

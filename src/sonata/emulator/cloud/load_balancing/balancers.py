@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.base import new_id
 from sonata.emulator.cloud.entities.load_balancing import LoadBalancer, Provisioning
 from sonata.emulator.cloud.entities.network import LOAD_BALANCER_OWNER, Port

@@ -10,10 +10,11 @@ import importlib.resources
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.appliances import Appliance, Appliances
 from sonata.emulator.cloud.load_balancing.haproxy_config import expected_codes
 from sonata.emulator.cloud.load_balancing.nftables_rules import ALGORITHMS, counter, render

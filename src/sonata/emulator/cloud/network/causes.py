@@ -25,6 +25,14 @@ class SecurityGroupRuleExists(Conflict):
     """A group has such a rule."""
 
 
+class InconsistentCorrelations(InvalidInput):
+    """Functions of one group take packets that are marked alike."""
+
+
+class PortChainInconsistentCorrelations(InvalidInput):
+    """Functions of a chain take its own marks, or none."""
+
+
 class SecurityGroupConflict(Conflict):
     """Stateful and stateless groups do not mix on one port."""
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from sonata._lib.values import dataclass
 
 SERVER_PORT, CLIENT_PORT = 67, 68
 LEASE_S = 86400

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import AddressValueError, IPv6Address
+
+from sonata._lib.values import dataclass
 
 SERVER_PORT = 547
 SERVERS = IPv6Address("ff02::1:2")

@@ -6,25 +6,30 @@ Source: RFC 1035. Names are those of Neutron's DHCP agent: `host-10-0-0-5`, and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.opcode
-import dns.rcode
-import dns.rdataclass
-import dns.rdatatype
-import dns.rrset
+from sonata._lib.later import later
+
+if TYPE_CHECKING:
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.name
+    import dns.opcode
+    import dns.rcode
+    import dns.rdatatype
+    import dns.rrset
+else:
+    dns = later("dns", "exception", "flags", "message", "name", "opcode", "rcode", "rdatatype", "rrset")
 
 DOMAIN = "openstacklocal"
 """Neutron's default `dns_domain`."""
 
 SERVER_PORT = 53
 TTL_S = 30
-_DOMAIN_NAME = dns.name.from_text(DOMAIN)
-_REVERSE = dns.name.from_text("in-addr.arpa")
+_REVERSE = "in-addr.arpa"
 
 Names = Mapping[str, tuple[IPv4Address, ...]]
 """Addresses by name without domain, in lower case."""
@@ -46,8 +51,13 @@ def answer(query: bytes, names: Names) -> bytes | None:
     return reply.to_wire(max_size=65535)
 
 
+@cache
+def _zone(text: str) -> dns.name.Name:
+    return dns.name.from_text(text)
+
+
 def _fill(reply: dns.message.Message, question: dns.rrset.RRset, names: Names) -> None:
-    if question.name.is_subdomain(_REVERSE):
+    if question.name.is_subdomain(_zone(_REVERSE)):
         _reverse(reply, question, names)
         return
     label = _label(question.name)
@@ -64,7 +74,7 @@ def _fill(reply: dns.message.Message, question: dns.rrset.RRset, names: Names) -
 
 def _label(name: dns.name.Name) -> str | None:
     """A name of ours without its domain: `web.openstacklocal.`, or `web.` of a resolver without search list."""
-    relative = name.relativize(_DOMAIN_NAME)
+    relative = name.relativize(_zone(DOMAIN))
     labels = [label for label in relative.labels if label]
     if len(labels) != 1:
         return None
@@ -72,7 +82,7 @@ def _label(name: dns.name.Name) -> str | None:
 
 
 def _reverse(reply: dns.message.Message, question: dns.rrset.RRset, names: Names) -> None:
-    octets = [label.decode(errors="replace") for label in question.name.relativize(_REVERSE).labels][::-1]
+    octets = [label.decode(errors="replace") for label in question.name.relativize(_zone(_REVERSE)).labels][::-1]
     found = [name for name, addresses in names.items() if ".".join(octets) in map(str, addresses)]
     if not found:
         reply.set_rcode(dns.rcode.REFUSED)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sonata._lib.ip import Address, Interface
+from sonata._lib.values import dataclass
 from sonata.emulator.addressing import automatic_address
 from sonata.emulator.cloud.causes import IpAddressGenerationFailure, MacAddressInUse, PortBound, PortInUse
 from sonata.emulator.cloud.entities.network import (

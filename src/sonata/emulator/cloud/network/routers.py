@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import (
     ExternalGatewayForFloatingIPNotFound,
     FipInUseByPortForwarding,

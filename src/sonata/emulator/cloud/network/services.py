@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Any, cast
@@ -22,6 +22,7 @@ import sonata.emulator.cloud.network.dhcp6 as dhcp6
 import sonata.emulator.cloud.network.dhcp_options as dhcp_options
 import sonata.emulator.cloud.network.names as names
 from sonata._lib.namespaces import inside
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.compute.power import hostname
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Nic

@@ -11,8 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
-from sonata.emulator.cloud.network.causes import ServiceGraphPortChainInUse
+from sonata.emulator.cloud.entities.chaining import NSH, FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.network.causes import (
+    InconsistentCorrelations,
+    PortChainInconsistentCorrelations,
+    ServiceGraphPortChainInUse,
+)
 from sonata.emulator.cloud.network.sharing import check_parameters, pool_of, weight_of
 from sonata.emulator.cloud.network.steering import Steering, classifier_spec
 from sonata.emulator.cloud.rollback import undone_on_failure
@@ -26,6 +30,7 @@ class Chaining:
     def __init__(self, site: Site, steering: Steering) -> None:
         self._quotas = site.quotas
         self._tables = site.tables
+        self._plane = site.plane
         self._steering = steering
 
     async def create_pair(self, pair: PortPair) -> PortPair:
@@ -58,7 +63,7 @@ class Chaining:
         """Create a port pair group.
 
         Raises:
-            InvalidInput: a parameter of it means nothing here.
+            InvalidInput: a parameter of it means nothing here, or its functions differ in what they take.
             NotFound: there is no such pool to follow.
         """
         check_parameters(group.parameters)
@@ -77,6 +82,7 @@ class Chaining:
         with undone_on_failure(lambda: self._tables.port_pair_groups.restore(before)):
             chains = [chain for chain in self._tables.port_chains if group_id in chain.groups]
             for chain in chains:
+                self._check_correlations(chain)
                 self._steering.check(chain)
             await self._steering.follow(chains)
         return group
@@ -109,8 +115,15 @@ class Chaining:
         self._tables.flow_classifiers.remove(classifier_id)
 
     async def create_chain(self, chain: PortChain) -> PortChain:
-        """Create a port chain; packets are steered at return when its functions run."""
+        """Create a port chain; packets are steered at return when its functions run.
+
+        Raises:
+            PortChainInconsistentCorrelations: its functions take packets that it does not have.
+            Unsupported: it is to have network service headers, which cannot be made here.
+        """
         self._check_chain(chain)
+        if chain.correlation == NSH:
+            await self._plane.run(lambda fabric: fabric.steering.require_nsh())
         numbered = replace(chain, chain_id=self._chain_number(chain.chain_id))
         self._quotas.require(chain.project_id, "port_chain")
         self._tables.port_chains.add(numbered)
@@ -142,8 +155,9 @@ class Chaining:
 
     def _check_pairs(self, pair_ids: Iterable[str], *, but: str) -> None:
         others = [group for group in self._tables.port_pair_groups if group.id != but]
+        if len({self._tables.port_pairs.get(pair_id).correlation for pair_id in pair_ids}) > 1:
+            raise InconsistentCorrelations("The port pairs of a Port Pair Group have one correlation, or none.")
         for pair_id in pair_ids:
-            self._tables.port_pairs.get(pair_id)
             _refuse_used("Port Pair", pair_id, (group.port_pairs for group in others))
 
     def _check_chain(self, chain: PortChain) -> None:
@@ -153,7 +167,17 @@ class Chaining:
         for classifier_id in chain.classifiers:
             self._tables.flow_classifiers.get(classifier_id)
             _refuse_used("Flow Classifier", classifier_id, (other.classifiers for other in others))
+        self._check_correlations(chain)
         self._steering.check(chain)
+
+    def _check_correlations(self, chain: PortChain) -> None:
+        for group in map(self._tables.port_pair_groups.get, chain.groups):
+            for pair in map(self._tables.port_pairs.get, group.port_pairs):
+                if pair.correlation not in (None, chain.correlation):
+                    raise PortChainInconsistentCorrelations(
+                        f"Port Pair Group {group.id} has the correlation {pair.correlation}, and the Port Chain "
+                        f"{chain.correlation}: give the chain the chain_parameters correlation={pair.correlation}."
+                    )
 
     def _chain_number(self, asked: int) -> int:
         taken = {chain.chain_id for chain in self._tables.port_chains}

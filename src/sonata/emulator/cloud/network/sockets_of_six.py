@@ -8,10 +8,10 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import sonata.emulator.cloud.network.advertisements as advertisements
 import sonata.emulator.cloud.network.dhcp6 as dhcp6
+from sonata._lib.values import dataclass
 
 logger = logging.getLogger(__name__)
 

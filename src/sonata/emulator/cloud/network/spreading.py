@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.cloud.network.places import Places
 from sonata.emulator.cloud.site import Site

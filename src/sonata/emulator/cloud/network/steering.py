@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sonata.emulator.cloud.entities.chaining import FlowClassifier, PortChain, PortPair, PortPairGroup
+from sonata.emulator.cloud.entities.chaining import NSH, FlowClassifier, PortChain, PortPair, PortPairGroup
 from sonata.emulator.cloud.entities.network import Port
 from sonata.emulator.cloud.network.boxes import Boxes
 from sonata.emulator.cloud.network.branching import check_branching, companions, sources_of, with_branches
@@ -153,6 +153,7 @@ class Steering:
             hops=hops,
             symmetric=chain.symmetric,
             after=after,
+            with_nsh=chain.correlation == NSH,
         )
 
     def _place(self, group: PortPairGroup) -> Hop | None:
@@ -172,7 +173,12 @@ class Steering:
         return port is not None and (port.plugged or self.boxes.passes(port))
 
     def _hop(self, pair: PortPair) -> Hop:
-        return Hop(self._hop_port(pair.ingress), self._hop_port(pair.egress), weight_of(pair.parameters))
+        return Hop(
+            self._hop_port(pair.ingress),
+            self._hop_port(pair.egress),
+            weight_of(pair.parameters),
+            knows_nsh=pair.correlation == NSH,
+        )
 
     def _hop_port(self, port_id: str) -> HopPort:
         port = self._tables.ports.get(port_id)

@@ -8,9 +8,10 @@ taken, and returning ones met, at the edge of the site's own PoP, where its rout
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_network
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import ChainAcrossZones
 from sonata.emulator.cloud.entities.chaining import PortChain, PortPair
 from sonata.emulator.cloud.network.sharing import is_sticky

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack
 from sonata.emulator.cloud.orchestration.catalogue import is_known
 from sonata.emulator.cloud.orchestration.judge import Judge

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from itertools import chain
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.orchestration.kinds.base import Kind
 from sonata.emulator.cloud.orchestration.kinds.compute import compute_kinds
 from sonata.emulator.cloud.orchestration.kinds.identity import identity_kinds

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.formats.yaml_nodes import parse_yaml
 
 SERVICES = ("nova", "neutron", "cinder", "octavia", "keystone", "heat")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import (
     Definition,
     Owner,

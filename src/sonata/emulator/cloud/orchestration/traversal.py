@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import Stack, StackResource, State
 from sonata.emulator.cloud.orchestration.calls import CallRefused, title
 from sonata.emulator.cloud.orchestration.hooks import Hooks

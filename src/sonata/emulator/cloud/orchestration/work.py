@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack, StackResource
 from sonata.emulator.cloud.orchestration.calls import CallRefused, OpenStackCalls, told
 from sonata.emulator.cloud.tables import Tables

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.image import GlanceImage
 from sonata.emulator.cloud.entities.volume import Program, Volume, VolumeStatus
 from sonata.emulator.cloud.image.disks import BootDisk

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import StackResource
 from sonata.emulator.cloud.orchestration.schema import Property, TypeSchema
 from sonata.emulator.cloud.orchestration.work import NoId, Work

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.schema import Property
 from sonata.emulator.cloud.orchestration.work import ResourceFailed, Work

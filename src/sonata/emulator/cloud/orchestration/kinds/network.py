@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.kinds.finding import with_ids

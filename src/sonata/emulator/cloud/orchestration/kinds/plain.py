@@ -5,19 +5,23 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from sonata._lib.later import later
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import SoftwareConfig, StackResource
 from sonata.emulator.cloud.orchestration.agent import COMPONENT
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsReplacement
 from sonata.emulator.cloud.orchestration.schema import type_schemas
 from sonata.emulator.cloud.orchestration.work import ResourceFailed, ToldToFail, Work
 from sonata.formats.hot.parameters import converted
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = later("yaml")
 
 CLASSES: Mapping[str, str] = {
     "lettersdigits": string.ascii_letters + string.digits,

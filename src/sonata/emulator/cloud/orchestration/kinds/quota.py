@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.finding import with_ids
 from sonata.emulator.cloud.orchestration.schema import type_schemas

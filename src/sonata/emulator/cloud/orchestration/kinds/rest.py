@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.finding import with_ids

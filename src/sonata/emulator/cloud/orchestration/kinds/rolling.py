@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.orchestration.schema import Property
 from sonata.errors import InvalidInput
 

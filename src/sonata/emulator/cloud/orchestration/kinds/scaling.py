@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import Definition, State
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.nested import Group, document_of, nested_definition
@@ -122,7 +123,8 @@ class ScalingPolicy(Signalled):
             NotFound: there is no such group.
         """
         cooldown = work.properties.get("cooldown") or 0
-        if time.time() < work.row.data.get("scaled_at", 0.0) + cooldown:
+        # After a restart of the machine its clock may be behind what is written down.
+        if 0 <= time.monotonic() - work.row.data.get("scaled_at", -cooldown) < cooldown:
             return
         group = self._group(work)
         adjustment = {
@@ -131,7 +133,7 @@ class ScalingPolicy(Signalled):
             "min_step": work.properties.get("min_adjustment_step"),
         }
         await AutoScalingGroup(schema=type_schemas()["OS::Heat::AutoScalingGroup"]).signal(group, adjustment)
-        work.remember(scaled_at=time.time())
+        work.remember(scaled_at=time.monotonic())
 
     async def shown(self, work: Work) -> Mapping[str, Any]:
         """The URLs that signal it, for clients and for servers; who has one needs no token."""

@@ -6,10 +6,10 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import Stack, StackResource
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.schema import type_schemas

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import Definition, SoftwareConfig
 from sonata.emulator.cloud.orchestration.agent import COMPONENT, applied, failures, part_for, require_hook, values_of
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind, NeedsReplacement

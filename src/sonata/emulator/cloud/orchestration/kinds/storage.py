@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sonata._lib.values import dataclass
 from sonata.emulator.cloud.orchestration.calls import CallRefused
 from sonata.emulator.cloud.orchestration.kinds.base import Changed, Kind
 from sonata.emulator.cloud.orchestration.kinds.finding import image_ready, with_ids

@@ -1,0 +1,87 @@
+"""Ctrl-C at any moment of `up` and of `down`: what is told is true, and nothing is left after a `down`.
+
+While Python itself starts, before the first line of ours, a traceback is its own affair; nothing is left then, too.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.scenario.emu_command import Emu
+
+pytestmark = [pytest.mark.root, pytest.mark.serial]
+
+LONGEST_S = {"up": 2.0, "down": 1.2}
+"""A little more than each takes, so that the last moments of it are among those drawn."""
+SEED, MOMENTS = 20, 50
+USUAL = {"up": (12, 37), "down": (25,)}
+"""Of the moments in their order those that the short suite tries: early and late, and in the middle."""
+
+
+def moments(verb: str) -> list[object]:
+    """Times after which a verb is interrupted; most of them for the long run."""
+    draw = random.Random(f"{SEED} {verb}")
+    drawn = [draw.uniform(0.0, LONGEST_S[verb]) for _ in range(MOMENTS)]
+    order = sorted(drawn)
+    marks = [() if number in USUAL[verb] else (pytest.mark.slow,) for number in range(MOMENTS)]
+    return [pytest.param(at, marks=mark, id=f"{at:.3f}s") for at, mark in zip(order, marks, strict=True)]
+
+
+def interrupt(process: subprocess.Popen[str], after_s: float) -> tuple[int, str]:
+    """Press Ctrl-C: the whole foreground group of the terminal gets it. Returns the exit status and what was told."""
+    time.sleep(after_s)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    return process.returncode, told
+
+
+def is_told(status: int, told: str) -> bool:
+    """Whether an interrupted verb ended well: none of its own code is in a traceback."""
+    if "Traceback" in told or "Fatal Python error" in told:
+        return "/sonata/" not in told  # Python was not ready for us yet
+    return status in (0, 130, -signal.SIGINT)
+
+
+def left(emu: Emu) -> list[str]:
+    """All that there is of an emulation: files, processes, cgroups, mounts."""
+    home, found = str(emu.home), [str(path) for path in emu.state_files()]
+    commands = [(each.pid, " ".join(each.info["cmdline"] or ())) for each in psutil.process_iter(["cmdline"])]
+    found += [f"process {pid}: {text}" for pid, text in commands if pid != os.getpid() and home in text]
+    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{emu.name}*")]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if home in line]
+    return found
+
+
+@pytest.mark.parametrize("at", moments("up"))
+@pytest.mark.parametrize("how", [["--detach"], pytest.param([], marks=pytest.mark.slow)], ids=["detached", "attended"])
+def test_up_that_is_interrupted_leaves_nothing_or_all(emu: Emu, at: float, how: list[str]) -> None:
+    status, told = interrupt(emu.aside("up", str(emu.topology), "--listen", "127.0.0.1:0", *how), at)
+    assert is_told(status, told), told
+    listed = emu.json("ls")
+    if status == 0 and how:
+        assert [row["state"] for row in listed] == ["running"]
+        emu.ok("exec", "users", "--", "true")
+        emu.ok("down")
+    else:
+        assert listed == []
+    assert left(emu) == []
+
+
+@pytest.mark.parametrize("at", moments("down"))
+def test_down_that_is_interrupted_can_be_said_again(emu: Emu, at: float) -> None:
+    emu.up()
+    status, told = interrupt(emu.aside("down"), at)
+    assert is_told(status, told), told
+    listed = emu.json("ls")
+    again = emu.run("down")
+    assert again.returncode == (0 if listed else 5), again.stderr
+    assert left(emu) == []

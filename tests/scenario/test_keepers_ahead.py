@@ -1,0 +1,46 @@
+"""Keepers that start before they know what to keep leave nothing when they are told nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sonata._lib.processes import ProcessId, is_running
+from sonata.errors import AdapterError
+from sonata.sdk.keepers import Keeper
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.root, pytest.mark.serial]
+STARTER = """
+import json, os
+from sonata.sdk.keepers import Keeper
+process = Keeper().process("nobody")
+print(json.dumps([process.pid, process.started]), flush=True)
+os._exit(1)
+"""
+
+
+def test_a_keeper_that_is_told_nothing_ends_with_the_block() -> None:
+    with Keeper() as keeper:
+        process = keeper.process("nobody")
+        assert is_running(process)
+    assert not is_running(process)
+    keeper.hang_up()  # once more does no harm
+
+
+def test_a_keeper_ends_when_its_starter_dies_before_it_was_told_anything() -> None:
+    told = subprocess.run([sys.executable, "-c", STARTER], capture_output=True, text=True, check=False)
+    process = ProcessId(*json.loads(told.stdout))
+    eventually(lambda: not is_running(process))
+
+
+def test_a_keeper_that_died_is_told_by_the_name_of_its_emulation() -> None:
+    with Keeper() as keeper:
+        keeper.process("one")
+        keeper.tell([])  # no descriptors: it is told that there is nothing to keep
+        with pytest.raises(AdapterError, match="emulation `one` died while it started"):
+            keeper.next_report("one")
+        keeper.hang_up()
