@@ -209,7 +209,7 @@ class Launcher:
 
     async def _end_of(self, machine: Machine, *, starved: bool) -> tuple[int | None, bool]:
         """The exit status of a program that has ended, where it is known, and whether its machine was out of memory."""
-        return await processes.collected(machine.pid, machine.pidfd), starved
+        return processes.reap(machine.pidfd), starved
 
     async def abandon(self, machine: Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""
@@ -217,14 +217,9 @@ class Launcher:
         await room_for()
         _end_left_behind(self._engine.kind, machine)
         if machine.folder.exists():
-<<<<<<< HEAD
             await processes.run(self._engine.command("delete", "--force", machine.name, log=log))
             processes.reap_orphans(self._helpers)
-=======
-            await processes.run(self._engine.command("delete", "--force", machine.spec.id, log=log))
-            processes.reap_orphans(self._engine.kind)
             _end_left_behind(self._engine.kind, machine)
->>>>>>> w7/faults
         await self._drop(machine)
 
     async def _drop(self, machine: Machine) -> None:
@@ -251,7 +246,6 @@ class Launcher:
             logger.warning("cgroup left behind", extra={"machine": machine.spec.id, "reason": error.message})
 
 
-<<<<<<< HEAD
 def _described(machine: Machine, status: int | None, starved: bool) -> MachineExit:
     """An end in words."""
     name = machine.spec.id
@@ -263,11 +257,11 @@ def _described(machine: Machine, status: int | None, starved: bool) -> MachineEx
     if status > 128 and status - 128 in signal.valid_signals():
         return MachineExit(name, status, f"killed by {signal.Signals(status - 128).name}")
     return MachineExit(name, status, f"exited with status {status}")
-=======
+
+
 def _end_left_behind(engine: str, machine: Machine) -> None:
     root = machine.spec.root
-    processes.end_left_behind(engine, machine.spec.id, root.folder or root.disk or machine.folder)
->>>>>>> w7/faults
+    processes.end_left_behind(engine, machine.name, root.folder or root.disk or machine.folder)
 
 
 def _signal(machine: Machine, number: signal.Signals) -> None:
