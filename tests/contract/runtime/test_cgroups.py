@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.root, needs_root, needs_engine]
 async def test_nothing_is_left_below_the_hidden_mount_of_version_2(
     runtime: OciRuntime, prefix: str, tmp_path: Path
 ) -> None:
+    if missing := runtime.unenforced.get("pids"):
+        pytest.skip(missing)
     await runtime.start(MachineSpec("m1", "box", RootFs(), ("sleep", "1000"), tmp_path / "console"))
     standing = cgroup_folders(prefix)
     assert str(CGROUPS / "pids" / prefix) in standing

@@ -23,6 +23,9 @@ pytestmark = [pytest.mark.root, needs_root, needs_engine]
 REPOSITORY = Path(__file__).parents[3]
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 ROOTLESS = (*AS_NOBODY, "unshare", "-Urmnp", "--fork", "--kill-child", "--mount-proc")
+WITHOUT_ROOT = (
+    "machines", "confinement", "control", "console_limits", "disturbance", "groups", "huge_pages", "cgroups",
+)  # fmt: skip
 KEEPER = """
 import asyncio, os, sys
 from pathlib import Path
@@ -85,18 +88,19 @@ def test_a_killed_keeper_leaves_only_cgroups_and_they_are_found(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_machines_run_for_an_ordinary_user() -> None:
-    """The suite of machines and of confinement, run again as `nobody` in a user namespace."""
+@pytest.mark.parametrize("which", [("-m", "not slow"), ("-k", "launcher"), ("-k", "podman")], ids=lambda one: one[1])
+def test_machines_run_for_an_ordinary_user(which: tuple[str, str]) -> None:
+    """The suite of confined processes, run again as `nobody` in a user namespace."""
     if not _user_namespaces_work():
         pytest.skip("this host lets ordinary users make no user namespaces")
     python = _python_for_all()
-    tests = [str(Path(__file__).parent / name) for name in ("test_machines.py", "test_confinement.py")]
+    tests = [str(Path(__file__).parent / f"test_{name}.py") for name in WITHOUT_ROOT]
     suite = f"{python} -m pytest -q -rs -x --tb=short -p no:cacheprovider --rootdir={REPOSITORY}".split()
     # Not below pytest's own folder, which it keeps closed to others.
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, 65534, 65534)
         result = subprocess.run(
-            [*ROOTLESS, *suite, "-m", "not slow", f"--basetemp={folder}/t", *tests],
+            [*ROOTLESS, *suite, *which, f"--basetemp={folder}/t", *tests],
             capture_output=True,
             text=True,
             cwd=REPOSITORY,

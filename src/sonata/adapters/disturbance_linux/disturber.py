@@ -79,8 +79,14 @@ def _ended(pid: int) -> NotFound:
 
 
 def _cgroups_of(pid: int) -> Iterator[str]:
-    """The `cgroup.procs` files of a process's cgroups, of those hierarchies that are mounted here."""
+    """The `cgroup.procs` files of a process's cgroups that we are not in, of those hierarchies that are mounted here.
+
+    A machine that nobody limits is where we are.
+    """
+    ours = Path("/proc/self/cgroup").read_text().splitlines()
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        if line in ours:
+            continue
         _, controllers, path = line.split(":", 2)
         folder = _mount_of(controllers)
         file = folder / path.lstrip("/") / "cgroup.procs" if folder else None

@@ -209,7 +209,7 @@ class Launcher:
 
     async def _end_of(self, machine: Machine, *, starved: bool) -> tuple[int | None, bool]:
         """The exit status of a program that has ended, where it is known, and whether its machine was out of memory."""
-        return processes.reap(machine.pidfd), starved
+        return await processes.collected(machine.pid, machine.pidfd), starved
 
     async def abandon(self, machine: Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""

@@ -330,7 +330,9 @@ def find_manager(name: str) -> Found:
     if name == "docker" and in_user_namespace():
         raise Unsupported("docker's daemon needs the host's root", hint="without root choose `podman` or `crun`")
     found = {program: path for program, path in programs.items() if path}
-    answer = subprocess.run([found[name], "--version"], capture_output=True, text=True, check=False)
+    # Of docker it is the daemon that counts.
+    asked = found.get("dockerd", found[name])
+    answer = subprocess.run([asked, "--version"], capture_output=True, text=True, check=False)
     version = answer.stdout.replace(" version", "").partition(",")[0].strip().lower()
     if answer.returncode or not version:
         raise Unsupported(f"{name} does not run: {answer.stderr.strip()}")

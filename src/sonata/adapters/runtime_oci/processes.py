@@ -152,6 +152,19 @@ def reap(pidfd: int) -> int | None:
     return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
 
 
+async def collected(pid: int, pidfd: int) -> int | None:
+    """Exit status of an ended process that is, or is about to become, our child; see `reap`.
+
+    The engine that has made it may be its parent a moment longer, and leaves it to us by its own end.
+    """
+    for delay_s in (0.0, 0.005, 0.05, 0.5, 2.0):
+        await asyncio.sleep(delay_s)
+        status = reap(pidfd)
+        if status is not None or _command_and_state(pid) is None:
+            return status
+    return None
+
+
 def catches(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal; the first process of a namespace ignores all others."""
     try:
