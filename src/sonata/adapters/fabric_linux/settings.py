@@ -20,25 +20,25 @@ _LOOKS = 64
 
 def write(settings: Mapping[str, bytes]) -> None:
     """Write settings of the namespace in which the calling thread is; those that this kernel lacks are left out."""
-    with _views.looking() as folder:
+    with _views.looking() as proc:
         for setting, value in settings.items():
             with suppress(FileNotFoundError):  # nothing to switch off
-                _overwrite(setting, value, folder)
+                _overwrite(f"sys/net/{setting}", value, proc)
 
 
 def exist(settings: Iterable[str]) -> bool:
     """Whether the namespace in which the calling thread is has all of these."""
-    with _views.looking() as folder:
+    with _views.looking() as proc:
         try:
             for setting in settings:
-                os.stat(setting, dir_fd=folder)
+                os.stat(f"sys/net/{setting}", dir_fd=proc)
         except FileNotFoundError:
             return False
     return True
 
 
-def _overwrite(file: str, value: bytes, folder: int) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+def _overwrite(file: str, value: bytes, proc: int) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
         os.write(descriptor, value)
     finally:
@@ -55,14 +55,10 @@ class _Views:
 
     @contextmanager
     def looking(self) -> Iterator[int]:
-        """A descriptor of the folder /proc/sys/net."""
+        """Its descriptor."""
         with self._turn:
             self._renew()
-            folder = os.open("sys/net", os.O_PATH | os.O_CLOEXEC, dir_fd=self._proc)
-            try:
-                yield folder
-            finally:
-                os.close(folder)
+            yield self._proc
 
     def _renew(self) -> None:
         self._looks += 1
