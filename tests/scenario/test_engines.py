@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sonata.adapters.runtime_qemu import find_all, guest_kernels
 from sonata.errors import Unsupported
 from tests.disk_image import UP, as_qcow2, bootable_disk
 from tests.scenario.clouds import boot, let_in, network_of, site
-from tests.scenario.emu_command import Emu
+from tests.scenario.emu_command import Emu, kill
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -119,6 +120,28 @@ def test_an_emulation_runs_by_a_manager_of_containers(emu: Emu, engine: str) -> 
     cloud.compute.wait_for_server(one, status="ACTIVE", wait=30)
     cloud.compute.stop_server(two)
     cloud.compute.wait_for_server(two, status="SHUTOFF", wait=30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", MANAGERS)
+def test_a_keeper_that_is_killed_leaves_nothing_of_its_manager(emu: Emu, engine: str) -> None:
+    try:
+        find_manager(engine)
+    except Unsupported as missing:
+        pytest.skip(missing.message)
+    before = folders_outside()
+    start(emu, "--engine", engine)
+    cloud = site(emu.record(), "core")
+    boot(cloud, "one", network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99").id)
+    kill(emu)
+    emu.ok("down")
+    assert folders_outside() == before
+
+
+def folders_outside() -> set[Path]:
+    """Where managers have folders that others may see."""
+    run = {path for path in (Path("/run/docker"), Path("/run/containerd")) if path.exists()}
+    return run | set(Path(tempfile.gettempdir()).glob("m-*")) | set(Path("/tmp").glob("m-*"))
 
 
 def test_engines_that_cannot_run_an_emulation_are_refused_with_the_reason(emu: Emu) -> None:

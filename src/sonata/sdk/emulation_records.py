@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from sonata._lib import outside
 from sonata._lib.paths import private_folder, state_home, write_private
 from sonata._lib.plain import decode, encode, from_plain
 from sonata._lib.processes import ProcessId, is_running
@@ -119,6 +120,7 @@ def remove_files(name: str) -> None:
     Raises:
         AdapterError: something in it cannot be removed.
     """
+    outside.remove(saved_of(name))
     _remove_left(name, folder_of(name))
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from typing import Any
 
 import sonata
 import sonata.adapters.runtime_oci.processes as processes
+from sonata._lib import outside
 from sonata._lib.handover import FOLDER
 from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.engine import Engine
@@ -61,6 +63,7 @@ class Manager(ABC):
         found: what it consists of.
         folder: for all that is its own; made.
         engine: the OCI engine that it calls.
+        notes: folder for notes about what is not below its own, and would outlive a crash.
     """
 
     helpers: tuple[str, ...] = ()
@@ -69,16 +72,18 @@ class Manager(ABC):
     preparing: str = ""
     """The verb by which it makes a machine whose program waits for its start; empty where it has none."""
 
-    def __init__(self, found: Found, folder: Path, engine: Engine) -> None:
+    def __init__(self, found: Found, folder: Path, engine: Engine, notes: Path) -> None:
         self.version = f"{found.version} ({engine.version})"
         self._programs = found.programs
         self._folder = folder
         self._engine = engine
+        self._notes = notes
+        outside.remove(notes)
         shutil.rmtree(folder, ignore_errors=True)
         (folder / _EMPTY).mkdir(parents=True)
         self.script = _script(folder / engine.kind, engine)
         self._sheltered: list[Path] = []
-        self._short = Path(tempfile.mkdtemp(prefix="m-", dir=_short_place()))
+        self._short = _short_place() / f"m-{secrets.token_hex(6)}"
         self._shelter(self._short)
 
     @abstractmethod
@@ -120,7 +125,7 @@ class Manager(ABC):
 
     def _shelter(self, folder: Path) -> None:
         """Have a folder with a short path, as sockets need them, that nobody else sees, and that ends with us."""
-        folder.mkdir(parents=True, exist_ok=True)
+        outside.make(folder, self._notes)
         mount("none", folder, "tmpfs", options="size=64m,mode=700")
         self._sheltered.append(folder)
 
@@ -143,8 +148,8 @@ class Podman(Manager):
     helpers = ("conmon", "podman")
     preparing = "init"
 
-    def __init__(self, found: Found, folder: Path, engine: Engine) -> None:
-        super().__init__(found, folder, engine)
+    def __init__(self, found: Found, folder: Path, engine: Engine, notes: Path) -> None:
+        super().__init__(found, folder, engine, notes)
         self._settings = folder / "containers.conf"
         self._settings.write_text(
             '[engine]\ncgroup_manager="cgroupfs"\nevents_logger="none"\nlock_type="file"\n'
@@ -180,8 +185,8 @@ class Docker(Manager):
 
     helpers = ("containerd-shim",)
 
-    def __init__(self, found: Found, folder: Path, engine: Engine) -> None:
-        super().__init__(found, folder, engine)
+    def __init__(self, found: Found, folder: Path, engine: Engine, notes: Path) -> None:
+        super().__init__(found, folder, engine, notes)
         self._daemons: list[subprocess.Popen[bytes]] = []
         self._begun: asyncio.Task[None] | None = None
 
@@ -339,15 +344,15 @@ def find_manager(name: str) -> Found:
     return Found(name, version, found, _BENEATH)
 
 
-def begun(found: Found, folder: Path, engine: Engine) -> Manager:
+def begun(found: Found, folder: Path, engine: Engine, notes: Path) -> Manager:
     """A manager at work."""
-    return _KINDS[found.name](found, folder, engine)
+    return _KINDS[found.name](found, folder, engine, notes)
 
 
-def _short_place() -> str:
+def _short_place() -> Path:
     """Where temporary folders have paths that are short enough for podman, and for sockets in them (unix(7))."""
     usual = tempfile.gettempdir()
-    return usual if len(usual) <= _LONGEST_PLACE else "/tmp"  # noqa: S108  # nosec B108 - made by mkdtemp(3)
+    return Path(usual if len(usual) <= _LONGEST_PLACE else "/tmp")  # noqa: S108  # nosec B108 - a random name follows
 
 
 def _script(path: Path, engine: Engine) -> Path:

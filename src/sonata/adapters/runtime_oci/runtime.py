@@ -54,6 +54,7 @@ class OciRuntime(Grouped):
         folder: its own folder; made if missing. Not on an overlay file system.
         cgroup_prefix: cgroup path below which machines live, e.g. `sonata/cdn`.
         engines: which to look for, in this order; or one of `MANAGERS` alone.
+        notes: folder for notes of what managers have elsewhere, which would outlive a crash; default: its own.
 
     Raises:
         Unsupported: no engine is installed, or the manager cannot run here.
@@ -62,7 +63,9 @@ class OciRuntime(Grouped):
     children, since machines are.
     """
 
-    def __init__(self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES) -> None:
+    def __init__(
+        self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES, notes: Path | None = None
+    ) -> None:
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
         manager = find_manager(engines[0]) if engines[0] in MANAGERS else None
@@ -73,7 +76,7 @@ class OciRuntime(Grouped):
         host_layer = host_root.make_host_layer(folder.absolute() / "host")
         self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer)
         if manager:
-            managing = begun(manager, folder.absolute() / manager.name, self._engine)
+            managing = begun(manager, folder.absolute() / manager.name, self._engine, notes or folder)
             self._launcher = ManagedLauncher(self._engine, self._cgroups, host_layer, managing)
         become_subreaper()
 
