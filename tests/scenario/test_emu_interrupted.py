@@ -68,7 +68,7 @@ def test_up_that_is_interrupted_leaves_nothing_or_all(emu: Emu, at: float, how: 
     assert is_told(status, told), told
     listed = emu.json("ls")
     if status == 0 and how:
-        assert [row["state"] for row in listed] == ["running"]
+        assert [row["state"] for row in listed] == ["ready"]
         emu.ok("exec", "users", "--", "true")
         emu.ok("down")
     else:

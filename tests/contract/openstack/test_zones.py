@@ -115,7 +115,11 @@ def test_agents_are_dead_while_they_are_cut_off_or_do_not_serve(region: Any, sit
     region.compute.delete_server(server)
     region.compute.wait_for_delete(server, interval=FAST, wait=10)
     assert dead() == set()
-    cut = Zones(cloud.site.zones.pops, heard_of=lambda pop: 1e9 if pop == "edge" else time.time())
+    cut = Zones(
+        cloud.site.zones.pops,
+        heard_of=lambda pop: 1e9 if pop == "edge" else time.time(),
+        reaches=lambda pop: pop != "edge",
+    )
     cloud.site = replace(cloud.site, zones=cut)
     assert {host for _kind, host in dead()} == {"edge", "edge-1", "edge-2"}
     (agent,) = (one for one in region.network.agents(host="edge-1"))

@@ -103,6 +103,13 @@ def test_compressed_user_data_are_bounded() -> None:
         parts.parts_of(b"\x1f\x8bnonsense")
 
 
+@given(st.integers(0, 60))
+def test_data_that_break_off_are_no_shorter_data(kept: int) -> None:
+    packed = gzip.compress(b"#!/bin/sh\necho all\n" * 50)
+    with pytest.raises(ValueError, match="compression is damaged"):
+        parts.inflated(b"\x1f\x8b" + packed[2 : min(2 + kept, len(packed) - 1)])
+
+
 @given(st.binary(max_size=300))
 def test_noise_is_read_or_refused_in_words(noise: bytes) -> None:
     with contextlib.suppress(ValueError):

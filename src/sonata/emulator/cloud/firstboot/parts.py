@@ -76,8 +76,10 @@ def inflated(data: bytes) -> bytes:
         plain = inflater.decompress(data, LONGEST)
     except zlib.error as error:
         raise ValueError(f"its compression is damaged: {error}") from error
-    if inflater.unconsumed_tail:
+    if inflater.unconsumed_tail or len(plain) >= LONGEST:
         raise ValueError(f"it is larger than {LONGEST} bytes when uncompressed")
+    if not inflater.eof:
+        raise ValueError("its compression is damaged: it breaks off")
     return plain
 
 
