@@ -409,8 +409,9 @@ def test_actions_of_a_vm(vim: Connector) -> None:
     asked = {"remote_console": {"protocol": "serial", "type": "serial"}}
     console = vim.post("compute", f"/servers/{server}/remote-consoles", asked, 200)["remote_console"]
     assert (console["protocol"], console["type"], console["url"][:2]) == ("serial", "serial", "ws")
-    vnc = {"remote_console": {"protocol": "vnc", "type": "novnc"}}
-    assert vim.call("compute", "POST", f"/servers/{server}/remote-consoles", vnc).status_code == 400
+    for protocol in ("vnc", "telnet", {"serial": 1}, ["serial"], None):
+        wrong = {"remote_console": {"protocol": protocol, "type": "novnc"}}
+        assert vim.call("compute", "POST", f"/servers/{server}/remote-consoles", wrong).status_code == 400
     old = {"OpenStack-API-Version": "compute 2.5", "X-OpenStack-Nova-API-Version": "2.5"}
     body = {"os-getSerialConsole": {"type": "serial"}}
     answer = vim.call("compute", "POST", f"/servers/{server}/action", body, headers=old)

@@ -68,7 +68,7 @@ async def _create(call: Call) -> Reply:
         raise NotFound("The resource could not be found.")
     server, asked = find_server(call), await call.member("remote_console")
     protocol, kind = asked.get("protocol"), asked.get("type")
-    if protocol not in TYPES:
+    if not isinstance(protocol, str) or protocol not in TYPES:
         raise InvalidInput(f"Invalid input for field/attribute protocol: {protocol!r} is not one of {list(TYPES)}")
     url = _url(call, server, protocol, kind)
     return json_reply({"remote_console": {"protocol": protocol, "type": kind, "url": url}})
