@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from sonata.sdk.emulation_records import EmulationRecord
 from tests.command import sonata_here
@@ -158,3 +159,13 @@ def kill(emu: Emu) -> None:
 def settle() -> None:
     """Wait as long as changes may stay unwritten, generously."""
     select.select([], [], [], 0.5)
+
+
+def left(emu: Emu) -> list[str]:
+    """All that there is of an emulation: files, processes, cgroups, mounts."""
+    home, found = str(emu.home), [str(path) for path in emu.state_files()]
+    commands = [(each.pid, " ".join(each.info["cmdline"] or ())) for each in psutil.process_iter(["cmdline"])]
+    found += [f"process {pid}: {text}" for pid, text in commands if pid != os.getpid() and home in text]
+    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{emu.name}*")]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if home in line]
+    return found

@@ -10,12 +10,10 @@ import random
 import signal
 import subprocess
 import time
-from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.scenario.emu_command import Emu
+from tests.scenario.emu_command import Emu, left
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -49,16 +47,6 @@ def is_told(status: int, told: str) -> bool:
     if "Traceback" in told or "Fatal Python error" in told:
         return "/sonata/" not in told  # Python was not ready for us yet
     return status in (0, 130, -signal.SIGINT)
-
-
-def left(emu: Emu) -> list[str]:
-    """All that there is of an emulation: files, processes, cgroups, mounts."""
-    home, found = str(emu.home), [str(path) for path in emu.state_files()]
-    commands = [(each.pid, " ".join(each.info["cmdline"] or ())) for each in psutil.process_iter(["cmdline"])]
-    found += [f"process {pid}: {text}" for pid, text in commands if pid != os.getpid() and home in text]
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{emu.name}*")]
-    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if home in line]
-    return found
 
 
 @pytest.mark.parametrize("at", moments("up"))

@@ -22,7 +22,7 @@ from keystoneauth1.exceptions import ClientException
 from openstack.exceptions import SDKException
 
 from tests.scenario.clouds import FAST, boot, network_of, site
-from tests.scenario.emu_command import Emu, settle
+from tests.scenario.emu_command import Emu, left, settle
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -60,16 +60,6 @@ def keepers(emu: Emu) -> list[psutil.Process]:
             targets = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
             if lock in targets and "sonata.daemon" in " ".join(process.cmdline()):
                 found.append(process)
-    return found
-
-
-def left(emu: Emu) -> list[str]:
-    """All that there is of an emulation: files, processes, cgroups, mounts."""
-    home, found = str(emu.home), [str(path) for path in emu.state_files()]
-    commands = [(each.pid, " ".join(each.info["cmdline"] or ())) for each in psutil.process_iter(["cmdline"])]
-    found += [f"process {pid}: {text}" for pid, text in commands if pid != os.getpid() and home in text]
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{emu.name}*")]
-    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if home in line]
     return found
 
 

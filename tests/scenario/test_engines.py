@@ -99,15 +99,19 @@ def test_an_emulation_runs_by_the_engine_that_it_is_told(emu: Emu) -> None:
     emu.ok("up", str(emu.topology), "--engine", "launcher")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", MANAGERS)
-def test_an_emulation_runs_by_a_manager_of_containers(emu: Emu, engine: str) -> None:
+@pytest.fixture(params=MANAGERS)
+def manager(request: pytest.FixtureRequest) -> str:
+    """Each manager of containers that is installed."""
     try:
-        find_manager(engine)
+        return find_manager(request.param).name
     except Unsupported as missing:
         pytest.skip(missing.message)
-    start(emu, "--engine", engine)
-    assert emu.json("show")["runtime"].startswith(engine)
+
+
+@pytest.mark.slow
+def test_an_emulation_runs_by_a_manager_of_containers(emu: Emu, manager: str) -> None:
+    start(emu, "--engine", manager)
+    assert emu.json("show")["runtime"].startswith(manager)
     cloud = site(emu.record(), "core")
     network = network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99")
     one, two = (boot(cloud, name, network.id) for name in ("one", "two"))
@@ -123,14 +127,9 @@ def test_an_emulation_runs_by_a_manager_of_containers(emu: Emu, engine: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", MANAGERS)
-def test_a_keeper_that_is_killed_leaves_nothing_of_its_manager(emu: Emu, engine: str) -> None:
-    try:
-        find_manager(engine)
-    except Unsupported as missing:
-        pytest.skip(missing.message)
+def test_a_keeper_that_is_killed_leaves_nothing_of_its_manager(emu: Emu, manager: str) -> None:
     before = folders_outside()
-    start(emu, "--engine", engine)
+    start(emu, "--engine", manager)
     cloud = site(emu.record(), "core")
     boot(cloud, "one", network_of(cloud, "10.5.0.0/24", "10.5.0.10", "10.5.0.99").id)
     kill(emu)
