@@ -11,8 +11,8 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,7 +175,9 @@ class OciRuntime(Grouped):
         limits = self._groups.within(limits, machine.spec.group)
         wanted = resources(limits, frozenset(self._cgroups.controllers))
         if wanted and self._engine.cgroups:
-            await self._launcher.update(machine, wanted)
+            before = resources(machine.spec.limits, frozenset(self._cgroups.controllers))
+            async with _undone_by(lambda: self._launcher.update(machine, before)):
+                await self._launcher.update(machine, wanted)
         machine.spec = replace(machine.spec, limits=limits)
 
     async def usage(self, machine_id: str) -> Usage:
@@ -209,6 +211,13 @@ class OciRuntime(Grouped):
             processes.kill_recorded(pid_file)
             self._reap_soon()
             raise
+        if status < 0:
+            await self._end_orphans(machine, scratch)
+            raise AdapterError(
+                f"machine `{machine.spec.id}`: `{argv[0]}` was cut off: {processes.told(self._engine.kind, status)}",
+                hint="what it has done until then stays done; run it again if it may be run twice",
+                call=f"{self._engine.kind} exec",
+            )
         complaint = first_line(log)
         if not complaint:
             return status
@@ -216,6 +225,16 @@ class OciRuntime(Grouped):
         if self._engine.kind != "crun":  # which has written it to both places
             await tell("stderr", f"{complaint}\n".encode())
         return _NOT_EXECUTED
+
+    async def _end_orphans(self, machine: Machine, scratch: Path) -> None:
+        """Kill what an engine that was killed over a command has left in a machine."""
+        kind, called_by = self._engine.kind, f"{scratch}/"
+
+        def found() -> set[int]:
+            return processes.left_behind(kind, called_by) | processes.in_same_machine(machine.pid)
+
+        await processes.end_all(found)
+        processes.reap_orphans(kind)
 
     def _reap_soon(self) -> None:
         """Collect what a failed call left to us; it may die a moment after the engine has returned."""
@@ -227,6 +246,17 @@ class OciRuntime(Grouped):
         if machine is None or machine.pidfd < 0:
             raise NotFound(f"machine `{machine_id}` does not run")
         return machine
+
+
+@asynccontextmanager
+async def _undone_by(undo: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Have undone what an engine has failed over, as far as it can be."""
+    try:
+        yield
+    except AdapterError:
+        with suppress(AdapterError):
+            await undo()
+        raise
 
 
 @contextmanager
