@@ -28,7 +28,8 @@ from sonata.ports.runtime import Limits, MachineSpec, RootFs, Runtime
 pytestmark = [pytest.mark.root, pytest.mark.anyio, needs_root]
 
 ENGINES = DIRECT
-SLEEP_S, OTHER_S = "76543", "76544"
+SLEEP_S, OTHER_S = f"7{os.getpid()}", f"8{os.getpid()}"
+"""Seconds that nobody else sleeps for."""
 SEED = 40
 FEW, MANY = range(6), range(6, 60)
 DOWN, UP = Limits(memory_bytes=64 * 1024**2), Limits(memory_bytes=128 * 1024**2)

@@ -223,7 +223,7 @@ class Launcher:
         if machine.folder.exists():
             log = machine.folder / "engine.log"
             await processes.run(self._engine.command("delete", "--force", machine.name, log=log))
-            processes.reap_orphans(self._helpers)
+        processes.reap_soon(self._helpers)
         await _end_left_behind(machine, self._engine.kind, self._cgroups)
         await self._drop(machine)
 

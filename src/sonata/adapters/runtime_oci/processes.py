@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _DRAIN_S = 0.2
 _CHUNK = 65536
 _KILL_EVERY_S, _KILL_ROUNDS = 0.002, 1000
+_REAPED_AFTER_S = (0.0, 0.02, 0.2, 2.0)
 _LATE_CHUNKS = 16  # a pipe holds at most 1 MiB (pipe(7)): all that the program itself has written
 
 
@@ -210,6 +211,12 @@ def reap_orphans(name: str | tuple[str, ...]) -> None:
         if found and found.state == "Z" and found.command.startswith(name) and not found.is_called:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
+
+
+def reap_soon(name: str | tuple[str, ...]) -> None:
+    """Collect, now and a few times later, what a failed call left to us: it may die a moment after its maker."""
+    for delay_s in _REAPED_AFTER_S:
+        asyncio.get_running_loop().call_later(delay_s, reap_orphans, name)
 
 
 def left_behind(name: str, word: str, disk: Path | None = None) -> set[int]:

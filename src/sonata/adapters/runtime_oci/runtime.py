@@ -234,12 +234,10 @@ class OciRuntime(Grouped):
             return processes.left_behind(kind, called_by) | processes.in_same_machine(machine.pid)
 
         await processes.end_all(found)
-        processes.reap_orphans(kind)
+        self._reap_soon()
 
     def _reap_soon(self) -> None:
-        """Collect what a failed call left to us; it may die a moment after the engine has returned."""
-        for delay_s in (0.0, 0.02, 0.2, 2.0):
-            asyncio.get_running_loop().call_later(delay_s, processes.reap_orphans, self._engine.kind)
+        processes.reap_soon(self._engine.kind)
 
     def _running(self, machine_id: str) -> Machine:
         machine = self._launcher.machines.get(machine_id)
