@@ -306,12 +306,13 @@ class Cables:
     def _replace(self, cable: Cable, directions: tuple[Impairment, Impairment]) -> None:
         before = cable.directions
         require_room(f"link `{cable.name}`")
-        self.cut([cable])
-        cable.impairment, cable.reverse = directions
         try:
+            self.cut([cable])
+            cable.impairment, cable.reverse = directions
             self.lay([cable])
         except (AdapterError, Unsupported):
             cable.impairment, cable.reverse = before
+            self.cut([cable])
             self.lay([cable])
             raise
 

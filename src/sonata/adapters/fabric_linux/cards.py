@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import sonata.adapters.fabric_linux.requests as requests
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Bridge, Card, World
 
 
@@ -19,6 +20,7 @@ class Cards:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._unused: set[tuple[str, str]] = set()
 
     def insert(self, pop: str, network: str) -> Card:
         """The card of a network in a PoP; it is made with the first port."""
@@ -36,21 +38,25 @@ class Cards:
     def drop_unused(self, networks: Iterable[tuple[str, str]]) -> None:
         """Take out the cards of these networks, given as (pop, network id), in which no port is left."""
         used = {(port.spec.pop, port.spec.network) for port in self._world.ports.values() if port.spec.direct}
-        for name, network in {*networks} - used:
+        self._unused = (self._unused | {*networks}) - used
+        for name, network in tuple(self._unused):
             pop = self._world.pops.get(name)
-            if pop and (card := pop.cards.pop(network, None)):
+            if pop and (card := pop.cards.get(network)):
                 pop.netspace.apply(requests.delete_links([card.outer[0]]))
+                del pop.cards[network]
+            self._unused.discard((name, network))
 
     def _make(self, name: str, bridge: Bridge) -> Card:
         pop, outer, inner = self._world.pop(name), self._world.new_index(), self._world.new_index()
         card = Card((outer, f"c{outer}"), (inner, f"v{outer}"))
-        pop.netspace.apply(
-            [
-                requests.veth(*card.outer, *card.inner, pop.netspace.descriptor, mtu=bridge.spec.mtu),
-                requests.enslave(*card.outer, bridge.index),
-                *(requests.set_up(*end) for end in (card.outer, card.inner)),
-            ]
-        )
+        with undone_by(lambda: pop.netspace.apply(requests.delete_links([outer]))):
+            pop.netspace.apply(
+                [
+                    requests.veth(*card.outer, *card.inner, pop.netspace.descriptor, mtu=bridge.spec.mtu),
+                    requests.enslave(*card.outer, bridge.index),
+                    *(requests.set_up(*end) for end in (card.outer, card.inner)),
+                ]
+            )
         for ifname in (card.outer[1], card.inner[1], bridge.ifname):
             pop.netspace.synchronise(ifname)
         return card

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.values import dataclass
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Checkpoint, Port, World
 
 
@@ -83,30 +84,32 @@ class Checkpoints:
         number, inner, outer = (self._world.new_index() for _ in range(3))
         made = Checkpoint((number, f"q{number}"), (inner, f"u{number}"), (outer, f"v{number}"))
         mtu = network.spec.mtu
-        pop.netspace.apply(
-            [
-                requests.bridge(*made.bridge, mtu=mtu),
-                requests.veth(*made.inner, *made.outer, pop.netspace.descriptor, mtu=mtu),
-                requests.enslave(*made.inner, number),
-                requests.enslave(*made.outer, network.index),
-                *(requests.set_up(*end) for end in (made.inner, made.outer)),
-            ]
-        )
         port.checkpoint = made
         self._standing[port.spec.id] = _Standing(port.spec.pop, made, port.cable.index_a)
-        self._track(port.spec.pop)
-        pop.netspace.apply([requests.enslave(*port.bridged_end, number)])
+        with undone_by(lambda: self._take_down(port.spec.id)):
+            pop.netspace.apply(
+                [
+                    requests.bridge(*made.bridge, mtu=mtu),
+                    requests.veth(*made.inner, *made.outer, pop.netspace.descriptor, mtu=mtu),
+                    requests.enslave(*made.inner, number),
+                    requests.enslave(*made.outer, network.index),
+                    *(requests.set_up(*end) for end in (made.inner, made.outer)),
+                ]
+            )
+            self._track(port.spec.pop)
+            pop.netspace.apply([requests.enslave(*port.bridged_end, number)])
         for _, name in (made.inner, made.outer, port.bridged_end, made.bridge):
             pop.netspace.synchronise(name)
         pop.netspace.synchronise(network.ifname)
 
     def _take_down(self, port_id: str) -> None:
         """Lead a port's frames to the bridge of its network again, where it still stands."""
-        standing, port = self._standing.pop(port_id), self._world.ports.get(port_id)
+        standing, port = self._standing[port_id], self._world.ports.get(port_id)
         if standing.pop not in self._world.pops:
+            del self._standing[port_id]
             return
         pop, doomed = self._world.pop(standing.pop), standing.checkpoint
-        if port and port.checkpoint is doomed:
+        if port and port.spec.pop == standing.pop and port.checkpoint in (doomed, None):
             port.checkpoint = None
             self._moved(standing.pop)
             network = self._world.bridge(standing.pop, port.spec.network)
@@ -114,3 +117,4 @@ class Checkpoints:
             pop.netspace.synchronise(network.ifname)
         pop.netspace.apply(requests.delete_links([doomed.outer[0], doomed.bridge[0]]))
         self._track(standing.pop)
+        del self._standing[port_id]

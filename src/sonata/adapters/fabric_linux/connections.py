@@ -17,6 +17,7 @@ from contextlib import closing
 from sonata._lib.ip import Address
 from sonata._lib.netlink import NLM_F_CREATE, NetlinkSocket, Request, attribute, attributes, nested
 from sonata.adapters.fabric_linux.netspace import Netspace
+from sonata.errors import PermanentError
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def copy(source: Netspace, target: Netspace, zones: tuple[int, int], addresses: 
             for family in families:
                 entries = [attributes(payload[4:]) for payload in here.dump(_GET, _header(family))]
                 there.apply([_creation(family, one, zones[1]) for one in entries if _is_meant(one, zones[0], known)])
-    except OSError as error:
+    except (OSError, PermanentError) as error:
         logger.warning("connections of a moved port are not known where it is now", extra={"cause": str(error)})
 
 

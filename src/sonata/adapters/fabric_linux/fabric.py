@@ -63,6 +63,7 @@ class LinuxFabric:
         self._filtering.on_filters_changed = checkpoints.refresh
         self._steering.on_sources_changed = checkpoints.refresh
         self._world.before_ports.append(self._filtering.prepare)
+        self._world.on_ports_given_up.append(self._filtering.give_up)
         self._world.around_moves += [self._shaping.laid_aside, self._filtering.laid_aside, checkpoints.laid_aside]
         self._world.on_interfaces_changed += [self._filtering.refresh, self._shaping.refresh, checkpoints.refresh]
         self._world.on_interfaces_changed.append(self._steering.refresh)

@@ -13,6 +13,7 @@ from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Machine, Port, World
 from sonata.errors import Conflict, NotFound
 from sonata.ports.fabric import EXTERNAL, PortCounters, PortSpec
@@ -28,6 +29,7 @@ class LinuxMachines:
         self._world = world
         self._cables = cables
         self._cards = cards
+        self._in_doubt: set[str] = set()
 
     def add_machines(self, names: Sequence[str]) -> None:
         """Create namespaces with loopback up and IPv6 off."""
@@ -50,21 +52,42 @@ class LinuxMachines:
 
     def add_ports(self, ports: Sequence[PortSpec]) -> None:
         """Create interfaces with addresses and routes; packets pass at return."""
-        made = [Port(spec, self._plan(spec)) for spec in ports if not self._stands(spec)]
-        self._cables.lay([port.cable for port in made], before_up=lambda: self._world.ports_planned(made))
-        for port in made:
-            if not port.spec.up:
-                self._cables.change(port.cable, *port.cable.directions, up=False)
-            self._world.ports[port.spec.id] = port
-            self._world.machine(port.spec.machine).ports[port.spec.id] = port
-        self._route(port.spec.machine for port in made)
-        for port in made:
-            self._announce(port.spec)
-        self._interfaces_changed(made)
+        missing = [spec for spec in ports if not self._stands(spec)]
+        made: list[Port] = []
+
+        def take_back() -> None:
+            self._world.ports_given_up(made)
+            self.remove_ports([port.spec.id for port in made])
+            self._cards.drop_unused((spec.pop, spec.network) for spec in missing)
+
+        with undone_by(take_back):
+            made += [Port(spec, self._plan(spec)) for spec in missing]
+            self._cables.lay([port.cable for port in made], before_up=lambda: self._world.ports_planned(made))
+            for port in made:
+                self._world.ports[port.spec.id] = port
+                self._world.machine(port.spec.machine).ports[port.spec.id] = port
+            for port in made:
+                if not port.spec.up:
+                    self._cables.change(port.cable, *port.cable.directions, up=False)
+            self._route(port.spec.machine for port in made)
+            for port in made:
+                self._announce(port.spec)
+            self._interfaces_changed(made)
 
     def change_ports(self, ports: Sequence[PortSpec]) -> None:
         """Bring addresses, gateways, routes and state of standing interfaces in line; the interfaces stay."""
-        changed = [_changeable(self._world, spec) for spec in ports]
+        before = [_changeable(self._world, spec).spec for spec in ports]
+
+        def put_back() -> None:
+            for spec in before:
+                _forget_routing(self._world, spec)
+            self._change(before)
+
+        with undone_by(put_back):
+            self._change(ports)
+
+    def _change(self, ports: Sequence[PortSpec]) -> None:
+        changed = [_standing(self._world, spec.id) for spec in ports]
         for port, spec in zip(changed, ports, strict=True):
             before, port.spec = port.spec, spec
             self._cables.readdress(port.cable, spec.addresses)
@@ -72,23 +95,20 @@ class LinuxMachines:
                 self._cables.change(port.cable, *port.cable.directions, up=spec.up)
             # The kernel drops routes along with the addresses that they need, and with a direct port that goes down.
             if spec.addresses != before.addresses or (spec.direct and spec.up != before.up):
-                self._forget_routing(spec)
+                _forget_routing(self._world, spec)
         self._route(spec.machine for spec in ports)
         for spec in ports:
             self._announce(spec)
         self._interfaces_changed(changed)
 
-    def _forget_routing(self, spec: PortSpec) -> None:
-        """Let routes be set anew; rules stand by themselves."""
-        machine = self._world.machine(spec.machine)
-        machine.routing = {body: text for body, text in machine.routing.items() if text.startswith("rule")}
-
     def remove_ports(self, ids: Sequence[str]) -> None:
         """Unplug interfaces."""
-        doomed = [self._world.ports.pop(port) for port in ids if port in self._world.ports]
+        doomed = [self._world.ports[port] for port in dict.fromkeys(ids) if port in self._world.ports]
         self._cables.cut([port.cable for port in doomed])
         for port in doomed:
+            del self._world.ports[port.spec.id]
             del self._world.machine(port.spec.machine).ports[port.spec.id]
+            self._world.unsettle(port.spec.pop)
         self._cards.drop_unused((port.spec.pop, port.spec.network) for port in doomed)
         self._route(port.spec.machine for port in doomed)
         self._interfaces_changed(doomed)
@@ -96,12 +116,22 @@ class LinuxMachines:
     def hold_ports(self, ids: Sequence[str], *, held: bool) -> None:
         """Take the carrier from interfaces, or give it back; see the port."""
         ports = [self._world.ports[port] for port in ids if port in self._world.ports]
+        before = {port.spec.id: port.held for port in ports}
+
+        def put_back() -> None:
+            for was_held in (True, False):
+                self._hold([port for port in ports if before[port.spec.id] == was_held], held=was_held)
+
+        with undone_by(put_back):
+            self._hold(ports, held=held)
+
+    def _hold(self, ports: Sequence[Port], *, held: bool) -> None:
         for port in ports:
             port.held = held
         self._cables.hold((port.cable for port in ports), held=held)
         direct = [port.spec for port in ports if port.spec.direct]
         for spec in direct:
-            self._forget_routing(spec)
+            _forget_routing(self._world, spec)
         self._route(spec.machine for spec in direct)
         for spec in direct:
             self._announce(spec)
@@ -119,8 +149,8 @@ class LinuxMachines:
             self._world.ports_planned([port for port, _ in moving])
             for port, spec in moving:
                 self._carry(port, spec)
+            self._world.interfaces_changed(*pops)
             undone.pop_all()
-        self._world.interfaces_changed(*pops)
         for port, spec in moving:
             if spec.network == EXTERNAL:  # the gateway here has another hardware address
                 end, index = port.cable.ends()[-1]
@@ -134,6 +164,8 @@ class LinuxMachines:
         if port.cable.a.netspace is not netspace:
             end = replace(port.cable.a, netspace=netspace, master=(bridge.index, bridge.ifname))
             self._cables.carry(port.cable, end, up=port.cable.up and not port.held)
+        else:
+            self._cables.hold([port.cable], held=port.held)
 
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Unplug all ports in PoPs; their machines stay."""
@@ -179,12 +211,20 @@ class LinuxMachines:
     def _route(self, machines: Iterable[str]) -> None:
         """Bring the routes of machines in line with their ports."""
         wanted: list[tuple[Netspace, Request]] = []
-        for name in dict.fromkeys(machines):
+        changed: list[tuple[Machine, dict[bytes, str]]] = []
+        for name in dict.fromkeys([*machines, *(self._in_doubt & self._world.machines.keys())]):
             machine = self._world.machine(name)
             routing = _routing(machine)
-            wanted += [(machine.netspace, request) for request in _changes(machine.routing, routing)]
-            machine.routing = routing
+            known: Mapping[bytes, str] = {} if name in self._in_doubt else machine.routing
+            gone = {body: text for body, text in machine.routing.items() if body not in routing}
+            wanted += [(machine.netspace, request) for request in _changes({**known, **gone}, routing)]
+            machine.routing = {**gone, **routing}
+            self._in_doubt.add(name)
+            changed.append((machine, routing))
         apply_each(wanted)
+        for machine, routing in changed:
+            machine.routing = routing
+        self._in_doubt.clear()
 
     def _announce(self, spec: PortSpec) -> None:
         pop = self._world.pop(spec.pop)
@@ -307,3 +347,9 @@ def _counters(numbers: tuple[int, ...], *, mirrored: bool) -> PortCounters:
     if mirrored:
         return PortCounters(tx_packets, tx_bytes, rx_packets, rx_bytes)
     return PortCounters(rx_packets, rx_bytes, tx_packets, tx_bytes)
+
+
+def _forget_routing(world: World, spec: PortSpec) -> None:
+    """Let routes be set anew; rules stand by themselves."""
+    machine = world.machine(spec.machine)
+    machine.routing = {body: text for body, text in machine.routing.items() if text.startswith("rule")}

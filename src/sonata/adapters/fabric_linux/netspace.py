@@ -134,6 +134,8 @@ class Netspace:
             self._route.apply(wanted)
         except NetlinkError as error:
             raise explain(self.name, error) from error
+        except OSError as error:
+            raise failed(self.name, error) from error
 
     def statistics(self) -> Mapping[int, tuple[int, ...]]:
         """Counters by interface index, as in `requests.read_statistics`."""

@@ -15,6 +15,7 @@ from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.patches import Patches
 from sonata.adapters.fabric_linux.routers import Routers
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, World
 from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import EXTERNAL, NetworkSpec, PatchSpec, RouterSpec, SpanSpec
@@ -36,17 +37,22 @@ Entry = tuple[str, IPv4Address]
 
 @dataclass(slots=True)
 class _Tunnel:
-    """A span's tunnel end in one PoP."""
+    """A span's tunnel end in one PoP.
+
+    Args:
+        in_doubt: whether some of its entries may not be there, since a change of them failed.
+    """
 
     index: int
     network: str
     netspace: Netspace
     entries: set[Entry] = field(default_factory=set)
+    in_doubt: bool = False
 
 
 @dataclass(slots=True)
 class _Span:
-    vni: int
+    spec: SpanSpec
     tunnels: dict[str, _Tunnel] = field(default_factory=dict)
 
 
@@ -65,28 +71,35 @@ class LinuxNetworks:
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
         """Create bridges."""
-        made = [self._plan(spec) for spec in networks if not self._stands(spec)]
-        apply_each(
-            (
-                self._world.pop(bridge.spec.pop).netspace,
-                requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=bridge.mac),
-            )
-            for bridge in made
-        )
+        made = [_plan(self._world, spec) for spec in networks if not self._stands(spec)]
         for bridge in made:
             self._world.pop(bridge.spec.pop).bridges[bridge.spec.id] = bridge
-            if not bridge.spec.up:
-                self._set_state(bridge, up=False)
+        with undone_by(lambda: self.remove_networks([(bridge.spec.pop, bridge.spec.id) for bridge in made])):
+            apply_each(
+                (
+                    self._world.pop(bridge.spec.pop).netspace,
+                    requests.bridge(bridge.index, bridge.ifname, mtu=bridge.spec.mtu, mac=bridge.mac),
+                )
+                for bridge in made
+            )
+            for bridge in made:
+                if not bridge.spec.up:
+                    self._set_state(bridge, up=False)
 
     def change_network(self, network: NetworkSpec) -> None:
         """Change MTU or state of a bridge and of what is plugged into it, while packets flow."""
         bridge = self._world.bridge(network.pop, network.id)
         before, pop = bridge.spec, self._world.pop(network.pop)
-        pop.bridges[network.id] = bridge = replace(bridge, spec=network)
-        if network.mtu != before.mtu:
-            self._resize(bridge)
-        if network.up != before.up:
-            self._set_state(bridge, up=network.up)
+
+        def change(spec: NetworkSpec) -> None:
+            pop.bridges[spec.id] = now = replace(bridge, spec=spec)
+            if network.mtu != before.mtu:
+                self._resize(now)
+            if network.up != before.up:
+                self._set_state(now, up=spec.up)
+
+        with undone_by(lambda: change(before)):
+            change(network)
 
     def _set_state(self, bridge: Bridge, *, up: bool) -> None:
         """A bridge that is down passes nothing between its ports."""
@@ -111,23 +124,31 @@ class LinuxNetworks:
 
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         """Drop bridges, given as (pop, network id)."""
-        doomed: dict[str, list[int]] = {}
+        doomed: dict[str, dict[str, None]] = {}
         for pop, network in networks:
             if network == EXTERNAL:
                 raise Conflict(f"the external network of PoP `{pop}` cannot be removed", hint="remove the PoP")
-            if pop in self._world.pops and (bridge := self._world.pop(pop).bridges.pop(network, None)):
-                doomed.setdefault(pop, []).append(bridge.index)
-        for pop, indexes in doomed.items():
-            self._world.pop(pop).netspace.apply(requests.delete_links(indexes))
+            if pop in self._world.pops and network in self._world.pop(pop).bridges:
+                doomed.setdefault(pop, {})[network] = None
+        for name, ids in doomed.items():
+            known = self._world.pop(name)
+            known.netspace.apply(requests.delete_links([known.bridges[one].index for one in ids]))
+            for one in ids:
+                del known.bridges[one]
 
     def set_span(self, span: SpanSpec) -> None:
         """Create a span, or bring its members and stations up to date."""
+        self._check(span)
+        before = self._spans[span.id].spec if span.id in self._spans else None
+        with undone_by(lambda: self._set_span(before) if before else self.remove_span(span.id)):
+            self._set_span(span)
+
+    def _set_span(self, span: SpanSpec) -> None:
         standing = self._spans.get(span.id)
-        if standing and standing.vni != span.vni:
+        if standing and standing.spec.vni != span.vni:
             self.remove_span(span.id)
             standing = None
-        self._check(span)
-        now = standing or _Span(span.vni)
+        now = standing or _Span(span)
         self._spans[span.id] = now
         self._guard()
         self._drop_tunnels(now, [pop for pop, tunnel in now.tunnels.items() if span.members.get(pop) != tunnel.network])
@@ -135,11 +156,13 @@ class LinuxNetworks:
             if pop not in now.tunnels:
                 now.tunnels[pop] = self._make_tunnel(span.vni, pop, network)
         self._fill(now, span)
+        now.spec = span
 
     def remove_span(self, span_id: str) -> None:
         """Drop a span; the networks stay."""
-        if span := self._spans.pop(span_id, None):
+        if span := self._spans.get(span_id):
             self._drop_tunnels(span, list(span.tunnels))
+            del self._spans[span_id]
 
     def set_patch(self, patch: PatchSpec) -> None:
         """Join two networks; packets pass between them at return."""
@@ -179,33 +202,30 @@ class LinuxNetworks:
             raise Conflict(f"network `{spec.id}` of PoP `{spec.pop}` stands with MTU {bridge.spec.mtu}")
         return bridge is not None
 
-    def _plan(self, spec: NetworkSpec) -> Bridge:
-        index = self._world.new_index()
-        return Bridge(index, f"n{index}", spec, "0a:02:" + index.to_bytes(4, "big").hex(":"))
-
     def _check(self, span: SpanSpec) -> None:
         if not 0 < span.vni <= _MAX_VNI:
             raise InvalidInput(f"VNI {span.vni} of span `{span.id}` is out of range", hint=f"it may be 1 to {_MAX_VNI}")
         for pop, network in span.members.items():
             self._world.bridge(pop, network)
         for name, other in self._spans.items():
-            if name != span.id and other.vni == span.vni and other.tunnels.keys() & span.members.keys():
+            if name != span.id and other.spec.vni == span.vni and other.tunnels.keys() & span.members.keys():
                 raise Conflict(f"VNI {span.vni} of span `{span.id}` is used by span `{name}`")
 
     def _make_tunnel(self, vni: int, pop: str, network: str) -> _Tunnel:
         standing, bridge = self._world.pop(pop), self._world.bridge(pop, network)
         index = self._world.new_index()
         local, mtu = standing.spec.external.ip, bridge.spec.mtu
-        standing.netspace.apply(
-            [requests.vxlan(index, f"x{index}", vni=vni, local=local, mtu=mtu, master=bridge.index)]
-        )
+        made = requests.vxlan(index, f"x{index}", vni=vni, local=local, mtu=mtu, master=bridge.index)
+        with undone_by(lambda: standing.netspace.apply(requests.delete_links([index]))):
+            standing.netspace.apply([made])
         standing.netspace.synchronise(bridge.ifname)
         return _Tunnel(index, network, standing.netspace)
 
     def _drop_tunnels(self, span: _Span, pops: Sequence[str]) -> None:
         for pop in pops:
-            tunnel = span.tunnels.pop(pop)
+            tunnel = span.tunnels[pop]
             tunnel.netspace.apply(requests.delete_links([tunnel.index]))
+            del span.tunnels[pop]
 
     def _fill(self, span: _Span, spec: SpanSpec) -> None:
         """Tell every tunnel end where broadcasts and the stations of the others go."""
@@ -214,9 +234,10 @@ class LinuxNetworks:
         for pop, tunnel in span.tunnels.items():
             entries[pop] = set(_entries(self._world, spec, pop))
             wanted += [(tunnel.netspace, request) for request in _entry_changes(tunnel, entries[pop])]
+            tunnel.entries, tunnel.in_doubt = tunnel.entries | entries[pop], True
         apply_each(wanted)
         for pop, tunnel in span.tunnels.items():
-            tunnel.entries = entries[pop]
+            tunnel.entries, tunnel.in_doubt = entries[pop], False
 
 
 def _entries(world: World, spec: SpanSpec, pop: str) -> Iterator[Entry]:
@@ -233,5 +254,10 @@ def _entries(world: World, spec: SpanSpec, pop: str) -> Iterator[Entry]:
 def _entry_changes(tunnel: _Tunnel, wanted: set[Entry]) -> Iterator[Request]:
     for mac, remote in sorted(tunnel.entries - wanted):
         yield from requests.delete_tunnel_entry(tunnel.index, mac, remote)
-    for mac, remote in sorted(wanted - tunnel.entries):
+    for mac, remote in sorted(wanted if tunnel.in_doubt else wanted - tunnel.entries):
         yield from requests.add_tunnel_entry(tunnel.index, mac, remote)
+
+
+def _plan(world: World, spec: NetworkSpec) -> Bridge:
+    index = world.new_index()
+    return Bridge(index, f"n{index}", spec, "0a:02:" + index.to_bytes(4, "big").hex(":"))

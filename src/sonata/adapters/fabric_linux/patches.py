@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import World
 from sonata.model.topology import CLEAN
 from sonata.ports.fabric import NetworkSpec, PatchSpec
@@ -30,6 +31,11 @@ class Patches:
         standing = self._patches.get(spec.id)
         if standing and standing.spec == spec:
             return
+        with undone_by(lambda: self._lay(standing.spec) if standing else None):
+            self._lay(spec)
+
+    def _lay(self, spec: PatchSpec) -> None:
+        """Lay a patch in place of the one of its name."""
         cable = self._plan(spec)
         self.remove([spec.id])
         self._cables.lay([cable])
@@ -37,8 +43,10 @@ class Patches:
 
     def remove(self, ids: Sequence[str]) -> None:
         """Take networks apart; idempotent."""
-        doomed = [self._patches.pop(patch_id) for patch_id in ids if patch_id in self._patches]
+        doomed = [self._patches[patch_id] for patch_id in ids if patch_id in self._patches]
         self._cables.cut([patch.cable for patch in doomed])
+        for patch in doomed:
+            del self._patches[patch.spec.id]
 
     def resize(self, network: NetworkSpec) -> None:
         """Let patches of a network take packets as large as both of their networks do."""

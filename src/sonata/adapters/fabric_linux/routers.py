@@ -15,8 +15,8 @@ from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
 from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Gateway, World
-from sonata.errors import AdapterError, Unsupported
 from sonata.model.topology import CLEAN
 from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, PortShape, RouterInterface, RouterSpec
 
@@ -39,12 +39,15 @@ class _Leg:
 
 @dataclass(slots=True)
 class _Router:
+    """A router; what is `in_doubt` is made again with the next change, since one has failed."""
+
     netspace: Netspace
     spec: RouterSpec
     legs: dict[_Leg, Cable] = field(default_factory=dict)
     floating: set[IPv4Address] = field(default_factory=set)
     shapes: Mapping[IPv4Address, PortShape] = field(default_factory=dict)
     rules: str = ""
+    in_doubt: bool = False
 
 
 class Routers:
@@ -65,23 +68,33 @@ class Routers:
             router = None
         if router is None:
             (netspace,) = create([f"router {spec.id}"], ROUTER_SETTINGS)
-            router = _Router(netspace, spec)
-            try:
-                self._change(router, spec)
-            except (AdapterError, Unsupported):
-                netspace.close()
-                raise
-            self._routers[spec.id] = router
+            self._routers[spec.id] = router = _Router(netspace, spec)
+            with undone_by(lambda: self.remove(spec.id)):
+                self._set(router, spec)
         else:
-            self._change(router, spec)
+            before = router.spec
+            with undone_by(lambda: self._put_back(router, spec, before)):
+                self._set(router, spec)
+
+    def _set(self, router: _Router, spec: RouterSpec) -> None:
+        self._change(router, spec)
         self._world.router_changed(spec.id, tuple(_gateways(router)))
+
+    def _put_back(self, router: _Router, failed: RouterSpec, before: RouterSpec) -> None:
+        """Make a router what it was, whatever a change that failed has come to."""
+        router.spec, router.in_doubt = failed, True
+        router.floating |= _outer_addresses(failed)
+        self._set(router, before)
 
     def remove(self, router_id: str) -> None:
         """Drop a router."""
-        if router := self._routers.pop(router_id, None):
+        if router := self._routers.get(router_id):
             self._cables.cut(list(router.legs.values()))
+            del self._routers[router_id]
             router.netspace.close()
             self._world.router_changed(router_id, ())
+        else:
+            self._world.interfaces_changed()
 
     def resize_legs(self, network: NetworkSpec) -> None:
         """Give the legs into a network its MTU."""
@@ -106,7 +119,9 @@ class Routers:
         if spec.external:
             wanted.add(_Leg(EXTERNAL, _OUTSIDE, spec.external_mac, (spec.external, *spec.external_further)))
         stale = [leg for leg in router.legs if leg not in wanted]
-        self._cables.cut([router.legs.pop(leg) for leg in stale])
+        self._cables.cut([router.legs[leg] for leg in stale])
+        for leg in stale:
+            del router.legs[leg]
         if any(leg.ifname == _OUTSIDE for leg in stale):
             router.floating.clear()
             router.shapes = {}
@@ -118,7 +133,7 @@ class Routers:
         self._set_rules(router, spec)
         self._set_rates(router, spec)
         self._announce(spec, new)
-        router.spec = spec
+        router.spec, router.in_doubt = spec, False
 
     def _plan(self, router: _Router, pop: str, leg: _Leg) -> Cable:
         bridge = self._world.bridge(pop, leg.network)
@@ -138,9 +153,8 @@ class Routers:
             requests.delete_address(index, _OUTSIDE, IPv4Interface(address))
             for address in sorted(router.floating - floating)
         ]
-        changes += [
-            requests.address(index, _OUTSIDE, IPv4Interface(address)) for address in sorted(floating - router.floating)
-        ]
+        new = floating if router.in_doubt else floating - router.floating
+        changes += [requests.address(index, _OUTSIDE, IPv4Interface(address)) for address in sorted(new)]
         if spec.external_gateway:
             body = requests.device_route(_ANYWHERE, index, gateway=spec.external_gateway)
             changes.append(requests.add_route(body, f"default route via {spec.external_gateway}"))
@@ -148,7 +162,7 @@ class Routers:
             body = requests.device_route(_ANYWHERE6, index, gateway=spec.external_gateway6)
             changes.append(requests.add_route(body, f"default route via {spec.external_gateway6}"))
         router.netspace.apply(changes)
-        for address in sorted(floating - router.floating):
+        for address in sorted(new):
             self._announce_outside(spec, address)
         router.floating = floating
 
@@ -170,7 +184,7 @@ class Routers:
     def _set_rates(self, router: _Router, spec: RouterSpec) -> None:
         """Hold the rates of single addresses at both ends of the external leg, each where packets go in."""
         outside = next((cable for leg, cable in router.legs.items() if leg.ifname == _OUTSIDE), None)
-        if outside is None or spec.shapes == router.shapes:
+        if outside is None or (spec.shapes == router.shapes and not router.in_doubt):
             return
         sent = {address: shape.egress for address, shape in spec.shapes.items() if shape.egress}
         taken = {address: shape.ingress for address, shape in spec.shapes.items() if shape.ingress}

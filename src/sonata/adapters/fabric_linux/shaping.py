@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Port, Shim, World
 from sonata.errors import NotFound
 from sonata.ports.fabric import PortRate, PortShape
@@ -36,10 +37,21 @@ class LinuxShaping:
 
     def set_shapes(self, shapes: Mapping[str, PortShape]) -> None:
         """Hold these rates at ports that stand, by their ids, while packets flow; they go with the port."""
-        for port_id, shape in shapes.items():
+        for port_id in shapes:
             if port_id not in self._world.ports:
                 raise NotFound(f"no port `{port_id}` in the data plane")
-            self._shape(self._world.ports[port_id], shape)
+        before = {port_id: self._shapes.get(port_id, PortShape()) for port_id in shapes}
+        touched: list[Port] = []
+
+        def put_back() -> None:
+            for port in touched:
+                self._take_out(port)
+                self._shape(port, before[port.spec.id])
+
+        with undone_by(put_back):
+            for port_id, shape in shapes.items():
+                touched.append(self._world.ports[port_id])
+                self._shape(self._world.ports[port_id], shape)
 
     @contextmanager
     def laid_aside(self, ports: Sequence[Port]) -> Iterator[None]:
@@ -66,10 +78,10 @@ class LinuxShaping:
         for port_id, (shim, index) in tuple(self._joined.items()):
             port = self._world.ports.get(port_id)
             if port is None:
-                del self._joined[port_id]
-                self._shapes.pop(port_id, None)
                 if pop in self._world.pops:
                     self._world.pop(pop).netspace.apply(requests.delete_links([shim.near[0]]))
+                del self._joined[port_id]
+                self._shapes.pop(port_id, None)
             elif port.cable.index_a != index:
                 self._join(port, shim)
 
@@ -81,7 +93,7 @@ class LinuxShaping:
         if not shape.egress and not shape.ingress:
             self._take_out(port)
             if shape.dscp is None:
-                del self._shapes[port.spec.id]
+                self._shapes.pop(port.spec.id, None)
             return
         shim = port.shim or self._put_in(port)
         changes = [*_bucket(shim.near, shape.egress), *_bucket(shim.far, shape.ingress)]
@@ -98,9 +110,10 @@ class LinuxShaping:
             self._marked[port.spec.id] = (port.spec.pop, name, port.cable.index_a)
 
     def _unmark(self, port_id: str) -> None:
-        pop, name, _ = self._marked.pop(port_id, ("", "", 0))
+        pop, name, _ = self._marked.get(port_id, ("", "", 0))
         if pop in self._world.pops:
             self._nftables.load(self._world.pop(pop).netspace, _no_marking(name))
+        self._marked.pop(port_id, None)
 
     def _put_in(self, port: Port) -> Shim:
         """Make a pair beside a port; its filter knows it before frames pass there."""
@@ -136,6 +149,7 @@ class LinuxShaping:
             return
         # Chains meet its packets at its own interface again, before the pair goes.
         port.shaped = False
+        self._joined.pop(port.spec.id, None)
         self._world.interfaces_changed(port.spec.pop)
         bridge, outside = self._world.bridge(port.spec.pop, port.spec.network), port.cable.a
         seat = requests.enslave(port.cable.index_a, outside.ifname, self._world.bridge_under(port))
@@ -143,7 +157,6 @@ class LinuxShaping:
         self._nftables.load(pop.netspace, _no_exchange(outside.ifname))
         pop.netspace.synchronise(bridge.ifname)
         port.shim = None
-        del self._joined[port.spec.id]
         self._world.interfaces_changed(port.spec.pop)
 
 

@@ -11,6 +11,7 @@ from sonata.adapters.fabric_linux.chain_steps import ChainSteps
 from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.renderers import made
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import InvalidInput, NotFound, SonataError, Unsupported
 from sonata.ports.chain_rendering import DEFAULT_RENDERER, NSH_RENDERER, ChainRenderer, Rendering
@@ -67,25 +68,37 @@ class LinuxSteering:
         self._sources[chain.id] = (chain.pop, _sources_of(chain))
         before = standing.rendering if standing else _NOTHING
         made = _Chain(number, chain, renderer, before)
-        try:
+        with undone_by(lambda: self._put_back(made, standing)):
             self.on_sources_changed(chain.pop)
             self._render(made)
-        except SonataError:
-            if not standing:
-                renderer.remove(number)
-            self._forget_sources(chain.id, standing)
-            raise
-        self._chains[chain.id] = made
-        self._tell_companions(made.rendering.companions | before.companions)
+            self._chains[chain.id] = made
+            self._tell_companions(made.rendering.companions | before.companions)
+
+    def _put_back(self, failed: _Chain, before: _Chain | None) -> None:
+        """Have a chain be what it was, however far a change of it has come."""
+        chain_id = failed.spec.id
+        if before is None:
+            self._chains[chain_id] = failed
+            self.remove_chain(chain_id)
+            return
+        self._chains[chain_id] = again = _Chain(failed.number, before.spec, before.renderer, failed.rendering)
+        self._forget_sources(chain_id, before)
+        self._render(again)
+        self._tell_companions(failed.rendering.companions | again.rendering.companions)
 
     def remove_chain(self, chain_id: str) -> None:
         """Undo exactly what `set_chain` did."""
-        if chain := self._chains.pop(chain_id, None):
-            netspace = self._world.pop(chain.spec.pop).netspace
-            self._nftables.load(netspace, chain.renderer.remove(chain.number))
-            self._steps.undo(chain.rendering.steps)
-            self._forget_sources(chain_id, None)
-            self._tell_companions(chain.rendering.companions)
+        chain = self._chains.get(chain_id)
+        if chain is None:
+            self._world.interfaces_changed()
+            return
+        netspace = self._world.pop(chain.spec.pop).netspace
+        self._nftables.load(netspace, chain.renderer.remove(chain.number))
+        rendering, chain.rendering = chain.rendering, _NOTHING
+        self._steps.undo(rendering.steps)
+        del self._chains[chain_id]
+        self._forget_sources(chain_id, None)
+        self._tell_companions(rendering.companions)
 
     def sources(self, pop: str) -> set[str]:
         """Ids of the ports of a PoP that chains take packets from."""
@@ -96,7 +109,8 @@ class LinuxSteering:
         pop, _ = self._sources.pop(chain_id)
         if standing:
             self._sources[chain_id] = (standing.spec.pop, _sources_of(standing.spec))
-        self.on_sources_changed(pop)
+        with undone_by(lambda: self._world.unsettle(pop)):
+            self.on_sources_changed(pop)
 
     def refresh(self, pop: str) -> None:
         """Bring the chains that depend on a PoP's interfaces in line with them."""

@@ -7,9 +7,11 @@ from dataclasses import field
 
 import sonata.adapters.fabric_linux.filter_rules as filter_rules
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Prefix
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Checkpoint, Port, World
 from sonata.errors import Unsupported
 from sonata.ports.fabric import EXTERNAL, PortFilter
@@ -24,14 +26,18 @@ class FilteredPop:
         standing: names under which the bridge knows each port whose rules are loaded.
         guarded: index of the interface at which a port's guard is; it goes with the interface.
         sets: numbers of the sets of addresses by their names.
+        members: what is in them.
         inspected: the networks whose connections are tracked, and their zones.
+        untidy: whether there may be something that no filter needs any more.
     """
 
     filters: dict[str, PortFilter] = field(default_factory=dict)
     standing: dict[str, tuple[str, ...]] = field(default_factory=dict)
     guarded: dict[str, int] = field(default_factory=dict)
     sets: dict[str, int] = field(default_factory=dict)
+    members: dict[str, tuple[Prefix, ...]] = field(default_factory=dict)
     inspected: dict[str, int] = field(default_factory=dict)
+    untidy: bool = False
 
 
 class Tracking:
@@ -62,13 +68,14 @@ class Tracking:
         idle = site.inspected.keys() - used
         if not idle:
             return
-        known = self._world.pop(pop).bridges
+        known, before = self._world.pop(pop).bridges, dict(site.inspected)
         for network in idle:
             del site.inspected[network]
-        self._set_zones(pop, site)
-        bridges = [known[network] for network in sorted(idle) if network in known]
-        changes = [requests.inspect_bridged(one.index, one.ifname, wanted=False) for one in bridges]
-        self._world.pop(pop).netspace.apply(changes)
+        with undone_by(lambda: site.inspected.update(before)):
+            self._set_zones(pop, site)
+            bridges = [known[network] for network in sorted(idle) if network in known]
+            changes = [requests.inspect_bridged(one.index, one.ifname, wanted=False) for one in bridges]
+            self._world.pop(pop).netspace.apply(changes)
 
     def follow_checkpoints(self, pop: str, site: FilteredPop) -> None:
         """Track the connections that pass the checkpoints that stand now, as those of their networks."""

@@ -13,9 +13,10 @@ from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, apply_each, create
 from sonata.adapters.fabric_linux.probing import LinuxLinkProbe
+from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, Link, Pop, World
-from sonata.errors import AdapterError, Conflict, NotFound
-from sonata.model.topology import Impairment
+from sonata.errors import Conflict, NotFound
+from sonata.model.topology import Impairment, both_ways
 from sonata.ports.fabric import EXTERNAL, LinkSpec, LinkStatus, NetworkSpec, PopSpec, Reservation
 
 _UNDERLAY_MTU = 1600
@@ -45,19 +46,15 @@ class LinuxUnderlay:
 
     def add_pops(self, pops: Sequence[PopSpec]) -> None:
         """Create namespaces with router, external bridge, forwarding on, IPv6 off."""
-        missing = [spec for spec in pops if not self._stands(spec)]
+        missing = [spec for spec in pops if not _stands(self._world, spec)]
         netspaces = create([spec.name for spec in missing], ROUTER_SETTINGS)
         made = [
             Pop(spec, netspace, {EXTERNAL: _external_bridge(self._world, spec)})
             for spec, netspace in zip(missing, netspaces, strict=True)
         ]
-        try:
+        with undone_by(lambda: _drop(self._world, made)):
             apply_each((pop.netspace, request) for pop in made for request in _external_requests(pop))
-        except AdapterError:
-            for pop in made:
-                pop.netspace.close()
-            raise
-        self._world.add_pops(made)
+            self._world.add_pops(made)
 
     def remove_pops(self, names: Sequence[str]) -> None:
         """Drop PoPs and all that is in them."""
@@ -73,9 +70,10 @@ class LinuxUnderlay:
         missing = [spec for spec in links if not self._link_stands(spec)]
         laid = {spec.name: Link(spec, self._plan(spec)) for spec in missing}
         self._cables.lay([link.cable for link in laid.values()])
-        apply_each(chain.from_iterable(_neighbours(link) for link in laid.values()))
         self._world.links.update(laid)
-        self._interfaces_changed(laid.values())
+        with undone_by(lambda: self.remove_links([*laid])):
+            apply_each(chain.from_iterable(_neighbours(link) for link in laid.values()))
+            self._interfaces_changed(laid.values())
 
     def set_link(
         self, name: str, impairment: Impairment, reverse: Impairment | None = None, *, up: bool = True
@@ -83,17 +81,36 @@ class LinuxUnderlay:
         """Change a link while packets flow; also takes the id of an impaired port's access link."""
         if name in self._world.links:
             link = self._world.links[name]
-            if self._cables.change(link.cable, impairment, reverse, up=up):
-                self._restore_routes(link)
-                self._interfaces_changed([link])
+            self._change(link.cable, both_ways(impairment, reverse), up, lambda: self._restore(link))
         elif name in self._world.ports:
             port = self._world.ports[name]
-            if self._cables.change(port.cable, impairment, reverse, up=up):
+
+            def restore() -> None:
                 self._restore_port(name)
                 self._world.interfaces_changed(port.spec.pop)
+
+            self._change(port.cable, both_ways(impairment, reverse), up, restore)
         else:
             known = ", ".join(sorted(self._world.links)[:10])
             raise NotFound(f"no link `{name}`", hint=f"links are {known}" if known else "there are no links")
+
+    def _change(
+        self, cable: Cable, wanted: tuple[Impairment, Impairment], up: bool, restore: Callable[[], None]
+    ) -> None:
+        """Change a cable, and have what depends on its interfaces restored where they were replaced."""
+        before, was_up = cable.directions, cable.up
+
+        def put_back() -> None:
+            self._cables.change(cable, *before, up=was_up)
+            restore()
+
+        with undone_by(put_back):
+            if self._cables.change(cable, *wanted, up=up):
+                restore()
+
+    def _restore(self, link: Link) -> None:
+        self._restore_routes(link)
+        self._interfaces_changed([link])
 
     def reserve(self, link: str, there: Mapping[int, Reservation], back: Mapping[int, Reservation]) -> None:
         """Keep this much of a link between PoPs free for spans, by VNI, and nothing for others."""
@@ -103,15 +120,17 @@ class LinuxUnderlay:
 
     def remove_links(self, names: Sequence[str]) -> None:
         """Drop links."""
-        doomed = [self._world.links.pop(name) for name in names if name in self._world.links]
+        doomed = [self._world.links[name] for name in dict.fromkeys(names) if name in self._world.links]
         self._cables.cut([link.cable for link in doomed])
+        for link in doomed:
+            del self._world.links[link.spec.name]
         _forget_routes(self._world, doomed)
         self._interfaces_changed(doomed)
 
     def set_routes(self, pop: str, routes: Mapping[IPv4Network, IPv4Address]) -> None:
         """Make these the PoP's routes to the other PoPs: destination network to next hop address."""
         standing = self._world.pop(pop)
-        dead = self._dead_networks(pop)
+        dead = _dead_networks(self._world, pop)
         gone = [
             requests.delete_route_via(destination, gateway)
             for destination, gateway in standing.routes.items()
@@ -122,10 +141,20 @@ class LinuxUnderlay:
             for destination, gateway in routes.items()
             if standing.routes.get(destination) != gateway and not (dead and _within(gateway, dead))
         ]
-        # What is new comes first: no packet finds the moment in which neither is there.
-        standing.netspace.apply(new + gone)
-        standing.routes = dict(routes)
-        self._world.routes_changed()
+        before = standing.routes
+
+        def put_back() -> None:
+            further = [requests.delete_route_via(to, over) for to, over in routes.items() if to not in before]
+            old = [requests.route_via(to, over) for to, over in before.items() if not (dead and _within(over, dead))]
+            standing.routes = before
+            standing.netspace.apply([*old, *further])
+            self._world.routes_changed()
+
+        with undone_by(put_back):
+            # What is new comes first: no packet finds the moment in which neither is there.
+            standing.netspace.apply(new + gone)
+            standing.routes = dict(routes)
+            self._world.routes_changed()
 
     def set_outside(self, pop: str, addresses: Sequence[IPv6Interface], routes: Mapping[Prefix, Address]) -> None:
         """Give the PoP's router these IPv6 addresses on its external network, and these routes over routers there."""
@@ -146,21 +175,40 @@ class LinuxUnderlay:
         ]
         new = [requests.address(bridge.index, bridge.ifname, value) for value in addresses if value not in stay]
         new += [requests.route_via(prefix, via) for prefix, via in routes.items()]
-        standing.netspace.apply([*gone, *new])
+
+        def put_back() -> None:
+            further = [requests.delete_route_via(to, via) for to, via in routes.items() if to not in standing.inward]
+            further += [
+                requests.delete_address(bridge.index, bridge.ifname, value)
+                for value in addresses
+                if value not in standing.outside
+            ]
+            old = [requests.address(bridge.index, bridge.ifname, value) for value in standing.outside]
+            old += [requests.route_via(to, via) for to, via in standing.inward.items()]
+            standing.netspace.apply([*further, *old])
+
+        with undone_by(put_back):
+            standing.netspace.apply([*gone, *new])
         standing.outside, standing.inward = tuple(addresses), dict(routes)
 
     def set_guests(self, pop: str, guests: Mapping[IPv4Address, str], *, answers: bool) -> None:
         """Make these the addresses of other PoPs' external networks that are here, with their ports."""
         standing, bridge = self._world.pop(pop), self._world.bridge(pop, EXTERNAL)
-        standing.netspace.answer_for_others(bridge.ifname, wanted=answers)
-        here = {address: requests.device_route(IPv4Network(address), bridge.index) for address in guests}
-        gone = [
-            requests.delete_route(requests.device_route(IPv4Network(address), bridge.index), "route to a guest")
-            for address in standing.guests
-            if address not in guests
-        ]
-        standing.netspace.apply([*gone, *(requests.add_route(body, "route to a guest") for body in here.values())])
-        standing.guests = dict(guests)
+
+        def lead(wanted: Iterable[IPv4Address], unwanted: Iterable[IPv4Address], *, answering: bool) -> None:
+            standing.netspace.answer_for_others(bridge.ifname, wanted=answering)
+            gone, here = (
+                [requests.device_route(IPv4Network(address), bridge.index) for address in addresses]
+                for addresses in (unwanted, wanted)
+            )
+            changes = [requests.delete_route(body, "route to a guest") for body in gone]
+            changes += [requests.add_route(body, "route to a guest") for body in here]
+            standing.netspace.apply(changes)
+
+        before = standing.guests
+        with undone_by(lambda: lead(before, guests.keys() - before.keys(), answering=standing.answers)):
+            lead(guests, before.keys() - guests.keys(), answering=answers)
+        standing.guests, standing.answers = dict(guests), answers
 
     def packet_socket(self, link: str) -> socket.socket:
         """A packet socket that sees both directions of a link or port, taken in its PoP."""
@@ -198,12 +246,6 @@ class LinuxUnderlay:
         access = [port.cable for port in self._world.ports.values() if not _is_plain(port.cable)]
         return sorted(self._cables.statuses([*links, *access]), key=lambda status: status.name)
 
-    def _stands(self, spec: PopSpec) -> bool:
-        pop = self._world.pops.get(spec.name)
-        if pop and pop.spec != spec:
-            raise Conflict(f"PoP `{spec.name}` stands with the external address {pop.spec.external}")
-        return pop is not None
-
     def _link_stands(self, spec: LinkSpec) -> bool:
         for pop in (spec.a, spec.b):
             self._world.pop(pop)
@@ -219,15 +261,6 @@ class LinuxUnderlay:
             for pop, address in _feet(spec)
         )
         return Cable(spec.name, a, b, spec.impairment, spec.reverse)
-
-    def _dead_networks(self, pop: str) -> list[IPv4Network]:
-        return [
-            address.network
-            for link in self._world.links.values()
-            if not link.cable.up
-            for name, address in _feet(link.spec)
-            if name == pop
-        ]
 
     def _restore_routes(self, link: Link) -> None:
         """Interfaces that were down or replaced have lost their neighbours and the routes over them."""
@@ -288,3 +321,26 @@ def _within(gateway: IPv4Address, networks: Sequence[IPv4Network]) -> bool:
 
 def _is_plain(cable: Cable) -> bool:
     return cable.up and cable.is_clean
+
+
+def _drop(world: World, pops: Iterable[Pop]) -> None:
+    for pop in pops:
+        world.pops.pop(pop.spec.name, None)
+        pop.netspace.close()
+
+
+def _stands(world: World, spec: PopSpec) -> bool:
+    pop = world.pops.get(spec.name)
+    if pop and pop.spec != spec:
+        raise Conflict(f"PoP `{spec.name}` stands with the external address {pop.spec.external}")
+    return pop is not None
+
+
+def _dead_networks(world: World, pop: str) -> list[IPv4Network]:
+    return [
+        address.network
+        for link in world.links.values()
+        if not link.cable.up
+        for name, address in _feet(link.spec)
+        if name == pop
+    ]

@@ -67,8 +67,15 @@ class WireClient:
     def remove(self, names: Sequence[str]) -> None:
         """Forget links and close their TAPs; unknown ones are no mistake."""
         self._forget(names)
-        for some in _slices(names, wire.MAX_LINKS_PER_MESSAGE):
-            self._ask({"do": "remove", "ids": list(some)})
+        try:
+            for some in _slices(names, wire.MAX_LINKS_PER_MESSAGE):
+                self._ask({"do": "remove", "ids": list(some)})
+        except PermanentError as error:
+            logger.warning("the wire process keeps what it should forget, and is replaced: %s", error.answer)
+            try:
+                self._start_again()
+            except HelperGone as further:
+                raise _gone(str(further)) from further
 
     def statistics(self, names: Sequence[str]) -> Mapping[str, WireStatistics]:
         """What became of the frames since the process was started, by link."""

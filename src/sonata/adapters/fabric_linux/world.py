@@ -51,6 +51,7 @@ class Pop:
         outside: its router's IPv6 addresses on its external network.
         inward: its routes over routers on its external network.
         guests: ports on its external network by their addresses, which belong to other PoPs' external networks.
+        answers: whether it answers on its external network for addresses elsewhere.
     """
 
     spec: PopSpec
@@ -62,6 +63,7 @@ class Pop:
     outside: tuple[IPv6Interface, ...] = ()
     inward: dict[Prefix, Address] = field(default_factory=dict)
     guests: Mapping[IPv4Address, str] = field(default_factory=dict)
+    answers: bool = False
 
 
 @dataclass(slots=True)
@@ -201,6 +203,8 @@ class World:
         self.on_routes_changed: list[Callable[[], None]] = []
         self.on_gateways_changed: list[Callable[[str], None]] = []
         self.on_pops_added: list[Callable[[], None]] = []
+        self.on_ports_given_up: list[Callable[[Sequence[Port]], None]] = []
+        self._unsettled: dict[str, None] = {}
         # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
         self._indexes = itertools.count(16)
 
@@ -263,6 +267,11 @@ class World:
         for listener in self.before_ports:
             listener(ports)
 
+    def ports_given_up(self, ports: Sequence[Port]) -> None:
+        """Tell those who had work to do before that these ports do not come, for the time being."""
+        for listener in self.on_ports_given_up:
+            listener(ports)
+
     @contextmanager
     def off_balance(self, ports: Sequence[Port]) -> Iterator[None]:
         """The time in which ports are moved to other PoPs, for those who keep something beside them."""
@@ -272,10 +281,19 @@ class World:
             yield
 
     def interfaces_changed(self, *pops: str) -> None:
-        """Tell those who depend on PoPs' interfaces that some were added, replaced or removed."""
-        for pop in pops:
+        """Tell those who depend on PoPs' interfaces that some were added, replaced or removed.
+
+        Where somebody fails over it, all are told again the next time that anything is told.
+        """
+        self._unsettled.update(dict.fromkeys(pops))
+        for pop in [name for name in self._unsettled if name in self.pops or name in pops]:
             for listener in self.on_interfaces_changed:
                 listener(pop)
+            self._unsettled.pop(pop, None)
+
+    def unsettle(self, pop: str) -> None:
+        """Have all told of a PoP the next time that anything is told: somebody has failed there."""
+        self._unsettled[pop] = None
 
     def router_changed(self, router_id: str, gateways: tuple[Gateway, ...]) -> None:
         """Take note of what a router is to its networks now; tell those who depend on it."""
@@ -283,9 +301,12 @@ class World:
         if gateways:
             self.gateways[router_id] = gateways
         if set(before) != set(gateways):
-            for pop in sorted({one.pop for one in (*before, *gateways)}):
+            pops = sorted({one.pop for one in (*before, *gateways)})
+            self._unsettled.update(dict.fromkeys(pops))
+            for pop in pops:
                 for listener in self.on_gateways_changed:
                     listener(pop)
+                self._unsettled.pop(pop, None)
 
     def routes_changed(self) -> None:
         """Tell those who depend on the ways between PoPs that some are others now."""
