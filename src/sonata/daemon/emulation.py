@@ -75,12 +75,20 @@ class Ties(NamedTuple):
     proxy: int
 
 
-def main() -> None:
-    """Wait to be told what to keep by descriptors that the arguments number, and keep it to its end."""
-    report, lifeline, orders = map(int, sys.argv[1:])
+def keep(report: int, lifeline: int, orders: int) -> int:
+    """Wait to be told what to keep, and keep it to its end.
+
+    Args:
+        report: descriptor for JSON lines to the starter.
+        lifeline: descriptor that ends when the starter ends.
+        orders: descriptor of the socket on which the starter tells what to keep.
+
+    Returns:
+        The exit status of the process.
+    """
     told = _told(orders)
     if told is None:
-        return
+        return 0
     config, listen, proxy = told
     ties = Ties(report, lifeline, listen, proxy)
     for descriptor in (report, lifeline):
@@ -94,12 +102,13 @@ def main() -> None:
     except SonataError as error:  # the starter shows it, and removes our files once it has read the log
         logger.exception("emulation failed")
         _report(ties, error={"code": error.code, "message": error.message, "hint": error.hint})
-        sys.exit(1)
+        return 1
     remove_cgroups(config.cgroups)
     unmount(Path(config.run))
     if is_over:
         remove_files(config.name)
         remove_lock(config.name)
+    return 0
 
 
 def _told(orders: int) -> tuple[KeeperConfig, int, int] | None:
