@@ -149,8 +149,8 @@ async def _keep(config: KeeperConfig, ties: Ties) -> bool:
     )
     is_over = False
     try:
-        with _without_collections():
-            started = await _finished(emulation.start(lambda message: _report(ties, progress=message)), end)
+        gc.disable()  # nearly all that a start makes stays, and would be looked at again and again
+        started = await _finished(emulation.start(lambda message: _report(ties, progress=message)), end)
         if started:
             await _serve(config, ties, emulation, Observation(emulation, plane), end)
         is_over = started or not config.resumes
@@ -197,24 +197,14 @@ async def _serve(
     proxy = ManagementProxy(emulation.management, config.proxy_token)
     async with proxy.serving(socket.socket(fileno=ties.proxy)):
         serving.add_done_callback(lambda _: end.set())
-        # What has been made until now stays, so collections of garbage need not look at it again and again.
-        gc.freeze()
+        gc.freeze()  # what has been made until now stays, so collections of garbage need not look at it
+        gc.enable()
         _report(ties, ready=True)  # the socket listens already
         await _finished(_look_after(emulation, observation, reserve), end)
     await scenarios.close()
     emulation.events.close()
     server.should_exit = True
     await serving
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """Collect no garbage in a block: nearly all that a start makes stays, and would be looked at again and again."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _describe(emulation: Emulation) -> Mapping[str, Any]:

@@ -19,7 +19,8 @@ from typing import NoReturn
 
 gc.disable()  # nothing of what is imported here is garbage
 
-from sonata.daemon.emulation import keep  # noqa: E402  # after the line before
+from sonata._lib.values import write_all  # noqa: E402  # after the line before
+from sonata.daemon.emulation import keep  # noqa: E402
 from sonata.daemon.keeper import build  # noqa: E402
 
 _DESCRIPTORS = 4
@@ -39,6 +40,8 @@ def main() -> None:
                 _become_keeper(environment, descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
+            write_all()  # who starts a second keeper starts many
+            gc.freeze()
 
 
 def _next_order(channel: socket.socket) -> tuple[dict[str, str], Sequence[int]] | None:
