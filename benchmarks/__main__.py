@@ -12,6 +12,7 @@ NAMES = (
     "vnf_start",
     "first_packet",
     "pop_start",
+    "emulations",
     "mininet_topologies",
     "chain",
     "service",
