@@ -34,7 +34,9 @@ def main() -> int:
     try:
         debian = kernel.fetch()
         size = machine.Size(options.cpus, options.memory, options.timeout)
-        return machine.run(debian, initramfs.build(debian, _job(options.pytest)), size)
+        return machine.run(
+            debian, initramfs.build(debian, _job(options.pytest, size), [_REPOSITORY, Path(sys.prefix)]), size
+        )
     except kernel.Unavailable as error:
         print(f"test-vm: {error}", file=sys.stderr)
         return 125
@@ -42,19 +44,15 @@ def main() -> int:
         return 130
 
 
-def _job(arguments: list[str]) -> str:
-    """The script that the machine runs."""
+def _job(arguments: list[str], size: machine.Size) -> str:
+    """The script that the machine runs; when time is up, pytest still tells what failed until then."""
     python = sys.executable if sys.prefix != sys.base_prefix else "python3"
-    return "\n".join(
-        (
-            "#!/bin/sh",
-            f"export HOME={shlex.quote(str(Path.home()))} LC_ALL=C.UTF-8 SONATA_TEST_VM=1",
-            f"cd {shlex.quote(str(_REPOSITORY))} || exit 125",
-            "uname -sr",
-            f"exec {shlex.join([python, '-m', 'pytest', *arguments])}",
-            "",
-        )
-    )
+    tests = ["timeout", "--signal=INT", "--kill-after=60", f"{size.seconds:g}", python, "-m", "pytest", *arguments]
+    lines = ["#!/bin/sh", f"export HOME={shlex.quote(str(Path.home()))} LC_ALL=C.UTF-8"]
+    if not machine.has_kvm():
+        lines.append("export SONATA_TEST_TRANSLATED=1")
+    lines += [f"cd {shlex.quote(str(_REPOSITORY))} || exit 125", "uname -sr", f"exec {shlex.join(tests)}", ""]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ _FIRST = Path(__file__).with_name("first")
 _SECOND = Path(__file__).with_name("second")
 
 
-def build(kernel: Kernel, job: str) -> bytes:
+def build(kernel: Kernel, job: str, kept: list[Path]) -> bytes:
     """The archive, in the kernel's own format (newc cpio, gzip).
 
     Args:
         kernel: that boots from it.
         job: what the second process runs, a shell script.
+        kept: folders of the host that are to be seen even where they are below `/tmp`.
     """
     folder = f"lib/modules/{kernel.modules.name}"
     files = {
@@ -27,7 +28,7 @@ def build(kernel: Kernel, job: str) -> bytes:
         "bin/busybox": (_PROGRAM, kernel.busybox.read_bytes()),
         "machine/second": (_PROGRAM, _SECOND.read_bytes()),
         "machine/job": (_PROGRAM, job.encode()),
-        "machine/modules": (_FILE, f"{kernel.modules}\n".encode()),
+        "machine/kept": (_FILE, "".join(f"{path}\n" for path in (kernel.modules, *kept)).encode()),
         f"{folder}/modules.dep": (_FILE, (kernel.modules / "modules.dep").read_bytes()),
     }
     for module in _with_dependencies(kernel.modules):

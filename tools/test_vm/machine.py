@@ -16,16 +16,23 @@ from kernel import Kernel, Unavailable
 
 _QEMU = "qemu-system-x86_64"
 _LAST_LINES = 30
+_GRACE_S = 120
 _KERNEL_COMMAND = "console=ttyS0 panic=-1 quiet"
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the machine gets, and how long it may take."""
+    """What the machine gets, and how long it may take; beside that, time to start and to end."""
 
     cpus: int
     memory_mb: int
     seconds: float
+
+
+def has_kvm() -> bool:
+    """Whether the processor runs the machine; a `/dev/kvm` alone may be one for special kernels."""
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    return bool(flags & {"vmx", "svm"}) and os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
 def run(kernel: Kernel, initramfs: bytes, size: Size) -> int:
@@ -40,7 +47,7 @@ def run(kernel: Kernel, initramfs: bytes, size: Size) -> int:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=[output_of_machine])
         os.close(output_of_machine)
         try:
-            in_time = _stream(output, size.seconds)
+            in_time = _stream(output, size.seconds + _GRACE_S)
         finally:
             process.kill()
             process.wait()
@@ -75,19 +82,12 @@ def _verdict(folder: Path, in_time: bool, size: Size) -> int:
 
 def _argv(kernel: Kernel, folder: Path, size: Size, output: int) -> list[str]:
     """Qemu's command line; the machine goes with us, whatever becomes of us."""
+    accelerator = ["-accel", "kvm", "-cpu", "host"] if has_kvm() else ["-accel", "tcg,thread=multi", "-cpu", "max"]
     argv = ["setpriv", "--pdeathsig", "KILL", "--", _QEMU, "-nodefaults", "-no-user-config", "-no-reboot"]
-    argv += ["-display", "none", "-M", "q35", *_accelerator(), "-smp", str(size.cpus), "-m", str(size.memory_mb)]
+    argv += ["-display", "none", "-M", "q35", *accelerator, "-smp", str(size.cpus), "-m", str(size.memory_mb)]
     argv += ["-kernel", str(kernel.image), "-initrd", str(folder / "initramfs"), "-append", _KERNEL_COMMAND]
     argv += ["-serial", f"file:{folder / 'console'}", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     for name, file in (("output", f"/dev/fd/{output}"), ("status", str(folder / "status"))):
         argv += ["-chardev", f"file,id={name},path={file}", "-device", f"virtserialport,chardev={name},name={name}"]
     share = "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"
     return [*argv, "-fsdev", share, "-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]
-
-
-def _accelerator() -> list[str]:
-    """KVM where the processor has it; a `/dev/kvm` alone may be one for special kernels."""
-    flags = set(Path("/proc/cpuinfo").read_text().split())
-    if flags & {"vmx", "svm"} and os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg,thread=multi", "-cpu", "max"]
