@@ -13,6 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
+from tests.translated import PACE
 
 import sonata.adapters.fabric_linux.htb as htb
 from sonata._lib.netlink import Request
@@ -22,7 +23,7 @@ from sonata.ports.fabric import NetworkSpec, Reservation
 
 from .conftest import World, external, span_of
 
-MBIT = 1e6
+MBIT = 1e6 * PACE
 GOLD, SILVER = 11, 12
 TUNNEL_BYTES = 50
 SENDER = """
@@ -114,6 +115,19 @@ def test_what_is_reserved_stays_under_load_and_others_get_the_rest(world: World,
     world.fabric.underlay.reserve("l0", {}, {})
     time.sleep(0.3)
     assert any(arriving(world, ALL)["gold1"] < 20 * MBIT for _ in range(TRIES))
+
+
+@LOADS
+def test_what_waits_for_its_share_waits_no_longer_than_its_queue(world: World, impairment: Impairment) -> None:
+    """50 ms of the whole rate, which take 125 ms at the 16 Mbit/s that are left; most packets find no place there."""
+    joined(world, impairment)
+    world.fabric.underlay.reserve("l0", {GOLD: Reservation(24 * MBIT)}, {})
+    send(world, "gold0", "10.0.0.11", 26 * MBIT)
+    send(world, "user", external(1, 10).ip, 60 * MBIT)
+    time.sleep(2)
+    ping = world.ping("user", external(1, 10).ip, count=100)
+    assert ping.received
+    assert sorted(ping.times)[ping.received // 2] < 0.3
 
 
 @pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
