@@ -18,6 +18,7 @@ NAMES = (
     "servers_detail",
     "memory",
     "many_pops",
+    "week",
 )
 
 
