@@ -19,6 +19,7 @@ NAMES = (
     "servers_detail",
     "memory",
     "many_pops",
+    "week",
 )
 
 
