@@ -25,6 +25,7 @@ from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
 from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.furnishing import Places, mount_root
+from sonata.adapters.runtime_oci.host_root import HostLayer
 from sonata.adapters.runtime_oci.mounts import unmount
 from sonata.errors import AdapterError, PermanentError
 from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
@@ -74,7 +75,7 @@ class Launcher:
         disks: where what they write is bounded.
     """
 
-    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: Path, disks: Disks) -> None:
+    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: HostLayer, disks: Disks) -> None:
         self.machines: dict[str, Machine] = {}
         self._engine = engine
         self._cgroups = cgroups
@@ -142,13 +143,14 @@ class Launcher:
         spec, folder = machine.spec, machine.folder
         shutil.rmtree(folder, ignore_errors=True)
         root, (name, *names) = folder / "root", _disk_names(spec)
+        layer = self._host_layer.path
         limit = spec.limits.disk_bytes
         size = None if limit is None or self._disks.unenforced else limit
         machine.disk = spec.root.folder or self._disks.open(spec.root.disk or folder, size, name)
-        mount_root(spec, spec.root, self._host_layer, Places(machine.disk, root), name_hosts=True)
+        mount_root(spec, spec.root, layer, Places(machine.disk, root), name_hosts=True)
         for one, target, name in zip(spec.attached, attached_roots(spec, folder), names, strict=True):
             own = one.root.folder or self._disks.open(one.root.disk or target.with_suffix(".own"), size, name)
-            mount_root(spec, one.root, self._host_layer, Places(own, target), name_hosts=False)
+            mount_root(spec, one.root, layer, Places(own, target), name_hosts=False)
         path = self._cgroups.path_of(spec.id) if self._engine.cgroups else None
         document = config(spec, root, Confinement(path, frozenset(self._cgroups.controllers)))
         (folder / "config.json").write_bytes(msgspec.json.encode(document))

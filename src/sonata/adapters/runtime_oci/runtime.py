@@ -19,7 +19,6 @@ from pathlib import Path
 import msgspec
 
 import sonata.adapters.runtime_oci.cgroups as cgroups
-import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.descriptors import is_exhaustion
@@ -28,6 +27,7 @@ from sonata.adapters.runtime_oci.bundle import process, resources
 from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
+from sonata.adapters.runtime_oci.host_root import HostLayer
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.managed_launching import ManagedLauncher
 from sonata.adapters.runtime_oci.managers import MANAGERS, begun, find_manager
@@ -73,7 +73,7 @@ class OciRuntime(Grouped):
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
         self._groups = Groups(self._cgroups)
-        host_layer = host_root.make_host_layer(folder.absolute() / "host")
+        host_layer = HostLayer(folder.absolute() / "host")
         self._disks = Disks(folder.absolute() / "disks", (kept or folder).absolute() / "spare-disks")
         self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer, self._disks)
         if manager:
