@@ -162,7 +162,7 @@ async def _keep(config: KeeperConfig, ties: Ties) -> bool:
 def _engines(config: KeeperConfig) -> Engines:
     """What runs machines; virtual ones are confined by the usual engine, too."""
     machines, asked = Path(config.run) / "machines", candidates(config.engine)
-    usual = OciRuntime(machines, config.cgroups, engines=asked, notes=Path(config.saved))
+    usual = OciRuntime(machines, config.cgroups, engines=asked, kept=Path(config.saved))
     kernels = guest_kernels(Path(config.images))
     virtual = {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)}
     return Engines(usual, virtual, boot_refusal)
