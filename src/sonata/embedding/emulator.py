@@ -17,8 +17,10 @@ from sonata.model.topology import Topology
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import DEFAULT_HOST, EmulationRecord, find, load
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.keepers import Keeper
 from sonata.sdk.metrics_client import MetricsClient
 from sonata.sdk.openrc import PROJECT, REGION, USER, auth_url, check_site, openrc
+from sonata.sdk.templates import TEMPLATE
 
 FREE_PORT = (DEFAULT_HOST, 0)
 _OPENSTACK = "sonata.adapters.vim_openstack.calls"
@@ -307,7 +309,8 @@ class Emulator:
         if self._running is None:
             topology = self._topology
             value = ensure_valid(topology) if isinstance(topology, Topology) else read_topology(Path(topology))
-            self._keeper = emulations.start(value, **self._options)  # type: ignore[arg-type]
+            with Keeper(TEMPLATE.spawn) as keeper:
+                self._keeper = emulations.start(value, **self._options, keeper=keeper)  # type: ignore[arg-type]
             self._running = RunningEmulation(self._keeper.record)
         return self._running
 

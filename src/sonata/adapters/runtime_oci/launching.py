@@ -24,6 +24,7 @@ from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.furnishing import Places, mount_root
+from sonata.adapters.runtime_oci.host_root import HostLayer
 from sonata.adapters.runtime_oci.mounts import unmount
 from sonata.errors import AdapterError, PermanentError
 from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
@@ -69,7 +70,7 @@ class Launcher:
         host_layer: what the `host` root is made of.
     """
 
-    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: Path) -> None:
+    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: HostLayer) -> None:
         self.machines: dict[str, Machine] = {}
         self._engine = engine
         self._cgroups = cgroups
@@ -136,9 +137,10 @@ class Launcher:
         spec, folder = machine.spec, machine.folder
         shutil.rmtree(folder, ignore_errors=True)
         root = folder / "root"
-        mount_root(spec, spec.root, self._host_layer, Places(folder, root), name_hosts=True)
+        layer = self._host_layer.path
+        mount_root(spec, spec.root, layer, Places(folder, root), name_hosts=True)
         for one, target in zip(spec.attached, attached_roots(spec, folder), strict=True):
-            mount_root(spec, one.root, self._host_layer, Places(target.with_suffix(".own"), target), name_hosts=False)
+            mount_root(spec, one.root, layer, Places(target.with_suffix(".own"), target), name_hosts=False)
         path = self._cgroups.path_of(spec.id) if self._engine.cgroups else None
         document = config(spec, root, Confinement(path, frozenset(self._cgroups.controllers)))
         (folder / "config.json").write_bytes(msgspec.json.encode(document))

@@ -19,13 +19,13 @@ from pathlib import Path
 import msgspec
 
 import sonata.adapters.runtime_oci.cgroups as cgroups
-import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.descriptors import is_exhaustion
 from sonata.adapters.runtime_oci.bundle import process, resources
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
+from sonata.adapters.runtime_oci.host_root import HostLayer
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.managed_launching import ManagedLauncher
 from sonata.adapters.runtime_oci.managers import MANAGERS, begun, find_manager
@@ -73,7 +73,7 @@ class OciRuntime(Grouped):
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
         self._groups = Groups(self._cgroups)
-        host_layer = host_root.make_host_layer(folder.absolute() / "host")
+        host_layer = HostLayer(folder.absolute() / "host")
         self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer)
         if manager:
             managing = begun(manager, folder.absolute() / manager.name, self._engine, notes or folder)
