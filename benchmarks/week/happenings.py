@@ -66,30 +66,24 @@ def cut_link(life: Life) -> None:
     life.stay().callback(life.mend, link)
 
 
-def play(life: Life, *steps: Step) -> None:
-    """Carry a scenario out and follow it to its end."""
-    run = life.scenarios.start(Scenario(life.fresh(), steps))
-    life.scenarios.follow(run, lambda event: None)
-
-
 def lose_pop(life: Life) -> None:
     """A PoP without links and power for a moment; its servers are started again."""
     site = life.site()
-    play(life, Step(0.0, "pop", site.pop, for_s=0.05, up=False))
+    life.play(Step(0.0, "pop", site.pop, for_s=0.05, up=False))
     life.wake(site)
 
 
 def hog(life: Life) -> None:
     """Something takes processor and memory of a machine."""
     target = life.chance.choice(("origin", f"{(pop := life.site().pop)}/busy-{pop}"))
-    play(life, Step(0.0, "hog", target, for_s=0.05, cpus=0.2, memory_bytes=4 * 1024**2))
+    life.play(Step(0.0, "hog", target, for_s=0.05, cpus=0.2, memory_bytes=4 * 1024**2))
 
 
 def crash(life: Life) -> None:
     """The program of a server is killed; somebody starts it again."""
     site = life.site()
     server = life.seed(site)
-    play(life, Step(0.0, "crash", f"{site.pop}/{server['name']}"))
+    life.play(Step(0.0, "crash", f"{site.pop}/{server['name']}"))
     path = f"{COMPUTE}/servers/{server['id']}"
     site.settled(path, "server", lambda one: one["status"] in ("SHUTOFF", "ERROR") and not one["OS-EXT-STS:task_state"])
     life.wake(site)
@@ -104,7 +98,7 @@ def mixed_scenario(life: Life) -> None:
         Step(0.02, "move", "users", for_s=0.01, to="south"),
     )
     if life.chance.random() < 0.5:
-        play(life, *steps)
+        life.play(*steps)
     else:
         life.scenarios.cancel(
             life.scenarios.start(Scenario(life.fresh(), (*steps, Step(999.0, "crash", "origin"))))["run"]

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.week.site import Site
 from sonata.embedding import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
 from sonata.emulator.cloud.compute.actions import LONGEST_LOG
+from sonata.model.scenario import Scenario, Step
 from sonata.sdk.emulation_records import EmulationRecord
 from sonata.sdk.emulator_client import EmulatorClient
 from sonata.sdk.metrics_client import MetricsClient
@@ -22,8 +23,8 @@ STAY = ("sleep", "infinity")
 LONGEST_STAY = 60
 """Happenings after which at the latest what was made is unmade."""
 JOINED = "joined"
-AT_ONCE = 100
-"""Ports that are made by one request."""
+FLAPS = 500
+"""Changes of a link in one scenario."""
 
 
 def topology(name: str) -> Topology:
@@ -111,11 +112,15 @@ class Life:
             for _ in range(LONGEST_LOG // 4):
                 self.act(site, server, {"os-stop": None})
                 self.act(site, server, {"os-start": None})
-        site, ports = self.sites["edge"], "/network/v2.0/ports"
-        wanted = {"ports": [{"network_id": self.joined[site.pop]}] * AT_ONCE}
+        link = self.declared.links[0].name
+        flaps = tuple(Step(0.0, "link", link, up=number % 2 > 0) for number in range(FLAPS))
         while self.emulator.events(["emulation.started"])[0]["kind"] != "events.missed":
-            for port in site.ask("POST", ports, wanted)["ports"]:
-                site.drop(f"{ports}/{port['id']}")
+            self.play(*flaps)
+
+    def play(self, *steps: Step) -> None:
+        """Carry a scenario out and follow it to its end."""
+        run = self.scenarios.start(Scenario(self.fresh(), steps))
+        self.scenarios.follow(run, lambda event: None)
 
     def mend(self, link: Link | str) -> None:
         """Let a link be as it was declared, or the access link of an endpoint."""

@@ -153,6 +153,18 @@ async def test_cost_and_energy_follow_from_figures_and_use(observation: Observat
     assert POPS["a"].energy.joules(3600, 1800) == 100 * 3600 + 20 * 1800
 
 
+async def test_the_meter_of_a_pop_that_is_gone_is_gone(observation: Observation) -> None:
+    await observation.read()
+    emulation = observation._emulation
+    topology = emulation.topology
+    links = tuple(link for link in topology.links if "c" not in (link.a, link.b))
+    ends = {name: one for name, one in topology.endpoints.items() if one.attach != "c"}
+    pops = {name: pop for name, pop in topology.pops.items() if name != "c"}
+    await Reconciler(emulation).apply(replace(topology, pops=pops, links=links, endpoints=ends))
+    await observation.read()
+    assert set(observation._sites._meters) == {"a", "b"}
+
+
 async def test_figures_are_told_to_placement(http: httpx.AsyncClient) -> None:
     figures = (await http.get("/wan/graph")).json()["figures"]
     assert figures == {
