@@ -83,6 +83,13 @@ def _mounted(*what: str) -> Iterator[Path]:
             subprocess.run(["umount", folder], check=True)
 
 
+def loop_files(folder: Path) -> list[str]:
+    """Files below a folder that are loop devices; one that is deleted is none of its folder's, so its name is cut."""
+    files = (device / "loop/backing_file" for device in Path("/sys/block").glob("loop*"))
+    names = (file.read_text().strip() for file in files if file.exists())
+    return [name for name in names if name.startswith(str(folder))]
+
+
 def ip(*arguments: str) -> None:
     """Run ip(8)."""
     subprocess.run(["ip", *arguments], check=True, capture_output=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.families import FAMILIES
 from sonata.emulator.observing.observation import Observation
+from sonata.emulator.observing.sheet import Sheet
 from sonata.emulator.reconciler import Reconciler
 from sonata.formats.exposition import exposition
 from sonata.managers.state import Demand
@@ -253,3 +255,10 @@ def test_text_is_escaped_and_numbers_are_written_as_go_does() -> None:
             (dict(point.labels)["name"], point.value) for point in points
         ]
         assert found.documentation == family.help
+
+
+async def test_links_are_watched_no_more_once_that_is_over(observation: Observation, world: World) -> None:
+    watcher = observation.watcher
+    await watcher.set(0.5)
+    await asyncio.gather(watcher.read(Sheet()), watcher.set(None))
+    assert world.fabric.metering.followed[0] == []

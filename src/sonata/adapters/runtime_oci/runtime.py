@@ -1,7 +1,7 @@
 """The runtime: machines as bundles of an OCI engine, without a daemon.
 
-A machine's folder `<folder>/machines/<id>` holds its overlay (`upper`, `work`, mounted on `root`), `config.json` and
-the engine's log. All of it, its mounts and its cgroups go when it ends.
+A machine's folder `<folder>/machines/<id>` holds its overlay (mounted on `root`; `upper` and `work` are there, or on
+its disk), `config.json` and the engine's log. All of it, its mounts and its cgroups go when it ends.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 import sonata.adapters.runtime_oci.cgroups as cgroups
-import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.descriptors import is_exhaustion
+from sonata._lib.together import to_the_end
 from sonata.adapters.runtime_oci.bundle import process, resources
+from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
+from sonata.adapters.runtime_oci.host_root import HostLayer
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
 from sonata.adapters.runtime_oci.managed_launching import ManagedLauncher
 from sonata.adapters.runtime_oci.managers import MANAGERS, begun, find_manager
@@ -41,9 +43,6 @@ OUTPUT_LIMIT = 10 * 1024**2
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
 _NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
-_SHARED_DISK = (
-    "what machines write is on the host's disk; the `disk` of flavors counts where servers are placed, no more"
-)
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
@@ -54,7 +53,8 @@ class OciRuntime(Grouped):
         folder: its own folder; made if missing. Not on an overlay file system.
         cgroup_prefix: cgroup path below which machines live, e.g. `sonata/cdn`.
         engines: which to look for, in this order; or one of `MANAGERS` alone.
-        notes: folder for notes of what managers have elsewhere, which would outlive a crash; default: its own.
+        kept: folder on the file system where disks of machines are kept, for what is made ahead, and for notes of what
+            managers have elsewhere, both of which would outlive a crash; default: its own.
 
     Raises:
         Unsupported: no engine is installed, or the manager cannot run here.
@@ -64,7 +64,7 @@ class OciRuntime(Grouped):
     """
 
     def __init__(
-        self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES, notes: Path | None = None
+        self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES, kept: Path | None = None
     ) -> None:
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
@@ -73,11 +73,12 @@ class OciRuntime(Grouped):
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
         self._groups = Groups(self._cgroups)
-        host_layer = host_root.make_host_layer(folder.absolute() / "host")
-        self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer)
+        host_layer = HostLayer(folder.absolute() / "host")
+        self._disks = Disks(folder.absolute() / "disks", (kept or folder).absolute() / "spare-disks")
+        self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer, self._disks)
         if manager:
-            managing = begun(manager, folder.absolute() / manager.name, self._engine, notes or folder)
-            self._launcher = ManagedLauncher(self._engine, self._cgroups, host_layer, managing)
+            managing = begun(manager, folder.absolute() / manager.name, self._engine, kept or folder)
+            self._launcher = ManagedLauncher(self._engine, self._cgroups, host_layer, self._disks, managing)
         become_subreaper()
 
     @property
@@ -89,7 +90,11 @@ class OciRuntime(Grouped):
     def unenforced(self) -> Mapping[str, str]:
         """Limits that the host does not let us enforce, with the reason."""
         users = {} if is_mapped(1) else {"uid": "one user id is mapped into this user namespace: all machines use it"}
-        return {**self._cgroups.unenforced, **users, "disk": _SHARED_DISK}
+        try:
+            why = self._disks.unenforced
+        except OSError as error:
+            why = f"it cannot be found out at this moment: {error}"
+        return {**self._cgroups.unenforced, **users, **({"disk": why} if why else {})}
 
     async def start(
         self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
@@ -107,7 +112,7 @@ class OciRuntime(Grouped):
         try:
             self._groups.enter(spec.id, spec.group)
             machine.spec = replace(spec, limits=self._groups.within(spec.limits, spec.group))
-            self._launcher.prepare(machine)
+            await to_the_end(asyncio.to_thread(self._launcher.prepare, machine))
             await self._launcher.launch(machine, after)
         except OSError as error:
             raise _host_failed(spec.id, "cannot start", error) from error
@@ -172,6 +177,8 @@ class OciRuntime(Grouped):
     async def set_limits(self, machine_id: str, limits: Limits) -> None:
         """Change the limits of a running machine; see the port."""
         machine = self._running(machine_id)
+        if limits.disk_bytes != machine.spec.limits.disk_bytes and not self._disks.unenforced:
+            raise AdapterError(f"machine `{machine_id}` has to be started anew, since its disk has another size then")
         limits = self._groups.within(limits, machine.spec.group)
         wanted = resources(limits, frozenset(self._cgroups.controllers))
         if wanted and self._engine.cgroups:
@@ -192,10 +199,22 @@ class OciRuntime(Grouped):
         terminal.resize(rows, columns)
         return terminal
 
+    @asynccontextmanager
+    async def disk_content(self, disk: Path) -> AsyncIterator[Path]:
+        """What a machine has written to its disk; see the port."""
+        shown = self._disks.shown(disk)
+        with _host_asked(disk.name, "cannot have its disk opened"):
+            place = await asyncio.to_thread(shown.__enter__)
+        try:
+            yield place
+        finally:
+            await asyncio.to_thread(shown.__exit__, None, None, None)
+
     async def close(self) -> None:
         """End all machines and remove the cgroups of this runtime."""
         await asyncio.gather(*(self.stop(name) for name in list(self._launcher.machines)))
         await self._launcher.close()
+        await asyncio.to_thread(self._disks.end)
         cgroups.remove_cgroups(self._cgroups.prefix)
         self._engine.close()
 
