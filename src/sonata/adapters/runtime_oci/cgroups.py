@@ -119,6 +119,24 @@ class Cgroups:
                 (folder / _own_cgroup(name).lstrip("/") / "cgroup.procs").write_text("0")
                 return
 
+    def members(self, machine: str) -> set[int]:
+        """Processes in a machine's own cgroup of any hierarchy."""
+        found: set[int] = set()
+        for hierarchy in self.hierarchies:
+            with contextlib.suppress(OSError):  # none yet, or none any more
+                listed = (hierarchy / self.place_of(machine) / "cgroup.procs").read_text().split()
+                found.update(map(int, listed))
+        return found - {0, os.getpid()}
+
+    def is_frozen(self, machine: str) -> bool:
+        """Whether the kernel holds a machine."""
+        for hierarchy in self.hierarchies:
+            for file, word in (("freezer.state", "FROZEN"), ("cgroup.freeze", "1")):
+                with contextlib.suppress(OSError):
+                    if (hierarchy / self.place_of(machine) / file).read_text().strip() == word:
+                        return True
+        return False
+
     def thaw(self, machine: str) -> None:
         """Let a machine go on, whatever its engine knows of it; idempotent."""
         for hierarchy in self.hierarchies:

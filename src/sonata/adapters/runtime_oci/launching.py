@@ -33,6 +33,7 @@ from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 0.02
+_TRY_AGAIN = "nothing is left of the attempt: start it again; the kernel's log tells whether memory was short"
 _KILLED = 128 + signal.SIGKILL
 _CANNOT_EXECUTE = re.compile(
     r"executable file|exec format|no such file|not found|permission denied|not a directory", re.I
@@ -113,7 +114,11 @@ class Launcher:
     async def resume(self, machine: Machine) -> None:
         """Let a frozen machine go on; idempotent."""
         if machine.paused:
-            await self.command(machine, "resume")
+            try:
+                await self.command(machine, "resume")
+            except AdapterError:  # an engine that died over it may have done it
+                if self._cgroups.is_frozen(machine.spec.id):
+                    raise
             machine.paused = False
 
     async def command(self, machine: Machine, verb: str, *options: str) -> None:
@@ -125,7 +130,7 @@ class Launcher:
         log = machine.folder / f"{verb}.log"
         status = await processes.run(self._engine.command(verb, *options, machine.name, log=log))
         if status:
-            answer = first_line(log) or f"exit status {status}"
+            answer = first_line(log) or processes.told(self._engine.kind, status)
             raise AdapterError(
                 f"machine `{machine.spec.id}`: `{verb}` failed: {answer}",
                 call=f"{self._engine.kind} {verb}",
@@ -225,13 +230,13 @@ class Launcher:
 
     async def abandon(self, machine: Machine) -> None:
         """Undo a start that failed or was cancelled, whatever it got to."""
-        log = machine.folder / "engine.log"
         await room_for()
-        _end_left_behind(self._engine.kind, machine)
+        await _end_left_behind(machine, self._engine.kind, self._cgroups)
         if machine.folder.exists():
+            log = machine.folder / "engine.log"
             await processes.run(self._engine.command("delete", "--force", machine.name, log=log))
-            processes.reap_orphans(self._helpers)
-            _end_left_behind(self._engine.kind, machine)
+        processes.reap_soon(self._helpers)
+        await _end_left_behind(machine, self._engine.kind, self._cgroups)
         await self._drop(machine)
 
     async def _drop(self, machine: Machine) -> None:
@@ -273,13 +278,19 @@ def _described(machine: Machine, status: int | None, starved: bool) -> MachineEx
     return MachineExit(name, status, f"exited with status {status}")
 
 
-def _end_left_behind(engine: str, machine: Machine) -> None:
-    processes.end_left_behind(engine, machine.name, machine.disk)
-
-
 def _disk_names(spec: MachineSpec) -> list[str]:
     """Names under which the disks of a machine are open: that of its root, then those of attached ones."""
     return [f"{spec.id}.{number}" for number in range(1 + len(spec.attached))]
+
+
+async def _end_left_behind(machine: Machine, engine: str, cgroups: Cgroups) -> None:
+    """Kill whatever still works on the start of a machine, or is in it."""
+    own = f"{machine.folder}/"
+
+    def found() -> set[int]:
+        return processes.left_behind(engine, own, machine.disk) | cgroups.members(machine.spec.id)
+
+    await processes.end_all(found)
 
 
 def _signal(machine: Machine, number: signal.Signals) -> None:
@@ -294,6 +305,10 @@ def require(machine: Machine, caller: str, status: int) -> None:
     Raises:
         AdapterError: it has.
     """
+    if status < 0:
+        program, answer = _program_of(machine), processes.told(caller, status)
+        message = f"machine `{machine.spec.id}` cannot start `{program}`: {answer}"
+        raise AdapterError(message, hint=_TRY_AGAIN, call=f"{caller} run", answer=answer)
     if status:
         raise start_error(machine, caller, f"exit status {status}")
 
@@ -301,14 +316,17 @@ def require(machine: Machine, caller: str, status: int) -> None:
 def start_error(machine: Machine, caller: str, otherwise: str) -> AdapterError:
     """Why a machine does not start: what the engine has written, or what else is known."""
     spec, answer = machine.spec, first_line(machine.folder / "engine.log") or otherwise
-    program = spec.argv[0] if spec.argv else "sleep"
     kind = PermanentError if _CANNOT_EXECUTE.search(answer) else AdapterError
     return kind(
-        f"machine `{spec.id}` cannot start `{program}`: {answer}",
+        f"machine `{spec.id}` cannot start `{_program_of(machine)}`: {answer}",
         hint="the program must exist in the machine's image, be executable, and be made for this processor",
         call=f"{caller} run",
         answer=answer,
     )
+
+
+def _program_of(machine: Machine) -> str:
+    return machine.spec.argv[0] if machine.spec.argv else "sleep"
 
 
 def first_line(log: Path) -> str:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from sonata.ports.runtime import Tell
 
+logger = logging.getLogger(__name__)
+
 _DRAIN_S = 0.2
 _CHUNK = 65536
+_KILL_EVERY_S, _KILL_ROUNDS = 0.002, 1000
+_REAPED_AFTER_S = (0.0, 0.02, 0.2, 2.0)
 _LATE_CHUNKS = 16  # a pipe holds at most 1 MiB (pipe(7)): all that the program itself has written
 
 
@@ -38,6 +44,11 @@ def _resolve(ready: asyncio.Future[None]) -> None:
 async def run(argv: Sequence[str], console: Path = Path(os.devnull)) -> int:
     """Run a program, append stdout and stderr to a file, and return the exit status; kills it when cancelled."""
     return await _ended(_spawn_with_console(argv, console))
+
+
+def told(name: str, status: int) -> str:
+    """How a program that failed has ended, in words; its status is as that of `run`."""
+    return f"{name} was killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 class Kept:
@@ -93,7 +104,10 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
         raise
     finally:
         os.close(pidfd)
-    return process.wait()
+    status = process.wait()
+    if status < 0:  # it has left to us what it had forked
+        await end_all(lambda: {pid for pid in _children() if (found := _stat(pid)) and found.group == process.pid})
+    return status
 
 
 async def _read(pipe: IO[bytes], take: Callable[[bytes], Awaitable[None]], over: asyncio.Event) -> None:
@@ -123,14 +137,14 @@ async def _comes(descriptor: int, over: asyncio.Event) -> bool:
 
 def _spawn_with_console(argv: Sequence[str], console: Path) -> subprocess.Popen[bytes]:
     with open(console, "ab") as output:
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0)
 
 
 def _spawn_with_pipes(argv: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
     with os.fdopen(os.memfd_create("stdin"), "w+b") as source:
         source.write(stdin)
         source.seek(0)
-        return subprocess.Popen(argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
 
 
 def kill_recorded(pid_file: Path) -> None:
@@ -160,7 +174,7 @@ async def collected(pid: int, pidfd: int) -> int | None:
     for delay_s in (0.0, 0.005, 0.05, 0.5, 2.0):
         await asyncio.sleep(delay_s)
         status = reap(pidfd)
-        if status is not None or _command_and_state(pid) is None:
+        if status is not None or _stat(pid) is None:
             return status
     return None
 
@@ -177,47 +191,96 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 async def became_another(pid: int, name: str | tuple[str, ...]) -> bool:
     """Wait until a process bears another name than `name`, which it changes by execve(2); False when it died before."""
-    while (found := _command_and_state(pid)) is not None:
-        command, state, _ = found
-        if not command.startswith(name):
+    while (found := _stat(pid)) is not None:
+        if not found.command.startswith(name):
             return True
-        if state == "Z":
+        if found.state == "Z":
             return False
         await asyncio.sleep(0.0005)
     return False
 
 
 def reap_orphans(name: str | tuple[str, ...]) -> None:
-    """Collect dead children that a helper of ours left to us: they bear its name and have a session of their own.
+    """Collect dead children that a helper of ours left to us: they bear its name and are not what we have called.
 
     An engine detaches by forking twice, and what it forked for a failed `exec` would, uncollected, keep the machine's
     pid namespace from ending.
     """
-    ours = os.getsid(0)
     for pid in _children():
-        command, state, session = _command_and_state(pid) or ("", "", ours)
-        if state == "Z" and session != ours and command.startswith(name):
+        found = _stat(pid)
+        if found and found.state == "Z" and found.command.startswith(name) and not found.is_called:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
 
-def end_left_behind(name: str, machine_id: str, disk: Path) -> None:
-    """Kill what an engine that was killed has left to us of a machine.
+def reap_soon(name: str | tuple[str, ...]) -> None:
+    """Collect, now and a few times later, what a failed call left to us: it may die a moment after its maker."""
+    for delay_s in _REAPED_AFTER_S:
+        asyncio.get_running_loop().call_later(delay_s, reap_orphans, name)
 
-    These are its own children, which work on, and the machine's first process, of which it had not yet taken note.
+
+def left_behind(name: str, word: str, disk: Path | None = None) -> set[int]:
+    """What an engine that was killed has left to us: its own children, which work on, and what it was about to tell of.
 
     Args:
         name: of the engine.
-        machine_id: is among the words of its command.
-        disk: what the machine's root is made of.
+        word: is in the command by which it was called, and in that of no other.
+        disk: what the root of the machine's first process is made of.
     """
-    for pid in _children():
-        words = _argv(pid)
-        works_on = machine_id in words and name in [os.path.basename(word) for word in words[:3]]
-        if works_on or str(disk) in _root_mount(pid):
+    return {pid for pid in _children() if _works_on(pid, name, word) or (disk and _is_on(pid, disk))}
+
+
+def recorded(pid_file: Path) -> set[int]:
+    """The child of ours whose pid an engine wrote to a file; none where it had not come to that."""
+    with contextlib.suppress(OSError, ValueError):
+        return {int(pid_file.read_text())} & {*_children()}
+    return set()
+
+
+def in_same_machine(first: int) -> set[int]:
+    """Children of ours in the pid namespace of a machine's first process, which were left to us there.
+
+    Programs on terminals are not among them: who has opened one has it left to him, and knows of it.
+    """
+    try:
+        machine = os.readlink(f"/proc/{first}/ns/pid")
+    except OSError:
+        return set()
+    here = {pid for pid in _children() if pid != first and _pid_namespace(pid) == machine}
+    return {pid for pid in here if (found := _stat(pid)) and not found.has_terminal}
+
+
+async def end_all(find: Callable[[], set[int]]) -> None:
+    """Kill what is found until nothing more is, as the killed may just have made others; gives up after a while."""
+    killed: set[int] = set()
+    for _ in range(_KILL_ROUNDS):
+        found = find()
+        for pid in found:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+        killed = {pid for pid in killed | found if not _collected(pid)}
+        if not found | killed:
+            return
+        await asyncio.sleep(_KILL_EVERY_S)
+    logger.warning("processes cannot be killed", extra={"pids": sorted(find() | killed)})
+
+
+def _collected(pid: int) -> bool:
+    """Whether a killed process is gone; ours has to be collected for that, all others are their parents' affair."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        found = _stat(pid)
+        return found is None or found.state == "Z"
+
+
+def _works_on(pid: int, name: str, word: str) -> bool:
+    words = _argv(pid)
+    return word in "\0".join(words) and name in [os.path.basename(each) for each in words[:3]]
+
+
+def _is_on(pid: int, disk: Path) -> bool:
+    return bool(re.search(rf"{re.escape(str(disk))}[/, ]", _root_mount(pid)))
 
 
 def _root_mount(pid: int) -> str:
@@ -229,6 +292,13 @@ def _root_mount(pid: int) -> str:
     return next((line for line in lines if line.split(" ", 5)[4] == "/"), "")
 
 
+def _pid_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
 def _argv(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
@@ -236,15 +306,30 @@ def _argv(pid: int) -> list[str]:
         return []
 
 
-def _command_and_state(pid: int) -> tuple[str, str, int] | None:
-    """Name, state and session of a process, see proc(5); None when it is gone."""
+class _Stat(NamedTuple):
+    """What proc(5) tells of a process.
+
+    Args:
+        is_called: whether it leads a group of our session, as the programs do that we call.
+    """
+
+    command: str
+    state: str
+    group: int
+    is_called: bool
+    has_terminal: bool
+
+
+def _stat(pid: int) -> _Stat | None:
+    """What a process does; None when it is gone."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             before, _, after = stat.read().rpartition(")")
     except OSError:
         return None
-    state, _, _, session, *_ = after.split()
-    return before.partition("(")[2], state, int(session)
+    state, _, group, session, terminal, *_ = after.split()
+    is_called = int(group) == pid and int(session) == os.getsid(0)
+    return _Stat(before.partition("(")[2], state, int(group), is_called, terminal != "0")
 
 
 def _threads() -> list[str]:

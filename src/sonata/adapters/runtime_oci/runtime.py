@@ -11,8 +11,8 @@ import errno
 import logging
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +24,12 @@ import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.descriptors import is_exhaustion
 from sonata._lib.together import to_the_end
 from sonata.adapters.runtime_oci.bundle import process, resources
+from sonata.adapters.runtime_oci.commands import run_command
 from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
 from sonata.adapters.runtime_oci.host_root import HostLayer
-from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
+from sonata.adapters.runtime_oci.launching import Launcher, Machine
 from sonata.adapters.runtime_oci.managed_launching import ManagedLauncher
 from sonata.adapters.runtime_oci.managers import MANAGERS, begun, find_manager
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
@@ -42,7 +43,6 @@ OUTPUT_LIMIT = 10 * 1024**2
 """Bytes of stdout and of stderr that `exec` returns."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
-_NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
@@ -139,7 +139,7 @@ class OciRuntime(Grouped):
             _host_asked(machine_id, "cannot run a command"),
             tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch,
         ):
-            status = await self._exec(machine, argv, stdin, Path(scratch), tell or kept)
+            status = await run_command(self._engine, machine, argv, stdin, Path(scratch), tell or kept)
         return status, kept["stdout"], kept["stderr"]
 
     async def attach_folder(self, machine_id: str, bind: Bind) -> None:
@@ -182,7 +182,9 @@ class OciRuntime(Grouped):
         limits = self._groups.within(limits, machine.spec.group)
         wanted = resources(limits, frozenset(self._cgroups.controllers))
         if wanted and self._engine.cgroups:
-            await self._launcher.update(machine, wanted)
+            before = resources(machine.spec.limits, frozenset(self._cgroups.controllers))
+            async with _undone_by(lambda: self._launcher.update(machine, before)):
+                await self._launcher.update(machine, wanted)
         machine.spec = replace(machine.spec, limits=limits)
 
     async def usage(self, machine_id: str) -> Usage:
@@ -218,34 +220,25 @@ class OciRuntime(Grouped):
         cgroups.remove_cgroups(self._cgroups.prefix)
         self._engine.close()
 
-    async def _exec(self, machine: Machine, argv: Sequence[str], stdin: bytes, scratch: Path, tell: Tell) -> int:
-        log, pid_file, request = scratch / "log", scratch / "pid", scratch / "process.json"
-        request.write_bytes(msgspec.json.encode(process(machine.spec, argv)))
-        command = self._engine.command("exec", f"--process={request}", f"--pid-file={pid_file}", machine.name, log=log)
-        try:
-            status = await processes.pass_on(command, stdin, tell)
-        except asyncio.CancelledError:
-            processes.kill_recorded(pid_file)
-            self._reap_soon()
-            raise
-        complaint = first_line(log)
-        if not complaint:
-            return status
-        self._reap_soon()
-        if self._engine.kind != "crun":  # which has written it to both places
-            await tell("stderr", f"{complaint}\n".encode())
-        return _NOT_EXECUTED
-
     def _reap_soon(self) -> None:
-        """Collect what a failed call left to us; it may die a moment after the engine has returned."""
-        for delay_s in (0.0, 0.02, 0.2, 2.0):
-            asyncio.get_running_loop().call_later(delay_s, processes.reap_orphans, self._engine.kind)
+        processes.reap_soon(self._engine.kind)
 
     def _running(self, machine_id: str) -> Machine:
         machine = self._launcher.machines.get(machine_id)
         if machine is None or machine.pidfd < 0:
             raise NotFound(f"machine `{machine_id}` does not run")
         return machine
+
+
+@asynccontextmanager
+async def _undone_by(undo: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Have undone what an engine has failed over, as far as it can be."""
+    try:
+        yield
+    except AdapterError:
+        with suppress(AdapterError):
+            await undo()
+        raise
 
 
 @contextmanager

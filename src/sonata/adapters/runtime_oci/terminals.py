@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.engine import Engine
-from sonata.errors import PermanentError
+from sonata.errors import AdapterError, PermanentError
 
 _CHUNK = 16 * 1024
 _HANDED_OVER_S = 10.0
@@ -107,6 +107,7 @@ async def open_terminal(
 
     Raises:
         PermanentError: the program cannot be executed.
+        AdapterError: the engine was killed over it.
     """
     # The path of a socket is short by nature (unix(7): 108 bytes), the machine's folder may not be.
     with (
@@ -125,9 +126,21 @@ async def open_terminal(
             return PtyTerminal(master, int((scratch / "pid").read_text()), reap)
         if master is not None:
             os.close(master)
+        if status < 0:
+            raise await _cut_off(engine, machine_id, scratch, status)
         log = scratch / "log"
         why = log.read_text(errors="replace").strip() if log.exists() else ""
         raise PermanentError(f"machine `{machine_id}` opened no terminal: {why or 'the engine said nothing'}")
+
+
+async def _cut_off(engine: Engine, machine_id: str, scratch: Path, status: int) -> AdapterError:
+    """End what an engine that was killed has left in a machine, and tell of it."""
+    kind, called_by = engine.kind, f"{scratch}/"
+    await processes.end_all(lambda: processes.left_behind(kind, called_by) | processes.recorded(scratch / "pid"))
+    answer = processes.told(kind, status)
+    return AdapterError(
+        f"machine `{machine_id}` opened no terminal: {answer}", hint="open it again", call=f"{kind} exec", answer=answer
+    )
 
 
 def _spawn(engine: Engine, machine_id: str, scratch: Path) -> subprocess.Popen[bytes]:
@@ -141,7 +154,8 @@ def _spawn(engine: Engine, machine_id: str, scratch: Path) -> subprocess.Popen[b
         machine_id,
         log=scratch / "log",
     )
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, process_group=0)
 
 
 def _receive(listener: socket.socket, engine: subprocess.Popen[bytes]) -> int | None:
