@@ -3,7 +3,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 # What `make test-vm` runs in Debian's own kernel: TEST_VM="tests/contract/fabric/test_links.py -k jitter" for other tests.
-TEST_VM = tests/contract/fabric/test_links.py
+# Links, chains and filters, then machines with the engine crun in version 2 of the cgroup interface.
+FABRIC = links reservations shaping filtering chains sticky_chains secured_chains renderers
+RUNTIME = cgroups groups control machines
+TEST_VM = -m "not slow" -k "not runc" $(FABRIC:%=tests/contract/fabric/test_%.py) $(RUNTIME:%=tests/contract/runtime/test_%.py)
 .PHONY: help system testing demo test test-full test-vm check bench docs audit clean
 
 help:

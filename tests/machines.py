@@ -18,6 +18,8 @@ from tests.sessions import NAMESPACE, labelled
 
 CLONE_NEWNS = 0x20000
 CGROUPS = Path("/sys/fs/cgroup")
+UNIFIED = (CGROUPS / "cgroup.controllers").exists()
+"""Whether this host has version 2 of the cgroup interface alone."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts and network namespaces")
 DIRECT = ("crun", "runc", "launcher")
@@ -51,6 +53,11 @@ def enter_private_mounts() -> None:
     if shares and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
     hide_hybrid_cgroup()
+
+
+def cgroup_of(place: str) -> Path:
+    """The folder of a cgroup, of version 1 that where processes are counted."""
+    return (CGROUPS if UNIFIED else CGROUPS / "pids") / place
 
 
 def cgroup_folders(prefix: str) -> list[str]:

@@ -13,5 +13,6 @@ PACE = 0.1 if TRANSLATED else 1.0
 """How fast links are in tests of rates, compared with a real processor: who sends must keep up with them."""
 
 needs_processor = pytest.mark.skipif(
-    TRANSLATED, reason="its bounds are shorter than an emulated processor takes for the work itself"
+    TRANSLATED,
+    reason="its bounds are shorter than an emulated processor takes for the work itself, or holds programs up for",
 )

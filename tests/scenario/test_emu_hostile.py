@@ -178,6 +178,7 @@ TRIED = {
     "modprobe path": lambda: write("/proc/sys/kernel/modprobe", "/tmp/evil"),
     "its cgroup": lambda: write("/sys/fs/cgroup/cgroup.procs", "1"),
     "memory limit": lambda: write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "-1"),
+    "memory limit, version 2": lambda: write("/sys/fs/cgroup/memory.max", "max"),
     "uevent helper": lambda: write("/sys/kernel/uevent_helper", "/tmp/evil"),
     "offset of another's network": lambda: write("/sys/class/net/lo/mtu", "70000"),
     "out of memory": lambda: write("/proc/self/oom_score_adj", "-1000"),

@@ -269,6 +269,20 @@ def test_a_link_changes_while_in_use(pair: World) -> None:
     assert pair.ping("user", ORIGIN).best_s < 0.02
 
 
+@pytest.mark.parametrize("rate_bps", [None, 2e7])
+def test_what_is_under_way_survives_a_change_of_the_delay(pair: World, rate_bps: float | None) -> None:
+    pair.fabric.underlay.set_link("l0", Impairment(delay_s=1, rate_bps=rate_bps), CLEAN)
+    receiver, sender = pair.socket("origin"), pair.socket("user")
+    with receiver, sender:
+        receiver.bind((str(ORIGIN), 5000))
+        for number in range(10):
+            sender.sendto(bytes([number]), (str(ORIGIN), 5000))
+        pair.fabric.underlay.set_link("l0", Impairment(delay_s=0.1, jitter_s=0.001, rate_bps=rate_bps), CLEAN)
+        sender.sendto(bytes([10]), (str(ORIGIN), 5000))
+        # Not even the new delay changes the order.
+        assert [receiver.recv(1)[0] for _ in range(11)] == list(range(11))
+
+
 @pytest.mark.parametrize("impairment", [CLEAN, Impairment(delay_s=0.001)])
 def test_a_link_that_is_down_passes_nothing_and_comes_back(pair: World, impairment: Impairment) -> None:
     underlay = pair.fabric.underlay

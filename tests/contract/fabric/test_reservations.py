@@ -13,7 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from tests.translated import PACE
+from tests.translated import PACE, needs_processor
 
 import sonata.adapters.fabric_linux.htb as htb
 from sonata._lib.netlink import Request
@@ -167,6 +167,7 @@ def test_a_cap_is_held_with_and_without_a_rate_of_the_link(world: World, rate_bp
     assert gets(world, "silver1", 30 * MBIT * 1492 / 1442)
 
 
+@needs_processor
 def test_directions_are_reserved_apart(world: World) -> None:
     joined(world, Impairment(rate_bps=40 * MBIT))
     world.fabric.underlay.reserve("l0", {GOLD: Reservation(30 * MBIT)}, {SILVER: Reservation(30 * MBIT)})
@@ -192,6 +193,7 @@ def test_packets_that_only_look_like_the_span_have_nothing_reserved(world: World
     assert gets(world, "origin", 10 * MBIT, 0.15)
 
 
+@needs_processor
 def test_reservations_stay_when_the_link_changes(world: World) -> None:
     joined(world, Impairment(rate_bps=30 * MBIT))
     underlay = world.fabric.underlay
