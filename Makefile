@@ -2,11 +2,17 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help system testing demo test test-full check bench docs audit clean
+# What `make test-vm` runs in Debian's own kernel: TEST_VM="tests/contract/fabric/test_links.py -k jitter" for other tests.
+# Links, chains and filters, then machines with the engine crun in version 2 of the cgroup interface.
+FABRIC = links reservations shaping filtering chains sticky_chains secured_chains
+RUNTIME = cgroups groups control machines
+TEST_VM = -m "not slow" -k "not runc" $(FABRIC:%=tests/contract/fabric/test_%.py) $(RUNTIME:%=tests/contract/runtime/test_%.py)
+.PHONY: help system testing demo test test-full test-vm check bench docs audit clean
 
 help:
 	@echo "make demo       a CDN service through VNFs in two emulated PoPs, from nothing to served content"
 	@echo "make test       the test suite (at most 12 minutes on 2 cores); make test-full for all of it"
+	@echo "make test-vm    links, chains and machines in Debian's own kernel under qemu: netem, 802.1q, cgroup v2"
 	@echo "make check      lint, types, import contracts, security linter, size budgets, docstrings"
 	@echo "make bench      benchmarks with their peers beside them, as JSON"
 	@echo "make docs       the manual, into site/"
@@ -34,6 +40,9 @@ test: $(VENV)/.dev testing
 
 test-full: $(VENV)/.dev testing
 	@$(PY) -m pytest -q
+
+test-vm: $(VENV)/.dev testing
+	@$(PY) tools/test_vm -- -q -p no:cacheprovider $(TEST_VM)
 
 check: $(VENV)/.dev
 	@$(VENV)/bin/ruff check .

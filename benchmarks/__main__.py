@@ -12,12 +12,14 @@ NAMES = (
     "vnf_start",
     "first_packet",
     "pop_start",
+    "emulations",
     "mininet_topologies",
     "chain",
     "service",
     "servers_detail",
     "memory",
     "many_pops",
+    "week",
 )
 
 

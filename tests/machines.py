@@ -18,6 +18,8 @@ from tests.sessions import NAMESPACE, labelled
 
 CLONE_NEWNS = 0x20000
 CGROUPS = Path("/sys/fs/cgroup")
+UNIFIED = (CGROUPS / "cgroup.controllers").exists()
+"""Whether this host has version 2 of the cgroup interface alone."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for mounts and network namespaces")
 DIRECT = ("crun", "runc", "launcher")
@@ -53,6 +55,11 @@ def enter_private_mounts() -> None:
     hide_hybrid_cgroup()
 
 
+def cgroup_of(place: str) -> Path:
+    """The folder of a cgroup, of version 1 that where processes are counted."""
+    return (CGROUPS if UNIFIED else CGROUPS / "pids") / place
+
+
 def cgroup_folders(prefix: str) -> list[str]:
     """Folders of a prefix in all cgroup hierarchies, those that are hidden here and what is under the mounts included.
 
@@ -74,6 +81,13 @@ def _mounted(*what: str) -> Iterator[Path]:
             yield Path(folder)
         finally:
             subprocess.run(["umount", folder], check=True)
+
+
+def loop_files(folder: Path) -> list[str]:
+    """Files below a folder that are loop devices; one that is deleted is none of its folder's, so its name is cut."""
+    files = (device / "loop/backing_file" for device in Path("/sys/block").glob("loop*"))
+    names = (file.read_text().strip() for file in files if file.exists())
+    return [name for name in names if name.startswith(str(folder))]
 
 
 def ip(*arguments: str) -> None:

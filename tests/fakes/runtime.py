@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sonata.errors import Conflict, NotFound, PermanentError
 from sonata.ports.runtime import Bind, Limits, MachineExit, MachineSpec, OnExit, Tell, Terminal, Usage
@@ -63,6 +65,10 @@ class FakeRuntime:
     @property
     def unenforced(self) -> Mapping[str, str]:
         return {}
+
+    @asynccontextmanager
+    async def disk_content(self, disk: Path) -> AsyncIterator[Path]:
+        yield disk
 
     def disk_refusal(self) -> str:
         return "a fake boots no disk"

@@ -166,6 +166,6 @@ def left(emu: Emu) -> list[str]:
     home, found = str(emu.home), [str(path) for path in emu.state_files()]
     commands = [(each.pid, " ".join(each.info["cmdline"] or ())) for each in psutil.process_iter(["cmdline"])]
     found += [f"process {pid}: {text}" for pid, text in commands if pid != os.getpid() and home in text]
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{emu.name}*")]
+    found += [str(path) for where in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{where}*{emu.name}*")]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if home in line]
     return found

@@ -87,7 +87,7 @@ def _inside(space: str, *command: str) -> str:
 
 
 def _cgroups(name: str) -> Iterator[Path]:
-    for top in Path("/sys/fs/cgroup").glob(f"*/{name}"):
+    for top in [*Path("/sys/fs/cgroup").glob(f"*/{name}"), *Path("/sys/fs/cgroup").glob(name)]:
         yield from (path for path in top.rglob("*") if path.is_dir())
 
 

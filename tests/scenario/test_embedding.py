@@ -29,6 +29,7 @@ from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.sdk.emulation_records import find, recorded
 from sonata.sdk.wan_client import WanClient
 from tests.residue import Footprint, Host
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -104,6 +105,18 @@ def test_commands_give_their_status_and_output(emulation: RunningEmulation) -> N
     with pytest.raises(CommandFailed, match="oops") as failed:
         emulation.exec("users", 'sh -c "echo oops >&2; exit 3"', check=True)
     assert failed.value.completed.status == 3
+
+
+def test_metrics_are_asked_for_by_expressions(emulation: RunningEmulation) -> None:
+    eventually(lambda: len(emulation.query('sonata_link_up{link="backbone"}')) == 2)
+    there, back = emulation.query('sonata_link_up{link="backbone"} == 1')
+    assert {there["labels"]["source"], back["labels"]["source"]} == {"west", "east"}
+    assert (there["name"], there["value"]) == ("sonata_link_up", 1.0)
+    assert emulation.query("1 + 2") == [{"name": "", "labels": {}, "value": 3.0}]
+    assert emulation.query("sonata_link_up", at=1.0) == []
+    with pytest.raises(InvalidInput):
+        emulation.query("sum(")
+    assert 'sonata_link_up{link="backbone"' in emulation.metrics()
 
 
 def test_what_is_not_there_is_named_with_what_is(emulation: RunningEmulation) -> None:

@@ -37,7 +37,7 @@ def run(*command: str) -> str:
 
 
 def test_there_are_examples_of_both_kinds() -> None:
-    assert (len(SCRIPTS), len(TESTS)) == (4, 1)
+    assert (len(SCRIPTS), len(TESTS)) == (5, 1)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(emu: Emu, di
     cloud = site(emu.record(), "a")
     network = network_of(cloud, "10.7.0.0/24", "10.7.0.10", "10.7.0.99")
     first = boot(cloud, "first", network.id)
+    boot(cloud, "busy", network.id)
+    emu.ok("exec", "a/busy", "--", "true")
     settle()
     ballast = fill(disk)
 
@@ -63,18 +65,23 @@ def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(emu: Emu, di
     assert "No space left on device" in refused.stderr
     write = "dd if=/dev/zero of=/root/file bs=1M count=1"
     assert "No space left on device" in emu.run("exec", "a/first", "--", "sh", "-c", write).stderr
+    much = emu.run("exec", "a/busy", "--", "sh", "-c", f"{write} conv=fsync")
+    assert "fsync failed" in much.stderr, "its own disk has room, the host's has none"
+    until(lambda: "disk.full" in emu.ok("events", "--no-follow"))
     assert {cloud.compute.get_server(server).status for server in (first, second)} == {"ACTIVE"}
     late = cloud.network.create_network(name="late")
     until(lambda: "would not survive the emulation's death" in emu.ok("logs"))
 
     ballast.unlink()
     until(lambda: "written down again" in emu.ok("logs"))
+    until(lambda: "disk.room" in emu.ok("events", "--no-follow"))
+    emu.ok("exec", "a/busy", "--", "sh", "-c", f"{write} conv=fsync")
     assert emu.run("exec", "a/second", "--", "true").returncode == 0
     settle()
     kill(emu)
     emu.up()
     assert cloud.network.get_network(late.id).name == "late"
-    assert {server.name for server in cloud.compute.servers()} == {"first", "second"}
+    assert {server.name for server in cloud.compute.servers()} == {"first", "second", "busy"}
     cloud.close()
     emu.ok("down")
     assert emu.state_files() == []

@@ -178,6 +178,7 @@ TRIED = {
     "modprobe path": lambda: write("/proc/sys/kernel/modprobe", "/tmp/evil"),
     "its cgroup": lambda: write("/sys/fs/cgroup/cgroup.procs", "1"),
     "memory limit": lambda: write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "-1"),
+    "memory limit, version 2": lambda: write("/sys/fs/cgroup/memory.max", "max"),
     "uevent helper": lambda: write("/sys/kernel/uevent_helper", "/tmp/evil"),
     "offset of another's network": lambda: write("/sys/class/net/lo/mtu", "70000"),
     "out of memory": lambda: write("/proc/self/oom_score_adj", "-1000"),
@@ -206,6 +207,30 @@ try:
 except OSError as error:
     print(children, error.errno, flush=True)
 os.kill(-1, 9)
+"""
+
+HOARD = """
+import errno, os, sys
+os.mkdir("/root/hoard")
+written = files = 0
+try:
+    while sys.argv[1] == "files":
+        with open(f"/root/hoard/{files}", "w"):
+            files += 1
+    with open("/root/hoard/large", "wb", buffering=0) as large:
+        for piece in (64 * 2**20, 2**20):  # what is reserved is no more to be had than what is written
+            try:
+                while True:
+                    os.posix_fallocate(large.fileno(), written, piece)
+                    written += piece
+            except OSError as error:
+                assert error.errno == errno.ENOSPC, error
+        large.seek(written)
+        while True:
+            written += large.write(bytes(4096))
+except OSError as error:
+    assert error.errno == errno.ENOSPC, error
+print(written, files)
 """
 
 
@@ -358,5 +383,19 @@ def test_a_fork_bomb_stays_in_its_machine(hostile: Site) -> None:
     assert hostile.emu.run("exec", "a/victim", "--", "true").returncode == 0
 
 
-def test_a_disk_that_is_not_bounded_is_told(hostile: Site) -> None:
-    assert "disk" in json.loads(hostile.emu.ok("show", "-o", "json"))["unenforced"]
+@pytest.mark.parametrize("what", ["bytes", "files"])
+def test_a_full_disk_is_full_for_its_machine_alone(hostile: Site, what: str) -> None:
+    assert "disk" not in json.loads(hostile.emu.ok("show", "-o", "json"))["unenforced"]
+    size = hostile.emu.ok("exec", "a/attacker", "--", "df", "--block-size=1G", "--output=size", "/").split()[-1]
+    assert size == "1", "its flavor's disk"
+    written, files = map(int, hostile.run("a/attacker", HOARD, what).split())
+    try:
+        assert written < 2**30
+        assert files <= 65536
+        full = hostile.emu.run("exec", "a/attacker", "--", "sh", "-c", "mkdir /root/more && date > /root/more/file")
+        assert "No space left on device" in full.stderr
+        hostile.emu.ok("exec", "a/victim", "--", "sh", "-c", "dd if=/dev/zero of=/root/own bs=1M count=4 conv=fsync")
+        hostile.emu.ok("exec", "a/attacker", "--", "true")
+    finally:
+        hostile.emu.ok("exec", "a/attacker", "--", "rm", "-r", "/root/hoard")
+    hostile.emu.ok("exec", "a/attacker", "--", "sh", "-c", "date > /root/again")

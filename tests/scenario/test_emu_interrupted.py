@@ -69,7 +69,8 @@ def test_down_that_is_interrupted_can_be_said_again(emu: Emu, at: float) -> None
     emu.up()
     status, told = interrupt(emu.aside("down"), at)
     assert is_told(status, told), told
-    listed = emu.json("ls")
+    was_there = emu.json("ls") != []
     again = emu.run("down")
-    assert again.returncode == (0 if listed else 5), again.stderr
+    # What was told to end may do so between the two commands.
+    assert again.returncode in ((0, 5) if was_there else (5,)), again.stderr
     assert left(emu) == []

@@ -19,6 +19,7 @@ SMALL = KEEPER | {"starlette", "uvicorn", "cryptography", "rustworkx", "yaml", "
 PROGRAMS = {
     "sonata.daemon.platform": EVERYWHERE | {"argon2", "dns", "cryptography"},
     "sonata.daemon.emulation": EVERYWHERE | KEEPER | {"dns", "h11", "yaml"},
+    "sonata.daemon.template": EVERYWHERE | KEEPER | {"dns", "h11", "yaml"},
     "sonata.daemon.keeper": EVERYWHERE | SMALL | {"asyncio", "msgspec"},
     "sonata.daemon.manager_supervisor": EVERYWHERE | SMALL | {"websockets"},
     "sonata.managers.runner": EVERYWHERE | SMALL | {"asyncio"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -27,6 +28,7 @@ def enter(descriptor: int) -> None:
         OSError: as setns(2).
     """
     _check(_libc.setns(descriptor, CLONE_NEWNET), "setns")
+    _here.descriptor = descriptor
 
 
 def current() -> int:
@@ -37,14 +39,11 @@ def current() -> int:
 @contextmanager
 def homeward() -> Iterator[None]:
     """Bring the calling thread back into the namespace that it is in now, whatever happens inside."""
-    home = current()
+    before = _here.descriptor if _here.descriptor >= 0 else _home()
     try:
-        try:
-            yield
-        finally:
-            enter(home)
+        yield
     finally:
-        os.close(home)
+        enter(before)
 
 
 @contextmanager
@@ -72,8 +71,29 @@ def create(count: int, settle: Callable[[int], T]) -> list[T]:
     with homeward():
         for _ in range(count):
             _check(_libc.unshare(CLONE_NEWNET), "unshare")
-            settled.append(settle(current()))
+            _here.descriptor = current()
+            settled.append(settle(_here.descriptor))
     return settled
+
+
+class _Here(threading.local):
+    """The namespace that a thread is in; a negative number while it is where all threads begin."""
+
+    descriptor = -1
+
+
+_here = _Here()
+_homes: list[int] = []
+
+
+def _home() -> int:
+    """A descriptor of the namespace in which all threads of this process begin, opened once."""
+    if not _homes:
+        _homes.append(current())
+    return _homes[0]
+
+
+os.register_at_fork(after_in_child=_homes.clear)  # a child may go on to another one, and open that then
 
 
 def _check(result: int, call: str) -> None:

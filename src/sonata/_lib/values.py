@@ -36,6 +36,16 @@ else:
         )
 
 
+_unwritten: list[Callable[[], Any]] = []
+
+
+def write_all() -> None:
+    """Write the methods of all classes that stand now: for a process whose forks shall not do it, each for itself."""
+    for write in _unwritten:
+        write()
+    _unwritten.clear()
+
+
 def _wanted(cls: type, *, eq: bool, frozen: bool) -> list[str]:
     """The methods that the standard library would write; what a class defines itself stays, as there."""
     names = ["__init__", "__repr__", *(("__eq__",) if eq else ())]
@@ -50,6 +60,7 @@ def _with_stand_ins(cls: type, wanted: list[str], *, frozen: bool, slots: bool, 
     write = partial(_write, made, wanted, frozen=frozen, slots=slots)
     for name in wanted:
         setattr(made, name, _StandIn(name, write))
+    _unwritten.append(write)
     if unhashable:
         made.__hash__ = None
     if frozen:
@@ -74,6 +85,8 @@ class _StandIn:
 
 def _write(cls: type, wanted: list[str], *, frozen: bool, slots: bool) -> type:
     """Put the methods that the standard library writes for the fields of a class into the class, and return it."""
+    if not any(isinstance(cls.__dict__[name], _StandIn) for name in wanted):
+        return cls
     fields = dataclasses.fields(cls)
     body = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__post_init__") if hasattr(cls, name)}
     body |= {"__doc__": cls.__name__, "__annotations__": {field.name: field.type for field in fields}}

@@ -75,12 +75,20 @@ class Ties(NamedTuple):
     proxy: int
 
 
-def main() -> None:
-    """Wait to be told what to keep by descriptors that the arguments number, and keep it to its end."""
-    report, lifeline, orders = map(int, sys.argv[1:])
+def keep(report: int, lifeline: int, orders: int) -> int:
+    """Wait to be told what to keep, and keep it to its end.
+
+    Args:
+        report: descriptor for JSON lines to the starter.
+        lifeline: descriptor that ends when the starter ends.
+        orders: descriptor of the socket on which the starter tells what to keep.
+
+    Returns:
+        The exit status of the process.
+    """
     told = _told(orders)
     if told is None:
-        return
+        return 0
     config, listen, proxy = told
     ties = Ties(report, lifeline, listen, proxy)
     for descriptor in (report, lifeline):
@@ -94,12 +102,13 @@ def main() -> None:
     except SonataError as error:  # the starter shows it, and removes our files once it has read the log
         logger.exception("emulation failed")
         _report(ties, error={"code": error.code, "message": error.message, "hint": error.hint})
-        sys.exit(1)
+        return 1
     remove_cgroups(config.cgroups)
     unmount(Path(config.run))
     if is_over:
         remove_files(config.name)
         remove_lock(config.name)
+    return 0
 
 
 def _told(orders: int) -> tuple[KeeperConfig, int, int] | None:
@@ -140,8 +149,8 @@ async def _keep(config: KeeperConfig, ties: Ties) -> bool:
     )
     is_over = False
     try:
-        with _without_collections():
-            started = await _finished(emulation.start(lambda message: _report(ties, progress=message)), end)
+        gc.disable()  # nearly all that a start makes stays, and would be looked at again and again
+        started = await _finished(emulation.start(lambda message: _report(ties, progress=message)), end)
         if started:
             await _serve(config, ties, emulation, Observation(emulation, plane), end)
         is_over = started or not config.resumes
@@ -153,7 +162,7 @@ async def _keep(config: KeeperConfig, ties: Ties) -> bool:
 def _engines(config: KeeperConfig) -> Engines:
     """What runs machines; virtual ones are confined by the usual engine, too."""
     machines, asked = Path(config.run) / "machines", candidates(config.engine)
-    usual = OciRuntime(machines, config.cgroups, engines=asked, notes=Path(config.saved))
+    usual = OciRuntime(machines, config.cgroups, engines=asked, kept=Path(config.saved))
     kernels = guest_kernels(Path(config.images))
     virtual = {VIRTUAL: lambda: QemuRuntime(Path(config.run) / "virtual", usual, kernels)}
     return Engines(usual, virtual, boot_refusal)
@@ -188,24 +197,14 @@ async def _serve(
     proxy = ManagementProxy(emulation.management, config.proxy_token)
     async with proxy.serving(socket.socket(fileno=ties.proxy)):
         serving.add_done_callback(lambda _: end.set())
-        # What has been made until now stays, so collections of garbage need not look at it again and again.
-        gc.freeze()
+        gc.freeze()  # what has been made until now stays, so collections of garbage need not look at it
+        gc.enable()
         _report(ties, ready=True)  # the socket listens already
         await _finished(_look_after(emulation, observation, reserve), end)
     await scenarios.close()
     emulation.events.close()
     server.should_exit = True
     await serving
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """Collect no garbage in a block: nearly all that a start makes stays, and would be looked at again and again."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _describe(emulation: Emulation) -> Mapping[str, Any]:

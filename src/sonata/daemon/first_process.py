@@ -6,12 +6,13 @@ Nothing of what is imported here is garbage, so none is collected before `sonata
 from __future__ import annotations
 
 import gc
+import sys
 
 gc.disable()
 
-from sonata.daemon.emulation import main  # noqa: E402  # after the line before
+from sonata.daemon.emulation import keep  # noqa: E402  # after the line before
 
 if __name__ == "__main__":
     gc.freeze()
     gc.enable()
-    main()
+    sys.exit(keep(*map(int, sys.argv[1:])))

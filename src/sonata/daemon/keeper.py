@@ -15,8 +15,9 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from sonata._lib.isolation import (
     CLONE_NEWNET,
@@ -35,16 +36,29 @@ _OURSELVES = "0 {own} 1\n"
 
 
 def main() -> None:
-    """Entry of the keeper."""
-    report, *ties = map(int, sys.argv[1:])
+    """Entry of the keeper: its first process is another program, as it would else keep what is imported here."""
+    command = [sys.executable, "-m", "sonata.daemon.first_process", *sys.argv[1:]]
+    build(int(sys.argv[1]), lambda: os.execv(sys.executable, command))  # noqa: S606  # nosec B606  # no shell
+
+
+def build(report: int, go_on: Callable[[], NoReturn]) -> None:
+    """Make the namespaces of an emulation, and a first process in them; returns when that stands.
+
+    Args:
+        report: descriptor for JSON lines to the starter.
+        go_on: what the first process does; ends it, or makes it another program.
+
+    Raises:
+        SystemExit: there can be none; the reason was reported.
+    """
     try:
-        _build_house(report, ties)
+        _build_house(report, go_on)
     except SonataError as error:
         _tell(report, {"error": {"code": error.code, "message": error.message, "hint": error.hint}})
         sys.exit(1)
 
 
-def _build_house(report: int, ties: Sequence[int]) -> None:
+def _build_house(report: int, go_on: Callable[[], NoReturn]) -> None:
     with_users = not _may_administrate()
     entered_read, entered_write = os.pipe()
     mapped_read, mapped_write = os.pipe()
@@ -52,7 +66,7 @@ def _build_house(report: int, ties: Sequence[int]) -> None:
     if child == 0:
         os.close(entered_read)
         os.close(mapped_write)
-        _guarded(report, lambda: _enter(report, ties, with_users, entered_write, mapped_read))
+        _guarded(report, lambda: _enter(report, go_on, with_users, entered_write, mapped_read))
     os.close(entered_write)
     os.close(mapped_read)
     if os.read(entered_read, 1) and with_users:
@@ -74,7 +88,7 @@ def _guarded(report: int, call: Callable[[], None]) -> None:
     os._exit(1)
 
 
-def _enter(report: int, ties: Sequence[int], with_users: bool, entered: int, mapped: int) -> None:
+def _enter(report: int, go_on: Callable[[], NoReturn], with_users: bool, entered: int, mapped: int) -> None:
     """Enter the namespaces, wait for the user mapping, and start pid 1 in them."""
     try:
         unshare(_HOUSE | (CLONE_NEWUSER if with_users else 0))
@@ -86,18 +100,17 @@ def _enter(report: int, ties: Sequence[int], with_users: bool, entered: int, map
     os.close(mapped)
     first = os.fork()
     if first == 0:
-        _guarded(report, lambda: _become_first(report, ties))
+        _guarded(report, lambda: _become_first(go_on))
     _tell(report, {"pid": first})
 
 
-def _become_first(report: int, ties: Sequence[int]) -> None:
+def _become_first(go_on: Callable[[], NoReturn]) -> NoReturn:
     """Furnish the namespaces as their pid 1 and go on as the emulation."""
     os.setsid()
     make_mounts_private()
     mount_proc()
     forget_login()  # where it cannot be, `sonata doctor` tells what follows
-    command = [sys.executable, "-m", "sonata.daemon.first_process", str(report), *map(str, ties)]
-    os.execv(sys.executable, command)  # noqa: S606  # nosec B606  # no shell
+    go_on()
 
 
 def _may_administrate() -> bool:

@@ -17,7 +17,10 @@ from sonata.model.topology import Topology
 from sonata.sdk import emulations
 from sonata.sdk.emulation_records import DEFAULT_HOST, EmulationRecord, find, load
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.keepers import Keeper
+from sonata.sdk.metrics_client import MetricsClient
 from sonata.sdk.openrc import PROJECT, REGION, USER, auth_url, check_site, openrc
+from sonata.sdk.templates import TEMPLATE
 
 FREE_PORT = (DEFAULT_HOST, 0)
 _OPENSTACK = "sonata.adapters.vim_openstack.calls"
@@ -204,6 +207,25 @@ class RunningEmulation:
         """Counters of a machine's ports."""
         return self._client.counters(machine)
 
+    def query(self, expression: str, *, at: float | None = None) -> Sequence[Row]:
+        """What an expression of PromQL over the last 15 minutes comes to: rows with `name`, `labels` and `value`.
+
+        Args:
+            expression: a metric, or a calculation with some; a number that belongs to nothing is one row.
+            at: Unix time, at most 15 minutes ago; now by default.
+
+        Raises:
+            InvalidInput, Unsupported: it is not understood.
+        """
+        answer = MetricsClient.of(self.record).query(expression, at)
+        if answer["type"] == "scalar":
+            return [{"name": "", "labels": {}, "value": float(answer["result"])}]
+        return [{**row, "value": float(row["value"])} for row in answer["result"]]
+
+    def metrics(self) -> str:
+        """All metrics as they are at this moment, as text that Prometheus reads."""
+        return MetricsClient.of(self.record).exposition()
+
     def links(self) -> Sequence[Row]:
         """All links as they are."""
         return self._client.links()
@@ -287,7 +309,8 @@ class Emulator:
         if self._running is None:
             topology = self._topology
             value = ensure_valid(topology) if isinstance(topology, Topology) else read_topology(Path(topology))
-            self._keeper = emulations.start(value, **self._options)  # type: ignore[arg-type]
+            with Keeper(TEMPLATE.spawn) as keeper:
+                self._keeper = emulations.start(value, **self._options, keeper=keeper)  # type: ignore[arg-type]
             self._running = RunningEmulation(self._keeper.record)
         return self._running
 

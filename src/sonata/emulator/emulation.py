@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.endpoints import Endpoints
 from sonata.emulator.events import EventLog
+from sonata.emulator.host_room import watch_room
 from sonata.emulator.link_check import LinkChecker
 from sonata.emulator.links import Links
 from sonata.emulator.management import Management
@@ -75,6 +77,7 @@ class Emulation:
         self._plane = plane
         self._runtime = runtime
         self._images = images
+        self._disks = kept.disks if kept and kept.disks else folder
         self.events = EventLog()
         self.links = Links(plane, self.events)
         self.link_checker = LinkChecker(self.links, plane)
@@ -122,6 +125,7 @@ class Emulation:
         self._check_images()
         earlier = await self._memory.recall()
         topology, numbers = self.topology, all_numbered(self.topology, earlier.numbers)
+        await self._expect(topology)
         progress(f"{len(topology.pops)} PoPs and {len(topology.links)} links")
         await self.links.pops.add(numbers.pops)
         await self.links.add(topology.links, numbers.links)
@@ -145,12 +149,21 @@ class Emulation:
             progress(f"{len(topology.servers)} servers")
         for failure in (await self.sites.boot(list(topology.servers.values()))).values():
             raise failure
+        await self._plane.run(lambda fabric: fabric.expect(machines=0, routers=0))
         await self._remember(earlier)
         self.events.tell("emulation.started", topology.name, pops=len(topology.pops))
 
+    async def _expect(self, topology: Topology) -> None:
+        """Tell the fabric how much is to come; each site with servers has a router and something that serves DHCP."""
+        sites = len({topology.site_of(seed.pop) for seed in topology.servers.values()})
+        machines = len(topology.endpoints) + len(topology.servers) + sites
+        await self._plane.run(lambda fabric: fabric.expect(machines=machines, routers=sites))
+
     async def keep_going(self) -> None:
-        """Set going again what ends by itself in the data plane, until cancelled."""
-        await self._plane.keep_going(lambda mended: self.events.tell("plane.mended", self.topology.name, what=mended))
+        """Set going again what ends by itself in the data plane, and tell of a full disk, until cancelled."""
+        name = self.topology.name
+        mending = self._plane.keep_going(lambda mended: self.events.tell("plane.mended", name, what=mended))
+        await asyncio.gather(mending, watch_room(self._disks, self.events, name))
 
     async def close(self, *, keep: bool = False) -> None:
         """Stop everything; `keep` leaves what the next start needs to go on. Idempotent."""

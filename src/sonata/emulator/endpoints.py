@@ -15,12 +15,13 @@ from sonata.emulator.data_plane import DataPlane
 from sonata.emulator.events import EventLog
 from sonata.emulator.links import Links, slower
 from sonata.emulator.outlets import outlets_of
+from sonata.emulator.resources import LEAST_DISK_BYTES
 from sonata.errors import PermanentError, SonataError
 from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Link
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
-from sonata.ports.runtime import MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
+from sonata.ports.runtime import Limits, MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
 
 READY_TIMEOUT_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.002, 0.1
@@ -262,6 +263,7 @@ class Endpoints:
             console=self.console(state),
             env=state.image.env,
             netns=netns,
+            limits=Limits(disk_bytes=LEAST_DISK_BYTES),
         )
         await self._runtime.stop(state.machine)  # what is left of a program that ended
         state.running, state.ended = True, ""

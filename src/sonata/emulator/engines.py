@@ -33,6 +33,7 @@ class Engines:
         self._usual = usual
         self._others = others
         self.disk_refusal = disk_refusal
+        self.disk_content = usual.disk_content  # it has the disks of all
         self._made: dict[str, Runtime] = {}
         self._engine_of: dict[str, Runtime] = {}
 

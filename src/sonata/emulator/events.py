@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import field
+from itertools import islice
 from typing import Any
 
 from sonata._lib.values import dataclass
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 KEPT = 20_000
 """How many events are kept; a watcher that is further behind is told how many it has missed."""
+AT_ONCE = 500
+"""How many of them a watcher gets together before others have a turn."""
 MISSED = "events.missed"
 
 _STATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -87,25 +90,30 @@ class EventLog:
 
     def after(self, number: int) -> Sequence[Event]:
         """The events after this one, oldest first; one of kind `events.missed` stands for those that are not kept."""
-        new = [event for event in self._events if event.number > number]
+        new = list(islice(reversed(self._events), max(0, self._number - number)))[::-1]
         first = new[0].number if new else self._number + 1
         if (missed := first - number - 1) > 0:
             return [Event(first - 1, self._clock(), MISSED, "", {"count": missed}), *new]
         return new
 
-    async def follow(self, number: int) -> AsyncIterator[Event]:
-        """The events after this one, and from then on each as it happens until the log is closed."""
+    async def follow(self, number: int) -> AsyncIterator[Sequence[Event]]:
+        """The events after this one, and from then on each as it happens until the log is closed, some at a time."""
         news = asyncio.Event()
         self._watchers.add(news)
         try:
             while True:
-                for event in self.after(number):
-                    number = event.number
-                    yield event
+                news.clear()
+                new = self.after(number)
+                for start in range(0, len(new), AT_ONCE):
+                    some = new[start : start + AT_ONCE]
+                    number = some[-1].number
+                    yield some
+                    await asyncio.sleep(0)  # a watcher that is gone can be told of only when others have a turn
+                if new:
+                    continue
                 if self._closed:
                     return
                 await news.wait()
-                news.clear()
         finally:
             self._watchers.discard(news)
 

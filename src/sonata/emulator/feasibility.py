@@ -8,6 +8,7 @@ from sonata.emulator.addressing import MAX_LINKS, MAX_POPS, endpoint_address, ex
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.compute.capacity import Usage, host_usage
 from sonata.emulator.cloud.compute.flavors import DEFAULTS
+from sonata.emulator.crowding import overcrowded
 from sonata.emulator.definition import difference
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.numbering import Numbers
@@ -43,6 +44,7 @@ class Feasibility:
         for change in self._plan:
             if judge := judges.get((change.action, change.kind)):
                 yield from judge(change)
+        yield from overcrowded(self._emulation, self._wanted, self._plan)
 
     def _exhausted(self) -> Iterator[str]:
         for what, known, most in (("PoPs", self._numbers.pops, MAX_POPS), ("links", self._numbers.links, MAX_LINKS)):

@@ -19,6 +19,8 @@ from sonata.ports.runtime import Limits, MachineSpec, RootFs, Runtime
 
 SHARES_OF_A_CORE = 1024
 MOST_SHARES = 262_144
+LEAST_DISK_BYTES = 1024**3
+"""What those may write whose disk nobody has given a size: endpoints, and servers of flavors without a disk."""
 _PIECE_BYTES = 1024**3
 
 

@@ -18,6 +18,9 @@ from sonata.model.scenario import Scenario, Step
 
 logger = logging.getLogger(__name__)
 
+KEPT = 100
+"""Runs that are over and can still be asked for; what they did is in the events."""
+
 State = Literal["running", "ended", "cancelled", "failed"]
 
 
@@ -45,6 +48,7 @@ class Scenarios:
         self._disruptions = disruptions
         self._events = events
         self._runs: dict[int, Run] = {}
+        self._numbers = count(1)
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[Run]:
@@ -54,7 +58,7 @@ class Scenarios:
         """A run.
 
         Raises:
-            NotFound: there is none of this number.
+            NotFound: there is none of this number, or no longer.
         """
         if number not in self._runs:
             raise NotFound(f"no run {number} of a scenario")
@@ -71,8 +75,9 @@ class Scenarios:
             raise InvalidInput(f"scenario `{scenario.name}`: {'; '.join(flaws)}")
         if any(run.scenario.name == scenario.name and run.state == "running" for run in self._runs.values()):
             raise Conflict(f"scenario `{scenario.name}` goes on already", hint="wait, or cancel it")
-        run = Run(len(self._runs) + 1, scenario)
+        run = Run(next(self._numbers), scenario)
         self._runs[run.number] = run
+        self._forget()
         self._tasks[run.number] = asyncio.create_task(self._carry_out(run), name=f"scenario {scenario.name}")
         return run
 
@@ -91,6 +96,12 @@ class Scenarios:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _forget(self) -> None:
+        """Let go of the runs that were over first."""
+        over = [number for number, run in self._runs.items() if run.state != "running"]
+        for number in over[: max(0, len(over) - KEPT)]:
+            del self._runs[number]
 
     async def _carry_out(self, run: Run) -> None:
         scenario = run.scenario

@@ -7,6 +7,7 @@ Every adapter passes the same contract suite. Raises `sonata.errors.NotFound` fo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import field
 from pathlib import Path
 from typing import Protocol
@@ -50,7 +51,8 @@ class RootFs:
         layers: directories, topmost first, that are the read-only lower layers of an overlay. Empty means the
             `host` root: read-only `/usr`, allow-listed `/etc`, synthetic passwd, nothing else of the host.
         on_host: whether the layers lie on top of the `host` root.
-        disk: folder that keeps what is written beyond the machine's end, made if missing; None for none.
+        disk: folder that keeps what is written beyond the machine's end, made if missing; None for none. What is in
+            it is the engine's affair, see `Runtime.disk_content`.
         folder: a root that is kept and is written to itself, without layers. Where neither `/bin` nor `/usr` has
             anything it is a `host` root, furnished at its first start.
         image: a disk to boot, instead of layers and folder. Such a machine runs what is on it, and nothing else: it
@@ -90,6 +92,9 @@ class Limits:
         cpu_period_us: over which `cpus` is measured.
         cpu_shares: weight against other machines when cores are short, 1024 being usual (cgroup v1 `cpu.shares`).
         cores: numbers of the only processors that it may run on; empty for all.
+        disk_bytes: size of the disk that takes what it writes to its root, and of one for each attached root; files
+            count as they do on a disk, and none can be made when it is full. A root that is a folder or a disk that is
+            booted has a size of its own. A disk that is kept gets its size at each start.
     """
 
     cpus: float | None = None
@@ -98,6 +103,7 @@ class Limits:
     cpu_period_us: int = 100_000
     cpu_shares: int | None = None
     cores: tuple[int, ...] = ()
+    disk_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +299,8 @@ class Runtime(LiveFolders, Groups, Observed, Protocol):
         """Change the limits of a running machine.
 
         Raises:
-            AdapterError: the kernel refused, e.g. since more memory is in use than is left to it.
+            AdapterError: the kernel refused, e.g. since more memory is in use than is left to it; or the machine has to
+                be started anew for it.
         """
 
     async def terminal(self, machine_id: str, argv: Sequence[str], *, rows: int = 24, columns: int = 80) -> Terminal:
@@ -303,6 +310,15 @@ class Runtime(LiveFolders, Groups, Observed, Protocol):
             PermanentError: it does not exist or cannot be executed.
             Unsupported: it boots a disk, whose programs are its own affair.
             Conflict: somebody has its serial console open.
+        """
+
+    def disk_content(self, disk: Path) -> AbstractAsyncContextManager[Path]:
+        """For a block, a folder with what is on the disk of a machine (`RootFs.disk`), running or not.
+
+        It holds `upper`, what was written over layers, or the file `DISK_FILE`; neither when nothing was written.
+
+        Raises:
+            AdapterError: the disk cannot be opened.
         """
 
     async def close(self) -> None:

@@ -10,11 +10,11 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from sonata import errors
 from sonata._lib.processes import ProcessId, end_process, identify
@@ -25,13 +25,41 @@ LET_GO = b"d"
 """What a lifeline brings to a keeper that may outlive its starter."""
 
 
+class Ties(NamedTuple):
+    """Descriptors that a keeper begins with: for its reports, of its lifeline, for its orders, of its first log."""
+
+    report: int
+    lifeline: int
+    orders: int
+    log: int
+
+
+Spawn = Callable[[Ties], Callable[[], object]]
+"""Starts the process that makes a keeper; what it returns waits for that process, which ends when the keeper stands."""
+
+
+def by_program(ties: Ties) -> Callable[[], object]:
+    """Start a keeper as a program of its own; see `Spawn`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sonata.daemon.keeper", *map(str, ties[:3])],
+        stdin=subprocess.DEVNULL,
+        stdout=ties.log,
+        stderr=ties.log,
+        pass_fds=ties[:3],
+        cwd="/",
+    ).wait
+
+
 class Keeper:
     """A keeper that is starting; it ends with the block unless it was told what to keep.
 
     Messages go by its name, which it need not know before it is told what to keep.
+
+    Args:
+        spawn: starts its process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spawn: Spawn = by_program) -> None:
         report_read, report_write = os.pipe()
         lifeline_read, self._lifeline = os.pipe()
         self._reports: IO[bytes] = os.fdopen(report_read, "rb")
@@ -39,16 +67,8 @@ class Keeper:
         self._log = os.memfd_create("keeper")
         self._process: ProcessId | None = None
         self._is_told = False
-        inherited = (report_write, lifeline_read, orders.fileno())
         try:
-            self._starting = subprocess.Popen(
-                [sys.executable, "-m", "sonata.daemon.keeper", *map(str, inherited)],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                pass_fds=inherited,
-                cwd="/",
-            )
+            self._wait_for_start = spawn(Ties(report_write, lifeline_read, orders.fileno(), self._log))
         finally:
             os.close(report_write)
             os.close(lifeline_read)
@@ -88,7 +108,7 @@ class Keeper:
             socket.send_fds(self._orders, [b"keep"], list(descriptors))
         self._is_told = True
         self._orders.close()
-        self._starting.wait()
+        self._wait_for_start()
 
     def next_report(self, name: str) -> Mapping[str, Any]:
         """What the keeper of the emulation `name` says next.
@@ -127,7 +147,7 @@ class Keeper:
     def _drop(self) -> None:
         with suppress(errors.SonataError):  # it is dead already
             end_process(self.process("nameless"), grace_s=0.0)
-        self._starting.wait()
+        self._wait_for_start()
         self.hang_up()
 
     def _died(self, name: str) -> errors.AdapterError:

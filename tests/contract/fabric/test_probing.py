@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from tests.translated import needs_processor
 
 from sonata.emulator.link_check import PLAN_FOR_DOWN, Quantity, judged, plan_for
 from sonata.errors import NotFound
@@ -14,6 +15,7 @@ from .conftest import World
 
 pytestmark = pytest.mark.serial
 SECONDS = 1.5
+MS, MBIT = 1e-3, 1e6
 TIMES = ("delay_s", "jitter_s")
 
 
@@ -43,15 +45,16 @@ def off(quantities: list[Quantity]) -> set[str]:
     return {one.name for one in quantities if one.verdict == "off"}
 
 
+@needs_processor
 @pytest.mark.parametrize(
     ("there", "back"),
     [
         (CLEAN, CLEAN),
-        pytest.param(Impairment(delay_s=0.01), Impairment(delay_s=0.03), marks=pytest.mark.slow),
-        (Impairment(delay_s=0.02, jitter_s=0.002), Impairment(loss=0.01)),
-        pytest.param(Impairment(rate_bps=1e7), Impairment(rate_bps=1e8), marks=pytest.mark.slow),
-        (Impairment(delay_s=0.005, rate_bps=2e7), Impairment(loss=0.03, rate_bps=1e6)),
-        (Impairment(duplicate=0.02), Impairment(delay_s=0.05, reorder=0.05)),
+        pytest.param(Impairment(delay_s=10 * MS), Impairment(delay_s=30 * MS), marks=pytest.mark.slow),
+        (Impairment(delay_s=20 * MS, jitter_s=2 * MS), Impairment(loss=0.01)),
+        pytest.param(Impairment(rate_bps=10 * MBIT), Impairment(rate_bps=100 * MBIT), marks=pytest.mark.slow),
+        (Impairment(delay_s=5 * MS, rate_bps=20 * MBIT), Impairment(loss=0.03, rate_bps=1 * MBIT)),
+        (Impairment(duplicate=0.02), Impairment(delay_s=50 * MS, reorder=0.05)),
     ],
 )
 def test_a_link_does_what_was_declared(world: World, there: Impairment, back: Impairment) -> None:
@@ -62,15 +65,17 @@ def test_a_link_does_what_was_declared(world: World, there: Impairment, back: Im
     assert {one.name for one in quantities} >= {"delay_s", "jitter_s", "loss", "duplicate"}
 
 
+@needs_processor
 def test_an_access_link_is_measured_from_its_pop_to_its_machine(world: World) -> None:
     world.pops(1)
-    world.host("user", 0, impairment=Impairment(delay_s=0.01))
-    assert off(quietly_measured(world, "user-eth0", Impairment(delay_s=0.01), Impairment(delay_s=0.01))) == set()
-    assert "delay_s" in off(measured(world, "user-eth0", Impairment(delay_s=0.02), Impairment(delay_s=0.01)))
+    world.host("user", 0, impairment=Impairment(delay_s=10 * MS))
+    assert off(quietly_measured(world, "user-eth0", Impairment(delay_s=10 * MS), Impairment(delay_s=10 * MS))) == set()
+    assert "delay_s" in off(measured(world, "user-eth0", Impairment(delay_s=20 * MS), Impairment(delay_s=10 * MS)))
     with pytest.raises(NotFound):
         world.fabric.underlay.probe("nobody")
 
 
+@needs_processor
 def test_what_is_not_as_declared_is_found(world: World) -> None:
     world.line(2, Impairment(rate_bps=2e7))
     found = re.search(r"^\d+: (l\d+)@", world.run_in_pop("p0", "ip", "-o", "link"), re.MULTILINE)

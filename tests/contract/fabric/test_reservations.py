@@ -13,6 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
+from tests.translated import PACE, needs_processor
 
 import sonata.adapters.fabric_linux.htb as htb
 from sonata._lib.netlink import Request
@@ -22,7 +23,7 @@ from sonata.ports.fabric import NetworkSpec, Reservation
 
 from .conftest import World, external, span_of
 
-MBIT = 1e6
+MBIT = 1e6 * PACE
 GOLD, SILVER = 11, 12
 TUNNEL_BYTES = 50
 SENDER = """
@@ -116,6 +117,19 @@ def test_what_is_reserved_stays_under_load_and_others_get_the_rest(world: World,
     assert any(arriving(world, ALL)["gold1"] < 20 * MBIT for _ in range(TRIES))
 
 
+@LOADS
+def test_what_waits_for_its_share_waits_no_longer_than_its_queue(world: World, impairment: Impairment) -> None:
+    """50 ms of the whole rate, which take 125 ms at the 16 Mbit/s that are left; most packets find no place there."""
+    joined(world, impairment)
+    world.fabric.underlay.reserve("l0", {GOLD: Reservation(24 * MBIT)}, {})
+    send(world, "gold0", "10.0.0.11", 26 * MBIT)
+    send(world, "user", external(1, 10).ip, 60 * MBIT)
+    time.sleep(2)
+    ping = world.ping("user", external(1, 10).ip, count=100)
+    assert ping.received
+    assert sorted(ping.times)[ping.received // 2] < 0.3
+
+
 @pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
 def test_what_is_reserved_stays_under_competing_tcp(world: World) -> None:
     joined(world, Impairment(rate_bps=40 * MBIT))
@@ -153,6 +167,7 @@ def test_a_cap_is_held_with_and_without_a_rate_of_the_link(world: World, rate_bp
     assert gets(world, "silver1", 30 * MBIT * 1492 / 1442)
 
 
+@needs_processor
 def test_directions_are_reserved_apart(world: World) -> None:
     joined(world, Impairment(rate_bps=40 * MBIT))
     world.fabric.underlay.reserve("l0", {GOLD: Reservation(30 * MBIT)}, {SILVER: Reservation(30 * MBIT)})
@@ -178,6 +193,7 @@ def test_packets_that_only_look_like_the_span_have_nothing_reserved(world: World
     assert gets(world, "origin", 10 * MBIT, 0.15)
 
 
+@needs_processor
 def test_reservations_stay_when_the_link_changes(world: World) -> None:
     joined(world, Impairment(rate_bps=30 * MBIT))
     underlay = world.fabric.underlay

@@ -80,7 +80,9 @@ def test_a_shaped_port_goes_and_comes(world: World) -> None:
     world.pops(1)
     _, b = pair(world)
     world.fabric.shaping.set_shapes({b.id: PortShape(egress=PortRate(5 * MBIT))})
+    assert "table netdev shape_" in world.run_in_pop("p0", "nft", "list", "ruleset")
     world.fabric.machines.remove_ports([b.id])
+    assert "table netdev shape_" not in world.run_in_pop("p0", "nft", "list", "ruleset")
     with pytest.raises(NotFound):
         world.fabric.shaping.set_shapes({b.id: PortShape()})
     world.fabric.machines.add_ports([b])

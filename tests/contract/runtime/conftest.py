@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.machines import MANAGED, PROCESSES, VIRTUAL_MACHINES, enter_private_mounts
+from tests.machines import MANAGED, PROCESSES, VIRTUAL_MACHINES, enter_private_mounts, loop_files
 from tests.sessions import CGROUP, labelled
 
 from sonata._lib.paths import data_home
@@ -78,5 +78,6 @@ async def runtime(
         for one in (runtime, *others):
             await one.close()
     assert leftover_cgroups(prefix) == []
+    assert loop_files(tmp_path) == []
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
     assert os.listdir(tmp_path / "runtime/machines") == []

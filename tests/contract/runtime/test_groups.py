@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.machines import CGROUPS, PROCESSES, cgroup_folders, needs_engine, needs_root
+from tests.machines import PROCESSES, cgroup_folders, cgroup_of, needs_engine, needs_root
 
 from sonata.adapters.runtime_oci import OciRuntime
 from sonata.emulator.resources import fair_shares, noise_program
@@ -114,7 +114,7 @@ async def test_noise_keeps_its_cores_busy_and_its_memory_full(runtime: OciRuntim
 
 async def test_nothing_is_left_of_a_group(runtime: OciRuntime, prefix: str, tmp_path: Path) -> None:
     await runtime.start(spec(tmp_path, "m1", "pop", WAITER))
-    assert [one for one in (CGROUPS / "pids" / prefix / "pop.group").iterdir() if one.is_dir()]
+    assert [one for one in cgroup_of(f"{prefix}/pop.group").iterdir() if one.is_dir()]
     await runtime.stop("m1")
     await runtime.close()
     assert cgroup_folders(prefix) == []

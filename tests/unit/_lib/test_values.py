@@ -164,3 +164,14 @@ def test_is_read_from_json() -> None:
     assert msgspec.convert({"name": "a"}, Pickled) == Pickled("a", 2)
     with pytest.raises(msgspec.ValidationError, match="Expected `int`"):
         msgspec.convert({"name": "a", "size": "b"}, Pickled)
+
+
+def test_methods_of_all_classes_can_be_written_at_once() -> None:
+    @values.dataclass(frozen=True, slots=True)
+    class Waiting:
+        name: str
+
+    before = Waiting.__dict__["__init__"]
+    values.write_all()
+    assert Waiting.__dict__["__init__"] is not before
+    assert Waiting("a") == Waiting("a")

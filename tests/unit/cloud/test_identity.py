@@ -97,6 +97,16 @@ def test_a_token_that_was_good_a_moment_ago_is_refused_once_revoked_or_over(monk
         identity.tokens.check(aged)
 
 
+def test_nothing_is_remembered_of_tokens_that_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = (identity := Identity(Tables())).tokens
+    for _ in range(10):
+        tokens.check(tokens.issue(identity.admin, UNSCOPED, ("password",))[0])
+    later = time.time() + LIFETIME_S
+    monkeypatch.setattr(time, "time", lambda: later)
+    tokens.check(tokens.issue(identity.admin, UNSCOPED, ("password",))[0])
+    assert len(tokens._verdicts) == 1
+
+
 def test_many_tokens_are_told_apart() -> None:
     identity = Identity(Tables())
     issued = dict(identity.tokens.issue(identity.admin, UNSCOPED, ("password",)) for _ in range(MOST_VERDICTS + 2))

@@ -260,6 +260,16 @@ async def test_what_fails_after_the_ports_have_moved_is_undone(world: World, mon
     assert pops_with(world, network) == {"core"}
 
 
+async def test_the_oldest_migrations_are_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonata.emulator.cloud.compute.targets.LONGEST_LIST", 3)
+    network, _ = await world.network()
+    server = await boot(world, network)
+    for _ in range(5):
+        server = await migrate(world, server)
+        assert server.fault is None
+    assert [migration.number for migration in world.cloud.tables.migrations] == [3, 4, 5]
+
+
 async def test_a_server_that_is_deleted_while_it_moves_leaves_nothing(world: World) -> None:
     network, _ = await world.network()
     for rounds in range(12):

@@ -13,7 +13,7 @@ from tests.unit.emulator.conftest import no_scenarios, observed
 from sonata.api.emulator.app import emulator_app
 from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.emulation import Emulation
-from sonata.emulator.events import MISSED, Event, EventLog
+from sonata.emulator.events import AT_ONCE, MISSED, Event, EventLog
 from sonata.emulator.reconciler import Reconciler
 
 pytestmark = pytest.mark.anyio
@@ -35,8 +35,8 @@ async def test_every_watcher_sees_each_event_once_however_slow_it_is() -> None:
     seen: dict[float, list[int]] = {0.0: [], 0.002: []}
 
     async def watch(pause_s: float) -> None:
-        async for event in log.follow(0):
-            seen[pause_s].append(event.number)
+        async for events in log.follow(0):
+            seen[pause_s].extend(event.number for event in events)
             await asyncio.sleep(pause_s)
 
     watchers = [asyncio.create_task(watch(pause_s)) for pause_s in seen]
@@ -51,6 +51,24 @@ async def test_every_watcher_sees_each_event_once_however_slow_it_is() -> None:
         with suppress(asyncio.CancelledError):
             await watcher
     assert all(numbers == list(range(1, 21)) for numbers in seen.values())
+
+
+async def test_a_watcher_that_goes_away_gets_no_more_of_many_events() -> None:
+    log, got = EventLog(), 0
+    for _ in range(5 * AT_ONCE):
+        log.tell("routes.changed", "")
+
+    async def watch() -> None:
+        nonlocal got
+        async for events in log.follow(0):
+            got += len(events)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    watcher.cancel()
+    with suppress(asyncio.CancelledError):
+        await watcher
+    assert got == AT_ONCE
 
 
 async def test_a_link_a_network_and_an_endpoint_tell_what_becomes_of_them(triangle: Emulation) -> None:

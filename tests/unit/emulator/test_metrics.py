@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from sonata.emulator.cloud.entities.network import Network
 from sonata.emulator.emulation import Emulation
 from sonata.emulator.observing.families import FAMILIES
 from sonata.emulator.observing.observation import Observation
+from sonata.emulator.observing.sheet import Sheet
 from sonata.emulator.reconciler import Reconciler
 from sonata.formats.exposition import exposition
 from sonata.managers.state import Demand
@@ -151,6 +153,18 @@ async def test_cost_and_energy_follow_from_figures_and_use(observation: Observat
     assert POPS["a"].energy.joules(3600, 1800) == 100 * 3600 + 20 * 1800
 
 
+async def test_the_meter_of_a_pop_that_is_gone_is_gone(observation: Observation) -> None:
+    await observation.read()
+    emulation = observation._emulation
+    topology = emulation.topology
+    links = tuple(link for link in topology.links if "c" not in (link.a, link.b))
+    ends = {name: one for name, one in topology.endpoints.items() if one.attach != "c"}
+    pops = {name: pop for name, pop in topology.pops.items() if name != "c"}
+    await Reconciler(emulation).apply(replace(topology, pops=pops, links=links, endpoints=ends))
+    await observation.read()
+    assert set(observation._sites._meters) == {"a", "b"}
+
+
 async def test_figures_are_told_to_placement(http: httpx.AsyncClient) -> None:
     figures = (await http.get("/wan/graph")).json()["figures"]
     assert figures == {
@@ -253,3 +267,10 @@ def test_text_is_escaped_and_numbers_are_written_as_go_does() -> None:
             (dict(point.labels)["name"], point.value) for point in points
         ]
         assert found.documentation == family.help
+
+
+async def test_links_are_watched_no_more_once_that_is_over(observation: Observation, world: World) -> None:
+    watcher = observation.watcher
+    await watcher.set(0.5)
+    await asyncio.gather(watcher.read(Sheet()), watcher.set(None))
+    assert world.fabric.metering.followed[0] == []

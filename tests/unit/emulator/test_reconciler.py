@@ -242,6 +242,36 @@ async def test_a_pop_offers_what_is_declared_now(standing: Emulation) -> None:
     assert standing.topology.pops["a"].labels == {"tier": "edge"}
 
 
+async def test_servers_that_come_need_room_beside_those_that_stay(standing: Emulation) -> None:
+    first = standing.topology
+    pops = {**first.pops, "b": Pop("b", cpus=2.0), "d": Pop("d", memory_bytes=2**30)}
+    links = (*first.links, Link("cd", "c", "d"))
+    await Reconciler(standing).apply(replace(first, pops=pops, links=links))
+    small = {f"s{number}": ServerSeed(f"s{number}", "b", flavor="small") for number in range(3)}
+    wanted = replace(standing.topology, servers={**first.servers, **small})
+    with pytest.raises(Conflict, match=r"PoP `b` has 2 vCPUs left and the servers that come want 3 \(`s0`, `s1`, `s2`"):
+        await Reconciler(standing).apply(wanted)
+    assert standing.topology.servers == first.servers
+
+    two = {name: small[name] for name in ("s0", "s1")}
+    await Reconciler(standing).apply(replace(wanted, servers={**first.servers, **two}))
+    with pytest.raises(Conflict, match="has 0 vCPUs left"):
+        Reconciler(standing).plan(wanted)
+    # One that goes makes room.
+    await Reconciler(standing).apply(replace(wanted, servers={**first.servers, "s1": small["s1"], "s2": small["s2"]}))
+    big = {"big": ServerSeed("big", "d", flavor="large")}
+    with pytest.raises(Conflict, match="PoP `d` has 1024 MiB of memory left"):
+        Reconciler(standing).plan(replace(standing.topology, servers={**first.servers, **big}))
+
+
+async def test_a_pop_that_comes_needs_room_for_its_servers(standing: Emulation) -> None:
+    wanted = with_d(standing.topology)
+    crowded = replace(wanted, pops={**wanted.pops, "d": Pop("d", memory_bytes=2**25)})
+    with pytest.raises(Conflict, match="PoP `d` has 32 MiB of memory left and the servers that come want 64"):
+        await Reconciler(standing).apply(crowded)
+    assert "d" not in standing.topology.pops
+
+
 async def test_all_that_cannot_be_done_is_told_before_anything_is_changed(world: World, standing: Emulation) -> None:
     first = standing.topology
     wanted = replace(

@@ -92,6 +92,15 @@ async def test_what_fails_is_told_and_the_rest_goes_on(triangle: Emulation, scen
     assert "nobody" in failure.detail["error"]
 
 
+async def test_runs_that_were_over_first_are_forgotten(scenarios: Scenarios, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sonata.emulator.scenarios.KEPT", 2)
+    for number in range(1, 6):
+        assert (await ended(scenarios, Step(0.0, "link", "ab", changes={"loss": 0.1}))).number == number
+    assert [run.number for run in scenarios] == [3, 4, 5]
+    with pytest.raises(NotFound):
+        scenarios.get(1)
+
+
 async def test_names_that_are_not_there_are_refused_before_anything_happens(scenarios: Scenarios) -> None:
     steps = (
         Step(0.0, "link", "xy", up=False),

@@ -117,9 +117,12 @@ def _plain_mechanism(*directions: Impairment, has_netem: bool) -> str:
         return "veth"
     if not any(one.needs_wire for one in directions):
         return "veth+tbf"
-    if has_netem and not any(one.picks_packets for one in directions):
-        return "veth+netem"
-    return "wire+tbf" if any(one.rate_bps for one in directions) else "wire"
+    carrier = "veth+netem" if has_netem and all(_suits_netem(one) for one in directions) else "wire"
+    return f"{carrier}+tbf" if any(one.rate_bps for one in directions) else carrier
+
+
+def _suits_netem(impairment: Impairment) -> bool:
+    return not impairment.picks_packets and impairment.jitter_s <= requests.MOST_NETEM_JITTER_S
 
 
 def _nothing() -> None:
@@ -320,9 +323,12 @@ class Cables:
         if cable.is_wired:
             self._wire.set(cable.name, directions)
         stale = mechanism != cable.mechanism and "+" in cable.mechanism
+        rates = [one.rate_bps for one in cable.directions]
         (cable.impairment, cable.reverse), cable.mechanism = directions, mechanism
-        for end, index in cable.ends():
-            drop = [requests.delete_qdisc(index, end.ifname)] if stale else []
+        for (end, index), rate_bps in zip(cable.ends(), rates, strict=True):
+            # A bucket that shrinks would wait forever for room for a large segment that is queued already.
+            is_new = stale or cable.sent_at(index).rate_bps != rate_bps
+            drop = [requests.delete_qdisc(index, end.ifname)] if is_new else []
             end.netspace.apply([*drop, *_queue(cable, end, index)])
 
 
@@ -396,13 +402,10 @@ def _queue(cable: Cable, end: End, index: int) -> Iterator[Request]:
     if "htb" in discipline:
         late = "netem" in discipline
         yield from reservations.hold(index, end.ifname, impairment, cable.reserved_at(index), late=late)
-    elif discipline == "netem":
-        yield requests.netem(index, end.ifname, impairment)
-    elif discipline:
-        # A bucket that shrinks would wait forever for room for a large segment that is queued already.
-        yield requests.delete_qdisc(index, end.ifname)
-        if impairment.rate_bps:
-            yield requests.rate_limit(index, end.ifname, impairment.rate_bps)
+    elif "netem" in discipline:
+        yield from requests.late(index, end.ifname, impairment)
+    elif impairment.rate_bps:
+        yield requests.rate_limit(index, end.ifname, impairment.rate_bps)
 
 
 def _enable_ipv6(cables: Iterable[Cable]) -> None:

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 from math import ceil
 
-import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, nested, text, u32, u64
 from sonata._lib.values import dataclass
-from sonata.model.topology import Impairment
 
 _RTM_NEWQDISC, _RTM_NEWTCLASS, _RTM_NEWTFILTER = 36, 40, 44
 _TCMSG = struct.Struct("=BxxxiIII")
 _AF_UNSPEC = 0
-_AT_THE_TOP, _ROOT = 0xFFFFFFFF, 1 << 16
+AT_THE_TOP, _ROOT = 0xFFFFFFFF, 1 << 16
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _HTB_PARMS, _HTB_INIT, _HTB_RATE64, _HTB_CEIL64 = 1, 2, 6, 7
 _HTB_VERSION, _HTB_RATE_TO_QUANTUM = 3, 10
@@ -58,11 +56,11 @@ class Match:
     mask: bytes = b"\xff" * 4
 
 
-def discipline(index: int, name: str, default: int = 0) -> Request:
+def discipline(index: int, name: str, default: int = 0, parent: int = AT_THE_TOP) -> Request:
     """The discipline itself; packets without a class go to the default one, or pass at once where it is 0."""
     begin = attribute(_HTB_INIT, struct.pack("=5I", _HTB_VERSION, _HTB_RATE_TO_QUANTUM, default, 0, 0))
     options = nested(_TCA_OPTIONS, begin)
-    return _new(_RTM_NEWQDISC, index, _ROOT, _AT_THE_TOP, "htb", options, f"rates of interface {name}")
+    return _new(_RTM_NEWQDISC, index, _ROOT, parent, "htb", options, f"rates of interface {name}")
 
 
 def inner(index: int, number: int, bucket: Bucket) -> Request:
@@ -70,13 +68,10 @@ def inner(index: int, number: int, bucket: Bucket) -> Request:
     return _class(index, number, 0, bucket)
 
 
-def leaf(index: int, number: int, bucket: Bucket, parent: int = 0, late: Impairment | None = None) -> Iterator[Request]:
-    """A class with a queue of 50 ms of the most it may send, ten frames at least; `late` delays what leaves it."""
+def leaf(index: int, number: int, bucket: Bucket, parent: int = 0) -> Iterator[Request]:
+    """A class with a queue of 50 ms of the most it may send, ten frames at least."""
     yield _class(index, number, parent, bucket)
     handle, own = (number + 1) << 16, _ROOT | number
-    if late:
-        yield requests.netem(index, bucket.subject, late, handle=handle, parent=own)
-        return
     frames = max(_FEWEST_FRAMES, ceil(bucket.most_bps / 8 * _QUEUE_S / _FRAME))
     queue = attribute(_TCA_OPTIONS, struct.pack("=I", frames))
     yield _new(_RTM_NEWQDISC, index, handle, own, "pfifo", queue, bucket.subject)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network
-from math import ceil, sqrt
+from math import ceil
+from statistics import NormalDist, pstdev
 
 from sonata._lib import netlink
 from sonata._lib.ip import Address, Interface, Prefix
@@ -71,13 +73,14 @@ _UNMARKED, _MARKED = 490, 500
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NTF_SELF, _NTF_MASTER = 2, 4
 _NUD_STALE, _NUD_NOARP, _NUD_PERMANENT = 0x04, 0x40, 0x80
-_TC_ROOT, _TC_HANDLE = 0xFFFFFFFF, 0x10000
+_TC_ROOT, _TC_HANDLE, _NETEM_HANDLE, _QUEUE_HANDLE = 0xFFFFFFFF, 1 << 16, 2 << 16, 3 << 16
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_STATS2, _TCA_STATS_QUEUE = 7, 3
 _QUEUE_STATS = struct.Struct("=5I")
 _NO_QUEUE = b"noqueue\0"
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
-_TCA_NETEM_RATE, _TCA_NETEM_RATE64, _TCA_NETEM_LATENCY64, _TCA_NETEM_JITTER64 = 6, 8, 10, 11
+_TCA_NETEM_DELAY_DIST, _TCA_NETEM_RATE, _TCA_NETEM_RATE64 = 2, 6, 8
+_TCA_NETEM_LATENCY64, _TCA_NETEM_JITTER64 = 10, 11
 _LINKLAYER_ETHERNET = 1
 _STATS_LINK_64 = 1
 
@@ -95,9 +98,12 @@ _TBF_BURST_S = 0.004
 _TBF_QUEUE_S = 0.05
 _FRAME = 1618
 _HUGE_RATE_BYTES = 1 << 40
-HUGE_RATE_BPS = 8.0e11
-"""A rate that holds nothing up."""
 _NETEM_QUEUE = 100_000
+_NETEM_SCALE, _NETEM_PLACES = 8192, 512
+MOST_NETEM_JITTER_S = 2.0
+"""The kernel keeps the standard deviation of delays in 31 bits of nanoseconds, and cuts off what is above."""
+UNDER_NETEM = _NETEM_HANDLE | 1
+"""The parent of a discipline that has the packets after their delay."""
 
 
 def bridge(index: int, name: str, *, mtu: int, mac: str = "") -> Request:
@@ -361,35 +367,53 @@ def rate_limit(index: int, name: str, rate_bps: float, burst_bytes: int = 0) -> 
     The bucket holds what is asked for, or 4 ms of the rate, and at least two frames; the queue 50 ms and at least ten
     frames.
     """
-    rate = max(1, round(rate_bps / 8))
-    burst = max(burst_bytes or ceil(rate * _TBF_BURST_S), 2 * _FRAME)
-    limit = max(ceil(rate * _TBF_QUEUE_S), 10 * _FRAME) + burst
+    rate, burst = _bucket(rate_bps, burst_bytes)
+    limit = _most_waiting(rate, burst)
     spec = struct.pack("=BBHhHI", 0, _LINKLAYER_ETHERNET, 0, 0, 0, min(rate, 0xFFFFFFFF))
-    params = spec + bytes(12) + struct.pack("=III", min(limit, 0xFFFFFFFF), 0, 0)
+    params = spec + bytes(12) + struct.pack("=III", limit, 0, 0)
     options = (attribute(_TCA_TBF_PARMS, params), u64(_TCA_TBF_RATE64, rate), u32(_TCA_TBF_BURST, burst))
     return _qdisc(index, "tbf", nested(_TCA_OPTIONS, *options), f"rate of interface {name}")
 
 
-def netem(
-    index: int, name: str, impairment: Impairment, *, handle: int = _TC_HANDLE, parent: int = _TC_ROOT
-) -> Request:
-    """Delay, jitter and rate by the kernel's network emulator at an interface's egress; replaces what stands there.
+def late(index: int, name: str, impairment: Impairment) -> Iterator[Request]:
+    """Delay, jitter and rate at an interface's egress; replaces what stands there.
 
-    Its jitter is uniform in plus or minus the value given, so the standard deviation is stretched by the root of three.
-    It keeps the order of packets only where a rate is set, so there always is one.
+    Packets are late first and meet the rate then, and those that wait for it are counted in bytes: the network
+    emulator's own rate bounds its queue in packets, so that small ones are lost far below the rate, and large ones wait
+    for seconds.
     """
-    rate = round(impairment.rate_bps / 8) if impairment.rate_bps else _HUGE_RATE_BYTES
-    queue = _NETEM_QUEUE
-    if impairment.rate_bps:
-        queue = max(10, ceil(rate * (impairment.delay_s + _TBF_QUEUE_S) / _FRAME))
-    options = (
-        struct.pack("=6I", 0, queue, 0, 0, 0, 0)
-        + attribute(_TCA_NETEM_LATENCY64, struct.pack("=q", round(impairment.delay_s * 1e9)))
-        + attribute(_TCA_NETEM_JITTER64, struct.pack("=q", round(impairment.jitter_s * sqrt(3) * 1e9)))
-        + attribute(_TCA_NETEM_RATE, struct.pack("=IiIi", min(rate, 0xFFFFFFFF), 0, 0, 0))
-        + u64(_TCA_NETEM_RATE64, rate)
-    )
-    return _qdisc(index, "netem", attribute(_TCA_OPTIONS, options), f"delay of interface {name}", handle, parent)
+    if not impairment.rate_bps:
+        yield netem(index, name, impairment)
+        return
+    yield rate_limit(index, name, impairment.rate_bps)
+    yield netem(index, name, impairment, parent=_TC_HANDLE | 1)
+    queue = attribute(_TCA_OPTIONS, struct.pack("=I", _most_waiting(*_bucket(impairment.rate_bps))))
+    yield _qdisc(index, "bfifo", queue, f"queue of interface {name}", _QUEUE_HANDLE, UNDER_NETEM)
+
+
+def netem(index: int, name: str, impairment: Impairment, *, parent: int = _TC_ROOT) -> Request:
+    """Delay and jitter by the kernel's network emulator, at an interface's egress or below another discipline.
+
+    It keeps the order of packets only where it has a rate, so it has one that holds nothing up: then no packet is due
+    before the one ahead of it.
+    """
+    options = [struct.pack("=6I", 0, _NETEM_QUEUE, 0, 0, 0, 0)]
+    for kind, seconds in ((_TCA_NETEM_LATENCY64, impairment.delay_s), (_TCA_NETEM_JITTER64, impairment.jitter_s)):
+        options.append(attribute(kind, struct.pack("=q", round(seconds * 1e9))))
+    if impairment.jitter_s:
+        options.append(attribute(_TCA_NETEM_DELAY_DIST, _normal_distribution()))
+    options.append(attribute(_TCA_NETEM_RATE, struct.pack("=IiIi", 0xFFFFFFFF, 0, 0, 0)))
+    options.append(u64(_TCA_NETEM_RATE64, _HUGE_RATE_BYTES))
+    whole = attribute(_TCA_OPTIONS, b"".join(options))
+    return _qdisc(index, "netem", whole, f"delay of interface {name}", _NETEM_HANDLE, parent)
+
+
+@cache
+def _normal_distribution() -> bytes:
+    """Deviations that are equally likely, in 8192ths of the standard deviation: the normal distribution's quantiles."""
+    quantiles = [NormalDist().inv_cdf((place + 0.5) / _NETEM_PLACES) for place in range(_NETEM_PLACES)]
+    scale = _NETEM_SCALE / pstdev(quantiles)
+    return struct.pack(f"={_NETEM_PLACES}h", *(round(scale * value) for value in quantiles))
 
 
 def delete_qdisc(index: int, name: str) -> Request:
@@ -465,6 +489,16 @@ def _tunnel_entry(index: int, mac: str, remote: IPv4Address) -> bytes:
 
 def _bridge_entry(index: int, mac: str) -> bytes:
     return _NDMSG.pack(_AF_BRIDGE, index, _NUD_NOARP, _NTF_MASTER, 0) + attribute(_NDA_LLADDR, mac_bytes(mac))
+
+
+def _bucket(rate_bps: float, burst_bytes: int = 0) -> tuple[int, int]:
+    """Bytes per second, and what a bucket of that rate holds."""
+    rate = max(1, round(rate_bps / 8))
+    return rate, max(burst_bytes or ceil(rate * _TBF_BURST_S), 2 * _FRAME)
+
+
+def _most_waiting(rate: int, burst: int) -> int:
+    return min(max(ceil(rate * _TBF_QUEUE_S), 10 * _FRAME) + burst, 0xFFFFFFFF)
 
 
 def _qdisc(

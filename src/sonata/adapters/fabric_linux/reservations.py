@@ -8,7 +8,6 @@ leave idle, is for all. On a link without a rate nothing has to be kept free; th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import sonata.adapters.fabric_linux.htb as htb
 import sonata.adapters.fabric_linux.requests as requests
@@ -34,38 +33,35 @@ def hold(
         name: of the interface.
         impairment: with the rate that is shared, or none.
         shares: by VNI.
-        late: whether the kernel's network emulator delays packets here, too.
+        late: whether the kernel's network emulator delays packets here, too, before they meet their rates.
     """
     yield requests.delete_qdisc(index, name)
-    delay = replace(impairment, rate_bps=None) if late else None
+    parent = htb.AT_THE_TOP
+    if late:
+        yield requests.netem(index, name, impairment)
+        parent = requests.UNDER_NETEM
     if impairment.rate_bps:
-        yield from _shared(index, name, impairment.rate_bps, shares, delay)
+        yield htb.discipline(index, name, _REST, parent)
+        yield from _shared(index, name, impairment.rate_bps, shares)
     elif caps := {vni: share for vni, share in shares.items() if share.most_bps}:
-        yield from _capped(index, name, caps, delay)
-    elif delay:
-        yield requests.netem(index, name, delay)
+        yield htb.discipline(index, name, parent=parent)
+        yield from _capped(index, name, caps)
 
 
-def _shared(
-    index: int, name: str, rate_bps: float, shares: Mapping[int, Reservation], delay: Impairment | None
-) -> Iterator[Request]:
+def _shared(index: int, name: str, rate_bps: float, shares: Mapping[int, Reservation]) -> Iterator[Request]:
     rest = max(_LEAST_BPS, rate_bps - sum(share.rate_bps for share in shares.values()))
-    yield htb.discipline(index, name, _REST)
     yield htb.inner(index, _ALL, htb.Bucket(rate_bps, rate_bps, f"rate of interface {name}"))
-    yield from htb.leaf(index, _REST, htb.Bucket(rest, rate_bps, f"unreserved rate of {name}"), _ALL, delay)
+    yield from htb.leaf(index, _REST, htb.Bucket(rest, rate_bps, f"unreserved rate of {name}"), _ALL)
     for number, (vni, share) in enumerate(sorted(shares.items()), _FIRST):
         bucket = htb.Bucket(share.rate_bps, min(share.most_bps or rate_bps, rate_bps), _subject(vni, name))
-        yield from htb.leaf(index, number, bucket, _ALL, delay)
+        yield from htb.leaf(index, number, bucket, _ALL)
         yield _lead(index, name, number, vni)
 
 
-def _capped(index: int, name: str, caps: Mapping[int, Reservation], delay: Impairment | None) -> Iterator[Request]:
-    yield htb.discipline(index, name, _REST if delay else 0)
-    if delay:
-        yield from htb.leaf(index, _REST, htb.Bucket(*(2 * (requests.HUGE_RATE_BPS,)), f"delay of {name}"), 0, delay)
+def _capped(index: int, name: str, caps: Mapping[int, Reservation]) -> Iterator[Request]:
     for number, (vni, share) in enumerate(sorted(caps.items()), _FIRST):
         most = share.most_bps or 0.0
-        yield from htb.leaf(index, number, htb.Bucket(most, most, _subject(vni, name)), 0, delay)
+        yield from htb.leaf(index, number, htb.Bucket(most, most, _subject(vni, name)))
         yield _lead(index, name, number, vni)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import sonata.adapters.fabric_linux.requests as requests
 from sonata._lib.netlink import Request
+from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Port, Shim, World
@@ -25,13 +26,23 @@ _BEFORE_CHAINS = -95
 _NO_BRIDGE = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """A pair that a port's frames pass, and the interface that they are exchanged with."""
+
+    shim: Shim
+    pop: str
+    name: str
+    index: int
+
+
 class LinuxShaping:
     """Implements `ports.fabric.Shaping`."""
 
     def __init__(self, world: World, nftables: Nftables) -> None:
         self._world = world
         self._nftables = nftables
-        self._joined: dict[str, tuple[Shim, int]] = {}
+        self._joined: dict[str, _Joined] = {}
         self._shapes: dict[str, PortShape] = {}
         self._marked: dict[str, tuple[str, str, int]] = {}
 
@@ -75,15 +86,21 @@ class LinuxShaping:
                 self._shapes.pop(port_id, None)
             elif port.cable.index_a != index:
                 self._mark(port, self._shapes[port_id].dscp)
-        for port_id, (shim, index) in tuple(self._joined.items()):
+        for port_id, joined in tuple(self._joined.items()):
             port = self._world.ports.get(port_id)
             if port is None:
-                if pop in self._world.pops:
-                    self._world.pop(pop).netspace.apply(requests.delete_links([shim.near[0]]))
+                self._drop(joined)
                 del self._joined[port_id]
                 self._shapes.pop(port_id, None)
-            elif port.cable.index_a != index:
-                self._join(port, shim)
+            elif port.cable.index_a != joined.index:
+                self._join(port, joined.shim)
+
+    def _drop(self, joined: _Joined) -> None:
+        """Remove the pair of a port that is gone, and the table that led its frames: the kernel would keep that."""
+        if joined.pop in self._world.pops:
+            netspace = self._world.pop(joined.pop).netspace
+            netspace.apply(requests.delete_links([joined.shim.near[0]]))
+            self._nftables.load(netspace, _no_exchange(joined.name))
 
     def _shape(self, port: Port, shape: PortShape) -> None:
         if shape != PortShape():
@@ -140,7 +157,7 @@ class LinuxShaping:
         for _, name in (shim.near, shim.far):
             pop.netspace.synchronise(name)
         pop.netspace.synchronise(bridge.ifname)
-        self._joined[port.spec.id] = (shim, port.cable.index_a)
+        self._joined[port.spec.id] = _Joined(shim, port.spec.pop, outside.ifname, port.cable.index_a)
         port.shaped = True
 
     def _take_out(self, port: Port) -> None:

@@ -63,6 +63,12 @@ _FEATURES = (
     ),
     _Feature("nft nat", "floating addresses", True, "apt-get install nftables; kernel option NFT_MASQ"),
     _Feature("overlay", "root file systems of images", True, "modprobe overlay"),
+    _Feature(
+        "loop devices",
+        "sizes of disks and volumes; without them what is written has no bound but the host's disk",
+        False,
+        "be root, not in a container; modprobe loop; apt-get install e2fsprogs",
+    ),
     _Feature("tun", "delay, jitter and loss of links, in user space", True, "modprobe tun; /dev/net/tun must exist"),
     _Feature("tbf", "rate limits of links", False, "modprobe sch_tbf"),
     _Feature("netem", "delay by the kernel; without it a user-space wire does it", False, "modprobe sch_netem"),

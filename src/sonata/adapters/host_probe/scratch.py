@@ -9,12 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sonata._lib import loop_devices
 from sonata._lib.isolation import (
     CLONE_NEWNET,
     CLONE_NEWNS,
@@ -26,6 +28,7 @@ from sonata._lib.isolation import (
     unshare,
 )
 from sonata._lib.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Request, attribute, nested, text, u32
+from sonata.adapters.host_probe.findings import PATH
 
 _RTM_NEWLINK, _RTM_NEWQDISC = 16, 36
 _IFLA_IFNAME, _IFLA_LINKINFO, _INFO_KIND, _INFO_DATA = 3, 18, 1, 2
@@ -67,6 +70,7 @@ def _trials(folder: Path) -> Mapping[str, Callable[[], None]]:
         "br_netfilter": _bridge_inspection,
         "nft nat": lambda: _nft(_NFT_NAT),
         "overlay": lambda: _overlay(folder),
+        "loop devices": _loop_device,
         "pid namespaces": lambda: unshare(CLONE_NEWPID),  # last: afterwards only one more child can be started
     }
 
@@ -134,6 +138,15 @@ def _overlay(folder: Path) -> None:
     for layer in layers:
         layer.mkdir()
     mount_overlay(*layers)
+
+
+def _loop_device() -> None:
+    if not shutil.which("mkfs.ext4", path=PATH):
+        raise OSError(0, "`mkfs.ext4` is not installed")
+    with os.fdopen(os.memfd_create("trial"), "r+b") as file:
+        file.truncate(1024**2)
+        _device, descriptor = loop_devices.attach(file.fileno())
+        os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ PAUSE = ("sleep", "infinity")
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TTY_GROUP = 5
+_FEW_FILES, _MANY_FILES = "nr_inodes=1k", "nr_inodes=16k"
+"""How many files a machine may have in memory: empty ones have no size, and cost the kernel memory all the same."""
 
 # The usual set of container engines without MKNOD, so that a machine has the devices it is given and no others.
 _CAPABILITIES = tuple(
@@ -138,9 +140,9 @@ def _system_mounts(spec: MachineSpec) -> list[dict[str, Any]]:
     tty = [f"gid={_TTY_GROUP}"] if is_mapped(_TTY_GROUP) else []
     mounts = [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
-        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=64k"),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=64k", _FEW_FILES),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *tty),
-        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=64m"),  # noqa: S108  # nosec B108
+        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=64m", _MANY_FILES),  # noqa: S108  # nosec B108
     ]
     if pages := spec.huge_pages:
         # min_size takes the pages at once: the mount fails where there are not enough.

@@ -13,14 +13,14 @@ from sonata.ports.runtime import MachineSpec, RootFs
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Folders for a root: where it is written to, unless it has a disk, and where it is mounted."""
+    """Folders for a root: where what is written to it goes, and where it is mounted."""
 
-    own: Path
+    disk: Path
     target: Path
 
 
 def mount_root(spec: MachineSpec, root: RootFs, host_layer: Path, places: Places, *, name_hosts: bool) -> None:
-    """Mount a root file system of a machine; what is written goes to its disk, or to its own place.
+    """Mount a root file system of a machine; what is written goes to the place for it, or to a folder that is kept.
 
     Raises:
         PermanentError: a layer of it does not exist, or it is no root.
@@ -29,8 +29,7 @@ def mount_root(spec: MachineSpec, root: RootFs, host_layer: Path, places: Places
         places.target.mkdir(parents=True)
         _mount_kept(spec, root, host_layer, places.target)
         return
-    disk = root.disk or places.own
-    upper, work = disk / "upper", disk / "work"
+    upper, work = places.disk / "upper", places.disk / "work"
     for each in (upper / "etc", work, places.target):
         each.mkdir(parents=True, exist_ok=True)
     layers = (*root.layers, host_layer) if root.needs_host else root.layers

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 """Folders that are links into `/usr` on today's distributions."""
@@ -33,6 +35,33 @@ _FOLDERS = (
     "usr", "etc", "root", "proc", "dev", "sys", "home", "mnt", "opt", "srv", "run/lock", "run/sshd", "var/cache",
     "var/lib", "var/log", "var/spool",
 )  # fmt: skip
+
+
+class HostLayer:
+    """The layer, made beside other work: some hundred small files, which a start without processes does not need.
+
+    Args:
+        folder: where; whatever is there goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._made: Future[Path] = Future()
+        Thread(target=self._make, args=(folder,), name="host-layer").start()
+
+    @property
+    def path(self) -> Path:
+        """Its folder, once it is made.
+
+        Raises:
+            OSError: it could not be.
+        """
+        return self._made.result()
+
+    def _make(self, folder: Path) -> None:
+        try:
+            self._made.set_result(make_host_layer(folder))
+        except OSError as error:
+            self._made.set_exception(error)
 
 
 def make_host_layer(layer: Path) -> Path:

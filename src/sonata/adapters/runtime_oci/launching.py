@@ -22,8 +22,10 @@ from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
+from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.furnishing import Places, mount_root
+from sonata.adapters.runtime_oci.host_root import HostLayer
 from sonata.adapters.runtime_oci.mounts import unmount
 from sonata.errors import AdapterError, PermanentError
 from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
@@ -44,6 +46,7 @@ class Machine:
 
     Args:
         name: under which its engine knows it.
+        disk: the folder to which its root is written.
     """
 
     spec: MachineSpec
@@ -56,9 +59,11 @@ class Machine:
     paused: bool = False
     watcher: asyncio.Task[None] | None = None
     name: str = ""
+    disk: Path = Path()
 
     def __post_init__(self) -> None:
         self.name = self.name or self.spec.id
+        self.disk = self.spec.root.folder or self.spec.root.disk or self.folder
 
 
 class Launcher:
@@ -68,13 +73,15 @@ class Launcher:
         engine: by which.
         cgroups: where they are limited.
         host_layer: what the `host` root is made of.
+        disks: where what they write is bounded.
     """
 
-    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: Path) -> None:
+    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: HostLayer, disks: Disks) -> None:
         self.machines: dict[str, Machine] = {}
         self._engine = engine
         self._cgroups = cgroups
         self._host_layer = host_layer
+        self._disks = disks
         self._consoles = ConsoleLimits()
         self.version = engine.version
         self._helpers: tuple[str, ...] = (engine.kind,)
@@ -140,10 +147,15 @@ class Launcher:
         """Mount what a machine sees and write its bundle."""
         spec, folder = machine.spec, machine.folder
         shutil.rmtree(folder, ignore_errors=True)
-        root = folder / "root"
-        mount_root(spec, spec.root, self._host_layer, Places(folder, root), name_hosts=True)
-        for one, target in zip(spec.attached, attached_roots(spec, folder), strict=True):
-            mount_root(spec, one.root, self._host_layer, Places(target.with_suffix(".own"), target), name_hosts=False)
+        root, (name, *names) = folder / "root", _disk_names(spec)
+        layer = self._host_layer.path
+        limit = spec.limits.disk_bytes
+        size = None if limit is None or self._disks.unenforced else limit
+        machine.disk = spec.root.folder or self._disks.open(spec.root.disk or folder, size, name)
+        mount_root(spec, spec.root, layer, Places(machine.disk, root), name_hosts=True)
+        for one, target, name in zip(spec.attached, attached_roots(spec, folder), names, strict=True):
+            own = one.root.folder or self._disks.open(one.root.disk or target.with_suffix(".own"), size, name)
+            mount_root(spec, one.root, layer, Places(own, target), name_hosts=False)
         path = self._cgroups.path_of(spec.id) if self._engine.cgroups else None
         document = config(spec, root, Confinement(path, frozenset(self._cgroups.controllers)))
         (folder / "config.json").write_bytes(msgspec.json.encode(document))
@@ -242,6 +254,8 @@ class Launcher:
 
     def _remove_traces(self, machine: Machine) -> None:
         self._consoles.leave(machine.spec.console)
+        for name in _disk_names(machine.spec):
+            self._disks.close(name)
         shutil.rmtree(self._engine.state / machine.name, ignore_errors=True)
         if not os.path.ismount(machine.folder / "root"):  # it may be a volume, which is to live on
             shutil.rmtree(machine.folder, ignore_errors=True)
@@ -264,13 +278,17 @@ def _described(machine: Machine, status: int | None, starved: bool) -> MachineEx
     return MachineExit(name, status, f"exited with status {status}")
 
 
+def _disk_names(spec: MachineSpec) -> list[str]:
+    """Names under which the disks of a machine are open: that of its root, then those of attached ones."""
+    return [f"{spec.id}.{number}" for number in range(1 + len(spec.attached))]
+
+
 async def _end_left_behind(machine: Machine, engine: str, cgroups: Cgroups) -> None:
     """Kill whatever still works on the start of a machine, or is in it."""
-    root, own = machine.spec.root, f"{machine.folder}/"
-    disk = root.folder or root.disk or machine.folder
+    own = f"{machine.folder}/"
 
     def found() -> set[int]:
-        return processes.left_behind(engine, own, disk) | cgroups.members(machine.spec.id)
+        return processes.left_behind(engine, own, machine.disk) | cgroups.members(machine.spec.id)
 
     await processes.end_all(found)
 

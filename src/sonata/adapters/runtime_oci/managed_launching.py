@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 from typing import Any
 
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import PAUSE, resources
 from sonata.adapters.runtime_oci.cgroups import Cgroups
+from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import Engine
+from sonata.adapters.runtime_oci.host_root import HostLayer
 from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line, require
 from sonata.adapters.runtime_oci.managers import Manager
 from sonata.errors import AdapterError
@@ -26,8 +27,8 @@ _VERBS = {"pause": "pause", "resume": "unpause"}
 class ManagedLauncher(Launcher):
     """Starts and ends the machines of one runtime by a manager."""
 
-    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: Path, manager: Manager) -> None:
-        super().__init__(engine, cgroups, host_layer)
+    def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: HostLayer, disks: Disks, manager: Manager) -> None:
+        super().__init__(engine, cgroups, host_layer, disks)
         self._manager = manager
         self._helpers = (engine.kind, *manager.helpers)
         self.version = manager.version

@@ -12,6 +12,7 @@ from sonata.errors import AdapterError
 
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
+MS_NOATIME = 0x400
 MS_PRIVATE = 1 << 18
 MS_BIND = 0x1000
 MS_REC = 0x4000

@@ -1,7 +1,7 @@
 """The runtime: machines as bundles of an OCI engine, without a daemon.
 
-A machine's folder `<folder>/machines/<id>` holds its overlay (`upper`, `work`, mounted on `root`), `config.json` and
-the engine's log. All of it, its mounts and its cgroups go when it ends.
+A machine's folder `<folder>/machines/<id>` holds its overlay (mounted on `root`; `upper` and `work` are there, or on
+its disk), `config.json` and the engine's log. All of it, its mounts and its cgroups go when it ends.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from pathlib import Path
 import msgspec
 
 import sonata.adapters.runtime_oci.cgroups as cgroups
-import sonata.adapters.runtime_oci.host_root as host_root
 import sonata.adapters.runtime_oci.live_mounts as live_mounts
 import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.descriptors import is_exhaustion
+from sonata._lib.together import to_the_end
 from sonata.adapters.runtime_oci.bundle import process, resources
+from sonata.adapters.runtime_oci.commands import run_command
+from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
-from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line
+from sonata.adapters.runtime_oci.host_root import HostLayer
+from sonata.adapters.runtime_oci.launching import Launcher, Machine
 from sonata.adapters.runtime_oci.managed_launching import ManagedLauncher
 from sonata.adapters.runtime_oci.managers import MANAGERS, begun, find_manager
 from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
@@ -40,10 +43,6 @@ OUTPUT_LIMIT = 10 * 1024**2
 """Bytes of stdout and of stderr that `exec` returns."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,127}")
-_NOT_EXECUTED = 127  # exit status of a shell for a program that does not exist
-_SHARED_DISK = (
-    "what machines write is on the host's disk; the `disk` of flavors counts where servers are placed, no more"
-)
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
@@ -54,7 +53,8 @@ class OciRuntime(Grouped):
         folder: its own folder; made if missing. Not on an overlay file system.
         cgroup_prefix: cgroup path below which machines live, e.g. `sonata/cdn`.
         engines: which to look for, in this order; or one of `MANAGERS` alone.
-        notes: folder for notes of what managers have elsewhere, which would outlive a crash; default: its own.
+        kept: folder on the file system where disks of machines are kept, for what is made ahead, and for notes of what
+            managers have elsewhere, both of which would outlive a crash; default: its own.
 
     Raises:
         Unsupported: no engine is installed, or the manager cannot run here.
@@ -64,7 +64,7 @@ class OciRuntime(Grouped):
     """
 
     def __init__(
-        self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES, notes: Path | None = None
+        self, folder: Path, cgroup_prefix: str, *, engines: tuple[str, ...] = ENGINES, kept: Path | None = None
     ) -> None:
         self._bundles = folder.absolute() / "machines"
         self._bundles.mkdir(parents=True, exist_ok=True)
@@ -73,11 +73,12 @@ class OciRuntime(Grouped):
         self._cgroups = cgroups.detect(cgroup_prefix.strip("/"))
         self._engine: Engine = replace(engine, cgroups=self._cgroups.version != "none")
         self._groups = Groups(self._cgroups)
-        host_layer = host_root.make_host_layer(folder.absolute() / "host")
-        self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer)
+        host_layer = HostLayer(folder.absolute() / "host")
+        self._disks = Disks(folder.absolute() / "disks", (kept or folder).absolute() / "spare-disks")
+        self._launcher: Launcher = Launcher(self._engine, self._cgroups, host_layer, self._disks)
         if manager:
-            managing = begun(manager, folder.absolute() / manager.name, self._engine, notes or folder)
-            self._launcher = ManagedLauncher(self._engine, self._cgroups, host_layer, managing)
+            managing = begun(manager, folder.absolute() / manager.name, self._engine, kept or folder)
+            self._launcher = ManagedLauncher(self._engine, self._cgroups, host_layer, self._disks, managing)
         become_subreaper()
 
     @property
@@ -89,7 +90,11 @@ class OciRuntime(Grouped):
     def unenforced(self) -> Mapping[str, str]:
         """Limits that the host does not let us enforce, with the reason."""
         users = {} if is_mapped(1) else {"uid": "one user id is mapped into this user namespace: all machines use it"}
-        return {**self._cgroups.unenforced, **users, "disk": _SHARED_DISK}
+        try:
+            why = self._disks.unenforced
+        except OSError as error:
+            why = f"it cannot be found out at this moment: {error}"
+        return {**self._cgroups.unenforced, **users, **({"disk": why} if why else {})}
 
     async def start(
         self, spec: MachineSpec, on_exit: OnExit | None = None, *, after: Awaitable[object] | None = None
@@ -107,7 +112,7 @@ class OciRuntime(Grouped):
         try:
             self._groups.enter(spec.id, spec.group)
             machine.spec = replace(spec, limits=self._groups.within(spec.limits, spec.group))
-            self._launcher.prepare(machine)
+            await to_the_end(asyncio.to_thread(self._launcher.prepare, machine))
             await self._launcher.launch(machine, after)
         except OSError as error:
             raise _host_failed(spec.id, "cannot start", error) from error
@@ -134,7 +139,7 @@ class OciRuntime(Grouped):
             _host_asked(machine_id, "cannot run a command"),
             tempfile.TemporaryDirectory(prefix="exec-", dir=machine.folder) as scratch,
         ):
-            status = await self._exec(machine, argv, stdin, Path(scratch), tell or kept)
+            status = await run_command(self._engine, machine, argv, stdin, Path(scratch), tell or kept)
         return status, kept["stdout"], kept["stderr"]
 
     async def attach_folder(self, machine_id: str, bind: Bind) -> None:
@@ -172,6 +177,8 @@ class OciRuntime(Grouped):
     async def set_limits(self, machine_id: str, limits: Limits) -> None:
         """Change the limits of a running machine; see the port."""
         machine = self._running(machine_id)
+        if limits.disk_bytes != machine.spec.limits.disk_bytes and not self._disks.unenforced:
+            raise AdapterError(f"machine `{machine_id}` has to be started anew, since its disk has another size then")
         limits = self._groups.within(limits, machine.spec.group)
         wanted = resources(limits, frozenset(self._cgroups.controllers))
         if wanted and self._engine.cgroups:
@@ -194,47 +201,24 @@ class OciRuntime(Grouped):
         terminal.resize(rows, columns)
         return terminal
 
+    @asynccontextmanager
+    async def disk_content(self, disk: Path) -> AsyncIterator[Path]:
+        """What a machine has written to its disk; see the port."""
+        shown = self._disks.shown(disk)
+        with _host_asked(disk.name, "cannot have its disk opened"):
+            place = await asyncio.to_thread(shown.__enter__)
+        try:
+            yield place
+        finally:
+            await asyncio.to_thread(shown.__exit__, None, None, None)
+
     async def close(self) -> None:
         """End all machines and remove the cgroups of this runtime."""
         await asyncio.gather(*(self.stop(name) for name in list(self._launcher.machines)))
         await self._launcher.close()
+        await asyncio.to_thread(self._disks.end)
         cgroups.remove_cgroups(self._cgroups.prefix)
         self._engine.close()
-
-    async def _exec(self, machine: Machine, argv: Sequence[str], stdin: bytes, scratch: Path, tell: Tell) -> int:
-        log, pid_file, request = scratch / "log", scratch / "pid", scratch / "process.json"
-        request.write_bytes(msgspec.json.encode(process(machine.spec, argv)))
-        command = self._engine.command("exec", f"--process={request}", f"--pid-file={pid_file}", machine.name, log=log)
-        try:
-            status = await processes.pass_on(command, stdin, tell)
-        except asyncio.CancelledError:
-            processes.kill_recorded(pid_file)
-            self._reap_soon()
-            raise
-        if status < 0:
-            await self._end_orphans(machine, scratch)
-            raise AdapterError(
-                f"machine `{machine.spec.id}`: `{argv[0]}` was cut off: {processes.told(self._engine.kind, status)}",
-                hint="what it has done until then stays done; run it again if it may be run twice",
-                call=f"{self._engine.kind} exec",
-            )
-        complaint = first_line(log)
-        if not complaint:
-            return status
-        self._reap_soon()
-        if self._engine.kind != "crun":  # which has written it to both places
-            await tell("stderr", f"{complaint}\n".encode())
-        return _NOT_EXECUTED
-
-    async def _end_orphans(self, machine: Machine, scratch: Path) -> None:
-        """Kill what an engine that was killed over a command has left in a machine."""
-        kind, called_by = self._engine.kind, f"{scratch}/"
-
-        def found() -> set[int]:
-            return processes.left_behind(kind, called_by) | processes.in_same_machine(machine.pid)
-
-        await processes.end_all(found)
-        self._reap_soon()
 
     def _reap_soon(self) -> None:
         processes.reap_soon(self._engine.kind)

@@ -243,7 +243,8 @@ def _confined_root(spec: MachineSpec, folder: Path, security: str) -> MachineSpe
 def outer_limits(spec: MachineSpec) -> Limits:
     """What qemu may use, so that its guest has what it was promised."""
     guests = 0 if spec.huge_pages else memory_of(spec)
-    return replace(spec.limits, memory_bytes=guests + OVERHEAD, pids=512)
+    disk_bytes = None if spec.root.image else spec.limits.disk_bytes  # a disk has the size that it says
+    return replace(spec.limits, memory_bytes=guests + OVERHEAD, pids=512, disk_bytes=disk_bytes)
 
 
 def process(spec: MachineSpec, argv: Sequence[str]) -> dict[str, object]:

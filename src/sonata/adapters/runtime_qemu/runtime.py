@@ -58,6 +58,7 @@ class QemuRuntime:
     def __init__(self, folder: Path, inner: Runtime, kernels: tuple[Path, ...]) -> None:
         self._folder = folder.absolute()
         self._inner = inner
+        self.disk_content = inner.disk_content
         self._version = find_qemu()
         self._hypervisor = Hypervisor(self._folder, inner, partial(find_all, kernels))
 
@@ -148,13 +149,13 @@ class QemuRuntime:
         """Change how much of the processors a guest gets; see the port.
 
         Raises:
-            AdapterError: its memory would change, which its hardware has for good.
+            AdapterError: its memory or its disk would change, which its hardware has for good.
         """
         guest = self._running(machine_id)
         wanted = replace(guest.spec, limits=limits)
-        if memory_of(wanted) != memory_of(guest.spec):
+        if _hardware(wanted) != _hardware(guest.spec):
             raise AdapterError(
-                f"machine `{machine_id}` is virtual: its memory cannot change while it runs",
+                f"machine `{machine_id}` is virtual: its memory and its disk cannot change while it runs",
                 hint="stop it, and start it with the new size",
             )
         await self._inner.set_limits(machine_id, outer_limits(wanted))
@@ -257,6 +258,11 @@ async def _executed(guest: Guest, argv: Sequence[str], stdin: bytes, tell: Tell)
                 while await command.said():
                     pass
         raise
+
+
+def _hardware(spec: MachineSpec) -> tuple[int, int | None]:
+    """What a guest has for good once it is booted: bytes of memory and of its disk."""
+    return memory_of(spec), spec.limits.disk_bytes
 
 
 def _has_listener(table: str, port: int) -> bool:

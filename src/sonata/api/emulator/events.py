@@ -47,9 +47,9 @@ class EventApi:
         return StreamingResponse(self._lines(_wanted(request)), media_type="application/x-ndjson")
 
     async def _lines(self, wanted: Wanted) -> AsyncIterator[bytes]:
-        async for event in self._log.follow(wanted.after):
-            if event in wanted:
-                yield msgspec.json.encode(event, enc_hook=str) + b"\n"
+        async for events in self._log.follow(wanted.after):
+            if lines := [msgspec.json.encode(event, enc_hook=str) + b"\n" for event in events if event in wanted]:
+                yield b"".join(lines)
 
 
 def _wanted(request: Request) -> Wanted:

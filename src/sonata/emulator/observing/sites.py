@@ -51,6 +51,8 @@ class Sites:
     async def read(self, now: float, sheet: Sheet) -> None:
         """All PoPs, at a moment of a clock that never goes back."""
         topology = self._emulation.topology
+        for gone in self._meters.keys() - topology.pops.keys():
+            del self._meters[gone]
         for name, pop in topology.pops.items():
             cloud = self._emulation.clouds.get(topology.site_of(name))
             if cloud is None:

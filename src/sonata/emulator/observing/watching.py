@@ -43,6 +43,8 @@ class LinkWatcher:
         if self.every_s is None:
             return
         known = [self._links.find(status.name).link for status in await self._links.status()]
+        if self.every_s is None:  # since a moment ago
+            return
         await self._follow([link.name for link in known])
         late_s = {link.name: _lateness(link) for link in known}
         found = await self._plane.run(lambda fabric: fabric.metering.watched(late_s))

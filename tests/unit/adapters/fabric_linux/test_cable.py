@@ -14,7 +14,9 @@ from sonata.model.topology import CLEAN, Impairment
         (CLEAN, "veth", "veth"),
         (Impairment(rate_bps=1e6), "veth+tbf", "veth+tbf"),
         (Impairment(delay_s=0.1), "veth+netem", "wire"),
-        (Impairment(delay_s=0.1, jitter_s=0.01, rate_bps=1e6), "veth+netem", "wire+tbf"),
+        (Impairment(delay_s=0.1, jitter_s=0.01, rate_bps=1e6), "veth+netem+tbf", "wire+tbf"),
+        # netem would cut the deviation off.
+        (Impairment(delay_s=9, jitter_s=3), "wire", "wire"),
         # netem would lose whole 64 kB segments.
         (Impairment(loss=0.1), "wire", "wire"),
         (Impairment(delay_s=0.1, loss=0.1, rate_bps=1e6), "wire+tbf", "wire+tbf"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from ipaddress import IPv4Address, IPv4Network
-from math import sqrt
+from statistics import mean, pstdev
 
 import pytest
 
-from sonata._lib.netlink import attributes
+from sonata._lib.netlink import attributes, encode
 from sonata.adapters.fabric_linux import requests
 from sonata.model.topology import Impairment
 
@@ -24,7 +24,7 @@ def options(body: bytes, kind: bytes) -> bytes:
 def test_a_queue_is_made_at_the_root_of_its_interface() -> None:
     request = requests.netem(42, "eth0", Impairment(delay_s=0.1))
     assert request.kind == 36
-    assert struct.unpack_from("=BxxxiIII", request.body) == (0, 42, 0x10000, 0xFFFFFFFF, 0)
+    assert struct.unpack_from("=BxxxiIII", request.body) == (0, 42, 0x20000, 0xFFFFFFFF, 0)
 
 
 def test_netem_gets_delay_and_jitter_in_nanoseconds() -> None:
@@ -34,19 +34,35 @@ def test_netem_gets_delay_and_jitter_in_nanoseconds() -> None:
     assert limit >= 100_000
     tail = attributes(body[24:])
     assert struct.unpack("=q", tail[10]) == (20_000_000,)
-    # netem's jitter is uniform in plus or minus its value: the standard deviation is that by the root of three.
-    assert struct.unpack("=q", tail[11])[0] == pytest.approx(3e6 * sqrt(3), rel=1e-6)
+    assert struct.unpack("=q", tail[11]) == (3_000_000,)
+
+
+def test_netem_gets_the_normal_distribution_of_jitter() -> None:
+    found = attributes(options(requests.netem(1, "eth0", Impairment(0.02, 0.003)).body, b"netem")[24:])[2]
+    deviations = [value / 8192 for (value,) in struct.iter_unpack("=h", found)]
+    assert (mean(deviations), pstdev(deviations)) == (pytest.approx(0, abs=1e-3), pytest.approx(1, abs=1e-3))
+    for within, share in ((1, 0.683), (2, 0.954)):
+        assert sum(abs(value) < within for value in deviations) / len(deviations) == pytest.approx(share, abs=0.01)
+
+
+def test_many_interfaces_get_jitter_in_one_batch() -> None:
+    """The kernel takes no more at once than a socket's send buffer, 208 kB unless told otherwise."""
+    assert len(encode([requests.netem(1, "eth0", Impairment(0.02, 0.003))] * 128, 1)) < 200_000
 
 
 def test_netem_always_has_a_rate_since_only_then_it_keeps_order() -> None:
-    free = attributes(options(requests.netem(1, "eth0", Impairment(delay_s=0.02)).body, b"netem")[24:])
-    assert struct.unpack("=Q", free[8])[0] > 100e9
-    body = options(requests.netem(1, "eth0", Impairment(delay_s=0.02, rate_bps=8e6)).body, b"netem")
-    bound = attributes(body[24:])
-    assert struct.unpack("=Q", bound[8]) == (1_000_000,)
-    assert struct.unpack_from("=I", bound[6]) == (1_000_000,)
-    # The queue holds what is under way for 20 ms, and 50 ms of waiting.
-    assert struct.unpack_from("=6I", body)[1] == pytest.approx(0.07 * 1e6 / 1618, abs=1)
+    found = attributes(options(requests.netem(1, "eth0", Impairment(delay_s=0.02)).body, b"netem")[24:])
+    assert struct.unpack("=Q", found[8])[0] > 100e9
+
+
+def test_what_waits_for_the_rate_of_a_late_link_is_counted_in_bytes() -> None:
+    bucket, late, queue = requests.late(1, "eth0", Impairment(delay_s=0.02, rate_bps=8e6))
+    places = [struct.unpack_from("=BxxxiIII", one.body)[2:4] for one in (bucket, late, queue)]
+    assert places == [(0x10000, 0xFFFFFFFF), (0x20000, 0x10001), (0x30000, 0x20001)]
+    assert attributes(options(bucket.body, b"tbf"))[4] == struct.pack("=Q", 1_000_000)
+    assert struct.unpack_from("=6I", options(late.body, b"netem"))[1] >= 100_000
+    # 50 ms of waiting beside what the bucket holds.
+    assert struct.unpack("=I", options(queue.body, b"bfifo")) == (50_000 + 4_000,)
 
 
 @pytest.mark.parametrize(

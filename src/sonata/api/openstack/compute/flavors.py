@@ -44,14 +44,19 @@ TOPIC = Topic(
     "flavors",
     Truth(
         real=(
-            "processors, memory and processes are limited as the flavor says, as root or with a delegated "
-            "cgroup; `sonata emu show` tells what is not enforced",
+            "processors, memory, disk and processes are limited as the flavor says, as root (all but the disk also "
+            "with a delegated cgroup); `sonata emu show` tells what is not enforced",
+            "`disk` is the size of the file system that takes what a server writes over its image: when it is full, of "
+            "bytes or of files (65536 for each GiB), writing fails with `No space left on device`",
             "`sonata:engine=vm` (virtual machines), `hw:cpu_policy=dedicated`, `quota:cpu_quota`, `quota:cpu_period`, "
             "`quota:cpu_shares`; private flavors and their projects",
         ),
         simplified=(
             "servers have huge pages in `/dev/hugepages`, besides the flavor's memory",
-            "`disk`, `swap`, `ephemeral` and other extra specs are kept and shown; a root file system is not limited",
+            "a flavor whose `disk` is 0, in Nova the size of the image, leaves 1 GiB to be written over it",
+            "a resize to another `disk` starts the server anew; a disk on which more is written than a smaller one "
+            "takes keeps its size",
+            "`swap`, `ephemeral` and other extra specs are kept and shown: no server has such disks",
         ),
         refused=(
             "`hw:mem_page_size` (`large`, `2MB`, `1GB`) without as many pages reserved on this machine (`sysctl "

@@ -32,7 +32,10 @@ TOPIC = Topic(
     "history, diagnostics, usage",
     Truth(
         real=("actions with their events, migrations, counters of the running server, use by project",),
-        simplified=("use forgets deleted servers",),
+        simplified=(
+            "use forgets deleted servers",
+            "a site remembers its last 1,000 actions, and its last 1,000 migrations",
+        ),
     ),
 )
 

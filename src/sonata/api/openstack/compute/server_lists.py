@@ -22,7 +22,7 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.tables import Table, Tables, generation_of
 
-MOST_BODIES, MOST_PIECES = 64, 4096
+MOST_BODIES, LEAST_PIECES, MOST_PIECES = 64, 64, 4096
 
 Key = tuple[object, ...]
 V = TypeVar("V")
@@ -50,6 +50,15 @@ class _Kept:
         self.listed: tuple[Table[Any], ...] = (tables.servers, tables.rbac_policies, *self.around)
         self.bodies: OrderedDict[Key, tuple[int, Reply]] = OrderedDict()
         self.pieces: OrderedDict[Key, _Piece] = OrderedDict()
+        self._servers = tables.servers
+        self._swept_at = LEAST_PIECES
+
+    def sweep(self) -> None:
+        """Let go of what deleted servers were, whenever there are twice as many pieces as after the last time."""
+        if len(self.pieces) > self._swept_at:
+            for key in [key for key, piece in self.pieces.items() if piece.server.id not in self._servers]:
+                del self.pieces[key]
+            self._swept_at = max(LEAST_PIECES, 2 * len(self.pieces))
 
 
 class ServerLists:
@@ -82,6 +91,7 @@ class ServerLists:
                 piece = _renewed(piece, server, generation, makers)
                 _keep(kept.pieces, key, piece, MOST_PIECES)
             found.append(piece.document)
+        kept.sweep()
         return found
 
     def _of(self, cloud: Cloud) -> _Kept:

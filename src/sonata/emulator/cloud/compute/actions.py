@@ -10,7 +10,7 @@ from sonata.emulator.cloud.entities.compute import ActionEvent, Server, ServerAc
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import SonataError
 
-LONGEST_LOG = 5000
+LONGEST_LOG = 1000
 """Actions that a cloud remembers; the oldest ones go first."""
 
 

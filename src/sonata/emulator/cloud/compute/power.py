@@ -21,7 +21,7 @@ from sonata.emulator.cloud.compute.dress import PLAIN, Dress, Dressing, dressed,
 from sonata.emulator.cloud.compute.engine_choice import engine_of
 from sonata.emulator.cloud.compute.flavors import core_limit
 from sonata.emulator.cloud.compute.pages import taken_for, wants_huge
-from sonata.emulator.cloud.compute.roots import SHUTDOWN_S, own_root, patience, root_of
+from sonata.emulator.cloud.compute.roots import SHUTDOWN_S, disk_size, own_root, patience, root_of
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.images import Images
@@ -279,6 +279,7 @@ def limits_of(server: Server) -> Limits:
         cpu_period_us=int(period) if period.isdigit() and int(period) in CPU_PERIODS_US else 100_000,
         cpu_shares=int(shares) if asked else fair_shares(server.flavor.vcpus),
         cores=server.cores,
+        disk_bytes=disk_size(server),
     )
 
 

@@ -30,6 +30,7 @@ class Rebuilding:
 
     def __init__(self, site: Site, servers: Servers, images: Images) -> None:
         self._table = site.tables.servers
+        self._runtime = site.runtime
         self._servers = servers
         self._operations: Operations = servers.operations
         self._power: Power = servers.power
@@ -162,7 +163,8 @@ class Rebuilding:
             await self._power.freeze(server)
         try:
             self._table.change(server_id, task_state="image_uploading")
-            await self._images.snapshot(image_id, server.image_id, self._power.disk(server_id))
+            async with self._runtime.disk_content(self._power.disk(server_id)) as disk:
+                await self._images.snapshot(image_id, server.image_id, disk)
             if and_then:
                 await and_then()
         finally:

@@ -9,6 +9,7 @@ from sonata.emulator.cloud.compute.disks import Mounts
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.image.disks import BootDisk
 from sonata.emulator.cloud.image.images import Images
+from sonata.emulator.resources import LEAST_DISK_BYTES
 from sonata.errors import PermanentError
 from sonata.ports.images import Image
 from sonata.ports.runtime import RootFs
@@ -34,6 +35,11 @@ def own_root(server: Server, mounts: Mounts, images: Images, disk: Path) -> Root
             hint="detach them, or boot a root file system",
         )
     return own
+
+
+def disk_size(server: Server) -> int | None:
+    """Bytes that a server may write over its image: its flavor's disk, or what anybody may; volumes have a size."""
+    return (server.flavor.disk_gib * GIB or LEAST_DISK_BYTES) if server.image_id else None
 
 
 def root_of(image: Image, disk: Path | None = None, size_bytes: int = 0) -> RootFs:

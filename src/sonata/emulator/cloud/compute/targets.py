@@ -15,6 +15,10 @@ from sonata.emulator.cloud.entities.hosts import Migration
 from sonata.emulator.cloud.tables import Tables
 from sonata.errors import InvalidInput
 
+LONGEST_LIST = 1000
+"""Migrations that a cloud remembers; the oldest ones that are over go first."""
+UNDER_WAY = ("running", "migrating")
+
 
 class Targets:
     """Hosts for the servers of one cloud that leave theirs, and the table of migrations."""
@@ -88,6 +92,9 @@ class Targets:
     def begin(self, server: Server, kind: str, target: str, flavor: Flavor) -> Migration:
         """Note that a server begins to move."""
         asker = ASKER.get()
+        over = [one.id for one in self._migrations if one.status not in UNDER_WAY]
+        for migration_id in over[: max(0, len(self._migrations) + 1 - LONGEST_LIST)]:
+            self._migrations.remove(migration_id)
         return self._migrations.add(
             Migration(
                 number=1 + max((one.number for one in self._migrations), default=0),

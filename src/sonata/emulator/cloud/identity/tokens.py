@@ -157,8 +157,7 @@ class Tokens:
         self._verdicts.pop(secret, None)
         token = self._judge(self._opened(secret))
         self._verdicts[secret] = (generation, token)
-        if len(self._verdicts) > MOST_VERDICTS:
-            self._verdicts.popitem(last=False)
+        self._forget()
         return token
 
     def subject(self, secret: str) -> Token:
@@ -181,6 +180,15 @@ class Tokens:
                 rows.remove(row.id)
         if token.audit_ids[0] not in rows:
             rows.add(Revocation(id=token.audit_ids[0], expires_at=token.expires_at))
+
+    def _forget(self) -> None:
+        """Let go of verdicts on tokens that have expired, the first ones first, and of the oldest of too many."""
+        now = time.time()
+        while self._verdicts:
+            _, oldest = next(iter(self._verdicts.values()))
+            if len(self._verdicts) <= MOST_VERDICTS and oldest.expires_at > now:
+                return
+            self._verdicts.popitem(last=False)
 
     def _opened(self, secret: str) -> _Payload:
         if not 0 < len(secret) <= LONGEST or not secret.isascii():

@@ -9,6 +9,7 @@ from typing import Any
 from sonata._lib.values import dataclass
 from sonata.emulator.cloud.entities.orchestration import Definition, Stack
 from sonata.emulator.cloud.orchestration.catalogue import is_known
+from sonata.emulator.cloud.orchestration.implied import implied
 from sonata.emulator.cloud.orchestration.judge import Judge
 from sonata.emulator.cloud.orchestration.queries import Queries, QueryWanted
 from sonata.formats.hot.environment import Environment, read_environment
@@ -85,7 +86,8 @@ async def compiled(definition: Definition, stack: Stack, judge: Judge, facade: F
             await queries.find(wanted)
         else:
             break
-    explicit = {name: names_in(one.depends_on) for name, one in active.items()}
+    beside = implied(active)
+    explicit = {name: (*names_in(one.depends_on), *beside[name]) for name, one in active.items()}
     snippets = {name: (one.properties, one.metadata, one.external_id) for name, one in active.items()}
     _require_active(template, snippets)
     graph = dependencies(snippets, explicit)
