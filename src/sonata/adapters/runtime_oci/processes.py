@@ -106,7 +106,7 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
         os.close(pidfd)
     status = process.wait()
     if status < 0:  # it has left to us what it had forked
-        await end_all(lambda: {pid for pid in _children() if (found := _stat(pid)) and found.group == process.pid})
+        await end_all(lambda: forked_by(process.pid))
     return status
 
 
@@ -228,6 +228,11 @@ def left_behind(name: str, word: str, disk: Path | None = None) -> set[int]:
         disk: what the root of the machine's first process is made of.
     """
     return {pid for pid in _children() if _works_on(pid, name, word) or (disk and _is_on(pid, disk))}
+
+
+def forked_by(called: int) -> set[int]:
+    """Children that a program which we have called, and which is gone, has left to us: its process group."""
+    return {pid for pid in _children() if (found := _stat(pid)) and found.group == called}
 
 
 def recorded(pid_file: Path) -> set[int]:

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import tempfile
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sonata.errors import AdapterError, PermanentError
 
 _CHUNK = 16 * 1024
 _HANDED_OVER_S = 10.0
-_POLL_S = 0.01
+_POLL_S, _LOOK_S = 0.01, 0.1
 
 
 class PtyTerminal:
@@ -127,17 +128,22 @@ async def open_terminal(
         if master is not None:
             os.close(master)
         if status < 0:
-            raise await _cut_off(engine, machine_id, scratch, status)
+            raise await _cut_off(engine, machine_id, scratch, engine_run)
         log = scratch / "log"
         why = log.read_text(errors="replace").strip() if log.exists() else ""
         raise PermanentError(f"machine `{machine_id}` opened no terminal: {why or 'the engine said nothing'}")
 
 
-async def _cut_off(engine: Engine, machine_id: str, scratch: Path, status: int) -> AdapterError:
+async def _cut_off(engine: Engine, machine_id: str, scratch: Path, call: subprocess.Popen[bytes]) -> AdapterError:
     """End what an engine that was killed has left in a machine, and tell of it."""
     kind, called_by = engine.kind, f"{scratch}/"
-    await processes.end_all(lambda: processes.left_behind(kind, called_by) | processes.recorded(scratch / "pid"))
-    answer = processes.told(kind, status)
+
+    def found() -> set[int]:
+        known = processes.forked_by(call.pid) | processes.recorded(scratch / "pid")
+        return known | processes.left_behind(kind, called_by)
+
+    await processes.end_all(found)
+    answer = processes.told(kind, call.returncode)
     return AdapterError(
         f"machine `{machine_id}` opened no terminal: {answer}", hint="open it again", call=f"{kind} exec", answer=answer
     )
@@ -160,17 +166,22 @@ def _spawn(engine: Engine, machine_id: str, scratch: Path) -> subprocess.Popen[b
 
 def _receive(listener: socket.socket, engine: subprocess.Popen[bytes]) -> int | None:
     """The descriptor that the engine hands over; None when it ended without."""
-    listener.settimeout(0.1)
-    for _ in range(int(_HANDED_OVER_S / 0.1)):
-        try:
-            connection, _ = listener.accept()
-        except TimeoutError:
-            if engine.poll() is not None:
+    deadline = time.monotonic() + _HANDED_OVER_S
+    waiting, accepted = listener, False
+    try:
+        while time.monotonic() < deadline:
+            over = engine.poll() is not None  # what it has left behind may hold its end open much longer
+            waiting.settimeout(_LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                if accepted:
+                    _, descriptors, _, _ = socket.recv_fds(waiting, 4096, 1)
+                    return descriptors[0] if descriptors else None
+                waiting, accepted = listener.accept()[0], True
+                continue
+            if over:
                 return None
-            continue
-        with connection:
-            connection.settimeout(_HANDED_OVER_S)
-            _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
-            return descriptors[0] if descriptors else None
+    finally:
+        if accepted:
+            waiting.close()
     engine.kill()
     return None
