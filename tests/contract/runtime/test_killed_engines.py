@@ -26,6 +26,7 @@ from sonata.errors import SonataError
 from sonata.ports.runtime import Limits, MachineSpec, RootFs, Runtime
 
 pytestmark = [pytest.mark.root, pytest.mark.anyio, needs_root]
+_EARLIER: set[psutil.Process] = set()
 
 ENGINES = DIRECT
 SLEEP_S, OTHER_S = f"7{os.getpid()}", f"8{os.getpid()}"
@@ -129,6 +130,14 @@ async def comes_to(wanted: object, look: Callable[[], object]) -> None:
     assert look() == wanted
 
 
+@pytest.fixture(autouse=True)
+def earlier() -> Iterator[None]:
+    """Remembers what other tests have left to this process, which takes in orphans as a keeper does, but reaps none."""
+    _EARLIER.update(psutil.Process().children(recursive=True))
+    yield
+    _EARLIER.clear()
+
+
 async def nothing_left(prefix: str, tmp_path: Path) -> None:
     """No program, no process of the engine, living or dead, no mount, no cgroup, no folder of a machine."""
 
@@ -137,7 +146,7 @@ async def nothing_left(prefix: str, tmp_path: Path) -> None:
         return [
             *programs(),
             *programs(OTHER_S),
-            *psutil.Process().children(recursive=True),
+            *(one for one in psutil.Process().children(recursive=True) if one not in _EARLIER),
             *cgroups(prefix),
             *(line for line in mounts if f"{tmp_path}" in line and "/machines/m" in line),
             *(tmp_path / "runtime" / "machines").glob("*"),
