@@ -135,13 +135,17 @@ def _cgroups(prefix: str) -> Iterator[str]:
 
 
 def _files(record: EmulationRecord) -> Iterator[str]:
-    """Folders of machines, disks, volumes and consoles; what is in them counts as one."""
+    """Folders of machines, disks, volumes and consoles; what is in them counts as one.
+
+    Empty disks that wait for a machine are none of anybody's: two of a size, now and then less.
+    """
     run = _run_folder(record)
     saved = run.parent / "clouds"
     root = Path(f"/proc/{record.process.pid}/root")
     for folder in (run, saved):
         for pattern in ("*/*", "machines/machines/*", "disks/*/*", "consoles/*/*", "volumes/*/*"):
-            yield from (str(path) for path in (root / folder.relative_to("/")).glob(pattern))
+            found = (root / folder.relative_to("/")).glob(pattern)
+            yield from (str(path) for path in found if path.parent.name != "spare-disks")
 
 
 def _run_folder(record: EmulationRecord) -> Path:

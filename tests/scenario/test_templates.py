@@ -61,6 +61,11 @@ def template() -> Iterator[Template]:
     made.close()
 
 
+def own_templates() -> list[psutil.Process]:
+    """Templates among the children of this process."""
+    return [child for child in psutil.Process().children() if child.pid in templates()]
+
+
 def templates() -> set[int]:
     """Processes from which keepers are forked, and those keepers, which have the same command line."""
     found = psutil.process_iter(["cmdline"])
@@ -92,10 +97,9 @@ def test_a_keeper_ends_when_its_starter_dies_and_so_does_the_template() -> None:
 
 def test_a_template_that_was_killed_is_replaced_and_its_emulations_live_on(home: Path, template: Template) -> None:
     with Emulator(SLOW) as emulation:
-        for child in psutil.Process().children():
-            if "sonata.daemon.template" in child.cmdline():
-                child.kill()
-                child.wait()
+        for child in own_templates():
+            child.kill()
+            child.wait()
         assert emulation.exec("a/s", ["true"]).status == 0
         with Emulator(Topology("beside", {"a": Pop("a")}, ())) as beside:
             assert beside.name == "beside"
@@ -115,6 +119,6 @@ def test_keepers_have_the_environment_of_the_time_of_their_start(home: Path, mon
 def test_ctrl_c_at_the_terminal_does_not_reach_the_template(template: Template) -> None:
     with Keeper(template.spawn) as keeper:
         keeper.process("nobody")
-        found = [one.pid for one in psutil.Process().children() if "sonata.daemon.template" in one.cmdline()]
+        found = own_templates()
         assert found
-        assert os.getpgid(0) not in map(os.getpgid, found)
+        assert os.getpgid(0) not in {os.getpgid(one.pid) for one in found}

@@ -88,10 +88,19 @@ class SpareDisks:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._count += 1
         spare = self._folder / f"{size}-{self._count}"
-        ext4.copy(self._template(size), spare)
-        descriptor = os.open(spare, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            ext4.copy(self._template(size), spare)
+            _flush(spare)
+        except (OSError, SonataError):
+            spare.unlink(missing_ok=True)
+            raise
         return spare
+
+
+def _flush(file: Path) -> None:
+    """Have a file's content on the host's disk."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
