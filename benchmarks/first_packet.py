@@ -30,6 +30,8 @@ from sonata.sdk.emulations import Emulation
 STARTS = 60
 PATIENCE_S = 20.0
 PEER = Path(__file__).with_name("mininet_host.py")
+APART = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Mininet leaves the programs of its hosts running; so they end with a process namespace."""
 LISTEN = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -108,7 +110,7 @@ def _mininet() -> dict[str, Any]:
     """The same in Mininet: a host added to a running network until its program's datagram arrives."""
     try:
         told = subprocess.run(
-            ["/usr/bin/python3", str(PEER), str(STARTS), LISTEN],
+            [*APART, "/usr/bin/python3", str(PEER), str(STARTS), LISTEN],
             capture_output=True,
             text=True,
             timeout=300,
