@@ -7,15 +7,13 @@ One that the host itself has lost its power under is checked before its next use
 from __future__ import annotations
 
 import os
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 
+import sonata._lib.host_programs as host_programs
 from sonata.errors import AdapterError, Unsupported
 
 BLOCK = 4096
-_SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 # Little is written that an empty file system does not need: 64 KiB for one of 1 GiB, 650 KiB for 160 GiB.
 _FEATURES = "^has_journal,^resize_inode,meta_bg"
 _LAZILY = "lazy_itable_init=1,nodiscard"
@@ -26,7 +24,7 @@ _MENDED = (0, 1)  # e2fsck(8): 1 is "errors corrected"
 
 def missing_program() -> str:
     """The first program that is needed and not installed; empty for none."""
-    return next((name for name in ("mkfs.ext4", "e2fsck", "resize2fs") if not shutil.which(name, path=_SEARCH)), "")
+    return next((name for name in ("mkfs.ext4", "e2fsck", "resize2fs") if not host_programs.find(name)), "")
 
 
 def make(image: Path, size: int) -> None:
@@ -93,18 +91,10 @@ def _run(name: str, *arguments: str, allow: tuple[int, ...] = (0,)) -> None:
         Unsupported: it is not installed.
         AdapterError: it failed; with its own words.
     """
-    program = shutil.which(name, path=_SEARCH)
+    program = host_programs.find(name)
     if program is None:
         raise Unsupported(f"`{name}` is not installed", hint="as root: apt-get install e2fsprogs")
-    done = subprocess.run(
-        [program, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={"LC_ALL": "C", "PATH": _SEARCH},
-    )
+    done = host_programs.call(program, *arguments)
     if done.returncode not in allow:
         answer = done.stderr.strip().rpartition("\n")[2][:300] or f"exit status {done.returncode}"
         raise AdapterError(f"`{name}` failed: {answer}", call=name, answer=answer)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
+import sonata._lib.host_programs as host_programs
 from sonata.errors import AdapterError, QuotaExceeded, Unsupported
 
-_SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def found(name: str) -> bool:
     """Whether a program is installed."""
-    return shutil.which(name, path=_SEARCH) is not None
+    return host_programs.find(name) is not None
 
 
 def run(name: str, *arguments: str, allow: tuple[int, ...] = (0,)) -> str:
@@ -24,18 +21,10 @@ def run(name: str, *arguments: str, allow: tuple[int, ...] = (0,)) -> str:
         QuotaExceeded: the disk, or the file system that it worked on, is full.
         AdapterError: it failed; with its own words.
     """
-    program = shutil.which(name, path=_SEARCH)
+    program = host_programs.find(name)
     if program is None:
         raise Unsupported(f"`{name}` is not installed", hint="as root: apt-get install e2fsprogs mount coreutils tar")
-    done = subprocess.run(
-        [program, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={"LC_ALL": "C", "PATH": _SEARCH},
-    )
+    done = host_programs.call(program, *arguments)
     if done.returncode in allow:
         return done.stdout
     complaint = _complaint(done.stderr) or f"exit status {done.returncode}"
