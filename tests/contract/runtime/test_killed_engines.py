@@ -10,6 +10,7 @@ import os
 import random
 import select
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -22,6 +23,7 @@ import pytest
 from tests.machines import DIRECT, cgroup_folders, needs_root
 
 import sonata.adapters.runtime_oci.processes as processes
+import sonata.adapters.runtime_oci.terminals as terminals
 from sonata.errors import SonataError
 from sonata.ports.runtime import Limits, MachineSpec, RootFs, Runtime
 
@@ -227,15 +229,37 @@ async def test_killed_while_it_opens_a_terminal(
     engines = Engines(runtime, "--tty")
     for share in (None, *shares("terminal", numbers)):
         with engines.killed_at(monkeypatch, share):
-            failed = await tried(opened_and_closed(runtime))
+            failed = await tried(opened_and_closed(runtime, "sleep", OTHER_S))
         assert ("killed by SIGKILL" in failed) == bool(failed)
         await comes_to([], lambda: programs(OTHER_S))
     await uses(runtime, spec, prefix, tmp_path)
 
 
-async def opened_and_closed(runtime: Runtime) -> None:
-    terminal = await runtime.terminal("m", ("sleep", OTHER_S))
+async def opened_and_closed(runtime: Runtime, *argv: str) -> None:
+    terminal = await runtime.terminal("m", argv)
     await terminal.close()
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.001, 0.003, 0.01])
+async def test_killed_when_it_has_handed_over_a_terminal(
+    runtime: Runtime, spec: MachineSpec, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late_s: float
+) -> None:
+    handed_over = terminals._receive
+
+    def killed_after(listener: socket.socket, engine: subprocess.Popen[bytes]) -> int | None:
+        master = handed_over(listener, engine)
+        time.sleep(late_s)
+        engine.kill()
+        return master
+
+    monkeypatch.setattr(terminals, "_receive", killed_after)
+    await runtime.start(spec)
+    deaf = "trap '' HUP; exec sleep " + OTHER_S
+    for _ in range(5):
+        failed = await tried(opened_and_closed(runtime, "sh", "-c", deaf))
+        assert ("killed by SIGKILL" in failed) == bool(failed)
+        await comes_to([], lambda: programs(OTHER_S))
+    await uses(runtime, spec, prefix, tmp_path)
 
 
 async def test_killed_while_it_freezes_or_thaws(

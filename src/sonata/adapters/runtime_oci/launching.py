@@ -104,6 +104,7 @@ class Launcher:
             _signal(machine, signal.SIGKILL)
         while not machine.over.is_set():
             processes.reap_orphans(self._helpers)
+            processes.collect_beside(machine.pid)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REAP_EVERY_S):
                     await machine.over.wait()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import re
 import signal
+import struct
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -22,6 +24,7 @@ _DRAIN_S = 0.2
 _CHUNK = 65536
 _KILL_EVERY_S, _KILL_ROUNDS = 0.002, 1000
 _REAPED_AFTER_S = (0.0, 0.02, 0.2, 2.0)
+_PTY_SLAVE, _TIOCGPTN = 136, 0x80045430  # devices.txt of the kernel, ioctl_tty(2): neither is in Python
 _LATE_CHUNKS = 16  # a pipe holds at most 1 MiB (pipe(7)): all that the program itself has written
 
 
@@ -247,12 +250,27 @@ def in_same_machine(first: int) -> set[int]:
 
     Programs on terminals are not among them: who has opened one has it left to him, and knows of it.
     """
-    try:
-        machine = os.readlink(f"/proc/{first}/ns/pid")
-    except OSError:
-        return set()
-    here = {pid for pid in _children() if pid != first and _pid_namespace(pid) == machine}
-    return {pid for pid in here if (found := _stat(pid)) and not found.has_terminal}
+    return {pid for pid in _beside(first) if (found := _stat(pid)) and not found.terminal}
+
+
+def on_terminal(first: int, master: int) -> set[int]:
+    """Children of ours beside a machine's first process whose terminal is the one with this master side."""
+    number = os.makedev(_PTY_SLAVE, struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, b"\0" * 4))[0])
+    return {pid for pid in _beside(first) if (found := _stat(pid)) and found.terminal == number}
+
+
+def collect_beside(first: int) -> None:
+    """Collect dead children of ours in a machine: until then the kernel does not let it end (pid_namespaces(7))."""
+    for pid in _beside(first):
+        if (found := _stat(pid)) and found.state == "Z":
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _beside(first: int) -> set[int]:
+    """Children of ours in the pid namespace of a machine's first process, without that."""
+    machine = _pid_namespace(first)
+    return {pid for pid in _children() if machine and pid != first and _pid_namespace(pid) == machine}
 
 
 async def end_all(find: Callable[[], set[int]]) -> None:
@@ -316,13 +334,14 @@ class _Stat(NamedTuple):
 
     Args:
         is_called: whether it leads a group of our session, as the programs do that we call.
+        terminal: device number of the one that controls it; 0 without.
     """
 
     command: str
     state: str
     group: int
     is_called: bool
-    has_terminal: bool
+    terminal: int
 
 
 def _stat(pid: int) -> _Stat | None:
@@ -334,7 +353,7 @@ def _stat(pid: int) -> _Stat | None:
         return None
     state, _, group, session, terminal, *_ = after.split()
     is_called = int(group) == pid and int(session) == os.getsid(0)
-    return _Stat(before.partition("(")[2], state, int(group), is_called, terminal != "0")
+    return _Stat(before.partition("(")[2], state, int(group), is_called, int(terminal))
 
 
 def _threads() -> list[str]:

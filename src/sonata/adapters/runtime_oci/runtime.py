@@ -197,7 +197,7 @@ class OciRuntime(Grouped):
         machine = self._running(machine_id)
         request = msgspec.json.encode(process(_with_terminal(machine.spec), argv, terminal=True))
         with _host_asked(machine_id, "cannot open a terminal"):
-            terminal = await open_terminal(self._engine, machine.name, machine.folder, request, self._reap_soon)
+            terminal = await open_terminal(self._engine, machine, request, self._reap_soon)
         terminal.resize(rows, columns)
         return terminal
 

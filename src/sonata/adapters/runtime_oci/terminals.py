@@ -18,6 +18,7 @@ from pathlib import Path
 
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.engine import Engine
+from sonata.adapters.runtime_oci.launching import Machine
 from sonata.errors import AdapterError, PermanentError
 
 _CHUNK = 16 * 1024
@@ -94,15 +95,12 @@ class PtyTerminal:
                 one.cancel()
 
 
-async def open_terminal(
-    engine: Engine, machine_id: str, folder: Path, request: bytes, reap: Callable[[], None]
-) -> PtyTerminal:
+async def open_terminal(engine: Engine, machine: Machine, request: bytes, reap: Callable[[], None]) -> PtyTerminal:
     """Run a process of a machine on a new terminal.
 
     Args:
         engine: which runs the machine.
-        machine_id: which machine.
-        folder: of the machine, for scratch files.
+        machine: which.
         request: the process in the form of config.md, JSON.
         reap: collects what the engine leaves behind.
 
@@ -110,6 +108,7 @@ async def open_terminal(
         PermanentError: the program cannot be executed.
         AdapterError: the engine was killed over it.
     """
+    folder = machine.folder
     # The path of a socket is short by nature (unix(7): 108 bytes), the machine's folder may not be.
     with (
         tempfile.TemporaryDirectory(prefix="tty-", dir=folder if len(str(folder)) < 80 else None) as made,
@@ -119,33 +118,42 @@ async def open_terminal(
         listener.bind(str(scratch / "socket"))
         listener.listen(1)
         (scratch / "process.json").write_bytes(request)
-        engine_run = _spawn(engine, machine_id, scratch)
+        engine_run = _spawn(engine, machine.name, scratch)
         master = await asyncio.to_thread(_receive, listener, engine_run)
         status = await asyncio.to_thread(engine_run.wait)
         reap()
         if master is not None and status == 0:
             return PtyTerminal(master, int((scratch / "pid").read_text()), reap)
-        if master is not None:
-            os.close(master)
-        if status < 0:
-            raise await _cut_off(engine, machine_id, scratch, engine_run)
+        try:
+            if status < 0:
+                raise await _cut_off(engine, machine, scratch, engine_run, master)
+        finally:
+            if master is not None:
+                os.close(master)
         log = scratch / "log"
         why = log.read_text(errors="replace").strip() if log.exists() else ""
-        raise PermanentError(f"machine `{machine_id}` opened no terminal: {why or 'the engine said nothing'}")
+        raise PermanentError(f"machine `{machine.spec.id}` opened no terminal: {why or 'the engine said nothing'}")
 
 
-async def _cut_off(engine: Engine, machine_id: str, scratch: Path, call: subprocess.Popen[bytes]) -> AdapterError:
+async def _cut_off(
+    engine: Engine, machine: Machine, scratch: Path, call: subprocess.Popen[bytes], master: int | None
+) -> AdapterError:
     """End what an engine that was killed has left in a machine, and tell of it."""
     kind, called_by = engine.kind, f"{scratch}/"
 
     def found() -> set[int]:
         known = processes.forked_by(call.pid) | processes.recorded(scratch / "pid")
+        if master is not None:
+            known |= processes.on_terminal(machine.pid, master)
         return known | processes.left_behind(kind, called_by)
 
     await processes.end_all(found)
     answer = processes.told(kind, call.returncode)
     return AdapterError(
-        f"machine `{machine_id}` opened no terminal: {answer}", hint="open it again", call=f"{kind} exec", answer=answer
+        f"machine `{machine.spec.id}` opened no terminal: {answer}",
+        hint="open it again",
+        call=f"{kind} exec",
+        answer=answer,
     )
 
 
