@@ -343,6 +343,13 @@ class FakeFabric:
         self.shaping = FakeShaping(self.machines)
         self.metering = FakeMetering(self)
 
+    @property
+    def calls(self) -> int:
+        return -1
+
+    def answer_calls(self) -> None:
+        pass
+
     def mend(self) -> list[str]:
         return []
 

@@ -136,7 +136,7 @@ async def _keep(config: KeeperConfig, ties: Ties) -> bool:
     end = asyncio.Event()
     _watch_signals(end)
     _watch_lifeline(ties.lifeline, end)
-    plane = DataPlane(LinuxFabric(config.topology.chain_renderer, Path(config.run) / "switches"))
+    plane = DataPlane(LinuxFabric(config.topology.chain_renderer, Path(config.run) / "switches", on_call=True))
     emulation = Emulation(
         topology=config.topology,
         plane=plane,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sonata.errors import AdapterError
+from sonata.errors import AdapterError, SonataError
 from sonata.ports.fabric import Fabric
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ class DataPlane:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fabric")
+        self._answering: asyncio.Task[None] | None = None
+        self._hears = False
 
     async def run(self, call: Callable[[Fabric], T]) -> T:
         """Run a call in the fabric's thread and return its result; calls keep their order.
@@ -34,6 +36,7 @@ class DataPlane:
         Raises:
             AdapterError: the machine did not let the fabric work, e.g. since too many files are open.
         """
+        self._hear()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call, self._fabric)
         except OSError as error:
@@ -57,7 +60,31 @@ class DataPlane:
                 told = error.message
             await asyncio.sleep(MEND_EVERY_S)
 
+    def _hear(self) -> None:
+        """Have calls for what the fabric makes only then answered, from the first time that it is used."""
+        if not self._hears:
+            self._hears = True
+            if self._fabric.calls >= 0:
+                asyncio.get_running_loop().add_reader(self._fabric.calls, self._called)
+
+    def _called(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fabric.calls)
+        self._answering = asyncio.get_running_loop().create_task(self._answer(), name="calls")
+
+    async def _answer(self) -> None:
+        try:
+            await self.run(lambda fabric: fabric.answer_calls())
+        except SonataError as error:
+            logger.warning("%s; %s", error.message, error.hint)
+        finally:
+            asyncio.get_running_loop().add_reader(self._fabric.calls, self._called)
+
     async def close(self) -> None:
         """Drop the fabric and end the thread."""
+        if self._answering:
+            await asyncio.wait([self._answering])
+        heard, self._hears = self._hears, True
+        if heard and self._fabric.calls >= 0:
+            asyncio.get_running_loop().remove_reader(self._fabric.calls)
         await self.run(lambda fabric: fabric.close())
         self._thread.shutdown()

@@ -678,6 +678,17 @@ class Fabric(Protocol):
     def metering(self) -> Metering:
         """Counters of ports and links."""
 
+    @property
+    def calls(self) -> int:
+        """A descriptor that is readable while somebody calls what is made only then; negative where there is none."""
+
+    def answer_calls(self) -> None:
+        """Make what is called.
+
+        Raises:
+            AdapterError: something could not be made; the next call has it tried again.
+        """
+
     def mend(self) -> Sequence[str]:
         """Set going again what has ended by itself, and tell it; to be called every now and then.
 

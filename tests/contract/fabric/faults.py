@@ -136,7 +136,7 @@ def spaces(world: World) -> dict[str, str]:
     fabric = world.fabric
     known = {f"pop {name}": pop.netspace.path for name, pop in fabric._world.pops.items()}
     known |= {f"machine {name}": machine.netspace.path for name, machine in fabric._world.machines.items()}
-    known |= {name: router.netspace.path for name, router in fabric._routers._routers.items()}
+    known |= {name: router.netspace.path for name, router in fabric._routers._routers._routers.items()}
     return known
 
 

@@ -11,6 +11,7 @@ from openstack import exceptions
 from tests.contract.openstack.conftest import Site
 from tests.contract.openstack.test_compute import FAST, boot, network_of
 from tests.contract.openstack.test_server_life import act, migrations
+from tests.waiting import until
 
 from sonata.emulator.cloud.site import Zones
 from sonata.model.topology import GIB, Host
@@ -107,11 +108,13 @@ def test_agents_are_dead_while_they_are_cut_off_or_do_not_serve(region: Any, sit
 
     cloud = site.clouds["region"]
     assert dead() == set()
-    # No namespace stands behind this site, so that its networks cannot be served.
+    # No namespace stands behind this site, so that its networks cannot be served when somebody calls for that.
     network = region.network.create_network(name="far", availability_zone_hints=["edge"])
     region.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/24")
     server = boot(region, networks=[{"uuid": network.id}])
-    assert dead() == {("DHCP agent", "edge"), ("Metadata agent", "edge")}
+    assert dead() == set()
+    site.fabric.networks.callers["edge", network.id][1].send(b"who has 169.254.169.254?")
+    until(dead, {("DHCP agent", "edge"), ("Metadata agent", "edge")})
     region.compute.delete_server(server)
     region.compute.wait_for_delete(server, interval=FAST, wait=10)
     assert dead() == set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -46,3 +48,40 @@ async def test_what_cannot_be_mended_is_told_once_and_again_when_it_comes_back(
         await plane.keep_going()
     assert caplog.messages == ["dead; wait", "dead; wait", "worse; wait"]
     await plane.close()
+
+
+class Called(FakeFabric):
+    """A fabric that is called by what is written to `caller`, and fails at the first call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.caller, self._heard = socket.socketpair()
+        self.answered: list[bytes] = []
+
+    @property
+    def calls(self) -> int:
+        return self._heard.fileno()
+
+    def answer_calls(self) -> None:
+        self.answered.append(self._heard.recv(64))
+        if len(self.answered) == 1:
+            raise PermanentError("no room", hint="make some")
+
+    def close(self) -> None:
+        self.caller.close()
+        self._heard.close()
+
+
+async def test_calls_are_answered_as_long_as_the_fabric_lives(caplog: pytest.LogCaptureFixture) -> None:
+    fabric = Called()
+    plane = DataPlane(fabric)
+    await plane.run(lambda _: None)
+    calls = [b"one", b"two", b"three"]
+    async with asyncio.timeout(10):
+        for count, call in enumerate(calls, 1):
+            fabric.caller.send(call)
+            while len(fabric.answered) < count:
+                await asyncio.sleep(0.001)
+    assert fabric.answered == calls
+    await plane.close()
+    assert caplog.messages == ["no room; make some"]

@@ -16,6 +16,7 @@ from sonata.adapters.fabric_linux.metering import LinuxMetering
 from sonata.adapters.fabric_linux.networks import LinuxNetworks
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.routers import Routers
+from sonata.adapters.fabric_linux.routers_on_call import RoutersOnCall
 from sonata.adapters.fabric_linux.shaping import LinuxShaping
 from sonata.adapters.fabric_linux.steering import LinuxSteering
 from sonata.adapters.fabric_linux.underlay import LinuxUnderlay
@@ -34,15 +35,18 @@ class LinuxFabric:
     Args:
         chain_renderer: what steers chains that ask for nothing else.
         folder: for files of programs that it runs; below the system's for temporary files where None.
+        on_call: whether what somebody has to call first is made then; who says so sees to `calls`.
     """
 
-    def __init__(self, chain_renderer: str = DEFAULT_RENDERER, folder: Path | None = None) -> None:
+    def __init__(
+        self, chain_renderer: str = DEFAULT_RENDERER, folder: Path | None = None, *, on_call: bool = False
+    ) -> None:
         raise_limit()
         self._world = World()
         self._wire = WireClient()
         nftables = Nftables()
         cables, cards = Cables(self._world.new_index, self._wire), Cards(self._world)
-        self._routers = Routers(self._world, cables, nftables)
+        self._routers = RoutersOnCall(self._world, Routers(self._world, cables, nftables), wanted=on_call)
         self._machines = LinuxMachines(self._world, cables, cards)
         self._networks = LinuxNetworks(self._world, cables, cards, self._routers, nftables)
         self._switches = FlowSwitches(self._world, folder)
@@ -62,6 +66,7 @@ class LinuxFabric:
         )
         self._filtering.on_filters_changed = checkpoints.refresh
         self._steering.on_sources_changed = checkpoints.refresh
+        self._steering.before_chains = self._routers.wait_no_more
         self._world.before_ports.append(self._filtering.prepare)
         self._world.on_ports_given_up.append(self._filtering.give_up)
         self._world.around_moves += [self._shaping.laid_aside, self._filtering.laid_aside, checkpoints.laid_aside]
@@ -114,6 +119,15 @@ class LinuxFabric:
     def switch_pids(self) -> Mapping[str, Sequence[int]]:
         """Process ids of the switches for encapsulated packets, by PoP."""
         return self._switches.pids
+
+    @property
+    def calls(self) -> int:
+        """A descriptor that is readable while somebody calls what is made only then."""
+        return self._routers.calls
+
+    def answer_calls(self) -> None:
+        """Make what is called; the calls are answered at return."""
+        self._routers.answer()
 
     def mend(self) -> Sequence[str]:
         """Start the wire process and switches again if they have ended by themselves; interfaces stay meanwhile."""

@@ -39,24 +39,32 @@ _BODY_6 = _ETHERNET + 40
 _TO_PORT, _SOLICITED = 2, 8
 
 
-def listen(netspace: Netspace, ifname: str, addresses: Collection[Address]) -> socket.socket:
-    """A packet socket on a bridge that hears who looks for these addresses, for DHCP, or for a router by IPv6.
+def listen(
+    netspace: Netspace, ifname: str, addresses: Collection[Address], *, for_services: bool = False
+) -> socket.socket:
+    """A packet socket on a bridge that hears who looks for these addresses, also where that is the PoP itself.
+
+    Args:
+        netspace: the PoP's.
+        ifname: of the bridge.
+        addresses: who is looked for.
+        for_services: hear who asks for DHCP, or for a router by IPv6, too, and not the PoP: it asks for no services.
 
     Raises:
         PermanentError: the machine does not let us.
     """
     try:
-        return _listen(netspace, ifname, addresses)
+        return _listen(netspace, ifname, _program(addresses, for_services=for_services), deaf_to_own=for_services)
     except OSError as error:
         raise failed(netspace.name, error) from error
 
 
-def _listen(netspace: Netspace, ifname: str, addresses: Collection[Address]) -> socket.socket:
+def _listen(netspace: Netspace, ifname: str, program: Sequence[Step], *, deaf_to_own: bool) -> socket.socket:
     with netspace.entered():
         heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
     try:
-        _attach(heard, _program(addresses))
-        heard.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        _attach(heard, program)
+        heard.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, deaf_to_own)
         heard.bind((ifname, _ALL_PROTOCOLS))
     except OSError:
         heard.close()
@@ -69,14 +77,14 @@ def _attach(heard: socket.socket, program: Sequence[Step]) -> None:
     heard.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(len(program), ctypes.addressof(steps)))
 
 
-def _program(addresses: Collection[Address]) -> list[Step]:
+def _program(addresses: Collection[Address], *, for_services: bool) -> list[Step]:
     four = [address for address in addresses if address.version == 4]
     six = [address for address in addresses if address.version == 6]
     return [
         (_HALF, 0, 0, _TYPE),
         *_where(_ARP, _sought(four)),
-        *_where(_IPV4, _dhcp()),
-        *_where(_IPV6, _of_six(six)),
+        *_where(_IPV6, _of_six(six, for_services=for_services)),
+        *(_where(_IPV4, _dhcp()) if for_services else ()),
         _NO,
     ]
 
@@ -102,9 +110,10 @@ def _dhcp() -> list[Step]:
     return [*head, *_where(_DHCP_SERVER, [_YES]), _NO]
 
 
-def _of_six(addresses: Iterable[Address]) -> list[Step]:
-    dhcp = [(_HALF, 0, 0, _BODY_6 + _TO_PORT), *_where(_DHCPV6_SERVER, [_YES]), _NO]
-    kinds = [(_BYTE, 0, 0, _BODY_6), *_where(_ROUTER_SOLICITATION, [_YES]), *_unless(_NEIGHBOUR_SOLICITATION)]
+def _of_six(addresses: Iterable[Address], *, for_services: bool) -> list[Step]:
+    dhcp = [(_HALF, 0, 0, _BODY_6 + _TO_PORT), *_where(_DHCPV6_SERVER, [_YES if for_services else _NO]), _NO]
+    routers = _where(_ROUTER_SOLICITATION, [_YES]) if for_services else []
+    kinds = [(_BYTE, 0, 0, _BODY_6), *routers, *_unless(_NEIGHBOUR_SOLICITATION)]
     asked = [step for address in addresses for step in _solicited(address)]
     return [(_BYTE, 0, 0, _PROTOCOL_6), *_where(_UDP, dhcp), *_where(_ICMPV6, [*kinds, *asked, _NO]), _NO]
 

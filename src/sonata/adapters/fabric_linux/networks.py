@@ -17,7 +17,7 @@ from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.patches import Patches
-from sonata.adapters.fabric_linux.routers import Routers
+from sonata.adapters.fabric_linux.routers_on_call import RoutersOnCall
 from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, World
 from sonata.errors import Conflict, InvalidInput
@@ -62,7 +62,7 @@ class _Span:
 class LinuxNetworks:
     """Implements `ports.fabric.Networks`."""
 
-    def __init__(self, world: World, cables: Cables, cards: Cards, routers: Routers, nftables: Nftables) -> None:
+    def __init__(self, world: World, cables: Cables, cards: Cards, routers: RoutersOnCall, nftables: Nftables) -> None:
         self._world = world
         self._cables = cables
         self._cards = cards
@@ -138,7 +138,7 @@ class LinuxNetworks:
     def listen(self, pop: str, network: str, addresses: Collection[Address]) -> socket.socket:
         """Hear who on a network looks for somebody; see the port."""
         bridge = self._world.bridge(pop, network)
-        return listening.listen(self._world.pop(pop).netspace, bridge.ifname, addresses)
+        return listening.listen(self._world.pop(pop).netspace, bridge.ifname, addresses, for_services=True)
 
     def set_span(self, span: SpanSpec) -> None:
         """Create a span, or bring its members and stations up to date."""

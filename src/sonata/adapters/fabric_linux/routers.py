@@ -59,6 +59,10 @@ class Routers:
         self._nftables = nftables
         self._routers: dict[str, _Router] = {}
 
+    def stands(self, router_id: str) -> bool:
+        """Whether there is a router of this id."""
+        return router_id in self._routers
+
     def set(self, spec: RouterSpec) -> None:
         """Create a router, or change it to this specification; legs that stay are not touched."""
         self._world.pop(spec.pop)
@@ -83,7 +87,7 @@ class Routers:
     def _put_back(self, router: _Router, failed: RouterSpec, before: RouterSpec) -> None:
         """Make a router what it was, whatever a change that failed has come to."""
         router.spec, router.in_doubt = failed, True
-        router.floating |= _outer_addresses(failed)
+        router.floating |= outer_addresses(failed)
         self._set(router, before)
 
     def remove(self, router_id: str) -> None:
@@ -126,11 +130,12 @@ class Routers:
             router.floating.clear()
             router.shapes = {}
         new = {leg: self._plan(router, spec.pop, leg) for leg in wanted if leg not in router.legs}
+        # Rules first: what comes for an address that is not translated yet would be refused by the router itself.
+        self._set_rules(router, spec)
         self._cables.lay(list(new.values()))
         router.legs.update(new)
         self._set_outside(router, spec)
         self._set_routes(router, spec)
-        self._set_rules(router, spec)
         self._set_rates(router, spec)
         self._announce(spec, new)
         router.spec, router.in_doubt = spec, False
@@ -148,7 +153,7 @@ class Routers:
         if outside is None:
             return
         index = outside.index_b
-        floating = _outer_addresses(spec)
+        floating = outer_addresses(spec)
         changes = [
             requests.delete_address(index, _OUTSIDE, IPv4Interface(address))
             for address in sorted(router.floating - floating)
@@ -274,7 +279,7 @@ def _masqueraded(spec: RouterSpec) -> list[str]:
     )
 
 
-def _outer_addresses(spec: RouterSpec) -> set[IPv4Address]:
+def outer_addresses(spec: RouterSpec) -> set[IPv4Address]:
     """Addresses that the router answers for on the external network, besides its own."""
     return {*spec.floating, *(forwarding.outer for forwarding in spec.forwardings)}
 
@@ -295,7 +300,7 @@ def _bypass(spec: RouterSpec) -> Iterator[str]:
     """Packets between strangers, as those of chains, are never translated: do not spend connection tracking on them."""
     subnets = _subnets(spec)
     own = [str(spec.external.ip)] if spec.external else []
-    known = ", ".join([*subnets, *own, *map(str, sorted(_outer_addresses(spec)))])
+    known = ", ".join([*subnets, *own, *map(str, sorted(outer_addresses(spec)))])
     yield "chain strangers { type filter hook prerouting priority raw; policy accept;"
     if subnets:
         yield f"ip saddr != {{ {', '.join(subnets)} }} ip daddr != {{ {known} }} notrack"

@@ -33,7 +33,8 @@ class _Chain:
 class LinuxSteering:
     """Implements `ports.fabric.Steering` with what renderers make of chains.
 
-    `on_sources_changed` is told of a PoP before chains take packets from other ports of it, and after they do so.
+    `on_sources_changed` is told of a PoP before chains take packets from other ports of it, and after they do so,
+    `before_chains` of one in which a chain is to be.
 
     Args:
         default: name of the renderer of chains that ask for none.
@@ -51,6 +52,7 @@ class LinuxSteering:
         self._chains: dict[str, _Chain] = {}
         self._sources: dict[str, tuple[str, frozenset[str]]] = {}
         self.on_sources_changed: Callable[[str], None] = _nobody
+        self.before_chains: Callable[[str], None] = _nobody
         self._renderer(default)
 
     def set_chain(self, chain: ChainSpec) -> None:
@@ -59,6 +61,7 @@ class LinuxSteering:
         renderer = self._renderer_of(chain)
         check_abilities(renderer, chain)
         self._check_branches(renderer, chain)
+        self.before_chains(chain.pop)
         standing = self._chains.get(chain.id)
         if standing and (standing.spec.pop != chain.pop or standing.renderer is not renderer):
             self.remove_chain(chain.id)

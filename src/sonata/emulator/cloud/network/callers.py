@@ -35,9 +35,10 @@ class _Ear:
                 self.socket.send(self.socket.recv(_LONGEST))
 
     def close(self) -> None:
-        """Hear no more."""
-        asyncio.get_running_loop().remove_reader(self.socket)
-        self.socket.close()
+        """Hear no more; the socket is closed in another thread, since the kernel takes its time for that."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self.socket)
+        loop.run_in_executor(None, self.socket.close)
 
 
 class Callers:
