@@ -116,6 +116,10 @@ class LinuxFabric:
         """Process ids of the switches for encapsulated packets, by PoP."""
         return self._switches.pids
 
+    def expect(self, *, machines: int, routers: int) -> None:
+        """Make their namespaces ahead, in another thread."""
+        self._world.stock.expect(machines=machines, routers=routers)
+
     def mend(self) -> Sequence[str]:
         """Start the wire process and switches again if they have ended by themselves; interfaces stay meanwhile."""
         told: list[str] = []
