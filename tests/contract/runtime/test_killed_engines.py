@@ -262,6 +262,16 @@ async def test_killed_when_it_has_handed_over_a_terminal(
     await uses(runtime, spec, prefix, tmp_path)
 
 
+async def test_a_machine_ends_although_nobody_watches_it_any_more(
+    runtime: Runtime, spec: MachineSpec, prefix: str, tmp_path: Path
+) -> None:
+    await runtime.start(spec)
+    (watcher,) = (task for task in asyncio.all_tasks() if task.get_name() == f"machine {spec.id}")
+    watcher.cancel()
+    await runtime.stop(spec.id, grace_s=0)
+    await nothing_left(prefix, tmp_path)
+
+
 async def test_killed_while_it_freezes_or_thaws(
     runtime: Runtime, spec: MachineSpec, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: range
 ) -> None:

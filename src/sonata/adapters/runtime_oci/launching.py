@@ -103,6 +103,11 @@ class Launcher:
                         await machine.over.wait()
             _signal(machine, signal.SIGKILL)
         while not machine.over.is_set():
+            if machine.watcher and machine.watcher.done():  # it has failed over something, or its loop is being closed
+                if machine.pidfd >= 0:
+                    self._begin_watch(machine)
+                else:
+                    await self._drop(machine)
             processes.reap_orphans(self._helpers)
             processes.collect_beside(machine.pid)
             with contextlib.suppress(TimeoutError):
