@@ -67,6 +67,7 @@ class Week:
         counts: one after each round.
         done: how often each happening was done, and `refused` with the last reason.
         seconds: that each took in all.
+        longest: seconds that the slowest one of each took.
     """
 
     counts: list[Census] = field(default_factory=list)
@@ -74,11 +75,13 @@ class Week:
     refused: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    longest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def note(self, what: str, why: str, took_s: float) -> None:
         """Take down what has happened."""
         self.done[what] += 1
         self.seconds[what] += took_s
+        self.longest[what] = max(self.longest[what], took_s)
         if why:
             self.refused[what] += 1
             self.reasons[what] = why
@@ -183,6 +186,7 @@ def told(week: Week) -> dict[str, Any]:
         "done": dict(week.done),
         "refused": {name: [count, week.reasons[name]] for name, count in week.refused.items()},
         "milliseconds_each": {name: round(1000 * took / week.done[name], 1) for name, took in week.seconds.items()},
+        "milliseconds_at_most": {name: round(1000 * took) for name, took in week.longest.items()},
     }
 
 
