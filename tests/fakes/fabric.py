@@ -328,6 +328,9 @@ class FakeFabric:
         self.shaping = FakeShaping(self.machines)
         self.metering = FakeMetering(self)
 
+    def expect(self, *, machines: int, routers: int) -> None:
+        pass
+
     def mend(self) -> list[str]:
         return []
 

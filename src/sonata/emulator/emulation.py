@@ -125,6 +125,7 @@ class Emulation:
         self._check_images()
         earlier = await self._memory.recall()
         topology, numbers = self.topology, all_numbered(self.topology, earlier.numbers)
+        await self._expect(topology)
         progress(f"{len(topology.pops)} PoPs and {len(topology.links)} links")
         await self.links.pops.add(numbers.pops)
         await self.links.add(topology.links, numbers.links)
@@ -148,8 +149,15 @@ class Emulation:
             progress(f"{len(topology.servers)} servers")
         for failure in (await self.sites.boot(list(topology.servers.values()))).values():
             raise failure
+        await self._plane.run(lambda fabric: fabric.expect(machines=0, routers=0))
         await self._remember(earlier)
         self.events.tell("emulation.started", topology.name, pops=len(topology.pops))
+
+    async def _expect(self, topology: Topology) -> None:
+        """Tell the fabric how much is to come; each site with servers has a router and something that serves DHCP."""
+        sites = len({topology.site_of(seed.pop) for seed in topology.servers.values()})
+        machines = len(topology.endpoints) + len(topology.servers) + sites
+        await self._plane.run(lambda fabric: fabric.expect(machines=machines, routers=sites))
 
     async def keep_going(self) -> None:
         """Set going again what ends by itself in the data plane, and tell of a full disk, until cancelled."""

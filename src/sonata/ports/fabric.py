@@ -668,6 +668,9 @@ class Fabric(Protocol):
     def metering(self) -> Metering:
         """Counters of ports and links."""
 
+    def expect(self, *, machines: int, routers: int) -> None:
+        """Prepare for so many of them to be added soon; zero of both ends it, and drops what was prepared in vain."""
+
     def mend(self) -> Sequence[str]:
         """Set going again what has ended by itself, and tell it; to be called every now and then.
 

@@ -278,6 +278,7 @@ async def test_killed_while_it_freezes_or_thaws(
     if missing := runtime.unenforced.get("memory"):
         pytest.skip(missing)
     await runtime.start(spec)
+    await comes_to(1, lambda: len(programs()))  # which have no arguments yet for a moment of execve(2)
     (program,) = programs()
     pausing, resuming = Engines(runtime, "pause"), Engines(runtime, "resume")
     for share in (None, *shares("pause", numbers)):

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
 
 logger = logging.getLogger(__name__)
 
-_REAP_EVERY_S = 0.02
+_LOOK_EVERY_S, _SWEEP_EVERY_S, _SWEEP_SHARE = 0.02, 0.02, 20
 _TRY_AGAIN = "nothing is left of the attempt: start it again; the kernel's log tells whether memory was short"
 _KILLED = 128 + signal.SIGKILL
 _CANNOT_EXECUTE = re.compile(
@@ -85,6 +86,7 @@ class Launcher:
         self._consoles = ConsoleLimits()
         self.version = engine.version
         self._helpers: tuple[str, ...] = (engine.kind,)
+        self._swept_until = 0.0
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine, by SIGTERM and after `grace_s` by SIGKILL, and drop all that is its own; idempotent."""
@@ -108,14 +110,22 @@ class Launcher:
                     self._begin_watch(machine)
                 else:
                     await self._drop(machine)
-            processes.reap_orphans(self._helpers)
-            processes.collect_beside(machine.pid)
+            self._sweep()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_REAP_EVERY_S):
+                async with asyncio.timeout(_LOOK_EVERY_S):
                     await machine.over.wait()
 
     async def close(self) -> None:
         """End what helps to run machines, once none runs any more."""
+
+    def _sweep(self) -> None:
+        """Collect what is dead and keeps machines from ending; who looks at hundreds of children does so seldom."""
+        now = time.monotonic()
+        if now < self._swept_until:
+            return
+        processes.reap_orphans(self._helpers)
+        processes.collect_beside({machine.pid for machine in self.machines.values() if machine.stopped})
+        self._swept_until = time.monotonic() + _SWEEP_EVERY_S + _SWEEP_SHARE * (time.monotonic() - now)
 
     async def resume(self, machine: Machine) -> None:
         """Let a frozen machine go on; idempotent."""
@@ -202,13 +212,9 @@ class Launcher:
         spec, folder = machine.spec, machine.folder
         options = (f"--bundle={folder}", f"--pid-file={folder / 'pid'}")
         command = self._engine.command(*verb, *options, machine.name, log=folder / "engine.log")
-        self._ready_console(spec.console)
+        self._consoles.watch(spec.console)
         require(machine, self._engine.kind, await processes.run(command, spec.console))
         machine.pid = int((folder / "pid").read_text())
-
-    def _ready_console(self, console: Path) -> None:
-        console.parent.mkdir(parents=True, exist_ok=True)
-        self._consoles.watch(console)
 
     async def _watch_program(self, machine: Machine) -> None:
         """Wait until the first process has become the program: the engine returns a moment before."""
@@ -218,7 +224,7 @@ class Launcher:
         self._begin_watch(machine)
 
     def _begin_watch(self, machine: Machine) -> None:
-        processes.reap_orphans(self._helpers)
+        asyncio.get_running_loop().call_later(2 * _SWEEP_EVERY_S, self._sweep)
         machine.watcher = asyncio.create_task(self._watch(machine), name=f"machine {machine.spec.id}")
 
     async def _watch(self, machine: Machine) -> None:

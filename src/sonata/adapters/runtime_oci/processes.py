@@ -11,7 +11,7 @@ import re
 import signal
 import struct
 import subprocess
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -259,10 +259,16 @@ def on_terminal(first: int, master: int) -> set[int]:
     return {pid for pid in _beside(first) if (found := _stat(pid)) and found.terminal == number}
 
 
-def collect_beside(first: int) -> None:
-    """Collect dead children of ours in a machine: until then the kernel does not let it end (pid_namespaces(7))."""
-    for pid in _beside(first):
-        if (found := _stat(pid)) and found.state == "Z":
+def collect_beside(firsts: Collection[int]) -> None:
+    """Collect dead children of ours in machines: until then the kernel does not let them end (pid_namespaces(7)).
+
+    Args:
+        firsts: the first processes of the machines, which are not meant.
+    """
+    dead = [pid for pid in _children() if pid not in firsts and (found := _stat(pid)) and found.state == "Z"]
+    machines = {_pid_namespace(first) for first in firsts} - {""} if dead else set()
+    for pid in dead:
+        if _pid_namespace(pid) in machines:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
