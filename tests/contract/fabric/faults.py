@@ -105,10 +105,13 @@ class Faults:
             raise NetlinkError(NUMBER, f"{request.subject} {request.about}".rstrip())
 
 
-LOOK = """
-ip -o addr show; ip -o link show; ip -4 route show table all; ip -6 route show table all; ip rule; ip -6 rule
-ip neigh show nud permanent; bridge fdb show | grep dst; tc qdisc show
-for one in $(ls /sys/class/net); do tc class show dev $one; tc filter show dev $one; done
+LOOK = r"""
+printf 'addr show\nlink show\nneigh show nud permanent\n' | ip -o -batch -
+for version in -4 -6; do printf 'route show table all\nrule\n' | ip $version -batch -; done
+bridge fdb show | grep dst
+shown='class show dev \1\nfilter show dev \1\nfilter show dev \1 parent ffff:'
+ip -o link | sed -E "1i qdisc show
+s/^[0-9]+: ([^:@]+).*/$shown/" | tc -force -batch -
 nft -s list ruleset; cat /proc/sys/net/ipv4/conf/*/proxy_arp
 """
 

@@ -34,7 +34,7 @@ ENGINES = DIRECT
 SLEEP_S, OTHER_S = f"7{os.getpid()}", f"8{os.getpid()}"
 """Seconds that nobody else sleeps for."""
 SEED = 40
-FEW, MANY = range(6), range(6, 60)
+FEW, MANY = range(3), range(3, 60)
 DOWN, UP = Limits(memory_bytes=64 * 1024**2), Limits(memory_bytes=128 * 1024**2)
 
 _longest_s: dict[tuple[str, str], float] = {}
