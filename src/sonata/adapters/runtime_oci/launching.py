@@ -81,6 +81,11 @@ class Launcher:
                         await machine.over.wait()
             _signal(machine, signal.SIGKILL)
         while not machine.over.is_set():
+            if machine.watcher and machine.watcher.done():  # it has failed over something, or its loop is being closed
+                if machine.pidfd >= 0:
+                    self._begin_watch(machine)
+                else:
+                    await self._drop(machine)
             self._sweep(self.machines.values())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
@@ -187,13 +192,9 @@ class Launcher:
         spec, folder = machine.spec, machine.folder
         options = (f"--bundle={folder}", f"--pid-file={folder / 'pid'}")
         command = self._engine.command(*verb, *options, machine.name, log=folder / "engine.log")
-        self._ready_console(spec.console)
+        self._consoles.watch(spec.console)
         require(machine, self._engine.kind, await processes.run(command, spec.console))
         machine.pid = int((folder / "pid").read_text())
-
-    def _ready_console(self, console: Path) -> None:
-        console.parent.mkdir(parents=True, exist_ok=True)
-        self._consoles.watch(console)
 
     async def _watch_program(self, machine: Machine) -> None:
         """Wait until the first process has become the program: the engine returns a moment before."""

@@ -84,7 +84,7 @@ class ManagedLauncher(Launcher):
         words = list(self._manager.creation(_kept_as(machine), folder, spec.argv or PAUSE, parent))
         limits = resources(spec.limits, frozenset(self._cgroups.controllers)) if parent else {}
         words[1:1] = self._manager.limits(limits)
-        self._ready_console(spec.console)
+        self._consoles.watch(spec.console)
         require(
             machine, self._manager.version, await processes.run(self._manager.command(*words), folder / "engine.log")
         )
