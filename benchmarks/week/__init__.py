@@ -36,8 +36,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.surroundings import home_in
-from benchmarks.week.census import BLOCKS, KIB, Census, differences
-from benchmarks.week.clock import Clock
+from benchmarks.week.census import KIB, Census, differences
+from benchmarks.week.clock import BLOCKS, FREE_HEAP, HEAP, Clock
 from benchmarks.week.flatness import Trend, trend
 from benchmarks.week.happenings import happen
 from benchmarks.week.life import Life, topology
@@ -181,7 +181,7 @@ def told(week: Week) -> dict[str, Any]:
         found = {"flat": not grows, "grows": grows, "trends": _rows(week.trends()), "objects": _rows(week.objects())}
     return found | {
         "keeper_mib": [round(one.memory["keeper"] / KIB, 1) for one in week.counts],
-        "blocks": [one.objects[BLOCKS] for one in week.counts],
+        **{name: [one.objects[name] for one in week.counts] for name in (BLOCKS, HEAP, FREE_HEAP)},
         "counts": dict(week.counts[-1].counts) if week.counts else {},
         "done": dict(week.done),
         "refused": {name: [count, week.reasons[name]] for name, count in week.refused.items()},
