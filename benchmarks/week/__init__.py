@@ -13,7 +13,8 @@ processes and files.
 * What is counted is at its end what it was at its beginning: descriptors, sockets, processes, namespaces, interfaces,
   lines of packet filters, mounts, cgroups, files, threads.
 * A straight line through the readings gains no more than three standard errors of its slope, or one per cent: for each
-  process's memory, for the keeper's blocks of memory, and for its objects of each type (and they gain no more than 50).
+  process's memory, for the files on disk, for what the keeper has allocated (blocks of Python's own allocator, KiB of
+  the C library's), and for its objects of each type (and they gain no more than 50).
   The histories are bounded and filled before the week begins, so nothing is left to explain a slope.
 
 `flat` says whether all of that holds, `grows` what does not. The kernel's slab is the whole machine's, and is told
@@ -99,6 +100,7 @@ class Week:
     def objects(self) -> dict[str, Trend]:
         """The lines through the numbers of objects, of the types that grow."""
         lines = _lines([one.objects for one in self.judged])
+        lines.pop(FREE_HEAP, None)  # of which the processes' memory tells
         return {name: line for name, line in lines.items() if not line.is_flat and line.grown > FEW_OBJECTS}
 
     def changes(self) -> list[str]:
