@@ -20,10 +20,12 @@ from pathlib import Path
 
 from benchmarks.surroundings import variable
 
+BLOCKS, HEAP, FREE_HEAP = "blocks of memory", "KiB of the C library in use", "KiB of the C library free"
+"""Beside the types: blocks of Python's own allocator; what was allocated past it (glibc's mallinfo2(3))."""
 _SIZE = 2**20
 _PATIENCE_S, _PAUSE_S = 60.0, 0.01
 _LOADED = """
-import collections, gc, json, mmap, signal, sys, time
+import collections, ctypes, gc, json, mmap, signal, sys, time
 with open({setting!r}, "r+b") as _setting:
     _memory = memoryview(mmap.mmap(_setting.fileno(), {size}))
 _ahead, _counts, _text = _memory[:8].cast("d"), _memory[8:24].cast("Q"), _memory[24:]
@@ -36,10 +38,24 @@ time.monotonic_ns = lambda: _steady_ns() + int(_ahead[0] * 1e9)
 def _type_of(one):
     return f"{{type(one).__module__}}.{{type(one).__qualname__}}"
 
+class _Heap(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+
+_library = ctypes.CDLL(None)
+
+def _heap():
+    if not hasattr(_library, "mallinfo2"):
+        return {{}}
+    _library.mallinfo2.restype = _Heap
+    heap = _library.mallinfo2()
+    return {{"{of_heap}": (heap.uordblks + heap.hblkhd) >> 10, "{free_heap}": heap.fordblks >> 10}}
+
 def _count(*_):
     gc.collect()
     found = collections.Counter(_type_of(one) for one in gc.get_objects())
-    found["blocks of memory"] = sys.getallocatedblocks()
+    found["{blocks}"] = sys.getallocatedblocks()
+    found.update(_heap())
     told = json.dumps(found).encode()
     _text[: len(told)] = told
     _counts[1] = len(told)
@@ -60,7 +76,7 @@ class Clock:
             self._memory = mmap.mmap(stream.fileno(), _SIZE)
         self._folder = folder
         self.ahead_s = 0.0
-        (folder / "sitecustomize.py").write_text(_LOADED.format(setting=str(setting), size=_SIZE))
+        (folder / "sitecustomize.py").write_text(_program(setting))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -75,7 +91,7 @@ class Clock:
         self._memory[:8] = struct.pack("d", self.ahead_s)
 
     def objects(self, keeper: int) -> Counter[str]:
-        """Objects of a keeper by type that refer to others, after its waste has gone, and its blocks of memory.
+        """Objects of a keeper by type that refer to others, after its waste has gone; its blocks of memory, its heap.
 
         Raises:
             TimeoutError: it does not answer.
@@ -93,3 +109,7 @@ class Clock:
         """How many counts there were, and how long the text of the last one is."""
         number, length = struct.unpack("QQ", self._memory[8:24])
         return number, length
+
+
+def _program(setting: Path) -> str:
+    return _LOADED.format(setting=str(setting), size=_SIZE, blocks=BLOCKS, of_heap=HEAP, free_heap=FREE_HEAP)

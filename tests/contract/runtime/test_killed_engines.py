@@ -30,7 +30,7 @@ from sonata.ports.runtime import Limits, MachineSpec, RootFs, Runtime
 pytestmark = [pytest.mark.root, pytest.mark.anyio, needs_root]
 _EARLIER: set[psutil.Process] = set()
 
-ENGINES = DIRECT
+ENGINES, RARE = DIRECT, ("runc",)
 SLEEP_S, OTHER_S = f"7{os.getpid()}", f"8{os.getpid()}"
 """Seconds that nobody else sleeps for."""
 SEED = 40
