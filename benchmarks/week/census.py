@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from tests.inside import Inside
 
+from benchmarks.week.clock import BLOCKS, FREE_HEAP, HEAP
 from sonata.sdk.emulation_records import EmulationRecord, folder_of
 
 KIB = 1024.0
+BRIEF = ("descriptors of the keeper", "sockets of the keeper")
+"""Counts of which one or two are connections that are just being closed."""
+OWN_LOG = "keeper.log"
+"""Grows to 4 MiB, of which the older half goes then."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Census:
         told: what is counted in bytes or may differ a little between two counts of the same state.
         counts: what must be the same number at the same state, by kind.
         inside: what the counts are of.
+        objects: of the keeper, by type, and its blocks of memory.
     """
 
     memory: Mapping[str, float]
@@ -34,10 +40,11 @@ class Census:
     told: Mapping[str, float]
     counts: Mapping[str, int]
     inside: Inside
+    objects: Counter[str]
 
     @classmethod
-    def of(cls, record: EmulationRecord) -> Census:
-        """Count a running emulation."""
+    def of(cls, record: EmulationRecord, objects: Counter[str]) -> Census:
+        """Count a running emulation whose keeper has these objects."""
         memory, pss = defaultdict[str, float](float), 0.0
         processes = _processes(record.process.pid)
         for process in processes:
@@ -60,7 +67,14 @@ class Census:
             "files": len(files),
         }
         told = {"keeper's threads": own, "KiB of files": sum(files.values()) / KIB, "slab KiB": _slab_kib()}
-        return cls(dict(memory), pss, told, counts, inside)
+        return cls(dict(memory), pss, told, counts, inside, objects)
+
+    def __str__(self) -> str:
+        mib = " + ".join(f"{name} {size / KIB:.1f}" for name, size in sorted(self.memory.items()))
+        counted = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        told = ", ".join(f"{value:.0f} {name}" for name, value in self.told.items())
+        kept = ", ".join(f"{self.objects[name]} {name}" for name in (BLOCKS, HEAP, FREE_HEAP))
+        return f"MiB {mib}; {kept}; {counted}; {told}"
 
 
 def _processes(keeper: int) -> list[psutil.Process]:
@@ -91,12 +105,12 @@ def _descriptors(pid: int) -> int:
 
 
 def _files(record: EmulationRecord) -> Iterator[tuple[str, int]]:
-    """All files of an emulation with their sizes, as its keeper sees them."""
+    """All files of an emulation but its log, with what they take of the disk, as its keeper sees them."""
     below = Path(f"/proc/{record.process.pid}/root") / str(folder_of(record.name)).lstrip("/")
     for folder, _, names in os.walk(below):
         for name in names:
             try:
-                yield f"{folder}/{name}", os.lstat(f"{folder}/{name}").st_size
+                yield f"{folder}/{name}", 0 if name == OWN_LOG else os.lstat(f"{folder}/{name}").st_blocks * 512
             except FileNotFoundError:
                 continue
 
@@ -107,12 +121,17 @@ def _slab_kib() -> float:
 
 
 def differences(before: Census, after: Census) -> list[str]:
-    """What one count has more of than another, in words."""
-    more = after.inside.more_than(before.inside)
-    more += [f"{name}: {count - before.counts[name]}" for name, count in after.counts.items()]
-    return [line for line in more if not line.endswith(": 0")]
+    """What one count has more of than another, or less, in words; but for connections, which come and go."""
+    more = [line for line in after.inside.more_than(before.inside) if not line.startswith("descriptors:")]
+    names = [name for name in after.counts if name not in BRIEF]
+    return more + [f"{name}: {gap:+}" for name in names if (gap := after.counts[name] - before.counts[name])]
 
 
-def kinds(census: Census) -> Counter[str]:
-    """The counts, to be compared at once."""
-    return Counter(census.counts)
+def risen(counts: Sequence[Census]) -> list[str]:
+    """Of what comes and goes with connections: that of which the last third has always had more than the first."""
+    some = max(1, len(counts) // 3)
+    gaps = {
+        name: min(one.counts[name] for one in counts[-some:]) - max(one.counts[name] for one in counts[:some])
+        for name in BRIEF
+    }
+    return [f"{name}: {gap:+}" for name, gap in gaps.items() if gap > 0]

@@ -33,7 +33,11 @@ class Trend:
     @property
     def is_flat(self) -> bool:
         """Whether it does not grow, or by what is chance or next to nothing."""
-        return self.grown <= max(SURE * self.error, NOTHING * self.mean)
+        return self.is_within(NOTHING)
+
+    def is_within(self, share: float) -> bool:
+        """Whether it does not grow, or by what is chance or no more than a share of its mean."""
+        return self.grown <= max(SURE * self.error, share * self.mean)
 
     def told(self, places: int = 1) -> dict[str, Any]:
         """As a row for people."""

@@ -350,6 +350,9 @@ class FakeFabric:
     def answer_calls(self) -> None:
         pass
 
+    def expect(self, *, machines: int, routers: int) -> None:
+        pass
+
     def mend(self) -> list[str]:
         return []
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from sonata._lib.processes import ProcessId, is_running
 from sonata.errors import AdapterError
-from sonata.sdk.keepers import Keeper
+from sonata.sdk.keepers import Keeper, Ties
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
@@ -44,3 +45,11 @@ def test_a_keeper_that_died_is_told_by_the_name_of_its_emulation() -> None:
         with pytest.raises(AdapterError, match="emulation `one` died while it started"):
             keeper.next_report("one")
         keeper.hang_up()
+
+
+def test_a_keeper_that_has_died_may_be_dropped_by_each_of_several_blocks() -> None:
+    def spawn_nothing(ties: Ties) -> Callable[[], object]:
+        return lambda: None
+
+    with pytest.raises(KeyboardInterrupt), Keeper(spawn_nothing) as keeper, keeper:
+        raise KeyboardInterrupt

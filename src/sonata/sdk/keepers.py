@@ -145,6 +145,9 @@ class Keeper:
             os.close(self._log)
 
     def _drop(self) -> None:
+        """End it, however far it is. Idempotent: blocks of it may be one in another."""
+        if self._reports.closed:
+            return
         with suppress(errors.SonataError):  # it is dead already
             end_process(self.process("nameless"), grace_s=0.0)
         self._wait_for_start()

@@ -48,12 +48,13 @@ SAMPLE = frozenset(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test with all engines, or with those that its module names in `ENGINES`."""
+    """Run each test with all engines, or with those that its module names in `ENGINES`; rarely with its `RARE` ones."""
     if "runtime" in metafunc.fixturenames:
         named = getattr(metafunc.module, "ENGINES", (*PROCESSES, *VIRTUAL_MACHINES))
         slow: dict[str, tuple[pytest.MarkDecorator, ...]] = dict.fromkeys(STAND_INS, (pytest.mark.slow,))
         if metafunc.function.__name__ in SAMPLE:
             slow.clear()
+        slow |= dict.fromkeys(getattr(metafunc.module, "RARE", ()), (pytest.mark.slow,))
         slow |= dict.fromkeys(VIRTUAL_MACHINES, (pytest.mark.slow, pytest.mark.timeout(600)))
         engines = [pytest.param(name, marks=slow.get(name, ())) for name in named]
         metafunc.parametrize("runtime", engines, indirect=True)

@@ -19,7 +19,7 @@ from sonata.ports.runtime import Limits, MachineSpec, RootFs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.root, pytest.mark.serial, needs_root, needs_engine]
 
-ENGINES = PROCESSES
+ENGINES, RARE = PROCESSES, ("runc",)
 HOG = ("/bin/sh", "-c", "while :; do :; done")
 WAITER = ("sleep", "1000")
 SECONDS = 3.0
@@ -84,10 +84,11 @@ async def test_a_group_tells_what_its_machines_use_and_have_used(runtime: OciRun
     assert (await runtime.group_usage("pop")).cpu_s == 0
     await runtime.start(spec(tmp_path, "hog", "pop", cpus=1))
     await runtime.start(spec(tmp_path, "other", "elsewhere", WAITER))
-    await asyncio.sleep(1)
-    alone = await runtime.usage("hog")
+    async with asyncio.timeout(60):
+        while (alone := await runtime.usage("hog")).cpu_s <= 0.3:
+            await asyncio.sleep(0.05)
     group = await runtime.group_usage("pop")
-    assert group.cpu_s >= alone.cpu_s > 0.3
+    assert group.cpu_s >= alone.cpu_s
     assert group.memory_bytes >= alone.memory_bytes > 0
     await runtime.stop("hog", grace_s=0)
     assert (await runtime.group_usage("pop")).cpu_s >= alone.cpu_s
@@ -107,9 +108,13 @@ async def test_memory_is_bounded_for_all_machines_of_a_group_together(runtime: O
 async def test_noise_keeps_its_cores_busy_and_its_memory_full(runtime: OciRuntime, tmp_path: Path) -> None:
     noise = Noise(cpus=0.5, memory_bytes=64 * 1024**2)
     await runtime.start(spec(tmp_path, "noise", "pop", noise_program(noise), cpus=noise.cpus))
-    (share,) = await had(runtime, ["noise"])
-    assert 0.3 < share < 0.6
-    assert 64 * 1024**2 <= (await runtime.usage("noise")).memory_bytes < 80 * 1024**2
+    async with asyncio.timeout(60):
+        while (share := (await had(runtime, ["noise"]))[0]) <= 0.3:
+            continue  # others keep the cores busy
+        while (await runtime.usage("noise")).memory_bytes < noise.memory_bytes:
+            await asyncio.sleep(0.05)
+    assert share < 0.6
+    assert noise.memory_bytes <= (await runtime.usage("noise")).memory_bytes < 80 * 1024**2
 
 
 async def test_nothing_is_left_of_a_group(runtime: OciRuntime, prefix: str, tmp_path: Path) -> None:
