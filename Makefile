@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 # What `make test-vm` runs in Debian's own kernel: TEST_VM="tests/contract/fabric/test_links.py -k jitter" for other tests.
 # Links, chains and filters, then machines with the engine crun in version 2 of the cgroup interface.
-FABRIC = links reservations shaping filtering chains sticky_chains secured_chains
+FABRIC = links vlans reservations shaping filtering chains sticky_chains secured_chains
 RUNTIME = cgroups groups control machines
 TEST_VM = -m "not slow" -k "not runc" $(FABRIC:%=tests/contract/fabric/test_%.py) $(RUNTIME:%=tests/contract/runtime/test_%.py)
 .PHONY: help system testing demo test test-full test-vm check bench docs audit clean

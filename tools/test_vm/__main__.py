@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="test_vm", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cpus", type=int, default=min(4, os.cpu_count() or 1))
     parser.add_argument("--memory", type=int, default=4096, metavar="MB")
-    parser.add_argument("--timeout", type=float, default=3600, metavar="SECONDS")
+    parser.add_argument("--timeout", type=float, default=5400, metavar="SECONDS")
     parser.add_argument("pytest", nargs="*", metavar="PYTEST-ARGUMENTS", help="after `--`")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -47,7 +47,9 @@ def main() -> int:
 def _job(arguments: list[str], size: machine.Size) -> str:
     """The script that the machine runs; when time is up, pytest still tells what failed until then."""
     python = sys.executable if sys.prefix != sys.base_prefix else "python3"
-    tests = ["timeout", "--signal=INT", "--kill-after=60", f"{size.seconds:g}", python, "-m", "pytest", *arguments]
+    # The shell above has what it starts beside itself ignore SIGINT, and Python keeps to that.
+    limit = ["env", "--default-signal=INT", "timeout", "--signal=INT", "--kill-after=180", f"{size.seconds:g}"]
+    tests = [*limit, python, "-m", "pytest", *arguments]
     lines = ["#!/bin/sh", f"export HOME={shlex.quote(str(Path.home()))} LC_ALL=C.UTF-8"]
     if not machine.has_kvm():
         lines.append("export SONATA_TEST_TRANSLATED=1")

@@ -16,7 +16,7 @@ from kernel import Kernel, Unavailable
 
 _QEMU = "qemu-system-x86_64"
 _LAST_LINES = 30
-_GRACE_S = 120
+_GRACE_S = 300
 _KERNEL_COMMAND = "console=ttyS0 panic=-1 quiet"
 
 

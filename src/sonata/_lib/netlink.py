@@ -79,6 +79,11 @@ def u8(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(1, "little"))
 
 
+def u16(kind: int, value: int) -> bytes:
+    """Encode an unsigned 16 bit number."""
+    return attribute(kind, struct.pack("=H", value))
+
+
 def u16_network(kind: int, value: int) -> bytes:
     """Encode an unsigned 16 bit number in network byte order."""
     return attribute(kind, struct.pack("!H", value))

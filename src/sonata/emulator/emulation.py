@@ -142,6 +142,7 @@ class Emulation:
             progress(f"noisy neighbours in {noisy} PoPs")
         if topology.endpoints:
             progress(f"{len(topology.endpoints)} endpoints")
+            self.sites.give_up_addresses(numbers.endpoints)
             await self.endpoints.add(list(topology.endpoints.values()), numbers.endpoints)
         for cloud in self.clouds.values():
             await cloud.endpoints_started()

@@ -382,11 +382,17 @@ class RouterSpec:
 
 @dataclass(frozen=True, slots=True)
 class PatchSpec:
-    """Two networks of one PoP joined into one layer 2 network."""
+    """Two networks of one PoP joined into one layer 2 network.
+
+    Args:
+        tag: the VLAN of the second network that the first one is joined to, which has its frames without the tag;
+            frames of other VLANs and of none do not pass then. 0 for all frames as they are.
+    """
 
     id: str
     pop: str
     networks: tuple[str, str]
+    tag: int = 0
 
 
 class Networks(Protocol):
@@ -418,7 +424,11 @@ class Networks(Protocol):
         """Drop a span; the networks stay."""
 
     def set_patch(self, patch: PatchSpec) -> None:
-        """Join two networks; packets pass between them at return."""
+        """Join two networks; packets pass between them at return.
+
+        Raises:
+            Unsupported: the patch has a tag, and the kernel knows none.
+        """
 
     def remove_patch(self, patch_id: str) -> None:
         """Take them apart again; the networks stay."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
@@ -68,6 +69,13 @@ def _renderer_refusal(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
     wanted = callspec.params.get("renderer") if callspec else None
     return REFUSED.get(wanted, "")
+
+
+@cache
+def has_vlans() -> bool:
+    """Whether the kernel has 802.1q."""
+    trial = "ip link add tried type bridge && ip link add link tried name tried.1 type vlan id 1"
+    return subprocess.run(["unshare", "-rn", "sh", "-c", trial], capture_output=True, check=False).returncode == 0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from sonata.ports.fabric import (
     RouterSpec,
 )
 
-from .conftest import World, a_world, external, over, router_spec, span_of, tenant
+from .conftest import World, a_world, external, has_vlans, over, router_spec, span_of, tenant
 from .faults import REASON, Faults, held, looked
 from .test_chains import local_hop
 from .test_filtering import EVERYTHING_OUT, PING_IN, filter_of
@@ -333,6 +333,16 @@ def set_patch(world: World) -> None:
 @after(blue, red, set_patch, variant=True)
 def set_patch_otherwise(world: World) -> None:
     world.fabric.networks.set_patch(PatchSpec("patch", "p0", ("blue", "green")))
+
+
+def vlans(_world: World) -> None:
+    if not has_vlans():
+        pytest.skip("this kernel has no 802.1q")
+
+
+@after(vlans, blue, red)
+def set_patch_with_a_tag(world: World) -> None:
+    world.fabric.networks.set_patch(PatchSpec("patch", "p0", ("blue", "green"), tag=100))
 
 
 @after(blue, red, set_patch, takes_away=True)

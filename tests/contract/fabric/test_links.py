@@ -79,6 +79,7 @@ def test_jitter_spreads_the_delay_and_keeps_order(pair: World) -> None:
     assert deviation > 0.004
     receiver, sender = pair.socket("origin"), pair.socket("user")
     with receiver, sender:
+        make_roomy(receiver)
         receiver.bind((str(ORIGIN), 5000))
         for number in range(300):
             sender.sendto(number.to_bytes(2, "big"), (str(ORIGIN), 5000))
@@ -181,13 +182,14 @@ def test_each_direction_has_its_own_rate(pair: World) -> None:
 
 def test_packets_are_doubled_and_let_ahead_as_declared(pair: World) -> None:
     count = 1000
-    for impairment in (Impairment(duplicate=0.3), Impairment(delay_s=0.3, reorder=0.3)):
+    sent_within_s = 0.3 / PACE
+    for impairment in (Impairment(duplicate=0.3), Impairment(delay_s=sent_within_s, reorder=0.3)):
         pair.fabric.underlay.set_link("l0", impairment, CLEAN)
         receiver, sender = pair.socket("origin"), pair.socket("user")
         with receiver, sender:
             make_roomy(receiver)
             receiver.bind((str(ORIGIN), 5000))
-            receiver.settimeout(1)
+            receiver.settimeout(1 + sent_within_s)
             for number in range(count):
                 sender.sendto(number.to_bytes(2, "big"), (str(ORIGIN), 5000))
             numbers = [int.from_bytes(data, "big") for data in heard(receiver)]

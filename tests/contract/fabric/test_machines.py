@@ -187,7 +187,8 @@ for _ in range(2):
     pops = [PopSpec(name, IPv4Interface(f"100.64.{i}.1/24")) for i, name in enumerate("ab")]
     fabric.underlay.add_pops(pops)
     ends = IPv4Interface("198.18.0.0/31"), IPv4Interface("198.18.0.1/31")
-    fabric.underlay.add_links([LinkSpec("l", "a", "b", *ends, Impairment(delay_s=0.001))])
+    fabric.underlay.add_links([LinkSpec("l", "a", "b", *ends, Impairment(loss=0.001))])
+    assert fabric.wire_pid
     fabric.machines.add_machines(["m"])
     address = IPv4Interface("100.64.0.9/24")
     fabric.machines.add_ports([PortSpec("p", "a", EXTERNAL, "m", "eth0", "02:00:00:00:00:01", (address,))])

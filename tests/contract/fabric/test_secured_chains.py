@@ -138,6 +138,6 @@ def test_rates_hold_for_what_is_steered(steered: tuple[World, PortSpec, PortSpec
 def test_rates_of_functions_hold_for_what_is_steered(steered: tuple[World, PortSpec, PortSpec]) -> None:
     """What comes to a function in a second, and in the burst before it, is what it may receive."""
     world, _, _ = steered
-    world.fabric.shaping.set_shapes({"f-eth0": PortShape(ingress=PortRate(0.2 * MBIT))})
+    world.fabric.shaping.set_shapes({"f-eth0": PortShape(ingress=PortRate(200_000))})
     flood = ("ping", "-n", "-q", "-c200", "-i0.002", "-w1", "-s1400", "10.0.0.10")
     assert 0 < growth(world, ["f-eth0"], lambda: world.run("b", *flood))["f-eth0"] < 60

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
+from tests.translated import PACE
 
 from sonata.errors import NotFound
 from sonata.ports.fabric import FilterRule, NetworkSpec, PortRate, PortShape
@@ -16,7 +17,7 @@ from sonata.ports.fabric import FilterRule, NetworkSpec, PortRate, PortShape
 from .conftest import World, external, router_spec
 from .test_filtering import PING_IN, TCP, pair, passes, secure
 
-MBIT = 1e6
+MBIT = 1e6 * PACE
 
 
 TRIES = 4

@@ -226,6 +226,28 @@ def test_a_network_is_joined_to_a_layer_2_gateway(vim: Connector, site: Site) ->
     vim.delete("network", f"/v2.0/l2-gateways/{gateway['id']}")
 
 
+def test_vlans_of_an_interface_are_joined_to_networks_of_their_own(vim: Connector, site: Site) -> None:
+    device = {"device_name": "plant", "interfaces": [{"name": "eth1"}]}
+    gateway = vim.post("network", "/v2.0/l2-gateways", {"l2_gateway": {"name": "wall", "devices": [device]}})
+    names = ("one", "two", "three", "four")
+    networks = [vim.network(name, cidr=f"10.{number}.0.0/24")[0]["id"] for number, name in enumerate(names, 1)]
+
+    def connect(network: str, tag: Any) -> Any:
+        wish = {"l2_gateway_id": gateway["l2_gateway"]["id"], "network_id": network, "segmentation_id": tag}
+        return vim.call("network", "POST", CONNECTIONS, {"l2_gateway_connection": wish})
+
+    made = [connect(network, tag).json() for network, tag in zip(networks, ("100", 4094), strict=False)]
+    assert [one["l2_gateway_connection"]["segmentation_id"] for one in made] == ["100", "4094"]
+    patches = site.fabric.networks.patches.values()
+    assert [(one.networks[0], one.tag) for one in patches] == [(networks[0], 100), (networks[1], 4094)]
+    for tag in (100, "", None):
+        refused = connect(networks[2], tag)
+        assert refused.status_code == 409
+        assert refused.json()["NeutronError"]["type"] == "L2GatewaySegmentationIDExists"
+    wrong: list[Any] = [4095, -1, "-1", "x", True, 1.5, [7], {}]
+    assert [connect(networks[2], tag).status_code for tag in wrong] == [400] * len(wrong)
+
+
 def test_layer_2_gateways_are_refused_what_is_not_there(vim: Connector, site: Site) -> None:
     def gateway(device: str, *interfaces: str, **more: Any) -> str:
         named = [{"name": name, **more} for name in interfaces]
@@ -247,7 +269,7 @@ def test_layer_2_gateways_are_refused_what_is_not_there(vim: Connector, site: Si
     assert refusal(gateway("plant", "eth9"), one) == (404, "L2GatewayInterfaceNotFound")
     assert refusal(NOBODY, one) == (404, "L2GatewayNotFound")
     assert refusal(first, NOBODY) == (404, "NetworkNotFound")
-    assert refusal(first, external["id"])[0] == refusal(first, one, segmentation_id="100")[0] == 400
+    assert refusal(first, external["id"])[0] == refusal(first, one, segmentation_id="4095")[0] == 400
     site.fabric.networks.fail_next = "no room"
     assert refusal(both, two)[0] >= 500
     assert vim.get("network", CONNECTIONS)["l2_gateway_connections"] == []

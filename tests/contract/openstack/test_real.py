@@ -141,6 +141,30 @@ def test_a_layer_2_gateway_makes_one_network_of_a_plant_and_its_servers(emulatio
     assert not emulation.pings("plant", address)
 
 
+def test_a_layer_2_gateway_joins_a_vlan_of_a_plant_where_the_kernel_has_any(emulation: Emulation, access: Any) -> None:
+    net, network = access.network, network_of(access)
+    server = boot(access, "one", networks=[{"uuid": network.id}])
+    address = server.addresses["inner"][0]["addr"]
+    device = {"device_name": "plant", "interfaces": [{"name": "eth1"}]}
+    gateway = net.post("/l2-gateways", json={"l2_gateway": {"name": "wall", "devices": [device]}}).json()["l2_gateway"]
+    wish = {"l2_gateway_id": gateway["id"], "network_id": network.id, "segmentation_id": "100"}
+    in_plant = "link add link eth1 name eth1.100 type vlan id 100"
+    has_vlans = emulation.exec("plant", "ip", *in_plant.split()).returncode == 0
+    made = net.post("/l2-gateway-connections", json={"l2_gateway_connection": wish})
+    if not has_vlans:
+        assert made.status_code == 501
+        assert "VLAN 100" in made.json()["NeutronError"]["message"]
+        assert net.get("/l2-gateway-connections").json() == {"l2_gateway_connections": []}
+        return
+    assert made.json()["l2_gateway_connection"]["segmentation_id"] == "100"
+    assert not emulation.pings("access/one", "10.1.0.200")
+    own = ("address add 10.1.0.201/32 dev eth1.100", "link set eth1.100 up", f"route add {address}/32 dev eth1.100")
+    for words in own:
+        assert emulation.exec("plant", "ip", *words.split()).returncode == 0
+    assert emulation.pings("access/one", "10.1.0.201", within_s=5)
+    assert emulation.exec("plant", "ip", "link", "delete", "eth1.100").returncode == 0
+
+
 def goodput_bps(emulation: Emulation, address: str, *options: str) -> float:
     """TCP from the users to a server at an address, by iperf3, in bits per second."""
     emulation.exec("access/one", "iperf3", "-s", "-1", "-D")

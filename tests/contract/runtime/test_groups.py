@@ -111,8 +111,10 @@ async def test_noise_keeps_its_cores_busy_and_its_memory_full(runtime: OciRuntim
     async with asyncio.timeout(60):
         while (share := (await had(runtime, ["noise"]))[0]) <= 0.3:
             continue  # others keep the cores busy
+        while (await runtime.usage("noise")).memory_bytes < noise.memory_bytes:
+            await asyncio.sleep(0.05)
     assert share < 0.6
-    assert 64 * 1024**2 <= (await runtime.usage("noise")).memory_bytes < 80 * 1024**2
+    assert noise.memory_bytes <= (await runtime.usage("noise")).memory_bytes < 80 * 1024**2
 
 
 async def test_nothing_is_left_of_a_group(runtime: OciRuntime, prefix: str, tmp_path: Path) -> None:

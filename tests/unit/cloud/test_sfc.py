@@ -101,6 +101,26 @@ async def test_a_port_may_stand_for_a_physical_box(world: World) -> None:
     assert world.fabric.steering.chains[chain.id].hops[0] == Hop(elsewhere, elsewhere)
 
 
+async def test_chains_lead_to_no_vlan_of_a_box(world: World) -> None:
+    box = Outlet("box", "eth1", "edge")
+    world.cloud.site.outlets = (box,)  # what the topology tells at the start
+    world.cloud._steering.boxes._site = world.cloud.site  # what the topology tells at the start
+    world.fabric.networks.add_networks([box.network_spec()])
+    network, _ = await world.network()
+    standing_for = world.port(network, box.mac)
+    gateways = world.cloud.l2_gateways
+    wall = gateways.create(L2Gateway(devices=(L2Device(name="box", interfaces=("eth1",)),)))
+    wish = L2GatewayConnection(l2_gateway_id=wall.id, network_id=network.id, segmentation_id=100)
+    joined = await gateways.connect(wish)
+    members, classifier = await group(world, standing_for, standing_for), await web_classifier(world)
+    with pytest.raises(Conflict, match="VLAN 100"):
+        await world.cloud.chaining.create_chain(PortChain(groups=(members.id,), classifiers=(classifier.id,)))
+    await gateways.disconnect(joined.id)
+    with pytest.raises(Conflict, match="without tags"):
+        await gateways.connect(wish)
+    assert not world.cloud.tables.l2_gateway_connections
+
+
 async def test_a_chain_waits_for_its_functions_and_follows_them(world: World) -> None:
     network, _ = await world.network()
     server, ingress, egress = await function(world, network, "one")

@@ -26,6 +26,7 @@ from sonata._lib.netlink import (
     nested,
     text,
     u8,
+    u16,
     u16_network,
     u32,
     u64,
@@ -54,6 +55,7 @@ _RTM_GETQDISC = 38
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
 _IFLA_LINK, _IFLA_MACVLAN_MODE, _MACVLAN_BRIDGE = 5, 1, 4
+_IFLA_VLAN_ID, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_LEARNING = 1, 4, 5, 8
 _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 27, 28
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
@@ -159,6 +161,13 @@ def macvlan(index: int, name: str, netns: int, *, lower: int, mtu: int, mac: str
     return _new_link(index, name, "macvlan", data, own)
 
 
+def vlan(index: int, name: str, *, lower: int, tag: int, mtu: int, master: int) -> Request:
+    """What has this tag on another interface (`lower`), without it; a port of the bridge `master`."""
+    data = nested(_IFLA_INFO_DATA, u16(_IFLA_VLAN_ID, tag))
+    own = (u32(_IFLA_LINK, lower), u32(_IFLA_MTU, mtu), u32(_IFLA_MASTER, master))
+    return _new_link(index, name, "vlan", data, own)._replace(subject=f"VLAN {tag}")
+
+
 def vxlan(index: int, name: str, *, vni: int, local: IPv4Address, mtu: int, master: int) -> Request:
     """A tunnel end point that knows its peers from us alone; a port of the bridge `master`."""
     data = (
@@ -183,6 +192,13 @@ def enslave(index: int, name: str, master: int) -> Request:
     return Request(_RTM_SETLINK, 0, _link(index) + u32(_IFLA_MASTER, master), f"bridge port {name}")
 
 
+def forget_senders(index: int, name: str) -> Request:
+    """Let a bridge not remember who sends behind a port of it: what is for them goes to all ports."""
+    data = nested(_IFLA_INFO_SLAVE_DATA, u8(_IFLA_BRPORT_LEARNING, 0))
+    info = nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), data)
+    return Request(_RTM_NEWLINK, 0, _link(index) + info, f"learning at bridge port {name}")
+
+
 def set_up(index: int, name: str, *, up: bool = True) -> Request:
     """Bring an interface up or down."""
     body = _IFINFO.pack(_AF_UNSPEC, 0, index, _IFF_UP if up else 0, _IFF_UP)
@@ -195,6 +211,12 @@ def forget_neighbours(index: int, name: str) -> list[Request]:
         Request(_RTM_SETLINK, 0, _IFINFO.pack(_AF_UNSPEC, 0, index, flag, _IFF_NOARP), f"ARP of interface {name}")
         for flag in (_IFF_NOARP, 0)
     ]
+
+
+def keep_silent(index: int, name: str) -> Request:
+    """Let an interface answer nobody who asks for addresses of its namespace."""
+    body = _IFINFO.pack(_AF_UNSPEC, 0, index, _IFF_NOARP, _IFF_NOARP)
+    return Request(_RTM_SETLINK, 0, body, f"ARP of interface {name}")
 
 
 def move_link(index: int, name: str, netns: int) -> Request:

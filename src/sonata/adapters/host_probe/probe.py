@@ -71,6 +71,7 @@ _FEATURES = (
     ),
     _Feature("tun", "delay, jitter and loss of links, in user space", True, "modprobe tun; /dev/net/tun must exist"),
     _Feature("tbf", "rate limits of links", False, "modprobe sch_tbf"),
+    _Feature("802.1q", "segmentation ids of layer 2 gateways: VLANs of the world outside", False, "modprobe 8021q"),
     _Feature("netem", "delay by the kernel; without it a user-space wire does it", False, "modprobe sch_netem"),
 )
 

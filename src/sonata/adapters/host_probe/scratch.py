@@ -33,6 +33,7 @@ from sonata.adapters.host_probe.findings import PATH
 _RTM_NEWLINK, _RTM_NEWQDISC = 16, 36
 _IFLA_IFNAME, _IFLA_LINKINFO, _INFO_KIND, _INFO_DATA = 3, 18, 1, 2
 _VXLAN_ID, _TCA_KIND, _TCA_OPTIONS, _TC_ROOT = 1, 1, 2, 0xFFFFFFFF
+_IFLA_LINK, _VLAN_ID, _UNDER_VLAN = 5, 1, 1000
 _TBF_PARMS, _TBF_BURST = 1, 6
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
 _LOOPBACK = 1
@@ -62,6 +63,7 @@ def _trials(folder: Path) -> Mapping[str, Callable[[], None]]:
         "vxlan": lambda: _new_link("vxlan", u32(_VXLAN_ID, 1)),
         "tbf": lambda: _new_qdisc("tbf", _tbf_options()),
         "netem": lambda: _new_qdisc("netem", struct.pack("=6I", 0, 1000, 0, 0, 0, 0)),
+        "802.1q": _vlan,
         "tun": _open_tap,
         "nft netdev fwd": lambda: _nft(_NFT_RULES),
         "nft netdev hash": lambda: _nft(_NFT_HASH),
@@ -96,8 +98,14 @@ def _enter_namespaces() -> None:
     make_mounts_private()
 
 
-def _new_link(kind: str, *data: bytes) -> None:
-    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + text(_IFLA_IFNAME, f"try{kind}")
+def _vlan() -> None:
+    _new_link("bridge", name="tryunder", index=_UNDER_VLAN)
+    _new_link("vlan", attribute(_VLAN_ID, struct.pack("=H", 1)), lower=_UNDER_VLAN)
+
+
+def _new_link(kind: str, *data: bytes, name: str = "", index: int = 0, lower: int = 0) -> None:
+    body = struct.pack("=BxHiII", 0, 0, index, 0, 0) + text(_IFLA_IFNAME, name or f"try{kind}")
+    body += u32(_IFLA_LINK, lower) if lower else b""
     body += nested(_IFLA_LINKINFO, text(_INFO_KIND, kind), nested(_INFO_DATA, *data))
     NetlinkSocket().apply([Request(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, kind)])
 

@@ -18,7 +18,7 @@ from sonata.emulator.cloud.entities.l2_gateway import L2Device, L2Gateway, L2Gat
 EXTENSIONS = {"l2-gateway": "L2 Gateway", "l2-gateway-connection": "L2 Gateway connection"}
 
 _UNTAGGED: tuple[Any, ...] = (None, "", 0, "0", [])
-_NO_TAGS = "VLAN tags do not pass here: interfaces are joined untagged"
+_LAST_TAG = 4094
 
 
 def _read_devices(value: Any) -> tuple[L2Device, ...]:
@@ -45,14 +45,21 @@ def _read_device(value: Any) -> L2Device:
 def _read_interface(value: Any) -> str:
     if not isinstance(value, dict) or set(value) - {"name", "segmentation_id"}:
         raise ValueError(f"'{value}' is not an object with name.")
-    _read_untagged(value.get("segmentation_id"))
+    if (tag := value.get("segmentation_id")) not in _UNTAGGED:
+        raise ValueError(f"'{tag}' is not available: the segmentation id is the connection's.")
     return str(TEXT.read(value.get("name")))
 
 
-def _read_untagged(value: Any) -> str:
-    if value not in _UNTAGGED:
-        raise ValueError(f"'{value}' is not available: {_NO_TAGS}.")
-    return ""
+def _read_tag(value: Any) -> int:
+    if value in _UNTAGGED:
+        return 0
+    if isinstance(value, bool | float) or not str(value).isdecimal() or not 1 <= int(value) <= _LAST_TAG:
+        raise ValueError(f"'{value}' is not a VLAN from 1 to {_LAST_TAG}.")
+    return int(value)
+
+
+def _show_tag(tag: int) -> str:
+    return str(tag) if tag else ""
 
 
 def _show_devices(devices: tuple[L2Device, ...]) -> list[dict[str, Any]]:
@@ -72,7 +79,17 @@ DEVICES = Kind(
     _show_devices,
     many(record({"device_name": ID, "interfaces": many(_INTERFACE)}, ["device_name", "interfaces"])),
 )
-UNTAGGED = Kind(_read_untagged, schema={"enum": ["", None]})
+TAG = Kind(
+    _read_tag,
+    _show_tag,
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": _LAST_TAG},
+            {"type": "string", "pattern": "^([0-9]{1,3}|[1-3][0-9]{3})?$"},
+            {"type": "null"},
+        ]
+    },
+)
 OWNED = (
     Field("id"),
     Field("project_id", TEXT, access="c"),
@@ -93,7 +110,6 @@ async def _delete(call: Call, gateway: L2Gateway) -> None:
 
 
 async def _connect(call: Call, values: Values) -> L2GatewayConnection:
-    values.pop("untagged", None)
     if not call.sees(call.cloud.tables.networks.get(values["network_id"])):
         raise NoSuch("Network", values["network_id"])
     return await call.cloud.l2_gateways.connect(L2GatewayConnection(**values))
@@ -120,7 +136,9 @@ L2_GATEWAYS = Resource[L2Gateway](
             "a device is an endpoint of the topology with `interfaces`, an interface is one of these; whether they are "
             "there is found out when the gateway is connected",
         ),
-        refused=("segmentation ids, since VLAN tags do not pass (400); other devices of a connected gateway (409)",),
+        refused=(
+            "segmentation ids of interfaces: a connection has one (400); other devices of a connected gateway (409)",
+        ),
     ),
 )
 L2_GATEWAY_CONNECTIONS = Resource[L2GatewayConnection](
@@ -132,7 +150,7 @@ L2_GATEWAY_CONNECTIONS = Resource[L2GatewayConnection](
     fields=(
         Field("l2_gateway_id", TEXT, access="c", required=True),
         Field("network_id", TEXT, access="c", required=True),
-        Field("segmentation_id", UNTAGGED, attr="untagged", access="c", computed=lambda *_: ""),
+        Field("segmentation_id", TAG, access="c"),
     ),
     create=_connect,
     delete=_disconnect,
@@ -142,10 +160,13 @@ L2_GATEWAY_CONNECTIONS = Resource[L2GatewayConnection](
         real=(
             "the network and the gateway's interfaces are one layer 2 network, over all PoPs that the network is in, "
             "until the connection is deleted; what comes from outside is not filtered as a sender",
+            "with a `segmentation_id` it is that VLAN of the interfaces, whose frames have no tag in the network; "
+            "other VLANs of an interface may be in other networks",
         ),
         refused=(
-            "unknown devices and interfaces (404); an interface in two networks (409); the external network, "
-            "segmentation ids (400)",
+            "unknown devices and interfaces (404); an interface in two networks, but by VLANs of its own; a VLAN of a "
+            "box that chains lead to (409); the external network (400); segmentation ids where the kernel has no "
+            "802.1Q (501)",
         ),
     ),
 )

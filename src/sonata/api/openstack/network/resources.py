@@ -251,8 +251,8 @@ NETWORKS = Resource[Network](
             "networks of the types `vlan` and `flat` are on the one physical network `physnet1`, and are bridges, too",
         ),
         refused=(
-            "further external networks, several segments, VLAN transparency (400); trunks are not there (404), since "
-            "kernels without 802.1Q have no tags",
+            "further external networks, several segments, VLAN transparency (400); trunks are not there (404): VLANs "
+            "of the world outside are joined by layer 2 gateways",
         ),
     ),
 )

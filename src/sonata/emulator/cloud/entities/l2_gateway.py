@@ -26,7 +26,12 @@ class L2Gateway(Entity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class L2GatewayConnection(Entity):
-    """A network, and the interfaces of a gateway, as one layer 2 network."""
+    """A network, and the interfaces of a gateway, as one layer 2 network.
+
+    Args:
+        segmentation_id: the VLAN that is meant of each interface; 0 for the interfaces as they are.
+    """
 
     l2_gateway_id: str
     network_id: str
+    segmentation_id: int = 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sonata.emulator.cloud.entities.network import Port
 from sonata.emulator.cloud.network.l2_gateways import outlets_joined_to
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.outlets import Outlet
+from sonata.errors import Conflict
 
 
 class Boxes:
@@ -21,10 +24,27 @@ class Boxes:
 
     def outlet_of(self, port: Port) -> Outlet | None:
         """The interface of a box that a port stands for: one with its MAC address, joined to its network."""
-        if port.device_id:
-            return None
-        joined = outlets_joined_to(self._tables, self._site.outlets, port.network_id)
-        return next((outlet for outlet in joined if outlet.mac == port.mac), None)
+        return next((outlet for outlet, tag in self._behind(port) if not tag), None)
+
+    def refuse_tagged(self, port: Port) -> None:
+        """Refuse to lead chains to the interface of a box by one of its VLANs.
+
+        Raises:
+            Conflict: the port stands for one.
+        """
+        for outlet, tag in self._behind(port):
+            if tag:
+                raise Conflict(
+                    f"Port {port.id} stands for interface {outlet.interface} of device {outlet.device}, which is "
+                    f"joined by its VLAN {tag}: chains lead to devices that are joined without a segmentation id."
+                )
+
+    def _behind(self, port: Port) -> Iterator[tuple[Outlet, int]]:
+        """The interfaces of boxes that a port may stand for, each with the VLAN of it that is joined, 0 for all."""
+        if not port.device_id:
+            for outlet, connection in outlets_joined_to(self._tables, self._site.outlets, port.network_id):
+                if outlet.mac == port.mac:
+                    yield outlet, connection.segmentation_id
 
     def passes(self, port: Port) -> bool:
         """Whether packets pass at a port that belongs to no server: it stands for a box here, or one in another PoP."""

@@ -2,7 +2,8 @@
 
 A device is an endpoint of the topology, an interface one of its further ones. A connection lays a patch between the
 network's bridge and the outlet of each interface: from then on both are one layer 2 network, in all PoPs that the
-network stands in. What comes from outside has no security group, as nothing has that is no port.
+network stands in. With a segmentation id it is that VLAN of the interface, and others may be in other networks. What
+comes from outside has no security group, as nothing has that is no port.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.outlets import Outlet
-from sonata.errors import InvalidInput, NotFound
+from sonata.errors import Conflict, InvalidInput, NotFound, Unsupported
 from sonata.ports.fabric import Fabric, PatchSpec
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class L2Gateways:
 
         Raises:
             InvalidInput: the network is the external one.
+            Conflict: a VLAN is to be joined, and chains lead to the interface as it is.
+            Unsupported: a VLAN is to be joined, and the kernel has none.
             L2GatewayConnectionExists, L2GatewaySegmentationIDExists: they are joined to a network already.
             L2GatewayDeviceNotFound, L2GatewayInterfaceNotFound: an interface is not there.
         """
@@ -79,6 +82,7 @@ class L2Gateways:
             raise InvalidInput(f"Network {network.id} is external; layer 2 gateways join networks of projects.")
         outlets = self._outlets(gateway)
         self._refuse_joined(connection, outlets)
+        self._refuse_steered(connection, outlets)
         self._connections.add(connection)
         with undone_on_failure(partial(self._connections.remove, connection.id)):
             await self._join(connection, outlets)
@@ -99,7 +103,7 @@ class L2Gateways:
         for connection in self._connections:
             try:
                 await self._join(connection, self._outlets(self._gateways.get(connection.l2_gateway_id)))
-            except NotFound as error:
+            except (NotFound, Unsupported) as error:
                 logger.warning("layer 2 gateway connection %s is dropped: %s", connection.id, error.message)
                 self._connections.remove(connection.id)
 
@@ -136,7 +140,7 @@ class L2Gateways:
     def _patch(self, connection: L2GatewayConnection, outlet: Outlet) -> PatchSpec:
         network = self._networks.get(connection.network_id)
         names = (self._site.id_of(network, outlet.pop), outlet.network)
-        return PatchSpec(f"{connection.id}-{outlet.network}", outlet.pop, names)
+        return PatchSpec(f"{connection.id}-{outlet.network}", outlet.pop, names, connection.segmentation_id)
 
     def _outlets(self, gateway: L2Gateway) -> list[Outlet]:
         """What a gateway names, all of it.
@@ -176,17 +180,48 @@ class L2Gateways:
                     f"The specified mapping '{connection.network_id}' exists on network gateway "
                     f"'{connection.l2_gateway_id}'."
                 )
+            if _apart(connection, other):
+                continue
             for outlet in set(outlets).intersection(self._known_outlets(other)):
                 raise L2GatewaySegmentationIDExists(
                     f"Interface {outlet.interface} of device {outlet.device} is joined to network {other.network_id} "
-                    f"by connection {other.id}: without VLAN tags it is in one network at a time."
+                    f"by connection {other.id}, {_share(other)}. It may be in several networks with a segmentation id "
+                    "of its own for each."
                 )
 
+    def _refuse_steered(self, connection: L2GatewayConnection, outlets: list[Outlet]) -> None:
+        """Packets that chains lead to a box have no tag."""
+        if not connection.segmentation_id:
+            return
+        boxes = {outlet.mac: outlet for outlet in outlets}
+        for pair in self._site.tables.port_pairs:
+            for port in map(self._site.tables.ports.get, (pair.ingress, pair.egress)):
+                if port.network_id == connection.network_id and (outlet := boxes.get(port.mac)):
+                    raise Conflict(
+                        f"Port {port.id} of port pair {pair.id} stands for interface {outlet.interface} of device "
+                        f"{outlet.device}, and chains lead to devices without tags: join it without a segmentation id."
+                    )
 
-def outlets_joined_to(tables: Tables, outlets: Iterable[Outlet], network_id: str) -> list[Outlet]:
-    """The outlets that gateways join to a network."""
-    joined = [one.l2_gateway_id for one in tables.l2_gateway_connections if one.network_id == network_id]
-    return [outlet for one in joined for outlet in _named(tables.l2_gateways.get(one), outlets)]
+
+def outlets_joined_to(
+    tables: Tables, outlets: Iterable[Outlet], network_id: str
+) -> Iterator[tuple[Outlet, L2GatewayConnection]]:
+    """The outlets that gateways join to a network, and what joins each."""
+    for connection in tables.l2_gateway_connections:
+        if connection.network_id == network_id:
+            for outlet in _named(tables.l2_gateways.get(connection.l2_gateway_id), outlets):
+                yield outlet, connection
+
+
+def _apart(one: L2GatewayConnection, other: L2GatewayConnection) -> bool:
+    """Whether an interface may be joined by both."""
+    tags = {one.segmentation_id, other.segmentation_id}
+    return len(tags) == 2 and 0 not in tags
+
+
+def _share(connection: L2GatewayConnection) -> str:
+    """What of an interface is joined."""
+    return f"its VLAN {connection.segmentation_id}" if connection.segmentation_id else "all of it"
 
 
 def _named(gateway: L2Gateway, outlets: Iterable[Outlet]) -> list[Outlet]:

@@ -60,9 +60,9 @@ class Steering:
         Raises:
             ChainAcrossZones: its ports are in several PoPs that could not steer it, or what it classifies does not
                 pass where they are.
-            Conflict: one of them is direct.
+            Conflict: one of them is direct, or stands for a VLAN of a box.
         """
-        self._refuse_direct(chain)
+        self._refuse_unsteerable(chain)
         check_branching(self._tables, chain)
         together = (chain, *(self._tables.port_chains.get(one) for one in companions(self._tables, chain.id)))
         places = [self._places_of(one, expected) for one in together]
@@ -74,8 +74,9 @@ class Steering:
         """The PoPs of a chain's ports."""
         return {port_id: self._pop_of(port_id, expected) for port_id in sorted(self._ports_of(chain))}
 
-    def _refuse_direct(self, chain: PortChain) -> None:
+    def _refuse_unsteerable(self, chain: PortChain) -> None:
         for port in map(self._tables.ports.get, sorted(self._ports_of(chain))):
+            self.boxes.refuse_tagged(port)
             if port.is_direct:
                 raise Conflict(
                     f"Port chain {chain.id} would lead through port {port.id}, but nothing can be steered at ports of "
