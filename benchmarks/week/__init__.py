@@ -11,8 +11,8 @@ processes and files.
 **Flat** is what the second half of the week shows, judged over its readings, one after each round:
 
 * What is counted is at its end what it was at its beginning: processes, namespaces, interfaces, lines of packet
-  filters, mounts, cgroups, files, descriptors of the helpers. The keeper's descriptors and sockets, of which one or two
-  are connections that are just being closed, are not always more in the last third of the readings than in the first.
+  filters, mounts, cgroups, files. Descriptors, of which one or two are connections that are just being closed, are not
+  always more in the last third of the readings than in the first.
 * A straight line through the readings gains no more than three standard errors of its slope, or one per cent: for what
   the keeper has allocated (blocks of Python's own allocator, KiB of the C library's), for its objects of each type (or
   they gain no more than 50), for its threads and for the files on disk. The histories are bounded and filled before the

@@ -15,8 +15,8 @@ from benchmarks.week.clock import BLOCKS, FREE_HEAP, HEAP
 from sonata.sdk.emulation_records import EmulationRecord, folder_of
 
 KIB = 1024.0
-BRIEF = ("descriptors of the keeper", "sockets of the keeper")
-"""Counts of which one or two are connections that are just being closed."""
+BRIEF = ("descriptors of the keeper", "sockets of the keeper", "descriptors of its helpers")
+"""Counts of which one or two are connections that are just being closed, or namespaces that a helper is in."""
 OWN_LOG = "keeper.log"
 """Grows to 4 MiB, of which the older half goes then."""
 

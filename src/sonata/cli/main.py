@@ -97,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         output.say("interrupted")
         sys.exit(exit_codes.INTERRUPTED)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in the middle of a class that is made, before Python 3.12
+            output.say("interrupted")
+            sys.exit(exit_codes.INTERRUPTED)
         if show := getattr(error, "show", None):  # a usage error of Typer, whose type it does not export
             show()
             sys.exit(exit_codes.INVALID)
