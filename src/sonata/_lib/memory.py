@@ -18,3 +18,10 @@ def return_large_blocks() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def return_what_is_free() -> None:
+    """Give back what the C library holds free between blocks that are in use (malloc_trim(3)), where it can."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)

@@ -26,7 +26,7 @@ import uvicorn
 from sonata._lib.descriptors import Reserve
 from sonata._lib.isolation import mount_tmpfs, unmount
 from sonata._lib.logs import log_to_stderr
-from sonata._lib.memory import return_large_blocks
+from sonata._lib.memory import return_large_blocks, return_what_is_free
 from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.disturbance_linux import LinuxDisturber
@@ -59,6 +59,7 @@ from sonata.sdk.keepers import LET_GO
 logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 2.0
+_TRIM_EVERY_S = 30.0
 
 
 class Ties(NamedTuple):
@@ -245,7 +246,7 @@ async def _finished(work: Coroutine[Any, Any, None], end: asyncio.Event) -> bool
 
 async def _look_after(emulation: Emulation, observation: Observation, reserve: Reserve) -> None:
     """What goes on beside serving, until cancelled."""
-    kept = keep_files(reserve), _reap_orphans()
+    kept = keep_files(reserve), _reap_orphans(), _stay_small()
     await asyncio.gather(emulation.keep_going(), observation.keep_recording(), *kept)
 
 
@@ -257,6 +258,13 @@ async def _reap_orphans() -> None:
         zombies = lingering_zombies()
         reap(zombies & seen)
         seen = zombies - seen
+
+
+async def _stay_small() -> None:
+    """Give memory back that nothing is in any more, in a thread: it takes some milliseconds."""
+    while True:
+        await asyncio.sleep(_TRIM_EVERY_S)
+        await asyncio.to_thread(return_what_is_free)
 
 
 def _watch_signals(end: asyncio.Event) -> None:

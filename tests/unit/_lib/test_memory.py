@@ -40,3 +40,23 @@ def kept_mib(*arguments: str) -> int:
 
 def test_threads_keep_nothing_of_what_they_have_needed() -> None:
     assert kept_mib("returned") < 19
+
+
+FREED = """
+from sonata._lib.memory import return_what_is_free
+
+def own_kib():
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon"))
+
+blocks = [bytearray(2000) for _ in range(20_000)]
+del blocks[:-1]  # the last one keeps the heap from shrinking
+before = own_kib()
+return_what_is_free()
+print((before - own_kib()) // 1024)
+"""
+
+
+def test_what_is_free_between_blocks_in_use_goes_back() -> None:
+    run = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert int(run.stdout) > 30
