@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory import home_in
 from benchmarks.servers_detail import Site
+from benchmarks.surroundings import home_in
 from benchmarks.vnf_start import summary
 from sonata._lib.paths import data_home
 from sonata.model.topology import GIB, Pop, Topology

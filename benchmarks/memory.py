@@ -13,11 +13,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.surroundings import home_in
 from sonata._lib.paths import data_home
 from sonata.model.topology import Impairment, Link, Pop, Topology
 from sonata.sdk import emulations, platforms
@@ -52,19 +51,6 @@ def _measure(scratch: Path, images: Path) -> dict[str, Any]:
         client.onboard(package)
         time.sleep(SETTLE_S)
         return memory_of(platform=platform.record.process.pid, emulator=emulation.record.process.pid)
-
-
-@contextmanager
-def home_in(folder: Path) -> Iterator[None]:
-    """Use a home of its own for the time of the block."""
-    before = os.environ.get("SONATA_HOME")
-    os.environ["SONATA_HOME"] = str(folder / "home")
-    try:
-        yield
-    finally:
-        os.environ.pop("SONATA_HOME")
-        if before is not None:
-            os.environ["SONATA_HOME"] = before
 
 
 def memory_of(**roots: int) -> dict[str, Any]:

@@ -37,7 +37,7 @@ CHECK = f"for a; do (for i in {TRIES}; do ping -c1 -W1 $a >/dev/null && echo rea
 
 ONE_ENDPOINT = shapes.Kit(endpoints_per_pop=1)
 OURS: dict[str, Callable[..., Topology]] = {
-    "single": lambda machines: shapes.single(kit=shapes.Kit(servers_per_pop=machines)),
+    "single": lambda machines: shapes.single(kit=shapes.Kit(endpoints_per_pop=machines)),
     "linear": lambda pops: shapes.line(pops, name="linear", kit=ONE_ENDPOINT),
     "tree": lambda depth, fanout: shapes.tree(depth, fanout, kit=shapes.Kit(endpoints_per_pop=fanout)),
 }

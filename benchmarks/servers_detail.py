@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchmarks.http_load import Found, Load, in_another_process
-from benchmarks.memory import home_in
+from benchmarks.surroundings import home_in
 from sonata._lib.paths import data_home
 from sonata.model.topology import GIB, Pop, Topology
 from sonata.sdk import emulations

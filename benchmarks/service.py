@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory import SETTLE_S, home_in, memory_of
+from benchmarks.memory import SETTLE_S, memory_of
+from benchmarks.surroundings import home_in
 from sonata._lib.paths import data_home
 from sonata.formats.topology import read_topology
 from sonata.sdk import emulations, platforms

@@ -8,11 +8,17 @@ it. After each round of happenings all that was made is unmade, and the emulatio
 (`Pss_Anon` of the keeper and its helpers in KiB), descriptors, namespaces, interfaces, packet filters, cgroups,
 processes and files.
 
-Before the week the histories are filled that are bounded, and its first third is for warming up. Over the rest a
-straight line is laid through the readings of memory, which is flat when it gains no more than three standard errors of
-its slope, or one per cent; what is counted must be the same number each time. `python -m benchmarks week` prints JSON.
-Needs root. `HAPPENINGS` and `SEED` in the environment change how many there are,
-and which.
+**Flat** is what the second half of the week shows, judged over its readings, one after each round:
+
+* What is counted is at its end what it was at its beginning: descriptors, sockets, processes, namespaces, interfaces,
+  lines of packet filters, mounts, cgroups, files, threads.
+* A straight line through the readings gains no more than three standard errors of its slope, or one per cent: for each
+  process's memory, for the keeper's blocks of memory, and for its objects of each type (and they gain no more than 50).
+  The histories are bounded and filled before the week begins, so nothing is left to explain a slope.
+
+`flat` says whether all of that holds, `grows` what does not. The kernel's slab is the whole machine's, and is told
+without being judged. `python -m benchmarks week` prints JSON, also when it is ended early, and tells each round on
+stderr. Needs root. `HAPPENINGS` and `SEED` in the environment change how many there are, and which.
 """
 
 from __future__ import annotations
@@ -23,16 +29,16 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory import home_in
-from benchmarks.week.census import Census, differences
+from benchmarks.surroundings import home_in
+from benchmarks.week.census import BLOCKS, KIB, Census, differences
 from benchmarks.week.clock import Clock
-from benchmarks.week.flatness import trend
+from benchmarks.week.flatness import Trend, trend
 from benchmarks.week.happenings import happen
 from benchmarks.week.life import Life, topology
 from sonata._lib.paths import data_home
@@ -43,8 +49,14 @@ HAPPENINGS, SEED = int(os.environ.get("HAPPENINGS", "10000")), int(os.environ.ge
 ROUNDS = 40
 WEEK_S = 7 * 86_400.0
 SETTLE_S = 0.5
+UNJUDGED = ("pss", "slab KiB")
+"""Trends of what is shared with the whole machine."""
 ANY_PORT = ("127.0.0.1", 0)
-WARM_UP = 1 / 3
+WARM_UP = 1 / 2
+FEWEST = 3
+"""Readings that make a trend."""
+FEW_OBJECTS = 50
+"""By which a type's may be more at the end: what has happened last is still remembered in many small places."""
 
 
 @dataclass
@@ -55,6 +67,7 @@ class Week:
         counts: one after each round.
         done: how often each happening was done, and `refused` with the last reason.
         seconds: that each took in all.
+        longest: seconds that the slowest one of each took.
     """
 
     counts: list[Census] = field(default_factory=list)
@@ -62,11 +75,13 @@ class Week:
     refused: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    longest: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def note(self, what: str, why: str, took_s: float) -> None:
         """Take down what has happened."""
         self.done[what] += 1
         self.seconds[what] += took_s
+        self.longest[what] = max(self.longest[what], took_s)
         if why:
             self.refused[what] += 1
             self.reasons[what] = why
@@ -76,27 +91,46 @@ class Week:
         """The counts after the warm-up."""
         return self.counts[int(len(self.counts) * WARM_UP) :]
 
-    def trends(self) -> dict[str, Any]:
+    def trends(self) -> dict[str, Trend]:
         """The lines through the readings of memory, by process, and through what is told besides."""
-        judged = self.judged
-        names = dict.fromkeys(name for one in judged for name in one.memory)
-        found = {name: trend([one.memory.get(name, 0.0) for one in judged]) for name in names}
-        found["pss"] = trend([one.pss for one in judged])
-        return found | {name: trend([one.told[name] for one in judged]) for name in judged[0].told}
+        memory, told = _lines([one.memory for one in self.judged]), _lines([one.told for one in self.judged])
+        return memory | told | _lines([{"pss": one.pss} for one in self.judged])
+
+    def objects(self) -> dict[str, Trend]:
+        """The lines through the numbers of objects, of the types that grow."""
+        lines = _lines([one.objects for one in self.judged])
+        return {name: line for name, line in lines.items() if not line.is_flat and line.grown > FEW_OBJECTS}
 
     def changes(self) -> list[str]:
         """What is more or less in the last count than in the first after the warm-up, or differs meanwhile."""
         return differences(self.judged[0], self.judged[-1])
 
+    def grows(self) -> list[str]:
+        """What is not flat, in words."""
+        lines = {name: line for name, line in self.trends().items() if name not in UNJUDGED} | self.objects()
+        grown = [f"{name}: {line.grown:+.0f} of {line.mean:.0f}" for name, line in lines.items() if not line.is_flat]
+        return grown + self.changes()
+
+
+def _lines(readings: Sequence[Mapping[str, float]]) -> dict[str, Trend]:
+    """The line through the readings of each name; where one is missing, it is 0."""
+    names = dict.fromkeys(name for one in readings for name in one)
+    return {name: trend([one.get(name, 0.0) for one in readings]) for name in names}
+
 
 def run() -> dict[str, Any]:
-    """Live through a week, and return what was found."""
+    """Live through a week, and return what was found, also when it is interrupted."""
     if os.geteuid():
         return {"skipped": "needs root"}
-    begun = time.monotonic()
-    with one_emulation() as (record, clock):
-        week = live(record, clock, happenings=HAPPENINGS, seed=SEED, tell=lambda text: print(text, file=sys.stderr))
-    return {"happenings": HAPPENINGS, "seed": SEED, "took_s": round(time.monotonic() - begun), **told(week)}
+    begun, week = time.monotonic(), Week()
+    interrupted = False
+    try:
+        with one_emulation() as (record, clock):
+            live(record, clock, week, happenings=HAPPENINGS, seed=SEED, tell=lambda text: print(text, file=sys.stderr))
+    except KeyboardInterrupt:
+        interrupted = True
+    took = {"took_s": round(time.monotonic() - begun), "interrupted": interrupted}
+    return {"happenings": HAPPENINGS, "seed": SEED, **took, **told(week)}
 
 
 @contextmanager
@@ -114,14 +148,15 @@ def one_emulation() -> Iterator[tuple[EmulationRecord, Clock]]:
 def live(
     record: EmulationRecord,
     clock: Clock,
+    week: Week,
     *,
     happenings: int,
     seed: int,
     rounds: int = ROUNDS,
     tell: Callable[[str], None] = lambda text: None,
-) -> Week:
-    """Let it all happen, and count after each round."""
-    life, week = Life(record, random.Random(seed)), Week()
+) -> None:
+    """Let it all happen, count after each round, and take it down."""
+    life = Life(record, random.Random(seed))
     each = happenings // rounds
     try:
         life.grow_old()
@@ -132,20 +167,28 @@ def live(
                 life.go_on()
             life.rest()
             time.sleep(SETTLE_S)
-            week.counts.append(Census.of(record))
-            tell(f"{(number + 1) * each}: keeper {week.counts[-1].memory['keeper'] / 1024:.1f} MiB")
+            week.counts.append(Census.of(record, clock.objects(record.process.pid)))
+            tell(f"{(number + 1) * each}: {week.counts[-1]}")
     finally:
         life.close()
-    return week
 
 
 def told(week: Week) -> dict[str, Any]:
     """A week as JSON values."""
-    return {
-        "trends": {name: line.told() for name, line in week.trends().items()},
-        "counts": dict(week.counts[-1].counts),
-        "changes": week.changes(),
+    found: dict[str, Any] = {}
+    if len(week.judged) >= FEWEST:
+        grows = week.grows()
+        found = {"flat": not grows, "grows": grows, "trends": _rows(week.trends()), "objects": _rows(week.objects())}
+    return found | {
+        "keeper_mib": [round(one.memory["keeper"] / KIB, 1) for one in week.counts],
+        "blocks": [one.objects[BLOCKS] for one in week.counts],
+        "counts": dict(week.counts[-1].counts) if week.counts else {},
         "done": dict(week.done),
         "refused": {name: [count, week.reasons[name]] for name, count in week.refused.items()},
         "milliseconds_each": {name: round(1000 * took / week.done[name], 1) for name, took in week.seconds.items()},
+        "milliseconds_at_most": {name: round(1000 * took) for name, took in week.longest.items()},
     }
+
+
+def _rows(lines: dict[str, Trend]) -> dict[str, Any]:
+    return {name: line.told() for name, line in lines.items()}

@@ -14,6 +14,7 @@ from tests.inside import Inside
 from sonata.sdk.emulation_records import EmulationRecord, folder_of
 
 KIB = 1024.0
+BLOCKS = "blocks of memory"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Census:
         told: what is counted in bytes or may differ a little between two counts of the same state.
         counts: what must be the same number at the same state, by kind.
         inside: what the counts are of.
+        objects: of the keeper, by type, and its blocks of memory.
     """
 
     memory: Mapping[str, float]
@@ -34,10 +36,11 @@ class Census:
     told: Mapping[str, float]
     counts: Mapping[str, int]
     inside: Inside
+    objects: Counter[str]
 
     @classmethod
-    def of(cls, record: EmulationRecord) -> Census:
-        """Count a running emulation."""
+    def of(cls, record: EmulationRecord, objects: Counter[str]) -> Census:
+        """Count a running emulation whose keeper has these objects."""
         memory, pss = defaultdict[str, float](float), 0.0
         processes = _processes(record.process.pid)
         for process in processes:
@@ -60,7 +63,13 @@ class Census:
             "files": len(files),
         }
         told = {"keeper's threads": own, "KiB of files": sum(files.values()) / KIB, "slab KiB": _slab_kib()}
-        return cls(dict(memory), pss, told, counts, inside)
+        return cls(dict(memory), pss, told, counts, inside, objects)
+
+    def __str__(self) -> str:
+        mib = " + ".join(f"{name} {size / KIB:.1f}" for name, size in sorted(self.memory.items()))
+        counted = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        told = ", ".join(f"{value:.0f} {name}" for name, value in self.told.items())
+        return f"MiB {mib}; {self.objects[BLOCKS]} blocks; {counted}; {told}"
 
 
 def _processes(keeper: int) -> list[psutil.Process]:
@@ -111,8 +120,3 @@ def differences(before: Census, after: Census) -> list[str]:
     more = after.inside.more_than(before.inside)
     more += [f"{name}: {count - before.counts[name]}" for name, count in after.counts.items()]
     return [line for line in more if not line.endswith(": 0")]
-
-
-def kinds(census: Census) -> Counter[str]:
-    """The counts, to be compared at once."""
-    return Counter(census.counts)

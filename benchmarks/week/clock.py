@@ -1,27 +1,51 @@
-"""A clock for one emulation that can be put on: its keeper lives through a week in minutes.
+"""A clock for one emulation that can be put on: its keeper lives through a week in minutes, and counts its objects.
 
-What the machine tells the keeper of time, by either clock, is put on by as much as a file in memory says. It alone sees
-that: its helpers and the machines in it run without `site`, or are other programs.
+What the machine tells the keeper of time, by either clock, is put on by as much as a file in memory says. The keeper
+alone sees that: its helpers and the machines in it run without `site`, or are other programs. Told by a signal, it
+writes into the same memory which objects it has.
 """
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
+import signal
 import struct
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.surroundings import variable
+
+_SIZE = 2**20
+_PATIENCE_S, _PAUSE_S = 60.0, 0.01
 _LOADED = """
-import mmap, time
-with open({setting!r}, "rb") as _setting:
-    _ahead = memoryview(mmap.mmap(_setting.fileno(), 8, prot=mmap.PROT_READ)).cast("d")
+import collections, gc, json, mmap, signal, sys, time
+with open({setting!r}, "r+b") as _setting:
+    _memory = memoryview(mmap.mmap(_setting.fileno(), {size}))
+_ahead, _counts, _text = _memory[:8].cast("d"), _memory[8:24].cast("Q"), _memory[24:]
 _wall, _wall_ns, _steady, _steady_ns = time.time, time.time_ns, time.monotonic, time.monotonic_ns
 time.time = lambda: _wall() + _ahead[0]
 time.monotonic = lambda: _steady() + _ahead[0]
 time.time_ns = lambda: _wall_ns() + int(_ahead[0] * 1e9)
 time.monotonic_ns = lambda: _steady_ns() + int(_ahead[0] * 1e9)
+
+def _type_of(one):
+    return f"{{type(one).__module__}}.{{type(one).__qualname__}}"
+
+def _count(*_):
+    gc.collect()
+    found = collections.Counter(_type_of(one) for one in gc.get_objects())
+    found["blocks of memory"] = sys.getallocatedblocks()
+    told = json.dumps(found).encode()
+    _text[: len(told)] = told
+    _counts[1] = len(told)
+    _counts[0] += 1
+
+signal.signal(signal.SIGUSR1, _count)
 """
 """What Python loads as `sitecustomize` before anything else."""
 
@@ -31,26 +55,41 @@ class Clock:
 
     def __init__(self, folder: Path) -> None:
         setting = folder / "ahead"
-        setting.write_bytes(struct.pack("d", 0.0))
+        setting.write_bytes(bytes(_SIZE))
         with setting.open("r+b") as stream:
-            self._memory = mmap.mmap(stream.fileno(), 8)
+            self._memory = mmap.mmap(stream.fileno(), _SIZE)
         self._folder = folder
         self.ahead_s = 0.0
-        (folder / "sitecustomize.py").write_text(_LOADED.format(setting=str(setting)))
+        (folder / "sitecustomize.py").write_text(_LOADED.format(setting=str(setting), size=_SIZE))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Have keepers that are started in the block follow this clock."""
         usual = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join((str(self._folder), *([usual] if usual else ())))
-        try:
+        with variable("PYTHONPATH", os.pathsep.join((str(self._folder), *([usual] if usual else ())))):
             yield
-        finally:
-            os.environ.pop("PYTHONPATH")
-            if usual is not None:
-                os.environ["PYTHONPATH"] = usual
 
     def put_on(self, seconds: float) -> None:
         """Let so much time have gone by."""
         self.ahead_s += seconds
-        self._memory[:] = struct.pack("d", self.ahead_s)
+        self._memory[:8] = struct.pack("d", self.ahead_s)
+
+    def objects(self, keeper: int) -> Counter[str]:
+        """Objects of a keeper by type that refer to others, after its waste has gone, and its blocks of memory.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
+        before, _ = self._counted()
+        os.kill(keeper, signal.SIGUSR1)
+        deadline = time.monotonic() + _PATIENCE_S
+        while (told := self._counted())[0] == before:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"keeper {keeper} does not tell its objects")
+            time.sleep(_PAUSE_S)
+        return Counter(json.loads(self._memory[24 : 24 + told[1]]))
+
+    def _counted(self) -> tuple[int, int]:
+        """How many counts there were, and how long the text of the last one is."""
+        number, length = struct.unpack("QQ", self._memory[8:24])
+        return number, length

@@ -106,12 +106,12 @@ class Life:
         self.emulator.exec("users", ["true"])
 
     def grow_old(self) -> None:
-        """Fill the histories that are bounded: of what was asked of servers about half, of events all."""
+        """Fill the histories that are bounded: of what was asked of servers, and of events."""
         for site in self.sites.values():
             server = self.seed(site, "idle")["id"]
-            for _ in range(LONGEST_LOG // 4):
-                self.act(site, server, {"os-stop": None})
-                self.act(site, server, {"os-start": None})
+            for _ in range(LONGEST_LOG // 2):
+                self.act(site, server, {"pause": None})
+                self.act(site, server, {"unpause": None})
         link = self.declared.links[0].name
         flaps = tuple(Step(0.0, "link", link, up=number % 2 > 0) for number in range(FLAPS))
         while self.emulator.events(["emulation.started"])[0]["kind"] != "events.missed":

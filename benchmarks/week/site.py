@@ -12,7 +12,7 @@ from sonata.errors import PermanentError
 from sonata.sdk.emulation_records import EmulationRecord
 
 PATIENCE_S = 60.0
-PAUSE_S = 0.002
+PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05
 NEWEST = {"OpenStack-API-Version": "compute 2.96"}
 
 
@@ -85,8 +85,8 @@ class Site:
         return found
 
     def settled(self, path: str, kind: str, is_settled: Callable[[Any], bool]) -> Any:
-        """Wait until something is settled; None when it is gone."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Wait until something is settled, asking less and less often; None when it is gone."""
+        deadline, pause_s = time.monotonic() + PATIENCE_S, PAUSE_S
         while True:
             try:
                 found = self.ask("GET", path)[kind]
@@ -98,7 +98,8 @@ class Site:
                 return found
             if time.monotonic() > deadline:
                 raise PermanentError(f"{path} does not settle: {found}")
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
 
     def server(self, server_id: str) -> Any:
         """A server once nothing goes on with it."""

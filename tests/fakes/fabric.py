@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface
 
@@ -86,6 +87,7 @@ class FakeNetworks:
         self.routers: dict[str, RouterSpec] = {}
         self.spans: dict[str, SpanSpec] = {}
         self.patches: dict[str, PatchSpec] = {}
+        self.callers: dict[tuple[str, str], tuple[set[Address], socket.socket]] = {}
         self.fail_next = ""
 
     def add_networks(self, networks: Sequence[NetworkSpec]) -> None:
@@ -99,6 +101,19 @@ class FakeNetworks:
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         for key in networks:
             self.networks.pop(key, None)
+            self.forget_caller(*key)
+
+    def listen(self, pop: str, network: str, addresses: Collection[Address]) -> socket.socket:
+        self.require(pop, network)
+        heard, caller = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        heard.setblocking(False)
+        self.forget_caller(pop, network)
+        self.callers[pop, network] = set(addresses), caller
+        return heard
+
+    def forget_caller(self, pop: str, network: str) -> None:
+        if (pop, network) in self.callers:
+            self.callers.pop((pop, network))[1].close()
 
     def set_span(self, span: SpanSpec) -> None:
         self._fail_if_told()
@@ -328,8 +343,12 @@ class FakeFabric:
         self.shaping = FakeShaping(self.machines)
         self.metering = FakeMetering(self)
 
+    def expect(self, *, machines: int, routers: int) -> None:
+        pass
+
     def mend(self) -> list[str]:
         return []
 
     def close(self) -> None:
-        pass
+        for key in tuple(self.networks.callers):
+            self.networks.forget_caller(*key)

@@ -261,3 +261,25 @@ def test_a_failure_half_way_is_told_and_the_same_command_goes_on(emu: Emu) -> No
     assert plan(emu, broken) == (3, ["+ endpoint bad: attach b, image host"])
     assert plan(emu, wanted) == (0, [])
     assert [one["name"] for one in emu.json("show")["machines"]] == ["users", "origin"]
+
+
+def test_further_endpoints_take_addresses_that_openstack_has_not_given_out(emu: Emu) -> None:
+    def crowded(count: int) -> Path:
+        lines = "".join(f"  e{number}: {{attach: b}}\n" for number in range(count))
+        return changed(emu, ("endpoints:\n", f"endpoints:\n{lines}"))
+
+    emu.up()
+    apply(emu, crowded(56))
+    with site(emu.record(), "b") as cloud:
+        network = cloud.network.find_network("external")
+        (subnet,) = cloud.network.subnets(network_id=network.id, ip_version=4)
+        assert [pool["end"] for pool in subnet.allocation_pools] == ["100.64.1.252"]
+        assert pings(emu, "100.64.1.254")
+        assert pings(emu, "100.64.1.253")
+        taken = cloud.network.create_ip(floating_network_id=network.id, floating_ip_address="100.64.1.251")
+        refused = emu.run("up", str(crowded(58)))
+        assert refused.returncode != 0
+        assert "100.64.1.251" in refused.stderr
+        cloud.network.delete_ip(taken)
+    apply(emu, crowded(58))
+    assert pings(emu, "100.64.1.251")

@@ -26,6 +26,7 @@ import uvicorn
 from sonata._lib.descriptors import Reserve
 from sonata._lib.isolation import mount_tmpfs, unmount
 from sonata._lib.logs import log_to_stderr
+from sonata._lib.memory import return_large_blocks
 from sonata._lib.plain import decode, from_plain
 from sonata._lib.processes import lingering_zombies, reap
 from sonata.adapters.disturbance_linux import LinuxDisturber
@@ -93,6 +94,7 @@ def keep(report: int, lifeline: int, orders: int) -> int:
     ties = Ties(report, lifeline, listen, proxy)
     for descriptor in (report, lifeline):
         os.set_inheritable(descriptor, False)
+    return_large_blocks()
     log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         require_files(config.topology)

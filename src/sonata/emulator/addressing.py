@@ -1,7 +1,8 @@
 """Who owns which IPv4 address, as `ports.fabric` lays it down. Pure arithmetic.
 
 PoP number i owns the i-th /24 of 100.64.0.0/10 (RFC 6598): `.1` its router, `.2` the management proxy, `.10` to `.63`
-endpoints, the rest is for the floating and router addresses of its OpenStack. Link number i owns the i-th /31 of
+endpoints, the rest is for the floating and router addresses of its OpenStack; further endpoints take the last of those,
+`.254` and downwards. Link number i owns the i-th /31 of
 198.18.0.0/15 (RFC 2544, RFC 3021).
 """
 
@@ -17,6 +18,10 @@ EXTERNAL_POOL = IPv4Network("100.64.0.0/10")
 LINK_POOL = IPv4Network("198.18.0.0/15")
 _PER_POP = 256
 _FIRST_ENDPOINT, _LAST_ENDPOINT = 10, 63
+_FIRST_FURTHER, _LAST_FURTHER = 254, 80  # which leaves OpenStack 16
+_NEAR = _LAST_ENDPOINT - _FIRST_ENDPOINT + 1
+MAX_ENDPOINTS = _NEAR + _FIRST_FURTHER - _LAST_FURTHER + 1
+"""Of one PoP."""
 MAX_POPS = EXTERNAL_POOL.num_addresses // _PER_POP
 MAX_LINKS = LINK_POOL.num_addresses // 2
 
@@ -48,12 +53,15 @@ def endpoint_address(external: IPv4Network, number: int) -> IPv4Interface:
     Raises:
         QuotaExceeded: the PoP has no address left for it.
     """
-    host = _FIRST_ENDPOINT + number
-    if host > _LAST_ENDPOINT:
-        raise QuotaExceeded(
-            f"a PoP takes at most {_LAST_ENDPOINT - _FIRST_ENDPOINT + 1} endpoints", hint="attach some to another PoP"
-        )
+    if number >= MAX_ENDPOINTS:
+        raise QuotaExceeded(f"a PoP takes at most {MAX_ENDPOINTS} endpoints", hint="attach some to another PoP")
+    host = _FIRST_ENDPOINT + number if number < _NEAR else _FIRST_FURTHER - (number - _NEAR)
     return IPv4Interface((external.network_address + host, external.prefixlen))
+
+
+def end_of_pool(external: IPv4Network, endpoints: int) -> IPv4Address:
+    """The first address that OpenStack cannot give out since a PoP has so many endpoints."""
+    return external.network_address + _FIRST_FURTHER + 1 - max(0, min(endpoints, MAX_ENDPOINTS) - _NEAR)
 
 
 def link_addresses(number: int) -> tuple[IPv4Interface, IPv4Interface]:

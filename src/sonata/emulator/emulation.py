@@ -125,6 +125,7 @@ class Emulation:
         self._check_images()
         earlier = await self._memory.recall()
         topology, numbers = self.topology, all_numbered(self.topology, earlier.numbers)
+        await self._expect(topology)
         progress(f"{len(topology.pops)} PoPs and {len(topology.links)} links")
         await self.links.pops.add(numbers.pops)
         await self.links.add(topology.links, numbers.links)
@@ -141,6 +142,7 @@ class Emulation:
             progress(f"noisy neighbours in {noisy} PoPs")
         if topology.endpoints:
             progress(f"{len(topology.endpoints)} endpoints")
+            self.sites.give_up_addresses(numbers.endpoints)
             await self.endpoints.add(list(topology.endpoints.values()), numbers.endpoints)
         for cloud in self.clouds.values():
             await cloud.endpoints_started()
@@ -148,8 +150,15 @@ class Emulation:
             progress(f"{len(topology.servers)} servers")
         for failure in (await self.sites.boot(list(topology.servers.values()))).values():
             raise failure
+        await self._plane.run(lambda fabric: fabric.expect(machines=0, routers=0))
         await self._remember(earlier)
         self.events.tell("emulation.started", topology.name, pops=len(topology.pops))
+
+    async def _expect(self, topology: Topology) -> None:
+        """Tell the fabric how much is to come; each site with servers has a router and something that serves DHCP."""
+        sites = len({topology.site_of(seed.pop) for seed in topology.servers.values()})
+        machines = len(topology.endpoints) + len(topology.servers) + sites
+        await self._plane.run(lambda fabric: fabric.expect(machines=machines, routers=sites))
 
     async def keep_going(self) -> None:
         """Set going again what ends by itself in the data plane, and tell of a full disk, until cancelled."""

@@ -55,6 +55,8 @@ class Feasibility:
                 endpoint_address(external_network(0), max(known.values(), default=0))
             except QuotaExceeded as error:
                 yield f"PoP `{pop}`: {error.message}: {error.hint}"
+            if held := self._emulation.sites.held_by_others(pop, known):
+                yield f"{held}: delete what has them, or declare fewer endpoints"
 
     def _shrinking(self, change: Change) -> Iterator[str]:
         """A PoP's hosts must hold what is on them."""

@@ -193,6 +193,7 @@ class Reconciler:
 
     async def _add_endpoints(self, changes: Sequence[Change], numbers: Numbers) -> None:
         endpoints = self._emulation.endpoints
+        self._emulation.sites.give_up_addresses(numbers.endpoints)
         try:
             await endpoints.add(_parts((change.after for change in changes), Endpoint), numbers.endpoints)
         finally:

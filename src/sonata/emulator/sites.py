@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from functools import partial
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 
 from sonata._lib.values import dataclass
-from sonata.emulator.addressing import router_address
+from sonata.emulator.addressing import end_of_pool, router_address
 from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.network import Subnet
+from sonata.emulator.cloud.network.outer_addresses import give_up_from, held_from
 from sonata.emulator.cloud.site import Kept, StationsChanged, Zones
 from sonata.emulator.cloud.tables import Tables
 from sonata.emulator.contact import Contact
@@ -26,7 +27,7 @@ from sonata.emulator.links import Links
 from sonata.emulator.memory import Memory, Recollection, document_of
 from sonata.emulator.outlets import outlets_of
 from sonata.emulator.vnis import Vnis
-from sonata.errors import NotFound
+from sonata.errors import Conflict, NotFound
 from sonata.model.topology import Endpoint, Pop, ServerSeed, Topology
 from sonata.ports.images import ImageStore
 from sonata.ports.runtime import Fleet
@@ -156,6 +157,28 @@ class Sites:
         cloud.routers.outside.on_subnets = partial(self._number_six, pop.name)
         self.clouds[pop.name] = cloud
         return cloud
+
+    def give_up_addresses(self, endpoints: Mapping[str, Mapping[str, int]]) -> None:
+        """Leave endpoints of these numbers their addresses in the external networks of their PoPs.
+
+        Raises:
+            Conflict: somebody has one of them.
+        """
+        for pop, numbers in endpoints.items():
+            if held := self.held_by_others(pop, numbers):
+                raise Conflict(held, hint="delete what has them, or declare fewer endpoints")
+            if pop in self.clouds:
+                give_up_from(self.clouds[pop].tables, self._end_of_pool(pop, numbers))
+
+    def held_by_others(self, pop: str, numbers: Mapping[str, int]) -> str:
+        """Which addresses of endpoints of these numbers OpenStack has given out, in words; empty where none."""
+        if pop not in self.clouds:
+            return ""
+        held = held_from(self.clouds[pop].tables, self._end_of_pool(pop, numbers))
+        return f"PoP `{pop}` has given out addresses that its endpoints need: {', '.join(held)}" if held else ""
+
+    def _end_of_pool(self, pop: str, numbers: Mapping[str, int]) -> IPv4Address:
+        return end_of_pool(self._links.pops.external_of(pop), max(numbers.values(), default=-1) + 1)
 
     def _zones(self, pop: Pop) -> Zones:
         """The PoPs that a site has besides its own, and which of them it reaches."""

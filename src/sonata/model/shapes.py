@@ -20,7 +20,7 @@ from sonata.errors import InvalidInput
 from sonata.model.geography import fibre_delay_s, great_circle_km
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, ServerSeed, Topology
 
-MAX_ENDPOINTS_PER_POP = 54
+MAX_ENDPOINTS_PER_POP = 229
 MAX_SERVERS_PER_POP = 200
 _TINY_BYTES = 64 * 1024**2
 _KM_PER_DEGREE = 111.195
@@ -39,7 +39,7 @@ class Kit:
         delay_s: one-way delay of each link; None is that of a fibre where both ends have a location, else none.
         rate_bps: of each link, None for unlimited.
         servers_per_pop: idle servers on the default network of each PoP that has machines; at most 200.
-        endpoints_per_pop: idle hosts outside of it, which reach each other over all PoPs; at most 54.
+        endpoints_per_pop: idle hosts outside of it, which reach each other over all PoPs; at most 229.
         image: of both.
     """
 

@@ -16,7 +16,7 @@ i-th /24; its router holds `.1` there, which is also its VXLAN tunnel address. L
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from typing import Literal, Protocol
@@ -407,6 +407,16 @@ class Networks(Protocol):
     def remove_networks(self, networks: Sequence[tuple[str, str]]) -> None:
         """Drop bridges, given as (pop, network id)."""
 
+    def listen(self, pop: str, network: str, addresses: Collection[Address]) -> socket.socket:
+        """A packet socket that hears who on a network looks for somebody who is not there yet; the caller closes it.
+
+        Heard is who asks which station has one of these addresses (ARP, neighbour solicitations of IPv6), and who asks
+        for DHCP or for routers, in whole frames. A frame that is sent back goes to everybody on the network.
+
+        Raises:
+            NotFound: no such network stands there.
+        """
+
     def set_span(self, span: SpanSpec) -> None:
         """Create a span, or bring its members and stations up to date."""
 
@@ -677,6 +687,9 @@ class Fabric(Protocol):
     @property
     def metering(self) -> Metering:
         """Counters of ports and links."""
+
+    def expect(self, *, machines: int, routers: int) -> None:
+        """Prepare for so many of them to be added soon; zero of both ends it, and drops what was prepared in vain."""
 
     def mend(self) -> Sequence[str]:
         """Set going again what has ended by itself, and tell it; to be called every now and then.

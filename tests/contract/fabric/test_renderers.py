@@ -198,7 +198,7 @@ def test_what_crosses_a_link_is_wrapped_with_one_segment(two_sites: World) -> No
     with two_sites.fabric.underlay.packet_socket("l0") as tap:
         assert two_sites.ping("user", ORIGIN).received == 3
         tap.settimeout(1)
-        frame = next(frame for frame in iter(lambda: tap.recv(2048), b"") if frame[12:14] == b"\x86\xdd")
+        frame = next(one for one in iter(lambda: tap.recv(2048), b"") if one[12:14] == b"\x86\xdd" and one[20] == 43)
     outer, routing, inner = frame[14:54], frame[54:78], frame[78:]
     assert (outer[6], routing[2], routing[3], routing[0]) == (43, 4, 0, 4)  # a routing header, SRH, the last one, IPv4
     assert routing[8:24] == outer[24:40]

@@ -62,6 +62,14 @@ class Emulation:
         with patch.dict(os.environ, self.environment):
             return EmulatorClient.of(load(NAME))
 
+    def namespaces(self) -> int:
+        """How many network namespaces its keeper holds."""
+        with patch.dict(os.environ, self.environment):
+            record = load(NAME)
+        assert record is not None
+        names = (os.readlink(one) for one in Path(f"/proc/{record.process.pid}/fd").iterdir() if one.is_symlink())
+        return len({name for name in names if name.startswith("net:")})
+
     def pings(self, machine: str, address: str, within_s: int = 1) -> bool:
         """Whether an address answers; one that did not before is looked for again only after some seconds (arp(7))."""
         return self.exec(machine, "ping", "-c", "1", "-w", str(within_s), address).returncode == 0

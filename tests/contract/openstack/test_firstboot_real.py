@@ -59,6 +59,25 @@ def test_a_server_learns_about_itself_on_an_isolated_network(emulation: Emulatio
     assert (network_told["ip_address"], network_told["network_id"]) == ("10.1.0.2", network.id)
 
 
+def test_the_services_of_a_network_come_when_somebody_asks(emulation: Emulation, access: Any) -> None:
+    """A stock client sees them from the beginning; what is made for them is gone with the last server."""
+    network = network_of(access)
+    before = emulation.namespaces()
+    server = boot(access, "one", networks=[{"uuid": network.id}])
+
+    def service() -> Any:
+        (port,) = access.network.ports(network_id=network.id, device_owner="network:dhcp")
+        return port
+
+    assert (service().status, emulation.namespaces() - before) == ("ACTIVE", 1)
+    assert emulation.exec("access/one", "ping", "-c1", "-W5", service().fixed_ips[0]["ip_address"]).returncode == 0
+    assert (service().status, emulation.namespaces() - before) == ("ACTIVE", 2)
+    assert ask(emulation, "access/one", "/latest/meta-data/local-ipv4") == ["10.1.0.2"]
+    access.compute.delete_server(server)
+    access.compute.wait_for_delete(server, interval=FAST, wait=20)
+    assert (service().status, emulation.namespaces() - before) == ("DOWN", 0)
+
+
 def test_servers_with_one_address_on_two_networks_are_told_apart(emulation: Emulation, access: Any) -> None:
     first, second = network_of(access, name="first"), network_of(access, name="second")
     one = boot(access, "one", networks=[{"uuid": first.id, "fixed_ip": "10.1.0.9"}])

@@ -34,7 +34,7 @@ ENGINES = DIRECT
 SLEEP_S, OTHER_S = f"7{os.getpid()}", f"8{os.getpid()}"
 """Seconds that nobody else sleeps for."""
 SEED = 40
-FEW, MANY = range(6), range(6, 60)
+FEW, MANY = range(3), range(3, 60)
 DOWN, UP = Limits(memory_bytes=64 * 1024**2), Limits(memory_bytes=128 * 1024**2)
 
 _longest_s: dict[tuple[str, str], float] = {}
@@ -262,12 +262,23 @@ async def test_killed_when_it_has_handed_over_a_terminal(
     await uses(runtime, spec, prefix, tmp_path)
 
 
+async def test_a_machine_ends_although_nobody_watches_it_any_more(
+    runtime: Runtime, spec: MachineSpec, prefix: str, tmp_path: Path
+) -> None:
+    await runtime.start(spec)
+    (watcher,) = (task for task in asyncio.all_tasks() if task.get_name() == f"machine {spec.id}")
+    watcher.cancel()
+    await runtime.stop(spec.id, grace_s=0)
+    await nothing_left(prefix, tmp_path)
+
+
 async def test_killed_while_it_freezes_or_thaws(
     runtime: Runtime, spec: MachineSpec, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: range
 ) -> None:
     if missing := runtime.unenforced.get("memory"):
         pytest.skip(missing)
     await runtime.start(spec)
+    await comes_to(1, lambda: len(programs()))  # which have no arguments yet for a moment of execve(2)
     (program,) = programs()
     pausing, resuming = Engines(runtime, "pause"), Engines(runtime, "resume")
     for share in (None, *shares("pause", numbers)):

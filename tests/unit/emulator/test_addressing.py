@@ -8,6 +8,7 @@ import pytest
 
 from sonata.emulator import addressing
 from sonata.errors import QuotaExceeded
+from sonata.model import shapes
 
 
 def test_networks_follow_the_number_of_the_pop() -> None:
@@ -18,13 +19,26 @@ def test_networks_follow_the_number_of_the_pop() -> None:
         addressing.external_network(addressing.MAX_POPS)
 
 
-def test_endpoints_begin_at_ten_and_end_before_the_cloud_begins() -> None:
+def test_endpoints_begin_at_ten_and_go_on_from_the_end_of_the_clouds_addresses() -> None:
     external = addressing.external_network(1)
     assert addressing.router_address(external) == IPv4Interface("100.64.1.1/24")
     assert addressing.endpoint_address(external, 0) == IPv4Interface("100.64.1.10/24")
     assert addressing.endpoint_address(external, 53) == IPv4Interface("100.64.1.63/24")
-    with pytest.raises(QuotaExceeded, match="54"):
-        addressing.endpoint_address(external, 54)
+    assert addressing.endpoint_address(external, 54) == IPv4Interface("100.64.1.254/24")
+    assert addressing.endpoint_address(external, 228) == IPv4Interface("100.64.1.80/24")
+    with pytest.raises(QuotaExceeded, match="229"):
+        addressing.endpoint_address(external, 229)
+
+
+@pytest.mark.parametrize("endpoints", [0, 54, 55, 200, shapes.MAX_ENDPOINTS_PER_POP])
+def test_the_cloud_gives_out_what_endpoints_have_left(endpoints: int) -> None:
+    external = addressing.external_network(1)
+    end = addressing.end_of_pool(external, endpoints)
+    taken = {addressing.endpoint_address(external, number).ip for number in range(endpoints)}
+    assert len(taken) == endpoints
+    assert not any(external.network_address + 64 <= address < end for address in taken)
+    assert end - 1 in external
+    assert end > external.network_address + 64 + 15
 
 
 def test_links_are_pairs_that_never_overlap() -> None:

@@ -119,7 +119,7 @@ def test_another_seed_gives_another_topology() -> None:
         lambda: shapes.fat_tree(0),
         lambda: shapes.random_geometric(3, side_km=math.inf),
         lambda: shapes.waxman(3, alpha=0),
-        lambda: shapes.single(kit=shapes.Kit(endpoints_per_pop=55)),
+        lambda: shapes.single(kit=shapes.Kit(endpoints_per_pop=230)),
         lambda: shapes.single(kit=shapes.Kit(servers_per_pop=201)),
     ],
 )

@@ -40,7 +40,8 @@ class LinuxFabric:
         raise_limit()
         self._world = World()
         self._wire = WireClient()
-        nftables = Nftables()
+        self._nftables = nftables = Nftables()
+        nftables.begin()
         cables, cards = Cables(self._world.new_index, self._wire), Cards(self._world)
         self._routers = Routers(self._world, cables, nftables)
         self._machines = LinuxMachines(self._world, cables, cards)
@@ -115,6 +116,10 @@ class LinuxFabric:
         """Process ids of the switches for encapsulated packets, by PoP."""
         return self._switches.pids
 
+    def expect(self, *, machines: int, routers: int) -> None:
+        """Make their namespaces ahead, in another thread."""
+        self._world.stock.expect(machines=machines, routers=routers)
+
     def mend(self) -> Sequence[str]:
         """Start the wire process and switches again if they have ended by themselves; interfaces stay meanwhile."""
         told: list[str] = []
@@ -129,12 +134,13 @@ class LinuxFabric:
         return told
 
     def close(self) -> None:
-        """Drop everything, end the wire process. The kernel takes interfaces and rules away with their namespaces."""
+        """Drop everything, end the processes. The kernel takes interfaces and rules away with their namespaces."""
         self._wire.close()
         self._switches.close()
         self._metering.close()
         self._routers.close()
         self._world.close()
+        self._nftables.close()
 
     def _drop_contents(self, pops: Sequence[str]) -> None:
         self._steering.drop_contents(pops)

@@ -28,10 +28,12 @@ class HelperProcess:
 
     Args:
         program: of the process.
+        answer_s: how long an answer may take.
     """
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, answer_s: float = _ANSWER_S) -> None:
         self._program = Path(program)
+        self._answer_s = answer_s
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -48,11 +50,22 @@ class HelperProcess:
             return None
         return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
+    def begin(self) -> None:
+        """Start it, unless that is done, so that it is ready when it is asked.
+
+        Raises:
+            HelperGone: it cannot be started.
+        """
+        try:
+            self._control = self._control or self._start()
+        except OSError as error:
+            raise HelperGone(str(error)) from error
+
     def ask(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Give an order, whose key `do` names it, and wait for the answer.
 
         Raises:
-            HelperGone: it cannot be started, has ended, or has not answered for 10 s.
+            HelperGone: it cannot be started, has ended, or has not answered in time.
         """
         try:
             control = self._control or self._start()
@@ -79,7 +92,7 @@ class HelperProcess:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(_ANSWER_S)
+        ours.settimeout(self._answer_s)
         with theirs:
             # Isolated and without site: it starts in a third of the time.
             self._process = subprocess.Popen(

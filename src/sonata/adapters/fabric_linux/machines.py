@@ -12,7 +12,7 @@ from sonata._lib.ip import Address, Prefix
 from sonata._lib.netlink import Request
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
 from sonata.adapters.fabric_linux.cards import Cards
-from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, apply_each, create
+from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
 from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Machine, Port, World
 from sonata.errors import Conflict, NotFound
@@ -34,7 +34,7 @@ class LinuxMachines:
     def add_machines(self, names: Sequence[str]) -> None:
         """Create namespaces with loopback up and IPv6 off."""
         missing = [name for name in names if name not in self._world.machines]
-        netspaces = create(missing, MACHINE_SETTINGS)
+        netspaces = self._world.stock.machine_spaces(missing)
         self._world.machines.update({netspace.name: Machine(netspace) for netspace in netspaces})
 
     def remove_machines(self, names: Sequence[str]) -> None:

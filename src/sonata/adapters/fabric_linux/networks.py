@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import field, replace
 from ipaddress import IPv4Address
 
+import sonata.adapters.fabric_linux.listening as listening
 import sonata.adapters.fabric_linux.requests as requests
+from sonata._lib.ip import Address
 from sonata._lib.netlink import Request
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cables
@@ -84,7 +87,7 @@ class LinuxNetworks:
             )
             for bridge in made:
                 if not bridge.spec.up:
-                    self._set_state(bridge, up=False)
+                    _set_state(self._world, bridge, up=False)
 
     def change_network(self, network: NetworkSpec) -> None:
         """Change MTU or state of a bridge and of what is plugged into it, while packets flow."""
@@ -96,14 +99,10 @@ class LinuxNetworks:
             if network.mtu != before.mtu:
                 self._resize(now)
             if network.up != before.up:
-                self._set_state(now, up=spec.up)
+                _set_state(self._world, now, up=spec.up)
 
         with undone_by(lambda: change(before)):
             change(network)
-
-    def _set_state(self, bridge: Bridge, *, up: bool) -> None:
-        """A bridge that is down passes nothing between its ports."""
-        self._world.pop(bridge.spec.pop).netspace.apply([requests.set_up(bridge.index, bridge.ifname, up=up)])
 
     def _resize(self, bridge: Bridge) -> None:
         """Give a bridge, its ports and the routers' legs another MTU; the ports first, since the bridge follows."""
@@ -135,6 +134,11 @@ class LinuxNetworks:
             known.netspace.apply(requests.delete_links([known.bridges[one].index for one in ids]))
             for one in ids:
                 del known.bridges[one]
+
+    def listen(self, pop: str, network: str, addresses: Collection[Address]) -> socket.socket:
+        """Hear who on a network looks for somebody; see the port."""
+        bridge = self._world.bridge(pop, network)
+        return listening.listen(self._world.pop(pop).netspace, bridge.ifname, addresses)
 
     def set_span(self, span: SpanSpec) -> None:
         """Create a span, or bring its members and stations up to date."""
@@ -256,6 +260,11 @@ def _entry_changes(tunnel: _Tunnel, wanted: set[Entry]) -> Iterator[Request]:
         yield from requests.delete_tunnel_entry(tunnel.index, mac, remote)
     for mac, remote in sorted(wanted if tunnel.in_doubt else wanted - tunnel.entries):
         yield from requests.add_tunnel_entry(tunnel.index, mac, remote)
+
+
+def _set_state(world: World, bridge: Bridge, *, up: bool) -> None:
+    """A bridge that is down passes nothing between its ports."""
+    world.pop(bridge.spec.pop).netspace.apply([requests.set_up(bridge.index, bridge.ifname, up=up)])
 
 
 def _plan(world: World, spec: NetworkSpec) -> Bridge:

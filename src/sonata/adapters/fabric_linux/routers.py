@@ -13,7 +13,7 @@ import sonata.adapters.fabric_linux.scope_rules as scope_rules
 from sonata._lib.ip import Interface
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable, Cables, End
-from sonata.adapters.fabric_linux.netspace import ROUTER_SETTINGS, Netspace, create
+from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Gateway, World
@@ -67,7 +67,7 @@ class Routers:
             self.remove(spec.id)
             router = None
         if router is None:
-            (netspace,) = create([f"router {spec.id}"], ROUTER_SETTINGS)
+            (netspace,) = self._world.stock.router_spaces([f"router {spec.id}"])
             self._routers[spec.id] = router = _Router(netspace, spec)
             with undone_by(lambda: self.remove(spec.id)):
                 self._set(router, spec)

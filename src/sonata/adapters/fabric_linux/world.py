@@ -12,6 +12,7 @@ from sonata._lib.ip import Address, Prefix
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cable
 from sonata.adapters.fabric_linux.netspace import Netspace
+from sonata.adapters.fabric_linux.stock import Stock
 from sonata.errors import NotFound, Unsupported
 from sonata.ports.fabric import LinkSpec, NetworkSpec, PopSpec, PortSpec
 
@@ -207,6 +208,7 @@ class World:
         self._unsettled: dict[str, None] = {}
         # Unique in the whole fabric: a veth whose two ends have equal indexes gets its carrier up to a second late.
         self._indexes = itertools.count(16)
+        self.stock = Stock()
 
     def new_index(self) -> int:
         """An interface index, and number for a name, that was never used before."""
@@ -249,6 +251,7 @@ class World:
 
     def close(self) -> None:
         """Let go of all namespaces and forget everything."""
+        self.stock.close()
         for machine in self.machines.values():
             machine.netspace.close()
         for pop in self.pops.values():

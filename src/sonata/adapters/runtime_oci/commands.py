@@ -11,7 +11,8 @@ import msgspec
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.bundle import process
 from sonata.adapters.runtime_oci.engine import Engine
-from sonata.adapters.runtime_oci.launching import Machine, first_line
+from sonata.adapters.runtime_oci.launching import first_line
+from sonata.adapters.runtime_oci.machine import Machine
 from sonata.errors import AdapterError
 from sonata.ports.runtime import Tell
 

@@ -45,6 +45,7 @@ class ConsoleLimits:
 
     def watch(self, console: Path) -> None:
         """Keep a console short from now on, and make it where it is missing; nobody may write to it yet."""
+        console.parent.mkdir(parents=True, exist_ok=True)
         console.touch()
         _settle(console)
         with self._lock:

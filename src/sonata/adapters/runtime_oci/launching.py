@@ -18,7 +18,6 @@ import msgspec
 import sonata.adapters.runtime_oci.processes as processes
 from sonata._lib.descriptors import room_for
 from sonata._lib.together import to_the_end
-from sonata._lib.values import dataclass
 from sonata.adapters.runtime_oci.bundle import Confinement, attached_roots, config
 from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.console_limits import ConsoleLimits
@@ -26,44 +25,20 @@ from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.furnishing import Places, mount_root
 from sonata.adapters.runtime_oci.host_root import HostLayer
+from sonata.adapters.runtime_oci.machine import Machine, disk_names
 from sonata.adapters.runtime_oci.mounts import unmount
+from sonata.adapters.runtime_oci.traces import Sweep, Traces
 from sonata.errors import AdapterError, PermanentError
-from sonata.ports.runtime import MachineExit, MachineSpec, OnExit
+from sonata.ports.runtime import MachineExit
 
 logger = logging.getLogger(__name__)
 
-_REAP_EVERY_S = 0.02
+_LOOK_EVERY_S, _SWEPT_AFTER_S = 0.02, 0.05
 _TRY_AGAIN = "nothing is left of the attempt: start it again; the kernel's log tells whether memory was short"
 _KILLED = 128 + signal.SIGKILL
 _CANNOT_EXECUTE = re.compile(
     r"executable file|exec format|no such file|not found|permission denied|not a directory", re.I
 )
-
-
-@dataclass(slots=True, eq=False)
-class Machine:
-    """A running machine; `over` is set when it has ended and nothing of it is left.
-
-    Args:
-        name: under which its engine knows it.
-        disk: the folder to which its root is written.
-    """
-
-    spec: MachineSpec
-    folder: Path
-    over: asyncio.Event
-    on_exit: OnExit | None
-    pid: int = 0
-    pidfd: int = -1
-    stopped: bool = False
-    paused: bool = False
-    watcher: asyncio.Task[None] | None = None
-    name: str = ""
-    disk: Path = Path()
-
-    def __post_init__(self) -> None:
-        self.name = self.name or self.spec.id
-        self.disk = self.spec.root.folder or self.spec.root.disk or self.folder
 
 
 class Launcher:
@@ -85,6 +60,9 @@ class Launcher:
         self._consoles = ConsoleLimits()
         self.version = engine.version
         self._helpers: tuple[str, ...] = (engine.kind,)
+        self._sweep = Sweep(self._helpers)
+        self._traces = Traces(engine, cgroups, disks, self._consoles)
+        self._last: list[Machine] | None = None
 
     async def stop(self, machine_id: str, *, grace_s: float = 2.0) -> None:
         """End a machine, by SIGTERM and after `grace_s` by SIGKILL, and drop all that is its own; idempotent."""
@@ -103,11 +81,28 @@ class Launcher:
                         await machine.over.wait()
             _signal(machine, signal.SIGKILL)
         while not machine.over.is_set():
-            processes.reap_orphans(self._helpers)
-            processes.collect_beside(machine.pid)
+            if machine.watcher and machine.watcher.done():  # it has failed over something, or its loop is being closed
+                if machine.pidfd >= 0:
+                    self._begin_watch(machine)
+                else:
+                    await self._drop(machine)
+            self._sweep(self.machines.values())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_REAP_EVERY_S):
+                async with asyncio.timeout(_LOOK_EVERY_S):
                     await machine.over.wait()
+
+    async def end(self, mounts: Path) -> None:
+        """End all machines, and drop what is their own; see `_drop`.
+
+        Args:
+            mounts: a mount below which their roots are, so that those go at once: each of them waits for a grace
+                period of the kernel, as disks do, which go side by side.
+        """
+        last: list[Machine] = []
+        self._last = last
+        await asyncio.gather(*(self.stop(name) for name in list(self.machines)))
+        await room_for()
+        await self._traces.remove_all(last, mounts)
 
     async def close(self) -> None:
         """End what helps to run machines, once none runs any more."""
@@ -148,7 +143,7 @@ class Launcher:
         """Mount what a machine sees and write its bundle."""
         spec, folder = machine.spec, machine.folder
         shutil.rmtree(folder, ignore_errors=True)
-        root, (name, *names) = folder / "root", _disk_names(spec)
+        root, (name, *names) = folder / "root", disk_names(spec)
         layer = self._host_layer.path
         limit = spec.limits.disk_bytes
         size = None if limit is None or self._disks.unenforced else limit
@@ -197,13 +192,9 @@ class Launcher:
         spec, folder = machine.spec, machine.folder
         options = (f"--bundle={folder}", f"--pid-file={folder / 'pid'}")
         command = self._engine.command(*verb, *options, machine.name, log=folder / "engine.log")
-        self._ready_console(spec.console)
+        self._consoles.watch(spec.console)
         require(machine, self._engine.kind, await processes.run(command, spec.console))
         machine.pid = int((folder / "pid").read_text())
-
-    def _ready_console(self, console: Path) -> None:
-        console.parent.mkdir(parents=True, exist_ok=True)
-        self._consoles.watch(console)
 
     async def _watch_program(self, machine: Machine) -> None:
         """Wait until the first process has become the program: the engine returns a moment before."""
@@ -213,7 +204,7 @@ class Launcher:
         self._begin_watch(machine)
 
     def _begin_watch(self, machine: Machine) -> None:
-        processes.reap_orphans(self._helpers)
+        asyncio.get_running_loop().call_later(_SWEPT_AFTER_S, self._sweep, self.machines.values())
         machine.watcher = asyncio.create_task(self._watch(machine), name=f"machine {machine.spec.id}")
 
     async def _watch(self, machine: Machine) -> None:
@@ -245,25 +236,16 @@ class Launcher:
         if machine.pidfd >= 0:
             os.close(machine.pidfd)
             machine.pidfd = -1
-        await room_for()
-        for mounted in (machine.folder / "root", *attached_roots(machine.spec, machine.folder)):
-            with contextlib.suppress(OSError):
-                unmount(mounted)
-        await asyncio.to_thread(self._remove_traces, machine)
+        if self._last is None:
+            await room_for()
+            for mounted in (machine.folder / "root", *attached_roots(machine.spec, machine.folder)):
+                with contextlib.suppress(OSError):
+                    unmount(mounted)
+            await asyncio.to_thread(self._traces.remove, machine)
+        else:
+            self._last.append(machine)
         self.machines.pop(machine.spec.id, None)
         machine.over.set()
-
-    def _remove_traces(self, machine: Machine) -> None:
-        self._consoles.leave(machine.spec.console)
-        for name in _disk_names(machine.spec):
-            self._disks.close(name)
-        shutil.rmtree(self._engine.state / machine.name, ignore_errors=True)
-        if not os.path.ismount(machine.folder / "root"):  # it may be a volume, which is to live on
-            shutil.rmtree(machine.folder, ignore_errors=True)
-        try:
-            self._cgroups.remove(machine.spec.id)
-        except AdapterError as error:
-            logger.warning("cgroup left behind", extra={"machine": machine.spec.id, "reason": error.message})
 
 
 def _described(machine: Machine, status: int | None, starved: bool) -> MachineExit:
@@ -277,11 +259,6 @@ def _described(machine: Machine, status: int | None, starved: bool) -> MachineEx
     if status > 128 and status - 128 in signal.valid_signals():
         return MachineExit(name, status, f"killed by {signal.Signals(status - 128).name}")
     return MachineExit(name, status, f"exited with status {status}")
-
-
-def _disk_names(spec: MachineSpec) -> list[str]:
-    """Names under which the disks of a machine are open: that of its root, then those of attached ones."""
-    return [f"{spec.id}.{number}" for number in range(1 + len(spec.attached))]
 
 
 async def _end_left_behind(machine: Machine, engine: str, cgroups: Cgroups) -> None:

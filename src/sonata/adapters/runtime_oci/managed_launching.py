@@ -17,7 +17,8 @@ from sonata.adapters.runtime_oci.cgroups import Cgroups
 from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import Engine
 from sonata.adapters.runtime_oci.host_root import HostLayer
-from sonata.adapters.runtime_oci.launching import Launcher, Machine, first_line, require
+from sonata.adapters.runtime_oci.launching import Launcher, first_line, require
+from sonata.adapters.runtime_oci.machine import Machine
 from sonata.adapters.runtime_oci.managers import Manager
 from sonata.errors import AdapterError
 
@@ -30,7 +31,7 @@ class ManagedLauncher(Launcher):
     def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: HostLayer, disks: Disks, manager: Manager) -> None:
         super().__init__(engine, cgroups, host_layer, disks)
         self._manager = manager
-        self._helpers = (engine.kind, *manager.helpers)
+        self._helpers = self._sweep.helpers = (engine.kind, *manager.helpers)
         self.version = manager.version
 
     async def close(self) -> None:
@@ -83,7 +84,7 @@ class ManagedLauncher(Launcher):
         words = list(self._manager.creation(_kept_as(machine), folder, spec.argv or PAUSE, parent))
         limits = resources(spec.limits, frozenset(self._cgroups.controllers)) if parent else {}
         words[1:1] = self._manager.limits(limits)
-        self._ready_console(spec.console)
+        self._consoles.watch(spec.console)
         require(
             machine, self._manager.version, await processes.run(self._manager.command(*words), folder / "engine.log")
         )

@@ -43,6 +43,16 @@ def unmount(target: Path, flags: int = MNT_DETACH) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
 
 
+def mount_alone(folder: Path) -> None:
+    """Make a folder a mount of itself, which no other namespace hears of: all mounts below it can go with it at once.
+
+    Raises:
+        OSError: the kernel's answer.
+    """
+    mount(str(folder), folder, flags=MS_BIND)
+    mount("none", folder, flags=MS_PRIVATE)
+
+
 def mount_overlay(layers: tuple[Path, ...], upper: Path, work: Path, target: Path) -> None:
     """Mount an overlay of these layers, topmost first, without device nodes and set-user-id programs.
 

@@ -11,7 +11,7 @@ import re
 import signal
 import struct
 import subprocess
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _DRAIN_S = 0.2
 _CHUNK = 65536
-_KILL_EVERY_S, _KILL_ROUNDS = 0.002, 1000
+_KILL_EVERY_S, _KILL_ROUNDS, _PATIENT_ROUNDS = 0.002, 1000, 100
 _REAPED_AFTER_S = (0.0, 0.02, 0.2, 2.0)
 _PTY_SLAVE, _TIOCGPTN = 136, 0x80045430  # devices.txt of the kernel, ioctl_tty(2): neither is in Python
 _LATE_CHUNKS = 16  # a pipe holds at most 1 MiB (pipe(7)): all that the program itself has written
@@ -259,10 +259,16 @@ def on_terminal(first: int, master: int) -> set[int]:
     return {pid for pid in _beside(first) if (found := _stat(pid)) and found.terminal == number}
 
 
-def collect_beside(first: int) -> None:
-    """Collect dead children of ours in a machine: until then the kernel does not let it end (pid_namespaces(7))."""
-    for pid in _beside(first):
-        if (found := _stat(pid)) and found.state == "Z":
+def collect_beside(firsts: Collection[int]) -> None:
+    """Collect dead children of ours in machines: until then the kernel does not let them end (pid_namespaces(7)).
+
+    Args:
+        firsts: the first processes of the machines, which are not meant.
+    """
+    dead = [pid for pid in _children() if pid not in firsts and (found := _stat(pid)) and found.state == "Z"]
+    machines = {_pid_namespace(first) for first in firsts} - {"", _pid_namespace(os.getpid())} if dead else set()
+    for pid in dead:
+        if _pid_namespace(pid) in machines:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
@@ -276,25 +282,30 @@ def _beside(first: int) -> set[int]:
 async def end_all(find: Callable[[], set[int]]) -> None:
     """Kill what is found until nothing more is, as the killed may just have made others; gives up after a while."""
     killed: set[int] = set()
-    for _ in range(_KILL_ROUNDS):
+    for turn in range(_KILL_ROUNDS):
         found = find()
         for pid in found:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        killed = {pid for pid in killed | found if not _collected(pid)}
+        collect_beside(killed)
+        killed = {pid for pid in killed | found if not _collected(pid, patient=turn < _PATIENT_ROUNDS)}
         if not found | killed:
             return
         await asyncio.sleep(_KILL_EVERY_S)
     logger.warning("processes cannot be killed", extra={"pids": sorted(find() | killed)})
 
 
-def _collected(pid: int) -> bool:
-    """Whether a killed process is gone; ours has to be collected for that, all others are their parents' affair."""
+def _collected(pid: int, *, patient: bool) -> bool:
+    """Whether a killed process is gone.
+
+    Ours has to be collected for that; all others are their parents' affair, unless those, too, are about to go and
+    leave it to us, which takes some patience.
+    """
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
         found = _stat(pid)
-        return found is None or found.state == "Z"
+        return found is None or (found.state == "Z" and not patient)
 
 
 def _works_on(pid: int, name: str, word: str) -> bool:

@@ -29,10 +29,11 @@ from sonata.adapters.runtime_oci.disks import Disks
 from sonata.adapters.runtime_oci.engine import ENGINES, Engine, find_engine
 from sonata.adapters.runtime_oci.groups import Grouped, Groups
 from sonata.adapters.runtime_oci.host_root import HostLayer
-from sonata.adapters.runtime_oci.launching import Launcher, Machine
+from sonata.adapters.runtime_oci.launching import Launcher
+from sonata.adapters.runtime_oci.machine import Machine
 from sonata.adapters.runtime_oci.managed_launching import ManagedLauncher
 from sonata.adapters.runtime_oci.managers import MANAGERS, begun, find_manager
-from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped
+from sonata.adapters.runtime_oci.mounts import become_subreaper, is_mapped, mount_alone
 from sonata.adapters.runtime_oci.terminals import open_terminal
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, Unsupported
 from sonata.ports.runtime import Bind, Limits, MachineSpec, OnExit, Tell, Terminal, Usage
@@ -80,6 +81,7 @@ class OciRuntime(Grouped):
             managing = begun(manager, folder.absolute() / manager.name, self._engine, kept or folder)
             self._launcher = ManagedLauncher(self._engine, self._cgroups, host_layer, self._disks, managing)
         become_subreaper()
+        mount_alone(self._bundles)
 
     @property
     def name(self) -> str:
@@ -214,7 +216,7 @@ class OciRuntime(Grouped):
 
     async def close(self) -> None:
         """End all machines and remove the cgroups of this runtime."""
-        await asyncio.gather(*(self.stop(name) for name in list(self._launcher.machines)))
+        await self._launcher.end(self._bundles)
         await self._launcher.close()
         await asyncio.to_thread(self._disks.end)
         cgroups.remove_cgroups(self._cgroups.prefix)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import sonata.adapters.runtime_oci.processes as processes
 from sonata.adapters.runtime_oci.engine import Engine
-from sonata.adapters.runtime_oci.launching import Machine
+from sonata.adapters.runtime_oci.machine import Machine
 from sonata.errors import AdapterError, PermanentError
 
 _CHUNK = 16 * 1024

@@ -36,6 +36,7 @@ from sonata.emulator.cloud.image.members import ImageMembers
 from sonata.emulator.cloud.load_balancing.load_balancing import LoadBalancing
 from sonata.emulator.cloud.network.addresses import Addresses
 from sonata.emulator.cloud.network.auto_topology import AutoTopology
+from sonata.emulator.cloud.network.callers import Callers
 from sonata.emulator.cloud.network.filters import PortFilters
 from sonata.emulator.cloud.network.footing import Footing
 from sonata.emulator.cloud.network.forwarding import PortForwardings
@@ -165,7 +166,7 @@ class Cloud:
         self.moving = Moving(self.site, self.servers, self.scheduler, self.hosts, targets)
         self.live_migration = LiveMigration(tables, self.servers.operations, self.servers.power, targets, carrying)
         self.stacks = Stacks(self.tables)
-        self.services = NetworkServices(self.site, self.ports, self.wiring)
+        self.services = NetworkServices(self.site, self.ports, self.wiring, Callers(self.site, standing, footing))
         boot_folders = BootFolders(self.tables, folder / "boot")
         self.servers.power.dressing = boot_folders.dress
         self.servers.on_deleted = boot_folders.discard
@@ -185,6 +186,7 @@ class Cloud:
         self.wiring.on_servers_moved = self.services.follow
         self.networks.on_release = self.services.release
         self.networks.on_subnets_changed = self._subnets_changed
+        self.port_changes.on_service_port_changed = self.services.port_changed
         self.nics.on_service_port_deleted = self.services.release
 
     @property

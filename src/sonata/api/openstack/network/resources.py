@@ -442,7 +442,8 @@ def _vif_details(_cloud: Cloud, port: Port) -> dict[str, Any]:
 
 def _port_status(cloud: Cloud, port: Port) -> str:
     network = cloud.tables.networks.get(port.network_id)
-    return UP[port.plugged and port.admin_state_up and network.admin_state_up]
+    answers = port.plugged or cloud.services.serves(port)
+    return UP[answers and port.admin_state_up and network.admin_state_up]
 
 
 def _dns_assignment(cloud: Cloud, port: Port) -> list[dict[str, str]]:

@@ -1,7 +1,8 @@
 """What a network does for its servers: DHCP, names and metadata, from a namespace of its own on that network.
 
-It stands while a server is plugged into the network, and is answered by the keeper itself through sockets in that
-namespace: nothing runs for it, and what changes in the tables is true in the next answer.
+It is there while a server is plugged into the network, and is answered by the keeper itself through sockets in that
+namespace: nothing runs for it, and what changes in the tables is true in the next answer. The namespace and its
+interface are made when somebody on the network calls for them, and the call is answered: an idle server asks nothing.
 """
 
 from __future__ import annotations
@@ -11,35 +12,36 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import field
 from functools import partial
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Any, cast
 
 import sonata.emulator.cloud.network.dhcp as dhcp
-import sonata.emulator.cloud.network.dhcp6 as dhcp6
-import sonata.emulator.cloud.network.dhcp_options as dhcp_options
 import sonata.emulator.cloud.network.names as names
 from sonata._lib.namespaces import inside
 from sonata._lib.values import dataclass
-from sonata.emulator.cloud.compute.power import hostname
+from sonata.emulator.cloud.background import Background
 from sonata.emulator.cloud.compute.wiring import Wiring
 from sonata.emulator.cloud.entities.compute import Nic
-from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, FixedIp, Port, Subnet, interface_of
+from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Port
 from sonata.emulator.cloud.firstboot.metadata_service import ADDRESS, SERVER_PORT, MetadataService, Posted, nobody
-from sonata.emulator.cloud.network.advertisements import BY_DHCP, STATEFUL, advertisement, nameservers
+from sonata.emulator.cloud.network.answers import Answer, Answers
+from sonata.emulator.cloud.network.callers import Callers
 from sonata.emulator.cloud.network.ports import Ports
 from sonata.emulator.cloud.network.sockets_of_six import Advertising, SocketsOfSix, sockets_of_six
 from sonata.emulator.cloud.site import Site
 from sonata.emulator.cloud.turns import Turns
 from sonata.errors import SonataError
+from sonata.ports.fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0
 BACKLOG = 64
 IFNAME = "eth0"
+_IP_FREEBIND = 15
+"""The address is there as soon as the interface is."""
 
 
 @dataclass(slots=True)
@@ -64,21 +66,38 @@ class _Standing:
 class NetworkServices:
     """The services of one cloud's networks; `failed` are those that should be served, and could not be."""
 
-    def __init__(self, site: Site, ports: Ports, wiring: Wiring) -> None:
+    def __init__(self, site: Site, ports: Ports, wiring: Wiring, callers: Callers) -> None:
         self._site = site
         self._tables = site.tables
         self._ports = ports
         self._wiring = wiring
+        self._callers = callers
         self._dhcp_ports = wiring.dhcp_ports
+        self._answers = Answers(site.tables, wiring)
         self._standing: dict[str, _Standing] = {}
+        self._known: set[str] = set()
         self._turns = Turns()
+        self._coming = Background(lambda _network_id, _error: None)
         self.failed: set[str] = set()
         self.on_post: Posted = nobody
 
+    def serves(self, port: Port) -> bool:
+        """Whether a port is a network's service port, and calls to it are answered."""
+        network_id, is_ours = port.network_id, port.device_owner == DHCP_OWNER
+        answered = network_id in self._standing or self._callers.awaited(network_id)
+        return is_ours and answered and network_id not in self.failed
+
     async def follow(self, network_id: str) -> None:
-        """Let a network's services stand while a server is plugged into it, and only then."""
+        """Serve a network while a server is plugged into it, and only then."""
         async with self._turns.of(network_id):
             await self._follow(network_id)
+
+    async def port_changed(self, port: Port) -> None:
+        """Answer at the addresses that a network's service port has now."""
+        async with self._turns.of(port.network_id):
+            if self._callers.awaited(port.network_id):
+                await self._stop(port.network_id)
+                await self._follow(port.network_id)
 
     async def release(self, network_id: str, subnet_id: str = "") -> None:
         """Give up what the services have on a network, or in one subnet of it, since that is to be deleted."""
@@ -93,6 +112,7 @@ class NetworkServices:
                 await self._follow(network_id)
             else:
                 self._ports.drop(port.id)
+                self._known.discard(network_id)
 
     async def subnets_changed(self, network_id: str) -> None:
         """Serve the subnets that are to be served now."""
@@ -110,24 +130,32 @@ class NetworkServices:
 
     async def close(self) -> None:
         """Close all sockets; namespaces go with the data plane."""
+        await self._coming.close()
+        self._callers.close()
         for standing in self._standing.values():
             standing.close()
         self._standing.clear()
 
     async def _follow(self, network_id: str) -> None:
         port = self._dhcp_ports.find(network_id)
-        wanted = port is not None and self._has_servers(network_id)
-        if port and wanted and network_id not in self._standing:
-            try:
-                await self._start(network_id, port)
-                self.failed.discard(network_id)
-            except (SonataError, OSError) as error:
-                logger.warning("a network's services failed", extra={"network": network_id, "cause": str(error)})
-                self.failed.add(network_id)
-                await self._stop(network_id)
-        elif not wanted:
+        if port is None or not self._has_servers(network_id):
             self.failed.discard(network_id)
             await self._stop(network_id)
+        elif network_id not in self._standing and not self._callers.awaited(network_id):
+            # Who has been told of the services by them calls them by their MAC address, which nobody else hears.
+            await self._attempt(port, self._start if network_id in self._known else self._wait)
+
+    async def _attempt(self, port: Port, begin: Callable[[Port], Awaitable[None]]) -> bool:
+        """Begin to serve a network; where that fails it is not served, and that is known."""
+        try:
+            await begin(port)
+        except (SonataError, OSError) as error:
+            logger.warning("a network's services failed", extra={"network": port.network_id, "cause": str(error)})
+            self.failed.add(port.network_id)
+            await self._stop(port.network_id)
+            return False
+        self.failed.discard(port.network_id)
+        return True
 
     def _has_servers(self, network_id: str) -> bool:
         return any(
@@ -135,151 +163,66 @@ class NetworkServices:
             for port in self._tables.ports
         )
 
-    async def _start(self, network_id: str, port: Port) -> None:
-        standing = self._standing[network_id] = _Standing(port.id)
-        netns = await self._wiring.plug_machine(
-            self._wiring.machine_id(f"services-{network_id}"), [Nic(port.id, IFNAME, owned=False)]
-        )
-        with_six = any(fixed.address.version == 6 for fixed in port.fixed_ips)
-        sockets = await self._site.plane.run(lambda _fabric: _open_sockets(netns, with_six=with_six))
-        await self._answer(network_id, standing, sockets)
+    async def _wait(self, port: Port) -> None:
+        """Have the services come when somebody calls for them."""
+        network_id = port.network_id
+        await self._callers.listen(port, IFNAME, lambda: self._coming.spawn(network_id, self._come(network_id)))
 
-    async def _answer(self, network_id: str, standing: _Standing, sockets: _Sockets) -> None:
+    async def _come(self, network_id: str) -> None:
+        """Let the services stand, and answer who has called; where they cannot, the next one who calls tries again."""
+        async with self._turns.of(network_id):
+            port = self._dhcp_ports.find(network_id)
+            if port is None or not self._callers.awaited(network_id):
+                return
+            if await self._attempt(port, self._start):
+                self._callers.answer(network_id)
+            elif await self._attempt(port, self._wait):
+                self.failed.add(network_id)
+
+    async def _start(self, port: Port) -> None:
+        network_id, machine = port.network_id, self._machine(port.network_id)
+        standing = self._standing[network_id] = _Standing(port.id)
+        with contextlib.ExitStack() as opened:
+            # Before anybody can reach them: who comes between an interface and its sockets would be refused.
+            sockets = await self._site.plane.run(partial(_open_sockets, opened, machine))
+            netns = await self._wiring.plug_machine(machine, [Nic(port.id, IFNAME, owned=False)])
+            with_six = any(fixed.address.version == 6 for fixed in port.fixed_ips)
+            six = await self._site.plane.run(lambda _: _tie(opened, sockets, netns, with_six=with_six))
+            await self._answer(network_id, standing, sockets, six)
+            opened.pop_all()
+        self._known.add(network_id)
+
+    async def _answer(self, network_id: str, standing: _Standing, sockets: _Sockets, six: SocketsOfSix | None) -> None:
         """Answer at all sockets from now on."""
         loop = asyncio.get_running_loop()
-        datagrams = [(sockets.dhcp, self._dhcp), (sockets.names, self._name)]
-        if sockets.six:
-            datagrams.append((sockets.six.dhcp, self._dhcp6))
-            standing.advertising = Advertising(loop, sockets.six.advertising, partial(self._advertised, network_id))
+        answers = self._answers
+        datagrams = [(sockets.dhcp, answers.to_dhcp), (sockets.names, answers.to_query)]
+        if six:
+            datagrams.append((six.dhcp, answers.to_dhcp6))
+            standing.advertising = Advertising(loop, six.advertising, partial(answers.to_solicitation, network_id))
         for opened, answer in datagrams:
             protocol = partial(_Answering, answer, network_id)
             transport, _ = await loop.create_datagram_endpoint(protocol, sock=opened)
             standing.datagrams.append(transport)
         metadata = MetadataService(self._tables, network_id, self.on_post)
         standing.servers.append(await asyncio.start_server(metadata.serve, sock=sockets.metadata))
-        ask = _NameStream(lambda query: self._name(network_id, query, "")[0])
+        ask = _NameStream(lambda query: answers.to_query(network_id, query, "")[0])
         standing.servers.append(await asyncio.start_server(ask.serve, sock=sockets.names_stream))
 
     async def _stop(self, network_id: str) -> None:
+        await self._callers.forget(network_id)
         if standing := self._standing.pop(network_id, None):
             standing.close()
-            await self._wiring.unplug_machine(self._wiring.machine_id(f"services-{network_id}"), [standing.port_id])
+            await self._wiring.unplug_machine(self._machine(network_id), [standing.port_id])
 
-    # answers
-
-    def _dhcp(self, network_id: str, packet: bytes, _source: str) -> tuple[bytes | None, str]:
-        message = dhcp.read(packet)
-        lease = self._lease(network_id, message.mac) if message else None
-        if message is None or lease is None:
-            return None, ""
-        return dhcp.reply(message, lease), dhcp.destination(message)
-
-    def _dhcp6(self, network_id: str, packet: bytes, source: str) -> tuple[bytes | None, str]:
-        message = dhcp6.read(packet)
-        port = self._port_of(network_id, dhcp6.mac_of(message, source)) if message else None
-        lease = self._lease6_of(port) if port else None
-        if message is None or lease is None:
-            return None, ""
-        return dhcp6.reply(message, lease), source
-
-    def _lease6_of(self, port: Port) -> dhcp6.Lease | None:
-        """What DHCP for IPv6 tells a port; nothing where none of its subnets is served so."""
-        pairs = [(self._tables.subnets.get(fixed.subnet_id), fixed) for fixed in port.fixed_ips]
-        served = [(subnet, fixed) for subnet, fixed in pairs if subnet.enable_dhcp and subnet.address_mode in BY_DHCP]
-        own = self._dhcp_ports.find(port.network_id)
-        if not served or own is None:
-            return None
-        given = (fixed.address for subnet, fixed in served if subnet.address_mode == STATEFUL)
-        return dhcp6.Lease(
-            server_mac=own.mac,
-            addresses=tuple(address for address in given if isinstance(address, IPv6Address)),
-            nameservers=nameservers([subnet for subnet, _ in served]),
-            domain=names.DOMAIN,
-            further=dhcp_options.told(port.dhcp_options, 6),
-        )
-
-    def _advertised(self, network_id: str) -> bytes | None:
-        """What a network tells its IPv6 hosts."""
-        own = self._dhcp_ports.find(network_id)
-        subnets = [subnet for subnet in self._tables.subnets if subnet.network_id == network_id]
-        return advertisement(subnets, own.mac, self._tables.networks.get(network_id).mtu) if own else None
-
-    def _name(self, network_id: str, query: bytes, source: str) -> tuple[bytes | None, str]:
-        return names.answer(query, self._names(network_id)), source
-
-    def _lease(self, network_id: str, mac: str) -> dhcp.Lease | None:
-        """What the port of this MAC address is told; nothing when it is no port, or its subnet is not served."""
-        port = self._port_of(network_id, mac)
-        return self._lease_of(port) if port else None
-
-    def _port_of(self, network_id: str, mac: str) -> Port | None:
-        """The port of this MAC address, unless it is the services' own."""
-        for port in self._tables.ports:
-            if port.network_id == network_id and port.mac == mac and port.device_owner != DHCP_OWNER:
-                return port
-        return None
-
-    def _lease_of(self, port: Port) -> dhcp.Lease | None:
-        for fixed in port.fixed_ips:
-            subnet = self._tables.subnets.get(fixed.subnet_id)
-            interface, server = interface_of(subnet, fixed), self._dhcp_ports.address_in(subnet)
-            if server is None or not isinstance(interface, IPv4Interface):
-                continue
-            return dhcp.Lease(
-                address=interface,
-                server=server,
-                router=_router(subnet, fixed),
-                nameservers=tuple(self._wiring.nameservers(subnet)),
-                domain=names.DOMAIN,
-                host_name=self._host_name(port),
-                mtu=self._tables.networks.get(port.network_id).mtu,
-                routes=self._wiring.host_routes(subnet),
-                further=dhcp_options.told(port.dhcp_options, 4),
-            )
-        return None
-
-    def _host_name(self, port: Port) -> str:
-        if port.dns_name:
-            return port.dns_name
-        server = self._tables.servers.peek(port.device_id)
-        return hostname(server.name) if server else default_name(port.first_address)
-
-    def _names(self, network_id: str) -> Mapping[str, tuple[IPv4Address, ...]]:
-        """Names of a network's ports: of their server, and made of their addresses."""
-        found: dict[str, tuple[IPv4Address, ...]] = {}
-        for port in self._tables.ports:
-            addresses = _fourth(port) if port.network_id == network_id else ()
-            for address in addresses:
-                found[default_name(address)] = (address,)
-            if addresses and port.device_id in self._tables.servers:
-                name = self._host_name(port)
-                found[name] = (*found.get(name, ()), *addresses)
-        return found
-
-
-def default_name(address: Any) -> str:
-    """The name of a port that nobody has named, as Neutron makes it: `host-10-0-0-5`."""
-    return f"host-{address}".replace(".", "-").replace(":", "-")
-
-
-def _router(subnet: Subnet, fixed: FixedIp) -> IPv4Address | None:
-    """The gateway of a subnet, unless the port has that address itself."""
-    gateway = subnet.gateway_ip
-    return gateway if isinstance(gateway, IPv4Address) and gateway != fixed.address else None
-
-
-def _fourth(port: Port) -> tuple[IPv4Address, ...]:
-    return tuple(fixed.address for fixed in port.fixed_ips if isinstance(fixed.address, IPv4Address))
-
-
-Answer = Callable[[str, bytes, str], tuple[bytes | None, str]]
-"""From network, packet and source address to an answer and where it goes; an empty answer is none."""
+    def _machine(self, network_id: str) -> str:
+        return self._wiring.machine_id(f"services-{network_id}")
 
 
 class _Answering(asyncio.DatagramProtocol):
     """A socket on which each packet has at most one answer."""
 
-    def __init__(self, answer: Answer, network_id: str) -> None:
+    def __init__(self, answer: Callable[[str, bytes, str], Answer], network_id: str) -> None:
         self._answer = answer
         self._network_id = network_id
         self._transport: asyncio.DatagramTransport | None = None
@@ -323,23 +266,36 @@ class _Sockets:
     names: socket.socket
     names_stream: socket.socket
     metadata: socket.socket
-    six: SocketsOfSix | None = None
 
 
-def _open_sockets(netns: str, *, with_six: bool) -> _Sockets:
-    """The sockets of a network's services in their namespace; runs in the fabric's thread."""
+def _open_sockets(opened: contextlib.ExitStack, machine: str, fabric: Fabric) -> _Sockets:
+    """The sockets of a network's services in a namespace of their own; runs in the fabric's thread."""
+    fabric.machines.add_machines([machine])
+    with _inside(fabric.machines.netns_path(machine)):
+        return _Sockets(
+            opened.enter_context(_bound(socket.SOCK_DGRAM, "", dhcp.SERVER_PORT)),
+            opened.enter_context(_bound(socket.SOCK_DGRAM, "", names.SERVER_PORT)),
+            opened.enter_context(_bound(socket.SOCK_STREAM, "", names.SERVER_PORT)),
+            opened.enter_context(_bound(socket.SOCK_STREAM, str(ADDRESS), SERVER_PORT)),
+        )
+
+
+def _tie(opened: contextlib.ExitStack, sockets: _Sockets, netns: str, *, with_six: bool) -> SocketsOfSix | None:
+    """Tie sockets to their interface, now that it is there, and open those of IPv6; runs in the fabric's thread."""
+    # Broadcasts leave by this interface, also where no route leads anywhere.
+    sockets.dhcp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, IFNAME.encode())
+    if not with_six:
+        return None
+    with _inside(netns):
+        return sockets_of_six(opened, IFNAME)
+
+
+@contextlib.contextmanager
+def _inside(netns: str) -> Iterator[None]:
     namespace = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with inside(namespace), contextlib.ExitStack() as opened:
-            sockets = _Sockets(
-                opened.enter_context(_bound(socket.SOCK_DGRAM, "", dhcp.SERVER_PORT)),
-                opened.enter_context(_bound(socket.SOCK_DGRAM, "", names.SERVER_PORT)),
-                opened.enter_context(_bound(socket.SOCK_STREAM, "", names.SERVER_PORT)),
-                opened.enter_context(_bound(socket.SOCK_STREAM, str(ADDRESS), SERVER_PORT)),
-                sockets_of_six(opened, IFNAME) if with_six else None,
-            )
-            opened.pop_all()
-            return sockets
+        with inside(namespace):
+            yield
     finally:
         os.close(namespace)
 
@@ -349,10 +305,9 @@ def _bound(kind: socket.SocketKind, address: str, number: int) -> socket.socket:
     opened.setblocking(False)
     if kind == socket.SOCK_DGRAM:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        # Broadcasts leave by this interface, also where no route leads anywhere.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, IFNAME.encode())
     else:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
     opened.bind((address, number))
     if kind == socket.SOCK_STREAM:
         opened.listen(BACKLOG)
