@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,3 +18,17 @@ needs_processor = pytest.mark.skipif(
     TRANSLATED,
     reason="its bounds are shorter than an emulated processor takes for the work itself, or holds programs up for",
 )
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Where the cores are emulated, stay on one of them: what the kernel hands on waits at the core that did so.
+
+    Emulated cores stand still in turn for as long as their host has other work, and packets at others go ahead.
+    """
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)} if TRANSLATED else cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)

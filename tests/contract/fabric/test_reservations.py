@@ -156,6 +156,7 @@ def test_what_is_left_idle_is_for_all_and_what_is_free_may_be_borrowed(world: Wo
     assert gets(world, "gold1", 40 * MBIT)
 
 
+@needs_processor
 @pytest.mark.parametrize("rate_bps", [None, 80 * MBIT])
 def test_a_cap_is_held_with_and_without_a_rate_of_the_link(world: World, rate_bps: float | None) -> None:
     joined(world, Impairment(rate_bps=rate_bps))
