@@ -14,6 +14,9 @@ TRANSLATED = bool(os.environ.get("SONATA_TEST_TRANSLATED"))
 PACE = 0.1 if TRANSLATED else 1.0
 """How fast links are in tests of rates, compared with a real processor: who sends must keep up with them."""
 
+TRIES = 12 if TRANSLATED else 4
+"""How often a rate is measured until all of it has passed at least once: a core that stands still lets it pass by."""
+
 needs_processor = pytest.mark.skipif(
     TRANSLATED,
     reason="its bounds are shorter than an emulated processor takes for the work itself, or holds programs up for",

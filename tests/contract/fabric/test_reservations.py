@@ -13,7 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from tests.translated import PACE, needs_processor
+from tests.translated import PACE, TRIES, needs_processor
 
 import sonata.adapters.fabric_linux.htb as htb
 from sonata._lib.netlink import Request
@@ -82,9 +82,6 @@ def arriving(world: World, machines: Mapping[str, int], seconds: float = 1.5) ->
         / passed
         for port, machine in names.items()
     }
-
-
-TRIES = 4
 
 
 def gets(world: World, machine: str, wanted_bps: float, rel: float = 0.05, **among: int) -> bool:
@@ -156,7 +153,6 @@ def test_what_is_left_idle_is_for_all_and_what_is_free_may_be_borrowed(world: Wo
     assert gets(world, "gold1", 40 * MBIT)
 
 
-@needs_processor
 @pytest.mark.parametrize("rate_bps", [None, 80 * MBIT])
 def test_a_cap_is_held_with_and_without_a_rate_of_the_link(world: World, rate_bps: float | None) -> None:
     joined(world, Impairment(rate_bps=rate_bps))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from tests.translated import PACE, needs_processor
+from tests.translated import PACE, TRIES
 
 from sonata.errors import NotFound
 from sonata.ports.fabric import FilterRule, NetworkSpec, PortRate, PortShape
@@ -18,9 +18,6 @@ from .conftest import World, external, router_spec
 from .test_filtering import PING_IN, TCP, pair, passes, secure
 
 MBIT = 1e6 * PACE
-
-
-TRIES = 4
 
 
 def holds(world: World, wanted_bps: float, *options: str) -> bool:
@@ -139,7 +136,6 @@ def reaches_rate(world: World, server: str, address: IPv4Address, wanted_bps: fl
     return is_held(lambda: world.bits_per_second("user", server, address, 1.0, *options), wanted_bps)
 
 
-@needs_processor
 @pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")
 def test_rates_of_floating_addresses_hold_in_both_directions_and_for_them_alone(world: World) -> None:
     limited = PortShape(egress=PortRate(20 * MBIT), ingress=PortRate(40 * MBIT))
