@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network
 
 import pytest
-from tests.translated import PACE, needs_processor
+from tests.translated import PACE, needs_processor, on_one_core
 
 import sonata.adapters.fabric_linux.helper_process as helper_process
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound, SonataError
@@ -78,7 +78,7 @@ def test_jitter_spreads_the_delay_and_keeps_order(pair: World) -> None:
     # Two independent directions of 5 ms each: 7.07 ms; 60 samples put it within 40 % of that.
     assert deviation > 0.004
     receiver, sender = pair.socket("origin"), pair.socket("user")
-    with receiver, sender:
+    with receiver, sender, on_one_core():
         make_roomy(receiver)
         receiver.bind((str(ORIGIN), 5000))
         for number in range(300):

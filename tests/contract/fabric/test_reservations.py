@@ -13,7 +13,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from tests.translated import PACE, needs_processor
+from tests.translated import PACE, TRIES, needs_processor
 
 import sonata.adapters.fabric_linux.htb as htb
 from sonata._lib.netlink import Request
@@ -82,9 +82,6 @@ def arriving(world: World, machines: Mapping[str, int], seconds: float = 1.5) ->
         / passed
         for port, machine in names.items()
     }
-
-
-TRIES = 4
 
 
 def gets(world: World, machine: str, wanted_bps: float, rel: float = 0.05, **among: int) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from tests.translated import PACE
+from tests.translated import PACE, TRIES
 
 from sonata.errors import NotFound
 from sonata.ports.fabric import FilterRule, NetworkSpec, PortRate, PortShape
@@ -18,9 +18,6 @@ from .conftest import World, external, router_spec
 from .test_filtering import PING_IN, TCP, pair, passes, secure
 
 MBIT = 1e6 * PACE
-
-
-TRIES = 4
 
 
 def holds(world: World, wanted_bps: float, *options: str) -> bool:
