@@ -26,7 +26,7 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 CIDR = "10.7.0.0/24"
-GATEWAY, VICTIM, NEIGHBOUR, FAR = "10.7.0.1", "10.7.0.20", "10.7.0.77", "10.7.0.150"
+GATEWAY, ATTACKER, VICTIM, NEIGHBOUR, FAR = "10.7.0.1", "10.7.0.10", "10.7.0.20", "10.7.0.77", "10.7.0.150"
 VNI = 1
 
 WATCH = """
@@ -38,7 +38,8 @@ print("watching", flush=True)
 name = ""
 while name != "end":
     frame = watch.recv(4000)
-    if b"TRY:" in frame:
+    is_wrapped = b"TRY:tunnel;" in frame and frame[12:14] != b"\\x88\\xb5"
+    if b"TRY:" in frame and not is_wrapped:
         name = frame.partition(b"TRY:")[2].partition(b";")[0].decode()
         print(name, flush=True)
 """
@@ -107,6 +108,29 @@ out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for router in routers:
     for port in (4789, 8472):
         out.sendto(struct.pack("!II", 8 << 24, vni << 8) + frame, (router, port))
+"""
+
+DIRECT_TUNNEL = """
+import fcntl, socket, struct, sys
+vni, mac, me, routers = int(sys.argv[1]), bytes.fromhex(sys.argv[2].replace(":", "")), sys.argv[3], sys.argv[4:]
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind(("eth0", 0))
+own = fcntl.ioctl(out, 0x8927, struct.pack("256s", b"eth0"))[18:24]
+frame = mac + bytes.fromhex("026666666666") + b"\\x88\\xb5" + b"TRY:tunnel;" + bytes(60)
+body = struct.pack("!II", 8 << 24, vni << 8) + frame
+
+def total(data):
+    whole = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while whole >> 16:
+        whole = (whole & 0xFFFF) + (whole >> 16)
+    return ~whole & 0xFFFF
+
+for router in routers:
+    packet = struct.pack("!HHHH", 5000, 4789, 8 + len(body), 0) + body
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(packet), 1, 0, 64, 17, 0)
+    head += socket.inet_aton(me) + socket.inet_aton(router)
+    head = head[:10] + struct.pack("!H", total(head)) + head[12:]
+    out.send(b"\\xff" * 6 + own + b"\\x08\\x00" + head + packet)
 """
 
 DIAL = """
@@ -337,6 +361,23 @@ def test_forged_frames_do_not_cross_the_wide_area(hostile: Site) -> None:
 def test_forged_tunnel_packets_do_not_arrive(hostile: Site) -> None:
     attack = (TUNNEL, str(VNI), hostile.ports["far"].mac_address, "100.64.0.1", "100.64.1.1", "100.64.2.1")
     assert hostile.seen_by("c/far", hostile.forge("end", victim="far"), *attack) == {"end"}
+
+
+def test_tunnel_packets_are_not_taken_from_a_network(hostile: Site) -> None:
+    """To everybody on it, so that no MAC address of the PoP has to be known."""
+    mac = hostile.ports["far"].mac_address
+    attack = (DIRECT_TUNNEL, str(VNI), mac, ATTACKER, "100.64.0.1", "100.64.1.1", "100.64.2.1")
+    assert hostile.seen_by("c/far", hostile.forge("end", victim="far"), *attack) == {"end"}
+
+
+def test_a_network_does_not_meet_the_pop_that_carries_it(hostile: Site) -> None:
+    attacker = ["exec", "a/attacker", "--"]
+    hostile.emu.ok(*attacker, "ip", "route", "add", "100.64.0.1/32", "dev", "eth0")
+    try:
+        assert hostile.emu.run(*attacker, "ping", "-c", "1", "-w", "3", "100.64.0.1").returncode == 1
+        assert "lladdr" not in hostile.emu.ok(*attacker, "ip", "neigh", "show", "100.64.0.1")
+    finally:
+        hostile.emu.ok(*attacker, "ip", "route", "del", "100.64.0.1/32", "dev", "eth0")
 
 
 def test_networks_of_others_with_the_same_addresses_are_out_of_reach(hostile: Site) -> None:

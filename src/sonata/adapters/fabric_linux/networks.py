@@ -86,6 +86,7 @@ class LinuxNetworks:
                 for bridge in made
             )
             for bridge in made:
+                self._world.pop(bridge.spec.pop).netspace.close_to(bridge.ifname)
                 if not bridge.spec.up:
                     _set_state(self._world, bridge, up=False)
 
