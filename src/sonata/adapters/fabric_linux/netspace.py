@@ -161,12 +161,9 @@ class Netspace:
         """
         self._ethtool(ifname, _ETHTOOL_STXCSUM)
 
-    def close_to(self, ifname: str) -> None:
-        """Take no packet of IPv4 from an interface for the namespace itself, or to be routed, and answer no ARP there.
-
-        No route leads out of it, so that the strict check of reverse paths (RFC 3704, 2.2) lets nothing through.
-        """
-        self._set({f"ipv4/conf/{ifname}/rp_filter": b"1"})
+    def answer_no_arp(self, ifname: str) -> None:
+        """Answer no ARP on an interface without addresses for those that the namespace has elsewhere."""
+        self._set({f"ipv4/conf/{ifname}/arp_ignore": b"1"})
 
     def accept_own(self, ifname: str) -> None:
         """Take packets from an interface that have an address of the namespace itself as their source."""

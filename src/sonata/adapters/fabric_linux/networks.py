@@ -16,6 +16,7 @@ from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
 from sonata.adapters.fabric_linux.nftables import Nftables
+from sonata.adapters.fabric_linux.nsh_flows import HATCH
 from sonata.adapters.fabric_linux.patches import Patches
 from sonata.adapters.fabric_linux.routers_on_call import RoutersOnCall
 from sonata.adapters.fabric_linux.undoing import undone_by
@@ -26,13 +27,23 @@ from sonata.ports.fabric import EXTERNAL, NetworkSpec, PatchSpec, RouterSpec, Sp
 _EVERYBODY = "00:00:00:00:00:00"
 _MAX_VNI = 2**24 - 1
 _TUNNELS = f"{{ {requests.VXLAN_PORT}, {requests.VXLAN_GPE_PORT} }}"
+_BRIDGE = "n"
+_UNLED = f'iifname "{_BRIDGE}*" iifname != "{HATCH}" meta mark & 0x30000000 == 0'
 _GUARD = f"""table ip guard {{
 chain tunnels {{ type filter hook prerouting priority raw; policy accept;
 iifname "{EXTERNAL_IFNAME}" udp dport {_TUNNELS} ip daddr & 255.192.0.255 == 100.64.0.1 drop
 }}
+chain own {{ type filter hook input priority filter; policy accept;
+{_UNLED} drop
+}}
+chain ways {{ type filter hook forward priority filter; policy accept;
+{_UNLED} oifname != "{_BRIDGE}*" drop
+}}
 }}
 """
-"""Tunnels end at the PoPs' routers and begin there: what comes for one from an external network is forged."""
+"""Tunnels end at the PoPs' routers and begin there: what comes for one from an external network is forged. From a
+tenant network comes what a chain leads through the PoP's IP layer (its mark tells), and nothing else. What is bridged
+may pass the hook `forward`, too, from a bridge to itself."""
 
 Entry = tuple[str, IPv4Address]
 """A MAC address and the tunnel address behind which it is."""
@@ -86,7 +97,7 @@ class LinuxNetworks:
                 for bridge in made
             )
             for bridge in made:
-                self._world.pop(bridge.spec.pop).netspace.close_to(bridge.ifname)
+                self._world.pop(bridge.spec.pop).netspace.answer_no_arp(bridge.ifname)
                 if not bridge.spec.up:
                     _set_state(self._world, bridge, up=False)
 
@@ -270,4 +281,4 @@ def _set_state(world: World, bridge: Bridge, *, up: bool) -> None:
 
 def _plan(world: World, spec: NetworkSpec) -> Bridge:
     index = world.new_index()
-    return Bridge(index, f"n{index}", spec, "0a:02:" + index.to_bytes(4, "big").hex(":"))
+    return Bridge(index, f"{_BRIDGE}{index}", spec, "0a:02:" + index.to_bytes(4, "big").hex(":"))
