@@ -100,7 +100,7 @@ class VimSite:
 async def vim_site(folder: Path, pop: Pop | None = None) -> AsyncIterator[VimSite]:
     """A site that serves until the context ends."""
     pop = pop or Pop("west", cpus=8, memory_bytes=4 * GIB)
-    plane = DataPlane(MagicMock(name="fabric"))
+    plane = DataPlane(MagicMock(name="fabric", calls=-1))
 
     async def stations_changed(network_id: str) -> None:
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import pytest
@@ -33,8 +33,11 @@ def test_a_storm_leaves_tables_and_kernel_in_agreement(emu: Emu, seconds: int) -
     assert storm.steps > seconds
 
     until(lambda: all(server.status in SETTLED and not server.task_state for server in cloud.compute.servers()))
-    until(lambda: Standing.of(record).macs - before.macs == plugged(cloud))
-    assert Standing.of(record).macs - before.macs == plugged(cloud)
+    until(lambda: stand(Standing.of(record).macs - before.macs, cloud))
+    found = Standing.of(record).macs - before.macs
+    told = [(one.mac_address, one.status, one.device_owner, one.device_id) for one in cloud.network.ports()]
+    assert found <= plugged(cloud), [one for one in told if one[0] in found - plugged(cloud)]
+    assert plugged(cloud, at_once=True) <= found
 
     clear(cloud)
     until(lambda: Standing.of(record).things <= before.things)
@@ -80,9 +83,15 @@ def clear(cloud: Any) -> None:
     until(lambda: not list(storage.volumes()))
 
 
-def plugged(cloud: Any) -> set[str]:
-    """Addresses of the ports that are plugged in, as the cloud tells."""
-    return {port.mac_address for port in cloud.network.ports() if port.status == "ACTIVE"}
+def stand(found: Set[str], cloud: Any) -> bool:
+    """Whether what the cloud tells is in the data plane, and nothing else."""
+    return plugged(cloud, at_once=True) <= found <= plugged(cloud)
+
+
+def plugged(cloud: Any, *, at_once: bool = False) -> set[str]:
+    """Addresses of the ports that are plugged in, as the cloud tells; without those that stand once they are called."""
+    active = [port for port in cloud.network.ports() if port.status == "ACTIVE"]
+    return {port.mac_address for port in active if not (at_once and port.device_owner.startswith("network:"))}
 
 
 def in_use(cloud: Any) -> dict[str, int]:

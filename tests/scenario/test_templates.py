@@ -16,7 +16,7 @@ import pytest
 from sonata._lib.processes import ProcessId, is_running
 from sonata.embedding import Emulator, Impairment, Link, Pop, ServerSeed, Topology
 from sonata.embedding.testing import what_is_missing
-from sonata.sdk.emulation_records import find
+from sonata.sdk.emulation_records import find, recorded
 from sonata.sdk.keepers import Keeper
 from sonata.sdk.templates import Template
 from tests.waiting import eventually
@@ -24,7 +24,7 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 STARTER = """
 import json, os
-from sonata.sdk.emulation_records import find
+from sonata.sdk.emulation_records import find, recorded
 from sonata.sdk.keepers import Keeper
 from sonata.sdk.templates import TEMPLATE
 process = Keeper(TEMPLATE.spawn).process("nobody")
@@ -62,8 +62,9 @@ def template() -> Iterator[Template]:
 
 
 def own_templates() -> list[psutil.Process]:
-    """Templates among the children of this process."""
-    return [child for child in psutil.Process().children() if child.pid in templates()]
+    """Templates among the children of this process, which takes in keepers, too, where it has run machines itself."""
+    keepers = {record.process.pid for record in recorded()}
+    return [child for child in psutil.Process().children() if child.pid in templates() - keepers]
 
 
 def templates() -> set[int]:

@@ -49,7 +49,7 @@ def stations(pop: str, network: str) -> tuple[str, ...]:
 
 @pytest.fixture
 async def url(anyio_backend: str) -> AsyncIterator[str]:
-    plane = DataPlane(MagicMock(name="fabric"))
+    plane = DataPlane(MagicMock(name="fabric", calls=-1))
     users = AttachedEndpoint("users", "access", "100.64.0.10", 0.001)
     events = EventLog()
     links, numbers = Links(plane, events), all_numbered(TOPOLOGY, Numbers())

@@ -70,6 +70,7 @@ class RoutersOnCall:
             self._busy.add(spec.pop)
             self._routers.set(spec)
             self._forget(spec.id)
+            self._tidy()
             return
         waiting = self._waiting.get(spec.id)
         if waiting is None or waiting.spec != spec:
@@ -114,6 +115,7 @@ class RoutersOnCall:
     def remove(self, router_id: str) -> None:
         """Drop a router."""
         self._forget(router_id)
+        self._tidy()
         self._routers.remove(router_id)
 
     def resize_legs(self, network: NetworkSpec) -> None:
@@ -124,6 +126,7 @@ class RoutersOnCall:
         """Drop the routers of PoPs."""
         for router_id in [name for name, waiting in self._waiting.items() if waiting.spec.pop in pops]:
             self._forget(router_id)
+        self._tidy()
         self._routers.drop_contents(pops)
         self._busy -= set(pops)
 
@@ -148,12 +151,19 @@ class RoutersOnCall:
                 with suppress(OSError):  # the network is down: who called calls again
                     ear.send(call)
         self._forget(waiting.spec.id)
+        self._tidy()
 
     def _forget(self, router_id: str) -> None:
         if waiting := self._waiting.pop(router_id, None):
             for ear in waiting.ears:
                 del self._called[ear.fileno()]
             self._dismiss(waiting)
+
+    def _tidy(self) -> None:
+        """Let go of where stand-ins lead to, once there are none."""
+        if self._nowhere and not any(one.stand_in for one in self._waiting.values()):
+            self._nowhere.close()
+            self._nowhere = None
 
     def _dismiss(self, waiting: _Waiting) -> None:
         """Let go of what there is of a router that waits; its PoP may be gone."""
