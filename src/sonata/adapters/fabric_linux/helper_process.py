@@ -57,7 +57,8 @@ class HelperProcess:
             HelperGone: it cannot be started.
         """
         try:
-            self._control = self._control or self._start()
+            if self._control is None:
+                self._start()
         except OSError as error:
             raise HelperGone(str(error)) from error
 

@@ -70,7 +70,6 @@ class RoutersOnCall:
             self._busy.add(spec.pop)
             self._routers.set(spec)
             self._forget(spec.id)
-            self._tidy()
             return
         waiting = self._waiting.get(spec.id)
         if waiting is None or waiting.spec != spec:
@@ -84,7 +83,8 @@ class RoutersOnCall:
         elif spec.external:
             with undone_by(lambda: self._dismiss(now)):
                 now.stand_in = self._stand_in(spec)
-        self._forget(spec.id)
+        if before:
+            self._give_up(before)
         self._waiting[spec.id] = now
         for ear in now.ears:
             self._called[ear.fileno()] = spec.id
@@ -115,7 +115,6 @@ class RoutersOnCall:
     def remove(self, router_id: str) -> None:
         """Drop a router."""
         self._forget(router_id)
-        self._tidy()
         self._routers.remove(router_id)
 
     def resize_legs(self, network: NetworkSpec) -> None:
@@ -126,7 +125,6 @@ class RoutersOnCall:
         """Drop the routers of PoPs."""
         for router_id in [name for name, waiting in self._waiting.items() if waiting.spec.pop in pops]:
             self._forget(router_id)
-        self._tidy()
         self._routers.drop_contents(pops)
         self._busy -= set(pops)
 
@@ -151,19 +149,19 @@ class RoutersOnCall:
                 with suppress(OSError):  # the network is down: who called calls again
                     ear.send(call)
         self._forget(waiting.spec.id)
-        self._tidy()
 
     def _forget(self, router_id: str) -> None:
+        """Have a router wait no more; where stand-ins lead to goes with the last of them."""
         if waiting := self._waiting.pop(router_id, None):
-            for ear in waiting.ears:
-                del self._called[ear.fileno()]
-            self._dismiss(waiting)
+            self._give_up(waiting)
+            if self._nowhere and not any(one.stand_in for one in self._waiting.values()):
+                self._nowhere.close()
+                self._nowhere = None
 
-    def _tidy(self) -> None:
-        """Let go of where stand-ins lead to, once there are none."""
-        if self._nowhere and not any(one.stand_in for one in self._waiting.values()):
-            self._nowhere.close()
-            self._nowhere = None
+    def _give_up(self, waiting: _Waiting) -> None:
+        for ear in waiting.ears:
+            del self._called[ear.fileno()]
+        self._dismiss(waiting)
 
     def _dismiss(self, waiting: _Waiting) -> None:
         """Let go of what there is of a router that waits; its PoP may be gone."""

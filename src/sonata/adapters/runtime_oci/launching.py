@@ -59,8 +59,7 @@ class Launcher:
         self._disks = disks
         self._consoles = ConsoleLimits()
         self.version = engine.version
-        self._helpers: tuple[str, ...] = (engine.kind,)
-        self._sweep = Sweep(self._helpers)
+        self._sweep = Sweep((engine.kind,))
         self._traces = Traces(engine, cgroups, disks, self._consoles)
         self._last: list[Machine] | None = None
 
@@ -227,7 +226,7 @@ class Launcher:
         if machine.folder.exists():
             log = machine.folder / "engine.log"
             await processes.run(self._engine.command("delete", "--force", machine.name, log=log))
-        processes.reap_soon(self._helpers)
+        processes.reap_soon(self._sweep.helpers)
         await _end_left_behind(machine, self._engine.kind, self._cgroups)
         await self._drop(machine)
 

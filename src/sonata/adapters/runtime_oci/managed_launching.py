@@ -31,13 +31,13 @@ class ManagedLauncher(Launcher):
     def __init__(self, engine: Engine, cgroups: Cgroups, host_layer: HostLayer, disks: Disks, manager: Manager) -> None:
         super().__init__(engine, cgroups, host_layer, disks)
         self._manager = manager
-        self._helpers = self._sweep.helpers = (engine.kind, *manager.helpers)
+        self._sweep.helpers = (engine.kind, *manager.helpers)
         self.version = manager.version
 
     async def close(self) -> None:
         """End the manager."""
         await self._manager.close()
-        processes.reap_orphans(self._helpers)
+        processes.reap_orphans(self._sweep.helpers)
 
     async def command(self, machine: Machine, verb: str, *options: str) -> None:
         """Have the manager do something with a machine; see the base."""
@@ -125,7 +125,7 @@ class ManagedLauncher(Launcher):
             await processes.run(self._manager.command("rm", "--force", _kept_as(machine)), machine.folder / "rm.log")
         await super()._drop(machine)
         for delay_s in (0.1, 1.0):
-            asyncio.get_running_loop().call_later(delay_s, processes.reap_orphans, self._helpers)
+            asyncio.get_running_loop().call_later(delay_s, processes.reap_orphans, self._sweep.helpers)
 
 
 def _kept_as(machine: Machine) -> str:

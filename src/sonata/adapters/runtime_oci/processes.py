@@ -265,6 +265,8 @@ def collect_beside(firsts: Collection[int]) -> None:
     Args:
         firsts: the first processes of the machines, which are not meant.
     """
+    if not firsts:
+        return
     dead = [pid for pid in _children() if pid not in firsts and (found := _stat(pid)) and found.state == "Z"]
     machines = {_pid_namespace(first) for first in firsts} - {"", _pid_namespace(os.getpid())} if dead else set()
     for pid in dead:
