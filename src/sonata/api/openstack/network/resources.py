@@ -412,7 +412,7 @@ async def _update_port(call: Call, port: Port, values: Values) -> Port:
     kept = {name: values[name] for name in ("qos_policy", "vnic_type") if name in values}
     call.cloud.qos.check(replace(port, **kept))
     changed = await call.cloud.port_changes.update(port.id, wishes, **values)
-    with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
+    with undone_on_failure(lambda: call.cloud.tables.ports.put_back(port, values)):
         await call.cloud.filters.follow()
         await call.cloud.qos.follow()
     return changed
