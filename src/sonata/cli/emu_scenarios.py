@@ -122,8 +122,9 @@ def _print(event: Mapping[str, Any], form: output.Format) -> None:
         return
     detail = event["detail"]
     if "step" in detail:
-        step = detail["step"]
-        said = f"{step['at_s']:9.3f}s  {event['kind'].removeprefix('scenario.'):7} {step['action']} {step['target']}"
+        step, outcome = detail["step"], event["kind"].removeprefix("scenario.")
+        due_s = step["at_s"] + (step["for_s"] if outcome == "undone" else 0.0)
+        said = f"{due_s + detail['late_s']:9.3f}s  {outcome:7} {step['action']} {step['target']}"
         output.text(f"{said}  {_what_plain(step)}{_outcome(detail)}".rstrip())
         sys.stdout.flush()
 

@@ -128,9 +128,19 @@ class Disruptions:
         return self._emulation.runtime.pid_of(cloud.wiring.machine_id(server.id))
 
     async def _hog(self, step: Step) -> Done:
+        await self._wake(step.target)
         pid = self._pid_of(step.target)
         burden = await self._disturber.burden(pid, cpus=step.cpus, memory_bytes=step.memory_bytes)
         return Done(step, burden.take_away)
+
+    async def _wake(self, machine: str) -> None:
+        """Start the machine of whom nobody has used yet, so that there are limits within which it is burdened."""
+        endpoint = self._emulation.endpoints.find(machine)
+        if endpoint and endpoint.status == "idle":
+            await self._emulation.endpoints.woken(endpoint)
+        elif not endpoint:
+            cloud, server = self._emulation.server_of(machine)
+            await cloud.servers.power.wake(server)
 
     async def _move(self, step: Step) -> Done:
         before = await self._emulation.roaming.move(step.target, step.to)

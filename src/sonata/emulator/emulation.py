@@ -210,7 +210,8 @@ class Emulation:
             NotFound: there is no such machine.
         """
         if endpoint := self.endpoints.find(name):
-            return await self.endpoints.exec(endpoint, argv, stdin, tell)
+            machine = await self.endpoints.woken(endpoint)
+            return await self.runtime.exec(machine, argv, stdin=stdin, tell=tell)
         cloud, server = self.server_of(name)
         return await cloud.exec(server, argv, stdin, tell)
 
@@ -222,7 +223,8 @@ class Emulation:
             Conflict: the server is off.
         """
         if endpoint := self.endpoints.find(name):
-            return await self.endpoints.terminal(endpoint, SHELL, rows=rows, columns=columns)
+            machine = await self.endpoints.woken(endpoint)
+            return await self.runtime.terminal(machine, SHELL, rows=rows, columns=columns)
         cloud, server = self.server_of(name)
         return await cloud.consoles.shell(server, SHELL, rows=rows, columns=columns)
 

@@ -21,7 +21,7 @@ from sonata.model.infrastructure import AttachedEndpoint
 from sonata.model.topology import Endpoint, Link
 from sonata.ports.fabric import EXTERNAL, Fabric, PortSpec
 from sonata.ports.images import Image, ImageStore
-from sonata.ports.runtime import Limits, MachineExit, MachineSpec, RootFs, Runtime, Tell, Terminal
+from sonata.ports.runtime import Limits, MachineExit, MachineSpec, RootFs, Runtime
 
 READY_TIMEOUT_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.002, 0.1
@@ -215,21 +215,12 @@ class Endpoints:
         readdressed = _port(state)
         await self._plane.run(lambda fabric: fabric.machines.change_ports([readdressed]))
 
-    async def exec(
-        self, state: EndpointState, argv: Sequence[str], stdin: bytes, tell: Tell | None = None
-    ) -> tuple[int, bytes, bytes]:
-        """Run a command in an endpoint; starts the machine of an idle one first."""
+    async def woken(self, state: EndpointState) -> str:
+        """The machine of an endpoint, which is started when the endpoint is idle or its program has ended."""
         async with state.turn:
             if not state.running:
                 await self._start_machine(state)
-        return await self._runtime.exec(state.machine, argv, stdin=stdin, tell=tell)
-
-    async def terminal(self, state: EndpointState, argv: Sequence[str], *, rows: int, columns: int) -> Terminal:
-        """A program on a terminal in an endpoint; starts the machine of an idle one first."""
-        async with state.turn:
-            if not state.running:
-                await self._start_machine(state)
-        return await self._runtime.terminal(state.machine, argv, rows=rows, columns=columns)
+        return state.machine
 
     def console(self, state: EndpointState) -> Path:
         """File with what the endpoint's program printed."""

@@ -154,3 +154,16 @@ async def test_crashes_and_hogs_meet_the_first_process(
     while run.state == "running":
         await asyncio.sleep(0.002)
     assert disturber.burdens == []
+
+
+async def test_an_idle_machine_starts_to_be_burdened(
+    scenarios: Scenarios, disturber: FakeDisturber, world: World
+) -> None:
+    run = scenarios.start(Scenario("s", (Step(0.0, "hog", "users", for_s=0.05, cpus=1.0),)))
+    while run.done < 1:
+        await asyncio.sleep(0.002)
+    assert run.failed == 0
+    assert [burden.of for burden in disturber.burdens] == [(world.runtime.pid_of("endpoint-users"), 1.0, 0)]
+    while run.state == "running":
+        await asyncio.sleep(0.002)
+    assert disturber.burdens == []

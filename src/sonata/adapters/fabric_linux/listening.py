@@ -59,6 +59,18 @@ def listen(
         raise failed(netspace.name, error) from error
 
 
+def listen_for(ear: socket.socket, addresses: Collection[Address]) -> None:
+    """Have a socket that does not listen for services hear who looks for these addresses, and for no others any more.
+
+    Raises:
+        PermanentError: the machine does not let us.
+    """
+    try:
+        _attach(ear, _program(addresses, for_services=False))
+    except OSError as error:
+        raise failed("a packet socket", error) from error
+
+
 def _listen(netspace: Netspace, ifname: str, program: Sequence[Step], *, deaf_to_own: bool) -> socket.socket:
     with netspace.entered():
         heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)

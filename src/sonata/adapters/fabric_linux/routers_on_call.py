@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import field
 
 import sonata.adapters.fabric_linux.listening as listening
 import sonata.adapters.fabric_linux.requests as requests
-from sonata._lib.closing import close_together
 from sonata._lib.ip import Address
+from sonata._lib.packet_sockets import close_together, heard_by, say_again
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.netspace import MACHINE_SETTINGS, Netspace, create
 from sonata.adapters.fabric_linux.routers import Routers, outer_addresses
@@ -24,19 +25,17 @@ from sonata.adapters.fabric_linux.world import World
 from sonata.errors import SonataError
 from sonata.ports.fabric import EXTERNAL, NetworkSpec, RouterSpec
 
-_LONGEST = 1 << 16
-
 
 @dataclass(slots=True)
 class _Waiting:
-    """A router that waits, with its sockets at which callers are heard.
+    """A router that waits, with the sockets at which callers are heard, by network.
 
     Args:
         stand_in: index of the interface that stands in for its own on the external network; 0 for none.
     """
 
     spec: RouterSpec
-    ears: tuple[socket.socket, ...]
+    ears: dict[str, socket.socket] = field(default_factory=dict)
     stand_in: int = 0
 
 
@@ -69,32 +68,39 @@ class RoutersOnCall:
         if not self._wanted or spec.pop in self._busy or self._routers.stands(spec.id) or not _may_wait(spec):
             self._busy.add(spec.pop)
             self._routers.set(spec)
-            self._forget(spec.id)
-            return
-        waiting = self._waiting.get(spec.id)
-        if waiting is None or waiting.spec != spec:
-            self._wait(spec, waiting)
+            close_together(self._forget(spec.id))
+        elif (waiting := self._waiting.get(spec.id)) is None:
+            self._wait(_Waiting(spec), spec)
+        elif waiting.spec != spec:
+            self._wait(waiting, spec)
 
-    def _wait(self, spec: RouterSpec, before: _Waiting | None) -> None:
-        """Have a router wait from now on; its interface on the external network stays."""
-        now = _Waiting(spec, self._listen(spec))
-        if spec.external and before and before.stand_in and before.spec.pop == spec.pop:
-            before.stand_in, now.stand_in = 0, before.stand_in
-        elif spec.external:
-            with undone_by(lambda: self._dismiss(now)):
-                now.stand_in = self._stand_in(spec)
-        if before:
-            self._give_up(before)
-        self._waiting[spec.id] = now
-        for ear in now.ears:
+    def _wait(self, waiting: _Waiting, spec: RouterSpec) -> None:
+        """Have a router wait from now on; ears that it still needs stay open, since closing and opening takes long."""
+        sought = _sought(spec)
+        with ExitStack() as opened:
+            new = {
+                network: opened.enter_context(self._listen(spec.pop, network, sought[network]))
+                for network in sought.keys() - waiting.ears.keys()
+            }
+            for network in sought.keys() & waiting.ears.keys():
+                listening.listen_for(waiting.ears[network], sought[network])
+            if spec.external and not waiting.stand_in:
+                with undone_by(self._keep_nowhere_while_needed):
+                    waiting.stand_in = self._stand_in(spec)
+            opened.pop_all()
+        for ear in new.values():
             self._called[ear.fileno()] = spec.id
             self._callers.register(ear, select.EPOLLIN)
+        waiting.ears |= new
+        waiting.spec = spec
+        self._waiting[spec.id] = waiting
+        close_together(self._silence(waiting, waiting.ears.keys() - sought.keys()))
 
     def wait_no_more(self, pop: str) -> None:
         """Have all routers of a PoP stand from now on: chains hand packets to them without looking for them first."""
         self._busy.add(pop)
         for waiting in [one for one in self._waiting.values() if one.spec.pop == pop]:
-            self._make(waiting)
+            close_together(self._make(waiting))
 
     def answer(self) -> None:
         """Make the routers that are called, and have the calls answered.
@@ -104,17 +110,19 @@ class RoutersOnCall:
         """
         called = dict.fromkeys(self._called[descriptor] for descriptor, _ in self._callers.poll(0))
         failures: list[SonataError] = []
+        done: list[socket.socket] = []
         for router_id in called:
             try:
-                self._make(self._waiting[router_id])
+                done += self._make(self._waiting[router_id])
             except SonataError as error:
                 failures.append(error)
+        close_together(done)
         if failures:
             raise failures[0]
 
     def remove(self, router_id: str) -> None:
         """Drop a router."""
-        self._forget(router_id)
+        close_together(self._forget(router_id))
         self._routers.remove(router_id)
 
     def resize_legs(self, network: NetworkSpec) -> None:
@@ -123,55 +131,63 @@ class RoutersOnCall:
 
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Drop the routers of PoPs."""
-        for router_id in [name for name, waiting in self._waiting.items() if waiting.spec.pop in pops]:
-            self._forget(router_id)
+        gone = [name for name, waiting in self._waiting.items() if waiting.spec.pop in pops]
+        close_together([ear for router_id in gone for ear in self._forget(router_id)])
         self._routers.drop_contents(pops)
         self._busy -= set(pops)
 
     def close(self) -> None:
         """Let go of everything."""
-        close_together([ear for waiting in self._waiting.values() for ear in waiting.ears])
+        close_together([ear for waiting in self._waiting.values() for ear in waiting.ears.values()])
         self._callers.close()
         if self._nowhere:
             self._nowhere.close()
         self._routers.close()
 
-    def _make(self, waiting: _Waiting) -> None:
+    def _make(self, waiting: _Waiting) -> list[socket.socket]:
+        """Make a router that waited and have its callers answered; gives back its ears, which are to be closed."""
         self._busy.add(waiting.spec.pop)
         try:
             self._routers.set(waiting.spec)
         except SonataError:
-            for ear in waiting.ears:
-                _hear_out(ear)
+            for ear in waiting.ears.values():
+                heard_by(ear)
             raise
-        for ear in waiting.ears:
-            for call in _hear_out(ear):
-                with suppress(OSError):  # the network is down: who called calls again
-                    ear.send(call)
-        self._forget(waiting.spec.id)
+        for ear in waiting.ears.values():
+            say_again(ear)
+        return self._forget(waiting.spec.id)
 
-    def _forget(self, router_id: str) -> None:
-        """Have a router wait no more; where stand-ins lead to goes with the last of them."""
-        if waiting := self._waiting.pop(router_id, None):
-            self._give_up(waiting)
-            if self._nowhere and not any(one.stand_in for one in self._waiting.values()):
-                self._nowhere.close()
-                self._nowhere = None
+    def _forget(self, router_id: str) -> list[socket.socket]:
+        """Have a router wait no more; gives back its ears, which are to be closed."""
+        waiting = self._waiting.pop(router_id, None)
+        return self._silence(waiting, list(waiting.ears)) if waiting else []
 
-    def _give_up(self, waiting: _Waiting) -> None:
-        for ear in waiting.ears:
+    def _silence(self, waiting: _Waiting, networks: Collection[str]) -> list[socket.socket]:
+        """Hear nothing on networks any more; gives back the ears there, which are to be closed together with others."""
+        ears = [waiting.ears.pop(network) for network in networks]
+        for ear in ears:
+            self._callers.unregister(ear)
             del self._called[ear.fileno()]
-        self._dismiss(waiting)
+        if EXTERNAL in networks:
+            self._drop_stand_in(waiting)
+        return ears
 
-    def _dismiss(self, waiting: _Waiting) -> None:
-        """Let go of what there is of a router that waits; its PoP may be gone."""
-        close_together(waiting.ears)
-        if waiting.stand_in and waiting.spec.pop in self._world.pops:
+    def _drop_stand_in(self, waiting: _Waiting) -> None:
+        """Drop the interface that stands in for a router's; the PoP may be gone."""
+        if waiting.spec.pop in self._world.pops:
             self._world.pop(waiting.spec.pop).netspace.apply(requests.delete_links([waiting.stand_in]))
+        waiting.stand_in = 0
+        self._keep_nowhere_while_needed()
+
+    def _keep_nowhere_while_needed(self) -> None:
+        """Where stand-ins lead to goes with the last of them."""
+        if self._nowhere and not any(one.stand_in for one in self._waiting.values()):
+            self._nowhere.close()
+            self._nowhere = None
 
     def _stand_in(self, spec: RouterSpec) -> int:
         """Make an interface on the external network that leads nowhere, and return its index."""
-        if self._nowhere is None:
+        if not self._nowhere:
             (self._nowhere,) = create(["routers that wait"], MACHINE_SETTINGS)
         pop, bridge = self._world.pop(spec.pop).netspace, self._world.bridge(spec.pop, EXTERNAL)
         near, far = self._world.new_index(), self._world.new_index()
@@ -184,24 +200,8 @@ class RoutersOnCall:
         pop.synchronise(bridge.ifname)
         return near
 
-    def _listen(self, spec: RouterSpec) -> tuple[socket.socket, ...]:
-        netspace = self._world.pop(spec.pop).netspace
-        with ExitStack() as opened:
-            ears = tuple(
-                opened.enter_context(listening.listen(netspace, self._world.bridge(spec.pop, network).ifname, sought))
-                for network, sought in _sought(spec)
-            )
-            opened.pop_all()
-            return ears
-
-
-def _hear_out(ear: socket.socket) -> list[bytes]:
-    """What was heard."""
-    calls: list[bytes] = []
-    with suppress(OSError):  # nothing is left
-        while True:
-            calls.append(ear.recv(_LONGEST))
-    return calls
+    def _listen(self, pop: str, network: str, sought: Collection[Address]) -> socket.socket:
+        return listening.listen(self._world.pop(pop).netspace, self._world.bridge(pop, network).ifname, sought)
 
 
 def _may_wait(spec: RouterSpec) -> bool:
@@ -210,9 +210,9 @@ def _may_wait(spec: RouterSpec) -> bool:
     return all(address.version == 4 for address in own) and not spec.external_further
 
 
-def _sought(spec: RouterSpec) -> Iterator[tuple[str, Collection[Address]]]:
-    """A router's networks with its addresses there."""
+def _sought(spec: RouterSpec) -> Mapping[str, Collection[Address]]:
+    """The addresses for which a router is looked for, by network."""
+    sought: dict[str, list[Address]] = {EXTERNAL: [spec.external.ip, *outer_addresses(spec)]} if spec.external else {}
     for leg in spec.interfaces:
-        yield leg.network, [value.ip for value in leg.addresses]
-    if spec.external:
-        yield EXTERNAL, [spec.external.ip, *outer_addresses(spec)]
+        sought.setdefault(leg.network, []).extend(value.ip for value in leg.addresses)
+    return sought

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from ipaddress import IPv6Network
 
 from sonata._lib.ip import Address
+from sonata._lib.packet_sockets import say_again
 from sonata._lib.values import dataclass
 from sonata.emulator.addressing import automatic_address
 from sonata.emulator.cloud.entities.network import Port
@@ -17,7 +17,6 @@ from sonata.emulator.cloud.network.standing import Standing
 from sonata.emulator.cloud.site import Site
 from sonata.ports.fabric import PortSpec
 
-_LONGEST = 1 << 16
 _LINK_LOCAL = IPv6Network("fe80::/64")
 
 
@@ -27,12 +26,6 @@ class _Ear:
 
     port_id: str
     socket: socket.socket
-
-    def say_again(self) -> None:
-        """Send what was heard to everybody on the network: who was called is there now."""
-        with suppress(OSError):  # nothing is left, or nobody takes it: callers call again
-            while True:
-                self.socket.send(self.socket.recv(_LONGEST))
 
     def close(self) -> None:
         """Hear no more; the socket is closed in another thread, since the kernel takes its time for that."""
@@ -72,7 +65,7 @@ class Callers:
     def answer(self, network_id: str) -> None:
         """Have all callers answered by who is there now, and listen no more."""
         ear = self._ears.pop(network_id)
-        ear.say_again()
+        say_again(ear.socket)
         ear.close()
 
     async def forget(self, network_id: str) -> None:
