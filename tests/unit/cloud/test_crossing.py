@@ -353,3 +353,16 @@ async def test_what_is_taken_back_leaves_what_others_have_changed(world: World) 
     ports.remove(port.id)
     ports.put_back(port, ["name"])
     assert port.id not in ports
+
+
+async def test_nothing_of_a_router_stands_whose_creation_fails_late(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise AdapterError("no room for a route")
+
+    monkeypatch.setattr(world.cloud.routers.outside, "follow", fail)
+    with pytest.raises(AdapterError):
+        await world.cloud.routers.create(Router(name="r"), gateway_network=world.cloud.networks.external.id)
+    assert world.fabric.networks.routers == {}
+    assert len(world.cloud.tables.ports) == 0

@@ -442,7 +442,8 @@ def _vif_details(_cloud: Cloud, port: Port) -> dict[str, Any]:
 
 def _port_status(cloud: Cloud, port: Port) -> str:
     network = cloud.tables.networks.get(port.network_id)
-    answers = port.plugged or cloud.services.serves(port)
+    stands = port.plugged and port.device_id not in cloud.site.plane.missing_routers
+    answers = stands or cloud.services.serves(port)
     return UP[answers and port.admin_state_up and network.admin_state_up]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -68,8 +69,12 @@ class Routers:
         """Create a router, with a leg on the external network if one is named."""
         self._site.quotas.require(router.project_id, "router")
         self._tables.routers.add(router)
-        with undone_on_failure(lambda: self._forget(router.id)):
-            return await self.set_gateway(router.id, gateway_network, gateway, snat=snat, qos_policy=qos_policy)
+        async with AsyncExitStack() as undone:
+            undone.push_async_callback(self._site.plane.run, lambda fabric: fabric.networks.remove_router(router.id))
+            undone.callback(self._forget, router.id)
+            made = await self.set_gateway(router.id, gateway_network, gateway, snat=snat, qos_policy=qos_policy)
+            undone.pop_all()
+        return made
 
     async def update(self, router_id: str, **changes: Any) -> Router:
         """Change a router; it forwards accordingly at return.
