@@ -15,9 +15,10 @@ from sonata.emulator.cloud.causes import NetworkInUse, PortBound
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, Subnet
+from sonata.emulator.cloud.network import services
 from sonata.emulator.cloud.network.ports import AddressWish
 from sonata.errors import AdapterError, InvalidInput
-from sonata.ports.fabric import PortSpec
+from sonata.ports.fabric import Fabric, PortSpec
 from sonata.ports.runtime import MachineSpec
 
 pytestmark = pytest.mark.anyio
@@ -129,8 +130,8 @@ async def test_a_floating_ip_that_is_led_to_a_port_which_is_being_deleted_leads_
 
 
 @asynccontextmanager
-async def plugging(world: World, monkeypatch: pytest.MonkeyPatch, port: Port) -> AsyncIterator[Server]:
-    """A block during which a port is being plugged into a server."""
+async def slowly_plugged(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[threading.Event]:
+    """A block until whose end nothing is plugged in; the event tells that something is about to be."""
     begun, free = threading.Event(), threading.Event()
     add_ports = world.fabric.machines.add_ports
 
@@ -141,12 +142,19 @@ async def plugging(world: World, monkeypatch: pytest.MonkeyPatch, port: Port) ->
 
     with monkeypatch.context() as patched:
         patched.setattr(world.fabric.machines, "add_ports", slow)
-        server = world.boot(NicWish(port_id=port.id))
-        await asyncio.to_thread(begun.wait, 10)
         try:
-            yield server
+            yield begun
         finally:
             free.set()
+
+
+@asynccontextmanager
+async def plugging(world: World, monkeypatch: pytest.MonkeyPatch, port: Port) -> AsyncIterator[Server]:
+    """A block during which a port is being plugged into a server."""
+    async with slowly_plugged(world, monkeypatch) as begun:
+        server = world.boot(NicWish(port_id=port.id))
+        await asyncio.to_thread(begun.wait, 10)
+        yield server
 
 
 async def test_a_port_that_is_changed_while_it_is_plugged_in_gets_its_new_address(
@@ -162,6 +170,39 @@ async def test_a_port_that_is_changed_while_it_is_plugged_in_gets_its_new_addres
     await world.settled(server)
     (spec,) = world.fabric.machines.ports.values()
     assert [str(value) for value in spec.addresses] == ["10.1.0.77/24"]
+
+
+def without_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have services of networks open nothing: their interfaces are what matters."""
+
+    def open_none(_opened: object, machine: str, fabric: Fabric) -> None:
+        fabric.machines.add_machines([machine])
+
+    async def answer_none(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(services, "_open_sockets", open_none)
+    monkeypatch.setattr(services, "_tie", lambda *_, **__: None)
+    monkeypatch.setattr(services.NetworkServices, "_answer", answer_none)
+
+
+async def test_services_that_come_while_their_port_is_changed_are_at_its_new_address(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, subnet = await world.network()
+    await world.up(NicWish(network_id=network.id))
+    service = world.cloud.wiring.dhcp_ports.find(network.id)
+    assert service
+    without_sockets(monkeypatch)
+    async with slowly_plugged(world, monkeypatch) as begun:
+        world.fabric.networks.callers["edge", network.id][1].send(b"who has 10.1.0.254?")
+        await asyncio.to_thread(begun.wait, 10)
+        wish = AddressWish(subnet.id, IPv4Address("10.1.0.99"))
+        changing = asyncio.ensure_future(world.cloud.port_changes.update(service.id, [wish]))
+        await everybody()
+    await changing
+    assert world.cloud.services.serves(service)
+    assert "10.1.0.99/24" in map(str, world.fabric.machines.ports[service.id].addresses)
 
 
 async def test_the_mac_address_of_a_port_that_is_being_plugged_in_stays(

@@ -50,9 +50,9 @@ class PortChanges:
             self._take_from(before.device_id, port_id)
         if (before.fixed_ips, before.admin_state_up) == (after.fixed_ips, after.admin_state_up):
             return after
-        await self._standing.follow([port_id])
-        if after.device_owner == DHCP_OWNER:
+        if after.device_owner == DHCP_OWNER:  # first: services that are about to come do so as they were
             await self.on_service_port_changed(after)
+        await self._standing.follow([port_id])
         await self._routers.follow_port(after)
         await self._release_floating(after)
         return after
