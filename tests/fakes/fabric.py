@@ -85,6 +85,7 @@ class FakeNetworks:
     def __init__(self) -> None:
         self.networks: dict[tuple[str, str], NetworkSpec] = {}
         self.routers: dict[str, RouterSpec] = {}
+        self.missing_routers: dict[str, str] = {}
         self.spans: dict[str, SpanSpec] = {}
         self.patches: dict[str, PatchSpec] = {}
         self.callers: dict[tuple[str, str], tuple[set[Address], socket.socket]] = {}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import psutil
 
 from sonata.sdk.emulation_records import EmulationRecord, saved_of
 
-NEUTRON = "fa:16:"
+OF_PORTS = re.compile(r"eth\d+|ext|i[0-9a-f]{12}")
+"""Names that interfaces of Neutron ports have in servers and routers. What is at their other ends has an address of the
+kernel's choice, which may begin as Neutron's do."""
 CHANGING = (".json", ".log")
 """Ends of the names of files whose being there says nothing."""
 
@@ -26,11 +29,11 @@ class Standing:
 
     Args:
         things: namespaces with interfaces and packet filters, mounts, processes, cgroups, files.
-        macs: addresses of the interfaces of Neutron ports, in all namespaces.
+        macs: addresses of the interfaces of Neutron ports, in all namespaces, and what they are in words.
     """
 
     things: frozenset[str]
-    macs: frozenset[str]
+    macs: Mapping[str, str]
 
     @classmethod
     def of(cls, record: EmulationRecord) -> Standing:
@@ -45,8 +48,10 @@ class Standing:
         # A PoP's own group is made for its first machine, and stays for the next one.
         things |= {f"cgroup {path}" for path in _cgroups(record.cgroups) if path.suffix != ".group"}
         things |= {f"file {path}" for path in _files(record)}
-        macs = {link["address"] for found in links.values() for link in found}
-        return cls(frozenset(things), frozenset(mac for mac in macs if mac.startswith(NEUTRON)))
+        of_ports = [
+            (inode, link) for inode, found in links.items() for link in found if OF_PORTS.fullmatch(link["ifname"])
+        ]
+        return cls(frozenset(things), {link["address"]: f"{link['ifname']} in {inode}" for inode, link in of_ports})
 
 
 def _spaces(pid: int) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -60,6 +60,11 @@ class DataPlane:
                 told = error.message
             await asyncio.sleep(MEND_EVERY_S)
 
+    @property
+    def missing_routers(self) -> Mapping[str, str]:
+        """Routers that should stand and could not be made, with the reason, until they are."""
+        return self._fabric.networks.missing_routers
+
     def _hear(self) -> None:
         """Have calls for what the fabric makes only then answered, from the first time that it is used."""
         if not self._hears:
@@ -75,7 +80,7 @@ class DataPlane:
         try:
             await self.run(lambda fabric: fabric.answer_calls())
         except SonataError as error:
-            logger.warning("%s; %s", error.message, error.hint)
+            logger.warning("%s; %s", error.message, error.hint, extra={"routers": dict(self.missing_routers)})
         finally:
             asyncio.get_running_loop().add_reader(self._fabric.calls, self._called)
 

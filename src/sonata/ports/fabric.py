@@ -439,6 +439,10 @@ class Networks(Protocol):
     def remove_router(self, router_id: str) -> None:
         """Drop a router."""
 
+    @property
+    def missing_routers(self) -> Mapping[str, str]:
+        """Routers that should stand and could not be made, with the reason, until they are; any thread may look."""
+
 
 @dataclass(frozen=True, slots=True)
 class Classifier:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import select
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Interface
 
@@ -131,6 +135,62 @@ def test_what_cannot_be_made_is_tried_again_with_the_next_call(world: World, mon
     assert calls(world)
     world.fabric.answer_calls()
     assert b"bytes from" in pinging.communicate(timeout=30)[0]
+
+
+def test_a_shortage_of_descriptors_is_told_until_the_router_is_made(world: World) -> None:
+    pinging: subprocess.Popen[bytes] = world.start_talking("far", "ping", "-n", "-c60", "-i0.5", str(FLOATING))
+    left = 0
+    while calls(world) and (reason := refusal(world, left)):
+        assert world.fabric.networks.missing_routers == {"router-0": reason}
+        assert not stands(world)
+        left += 1
+    assert left > 0
+    assert stands(world)
+    assert world.fabric.networks.missing_routers == {}
+    assert world.reaches("far", FLOATING)
+    pinging.send_signal(signal.SIGINT)
+    assert b"bytes from" in pinging.communicate(timeout=30)[0]
+
+
+def refusal(world: World, left: int) -> str:
+    """Why calls are not answered with so many file descriptors left; empty where they are."""
+    try:
+        with descriptors(left):
+            world.fabric.answer_calls()
+    except SonataError as error:
+        return error.message
+    return ""
+
+
+def test_nobody_misses_a_router_that_was_dropped(world: World) -> None:
+    assert received(world, "far", str(FLOATING)) == 3
+    with pytest.raises(NotFound):
+        world.fabric.networks.set_router(
+            waiting(id="router-1", interfaces=router_spec(0, [("red", "10.9.0.0/24")]).interfaces)
+        )
+    assert world.fabric.networks.missing_routers.keys() == {"router-1"}
+    world.fabric.networks.remove_router("router-1")
+    assert world.fabric.networks.missing_routers == {}
+
+
+@contextmanager
+def descriptors(left: int) -> Iterator[None]:
+    """Have so many file descriptors left, and no more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(number) for number in os.listdir("/proc/self/fd"))
+    taken: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + left, limits[1]))
+        with suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        for _ in range(left):
+            os.close(taken.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for number in taken:
+            os.close(number)
 
 
 def test_no_router_waits_where_there_are_chains(world: World) -> None:

@@ -125,6 +125,25 @@ def subnet_of(cloud: Any, network: Any) -> str:
     return str(cloud.network.get_network(network.id).subnet_ids[0])
 
 
+def test_a_router_that_could_not_be_made_is_told_until_it_is(cloud: Any, site: Site) -> None:
+    net = cloud.network
+    network, external = net.create_network(name="n"), net.find_network("external")
+    subnet = net.create_subnet(network_id=network.id, ip_version=4, cidr="10.1.0.0/24")
+    router = net.create_router(name="r", external_gateway_info={"network_id": external.id})
+    net.add_interface_to_router(router, subnet_id=subnet.id)
+    floating = net.create_ip(floating_network_id=external.id, port_id=net.create_port(network_id=network.id).id)
+
+    def statuses() -> tuple[str, set[str], str]:
+        legs = {port.status for port in net.ports(device_id=router.id)}
+        return net.get_router(router).status, legs, net.get_ip(floating).status
+
+    assert statuses() == ("ACTIVE", {"ACTIVE"}, "ACTIVE")
+    site.fabric.networks.missing_routers[router.id] = "too many open files"
+    assert statuses() == ("ERROR", {"DOWN"}, "DOWN")
+    del site.fabric.networks.missing_routers[router.id]
+    assert statuses() == ("ACTIVE", {"ACTIVE"}, "ACTIVE")
+
+
 def test_router_gateway_and_interfaces(cloud: Any, site: Site) -> None:
     network = network_of(cloud)
     subnet = subnet_of(cloud, network)

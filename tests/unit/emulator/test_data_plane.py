@@ -64,7 +64,8 @@ class Called(FakeFabric):
 
     def answer_calls(self) -> None:
         self.answered.append(self._heard.recv(64))
-        if len(self.answered) == 1:
+        self.networks.missing_routers = {"r": "no room"} if len(self.answered) == 1 else {}
+        if self.networks.missing_routers:
             raise PermanentError("no room", hint="make some")
 
     def close(self) -> None:
@@ -82,6 +83,8 @@ async def test_calls_are_answered_as_long_as_the_fabric_lives(caplog: pytest.Log
             fabric.caller.send(call)
             while len(fabric.answered) < count:
                 await asyncio.sleep(0.001)
+            assert plane.missing_routers == ({"r": "no room"} if count == 1 else {})
     assert fabric.answered == calls
     await plane.close()
     assert caplog.messages == ["no room; make some"]
+    assert caplog.records[0].__dict__["routers"] == {"r": "no room"}

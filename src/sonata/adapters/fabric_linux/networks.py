@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from ipaddress import IPv4Address
 
@@ -135,7 +135,7 @@ class LinuxNetworks:
 
     def set_span(self, span: SpanSpec) -> None:
         """Create a span, or bring its members and stations up to date."""
-        self._check(span)
+        _check(self._world, self._spans, span)
         before = self._spans[span.id].spec if span.id in self._spans else None
         with undone_by(lambda: self._set_span(before) if before else self.remove_span(span.id)):
             self._set_span(span)
@@ -177,6 +177,11 @@ class LinuxNetworks:
         """Drop a router."""
         self._routers.remove(router_id)
 
+    @property
+    def missing_routers(self) -> Mapping[str, str]:
+        """Routers that should stand and could not be made, with the reason."""
+        return self._world.missing_routers
+
     def drop_contents(self, pops: Sequence[str]) -> None:
         """Drop the routers and patches of PoPs, and their ends of spans."""
         self._routers.drop_contents(pops)
@@ -194,15 +199,6 @@ class LinuxNetworks:
         if bridge and bridge.spec != spec:
             raise Conflict(f"network `{spec.id}` of PoP `{spec.pop}` stands with MTU {bridge.spec.mtu}")
         return bridge is not None
-
-    def _check(self, span: SpanSpec) -> None:
-        if not 0 < span.vni <= _MAX_VNI:
-            raise InvalidInput(f"VNI {span.vni} of span `{span.id}` is out of range", hint=f"it may be 1 to {_MAX_VNI}")
-        for pop, network in span.members.items():
-            self._world.bridge(pop, network)
-        for name, other in self._spans.items():
-            if name != span.id and other.spec.vni == span.vni and other.tunnels.keys() & span.members.keys():
-                raise Conflict(f"VNI {span.vni} of span `{span.id}` is used by span `{name}`")
 
     def _make_tunnel(self, vni: int, pop: str, network: str) -> _Tunnel:
         standing, bridge = self._world.pop(pop), self._world.bridge(pop, network)
@@ -231,6 +227,16 @@ class LinuxNetworks:
         apply_each(wanted)
         for pop, tunnel in span.tunnels.items():
             tunnel.entries, tunnel.in_doubt = entries[pop], False
+
+
+def _check(world: World, spans: Mapping[str, _Span], span: SpanSpec) -> None:
+    if not 0 < span.vni <= _MAX_VNI:
+        raise InvalidInput(f"VNI {span.vni} of span `{span.id}` is out of range", hint=f"it may be 1 to {_MAX_VNI}")
+    for pop, network in span.members.items():
+        world.bridge(pop, network)
+    for name, other in spans.items():
+        if name != span.id and other.spec.vni == span.vni and other.tunnels.keys() & span.members.keys():
+            raise Conflict(f"VNI {span.vni} of span `{span.id}` is used by span `{name}`")
 
 
 def _entries(world: World, spec: SpanSpec, pop: str) -> Iterator[Entry]:

@@ -17,6 +17,7 @@ from sonata.adapters.fabric_linux.netspace import Netspace
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import Gateway, World
+from sonata.errors import SonataError
 from sonata.model.topology import CLEAN
 from sonata.ports.fabric import EXTERNAL, Forwarding, NetworkSpec, PortShape, RouterInterface, RouterSpec
 
@@ -65,6 +66,15 @@ class Routers:
 
     def set(self, spec: RouterSpec) -> None:
         """Create a router, or change it to this specification; legs that stay are not touched."""
+        try:
+            self._bring(spec)
+        except SonataError as error:
+            if not self.stands(spec.id):
+                self._world.missing_routers[spec.id] = error.message
+            raise
+        self._world.missing_routers.pop(spec.id, None)
+
+    def _bring(self, spec: RouterSpec) -> None:
         self._world.pop(spec.pop)
         router = self._routers.get(spec.id)
         if router and router.spec.pop != spec.pop:
@@ -92,6 +102,7 @@ class Routers:
 
     def remove(self, router_id: str) -> None:
         """Drop a router."""
+        self._world.missing_routers.pop(router_id, None)
         if router := self._routers.get(router_id):
             self._cables.cut(list(router.legs.values()))
             del self._routers[router_id]

@@ -202,6 +202,7 @@ class World:
         self.machines: dict[str, Machine] = {}
         self.ports: dict[str, Port] = {}
         self.gateways: dict[str, tuple[Gateway, ...]] = {}
+        self.missing_routers: dict[str, str] = {}
         self.before_ports: list[Callable[[Sequence[Port]], None]] = []
         self.around_moves: list[Callable[[Sequence[Port]], AbstractContextManager[None]]] = []
         self.on_interfaces_changed: list[Callable[[str], None]] = []

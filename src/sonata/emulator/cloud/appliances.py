@@ -155,7 +155,7 @@ class Appliances:
         before = self._standing[appliance_id]
         for nic in _named(before, port_ids):
             if nic not in before:
-                await self._wiring.plug_machine_port(self._machine(appliance_id), nic)
+                await self._wiring.plug_machine(self._machine(appliance_id), [nic])
                 self._standing[appliance_id] += (nic,)
 
     def _watch(self, appliance_id: str, on_exit: Ended | None) -> Ended:

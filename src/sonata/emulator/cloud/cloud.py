@@ -140,7 +140,6 @@ class Cloud:
         self.rbac = Rbac(self.site)
         self.auto_topology = AutoTopology(self.site, self.networks, self.routers, self.subnet_pools)
         self.port_forwardings = PortForwardings(self.site, self.routers, self.floating_ips)
-        self.port_changes = PortChanges(self.site, self.ports, standing, self.routers, self.floating_ips)
         self._steering = Steering(self.site, places)
         self.chaining = Chaining(self.site, self._steering)
         self.service_graphs = ServiceGraphs(self.site, self._steering)
@@ -148,6 +147,8 @@ class Cloud:
         self.image_members = ImageMembers(self.tables)
         footing = Footing(places, self._spreading, self.filters)
         self.wiring = Wiring(self.site, self.ports, self._steering, footing, self.qos, standing)
+        changed_with = self.ports, standing, self.routers, self.floating_ips
+        self.port_changes = PortChanges(self.site, self.wiring.turns, *changed_with)
         self.appliances = Appliances(self.site, self.wiring)
         self.nics = Nics(self.site, self.ports, self.wiring, self.floating_ips, self.security_groups)
         self.load_balancing = LoadBalancing(self.site, self.ports, self.floating_ips, self.appliances)

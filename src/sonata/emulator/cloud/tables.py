@@ -144,6 +144,11 @@ class Table(Generic[E]):
         before, self._rows[entity.id] = self._rows.get(entity.id), entity
         self._changed(before, entity)
 
+    def put_back(self, before: E, names: Iterable[str]) -> None:
+        """Give an entity these attributes of an earlier state again; what others have changed meanwhile stays."""
+        if before.id in self._rows:
+            self.change(before.id, **{name: getattr(before, name) for name in names})
+
     def remove(self, entity_id: str) -> None:
         """Forget an entity; idempotent."""
         self._changed(self._rows.pop(entity_id, None), None)

@@ -93,6 +93,11 @@ def _gateway_info(cloud: Cloud, router: Router) -> dict[str, Any] | None:
     }
 
 
+def _is_missing(cloud: Cloud, router: Router) -> bool:
+    """Whether a router was called and could not be made, e.g. for want of file descriptors."""
+    return router.id in cloud.site.plane.missing_routers
+
+
 def _read_not_distributed(value: Any) -> bool:
     if value not in (False, None):
         raise ValueError(f"'{value}' is not available here: a PoP has one network node.")
@@ -121,7 +126,7 @@ ROUTERS = Resource[Router](
     table=lambda tables: tables.routers,
     fields=(
         Field("admin_state_up", FLAG, access="cu"),
-        computed("status", lambda *_: "ACTIVE"),
+        computed("status", lambda cloud, router: "ERROR" if _is_missing(cloud, router) else "ACTIVE"),
         Field(
             "external_gateway_info",
             GATEWAY,
@@ -144,6 +149,7 @@ ROUTERS = Resource[Router](
             "legs in networks of both versions of IP, by subnet or by port; IPv6 is routed, never translated",
             "the gateway with chosen addresses, masquerading of inner sources, `enable_snat: false`; its QoS policy "
             "holds for the router's own address, which masqueraded sources share",
+            "`ERROR` while the machine has no room for it, which shows when it is called; the next call tries again",
             "extra routes, also added and removed one by one; `admin_state_up: false` stops all forwarding",
         ),
         refused=("distributed and highly available routers (400); several gateways (404)",),
@@ -231,7 +237,8 @@ def _port_details(cloud: Cloud, floating: FloatingIp) -> dict[str, Any] | None:
 def _is_translated(cloud: Cloud, floating: FloatingIp) -> bool:
     """Whether a router that is up leads the address somewhere."""
     routers = {floating.router_id, *(one.router_id for one in cloud.port_forwardings.of(floating))} - {""}
-    return any(cloud.tables.routers.get(router_id).admin_state_up for router_id in routers)
+    found = map(cloud.tables.routers.get, routers)
+    return any(router.admin_state_up and not _is_missing(cloud, router) for router in found)
 
 
 def _brief_forwardings(cloud: Cloud, floating: FloatingIp) -> list[dict[str, Any]]:

@@ -412,7 +412,7 @@ async def _update_port(call: Call, port: Port, values: Values) -> Port:
     kept = {name: values[name] for name in ("qos_policy", "vnic_type") if name in values}
     call.cloud.qos.check(replace(port, **kept))
     changed = await call.cloud.port_changes.update(port.id, wishes, **values)
-    with undone_on_failure(lambda: call.cloud.tables.ports.restore(port)):
+    with undone_on_failure(lambda: call.cloud.tables.ports.put_back(port, values)):
         await call.cloud.filters.follow()
         await call.cloud.qos.follow()
     return changed
@@ -442,7 +442,8 @@ def _vif_details(_cloud: Cloud, port: Port) -> dict[str, Any]:
 
 def _port_status(cloud: Cloud, port: Port) -> str:
     network = cloud.tables.networks.get(port.network_id)
-    answers = port.plugged or cloud.services.serves(port)
+    stands = port.plugged and port.device_id not in cloud.site.plane.missing_routers
+    answers = stands or cloud.services.serves(port)
     return UP[answers and port.admin_state_up and network.admin_state_up]
 
 

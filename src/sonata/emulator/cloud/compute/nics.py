@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 
 from sonata._lib.values import dataclass
 from sonata.emulator.cloud.causes import PortInUse
@@ -13,7 +14,6 @@ from sonata.emulator.cloud.entities.network import DHCP_OWNER, SERVER_OWNER, Por
 from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.routers import FloatingIps
 from sonata.emulator.cloud.network.security import SecurityGroups
-from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
 from sonata.errors import Conflict, InvalidInput, NotFound
 
@@ -40,6 +40,7 @@ class Nics:
         self._wiring = wiring
         self._floating_ips = floating_ips
         self._security_groups = security_groups
+        self._going: set[str] = set()
         self.on_service_port_deleted: Callable[[str], Awaitable[None]] = _nobody_cares
 
     def default_wishes(self, project_id: str) -> list[NicWish]:
@@ -131,11 +132,14 @@ class Nics:
         self.check([wish])
         nic = self._bind(server, wish, 1 + max(map(_index, server.nics), default=-1))
         self._tables.servers.change(server.id, nics=(*server.nics, nic))
-        with undone_on_failure(lambda: self._detached(server.id, nic)):
+        async with AsyncExitStack() as undone:
+            undone.callback(self._detached, server.id, nic)
             if is_on(server):
+                undone.push_async_callback(self._wiring.unplug_port, nic.port_id)
                 await self._wiring.plug_port(server, nic)
             if server.status == ServerStatus.PAUSED:
                 await self._wiring.hold(self._tables.servers.get(server.id), held=True)
+            undone.pop_all()
         return nic
 
     async def detach(self, server_id: str, port_id: str) -> None:
@@ -157,17 +161,19 @@ class Nics:
     async def delete_port(self, port_id: str) -> None:
         """Delete a port as Neutron does: it disappears from its server and from its floating IPs."""
         self._ports.check_deletable(port_id)
-        port = self._tables.ports.get(port_id)
-        if port.device_owner == DHCP_OWNER:
-            await self.on_service_port_deleted(port.network_id)
-        for server_id in self._servers_with(port):
-            async with self._wiring.turns.of(server_id):
-                await self._wiring.unplug_port(port_id)
-                self._forget(server_id, port_id)
-        await self._floating_ips.forget_port(port_id)
-        if port_id in self._tables.ports:
-            self._ports.check_deletable(port_id)  # somebody may have taken it while it was unplugged
-        self._ports.drop(port_id)
+        # Whoever took it while it is being unplugged would keep an interface without a port.
+        with _noted(self._going, port_id):
+            port = self._tables.ports.get(port_id)
+            if port.device_owner == DHCP_OWNER:
+                await self.on_service_port_deleted(port.network_id)
+            for server_id in self._servers_with(port):
+                async with self._wiring.turns.of(server_id):
+                    await self._wiring.unplug_port(port_id)
+                    self._forget(server_id, port_id)
+            await self._floating_ips.forget_port(port_id)
+            if port_id in self._tables.ports:
+                self._ports.check_deletable(port_id)  # a router may have taken it while it was unplugged
+            self._ports.drop(port_id)
         await self._security_groups.ports_changed()
 
     async def release_all(self, server: Server) -> None:
@@ -215,7 +221,7 @@ class Nics:
 
     def _check_free(self, port_id: str) -> None:
         port = self._tables.ports.peek(port_id)
-        if port is None:
+        if port is None or port_id in self._going:
             raise InvalidInput(f"Port {port_id} could not be found.")
         if port.device_id:
             raise PortInUse(f"Port {port_id} is still in use.")
@@ -229,6 +235,15 @@ class Nics:
 
 def _index(nic: Nic) -> int:
     return int(nic.ifname.removeprefix("eth"))
+
+
+@contextmanager
+def _noted(names: set[str], name: str) -> Iterator[None]:
+    names.add(name)
+    try:
+        yield
+    finally:
+        names.discard(name)
 
 
 async def _nobody_cares(_network_id: str) -> None:

@@ -137,9 +137,10 @@ class Servers:
         require_unlocked(server)
         if server.task_state == "deleting":
             return
-        server = self._table.change(server_id, task_state="deleting")
+        self._table.change(server_id, task_state="deleting")
         await self.operations.cancel(server_id)
-        self.operations.go(server, "delete", self._destroy)
+        # What was cancelled may have ended with something else to show.
+        self.operations.go(self._table.change(server_id, task_state="deleting"), "delete", self._destroy)
 
     def reset(self, server_id: str, *, active: bool) -> None:
         """Say that a server is well, or that it is not, whatever it does (`os-resetState`)."""

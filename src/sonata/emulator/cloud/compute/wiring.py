@@ -84,15 +84,16 @@ class Wiring:
         async with self.turns.of(server.id):
             self._steering.check_ports({nic.port_id: self._site.pop_of(server.host).name})
             self.dhcp_ports.expect([nic.port_id])
-            await self.plug_machine_port(self.machine_id(server.id), nic)
+            await self.plug_machine(self.machine_id(server.id), [nic])
 
     async def unplug(self, server: Server) -> None:
         """Drop a server's network namespace and all that is in it; idempotent."""
         async with self.turns.of(server.id):
+            server = self._tables.servers.peek(server.id) or server  # a port may be another server's meanwhile
             await self.unplug_machine(self.machine_id(server.id), [nic.port_id for nic in server.nics])
 
     async def plug_machine(self, machine: str, nics: Sequence[Nic]) -> str:
-        """Create the network namespace of any machine with ports in it; idempotent.
+        """Create the network namespace of any machine with ports in it, or add ports to one that stands; idempotent.
 
         Returns:
             The path of the namespace.
@@ -105,18 +106,14 @@ class Wiring:
             fabric.machines.add_ports(specs)
             return fabric.machines.netns_path(machine)
 
+        return await to_the_end(self._plug(specs, run))
+
+    async def _plug(self, specs: Sequence[PortSpec], run: Callable[[Fabric], str]) -> str:
+        """Have ports plugged in, and note it: whoever stopped in between would not know what stands."""
         path = await self._site.plane.run(run)
         self._standing.note(specs)
-        await to_the_end(self._mark([nic.port_id for nic in nics], plugged=True))
+        await self._mark([spec.id for spec in specs], plugged=True)
         return path
-
-    async def plug_machine_port(self, machine: str, nic: Nic) -> None:
-        """Add one port to a machine that stands; idempotent."""
-        await self._footing.prepare([nic.port_id])
-        specs = [self._standing.spec(machine, nic.port_id, nic.ifname)]
-        await self._site.plane.run(lambda fabric: fabric.machines.add_ports(specs))
-        self._standing.note(specs)
-        await to_the_end(self._mark([nic.port_id], plugged=True))
 
     async def unplug_machine(self, machine: str, port_ids: Sequence[str]) -> None:
         """Drop a machine's network namespace and its ports in it; idempotent."""
@@ -127,15 +124,16 @@ class Wiring:
         await to_the_end(self._unplug([port_id], []))
 
     async def _unplug(self, port_ids: Sequence[str], machines: Sequence[str]) -> None:
-        self._standing.forget(port_ids)
-        await self._mark(port_ids, plugged=False)
-
         def run(fabric: Fabric) -> None:
             fabric.machines.remove_ports(port_ids)
             fabric.machines.remove_machines(machines)
 
-        await self._site.plane.run(run)
-        await self._footing.release(port_ids)
+        self._standing.forget(port_ids)
+        try:
+            await self._mark(port_ids, plugged=False)
+        finally:  # whoever cannot follow: what is told to be gone goes
+            await self._site.plane.run(run)
+            await self._footing.release(port_ids)
 
     async def hold(self, server: Server, *, held: bool) -> None:
         """Let no packet pass at a server's ports, or let them pass again."""

@@ -38,8 +38,9 @@ class PortForwardings:
         """Change a forwarding; on failure it stays as it was."""
         before = self._table.get(forwarding_id)
         placed = self._placed(replace(before, **changes))
-        after = self._table.change(forwarding_id, **changes, router_id=placed.router_id)
-        with undone_on_failure(lambda: self._table.restore(before)):
+        changes["router_id"] = placed.router_id
+        after = self._table.change(forwarding_id, **changes)
+        with undone_on_failure(lambda: self._table.put_back(before, changes)):
             await self._apply(after)
         return after
 

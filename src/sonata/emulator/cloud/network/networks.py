@@ -96,7 +96,7 @@ class Networks:
         after = self._tables.networks.change(network_id, **changes)
         if (before.mtu, before.admin_state_up) == (after.mtu, after.admin_state_up):
             return after
-        with undone_on_failure(lambda: self._tables.networks.restore(before)):
+        with undone_on_failure(lambda: self._tables.networks.put_back(before, changes)):
             if after.external:
                 raise Conflict(f"Network {network_id} is the external network of this PoP: it is up, with its MTU.")
             for spec in self._spreading.specs(after):
@@ -113,19 +113,28 @@ class Networks:
         network = self._tables.networks.get(network_id)
         if network.external:
             raise Conflict(f"Network {network_id} is the external network of this PoP and stays.")
-        if any(port.network_id == network_id and port.device_owner != DHCP_OWNER for port in self._tables.ports):
-            raise NetworkInUse(
-                f"Unable to complete operation on network {network_id}. There are one or more ports still in use on "
-                "the network."
-            )
+        self._refuse_used(network_id)
         self.on_delete(network_id)
         await self.on_release(network_id, "")
         await self._spreading.follow([network_id])
+        if self._is_used(network_id):  # by a port that has come meanwhile
+            await self.on_subnets_changed(network_id)
+        self._refuse_used(network_id)
         for subnet in self.subnets_of(network_id):
             self._drop_subnet(subnet)
         self._tables.networks.remove(network_id)
         name = (self._site.pop.name, network.fabric_id)
         await self._site.plane.run(lambda fabric: fabric.networks.remove_networks([name]))
+
+    def _is_used(self, network_id: str) -> bool:
+        return any(port.network_id == network_id and port.device_owner != DHCP_OWNER for port in self._tables.ports)
+
+    def _refuse_used(self, network_id: str) -> None:
+        if self._is_used(network_id):
+            raise NetworkInUse(
+                f"Unable to complete operation on network {network_id}. There are one or more ports still in use on "
+                "the network."
+            )
 
     def subnets_of(self, network_id: str) -> tuple[Subnet, ...]:
         """The subnets of a network, oldest first."""
@@ -178,7 +187,7 @@ class Networks:
             self._check_gateway_free(subnet)
         after = self._tables.subnets.change(subnet_id, **changes)
         if (after.gateway_ip, after.host_routes) != (subnet.gateway_ip, subnet.host_routes):
-            with undone_on_failure(lambda: self._tables.subnets.restore(subnet)):
+            with undone_on_failure(lambda: self._tables.subnets.put_back(subnet, changes)):
                 await self._standing.follow(port.id for port in self._ports_in(subnet_id))
         await self.on_subnets_changed(subnet.network_id)
         return after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -31,6 +32,7 @@ from sonata.emulator.cloud.network.ports import AddressWish, Ports
 from sonata.emulator.cloud.network.router_specs import RouterSpecs
 from sonata.emulator.cloud.rollback import undone_on_failure
 from sonata.emulator.cloud.site import Site
+from sonata.emulator.cloud.tables import Table
 from sonata.errors import Conflict, InvalidInput, NotFound
 
 
@@ -67,8 +69,12 @@ class Routers:
         """Create a router, with a leg on the external network if one is named."""
         self._site.quotas.require(router.project_id, "router")
         self._tables.routers.add(router)
-        with undone_on_failure(lambda: self._forget(router.id)):
-            return await self.set_gateway(router.id, gateway_network, gateway, snat=snat, qos_policy=qos_policy)
+        async with AsyncExitStack() as undone:
+            undone.push_async_callback(self._site.plane.run, lambda fabric: fabric.networks.remove_router(router.id))
+            undone.callback(self._forget, router.id)
+            made = await self.set_gateway(router.id, gateway_network, gateway, snat=snat, qos_policy=qos_policy)
+            undone.pop_all()
+        return made
 
     async def update(self, router_id: str, **changes: Any) -> Router:
         """Change a router; it forwards accordingly at return.
@@ -79,7 +85,7 @@ class Routers:
         before = self._tables.routers.get(router_id)
         self.specs.check_routes(before, changes.get("routes", ()))
         router = self._tables.routers.change(router_id, **changes)
-        with undone_on_failure(lambda: self._tables.routers.restore(before)):
+        with undone_on_failure(lambda: self._tables.routers.put_back(before, changes)):
             await self.apply(router)
         return router
 
@@ -101,7 +107,7 @@ class Routers:
             RouterInUse: a floating IP needs the leg that is to go.
         """
         router = self._tables.routers.get(router_id)
-        self._require_four(wishes)
+        _require_four(self._tables.subnets, wishes or ())
         if not network_id and router.gateway:
             _check_unused(router, (*self.specs.floating_ips(router_id), *self.specs.forwardings(router_id)))
         if router.gateway and network_id == router.gateway.network_id:
@@ -123,7 +129,7 @@ class Routers:
             RouterInUse: it has interfaces.
         """
         router = self._tables.routers.get(router_id)
-        if router.interfaces:
+        if any(port.device_owner == ROUTER_INTERFACE_OWNER for port in self._ports.of_device(router_id)):
             raise RouterInUse(f"Router {router_id} still has ports")
         _check_unused(router, (*self.specs.floating_ips(router_id), *self.specs.forwardings(router_id)))
         self._forget(router_id)
@@ -140,7 +146,7 @@ class Routers:
         router = self._tables.routers.get(router_id)
         port = self._take_port(router, port_id) if port_id else self._gateway_port(router, subnet_id)
         with undone_on_failure(lambda: self._take_back(router, port, made=not port_id)):
-            await self.apply(self._tables.routers.change(router_id, interfaces=(*router.interfaces, port.id)))
+            await self.apply(_with_leg(self._tables.routers, router_id, port.id))
         await self._site.on_stations_changed(port.network_id)
         return Leg(self._tables.routers.get(router_id), port, self._ports.subnets(port)[0])
 
@@ -155,10 +161,10 @@ class Routers:
         port = _leg(router, map(self._tables.ports.get, router.interfaces), subnet_id, port_id)
         subnet = self._ports.subnets(port)[0]
         self._check_leg_not_needed(router, port, subnet)
-        kept = tuple(other for other in router.interfaces if other != port.id)
-        router = self._tables.routers.change(router_id, interfaces=kept)
+        router = _without_leg(self._tables.routers, router_id, port.id)
+        with undone_on_failure(lambda: _with_leg(self._tables.routers, router_id, port.id)):
+            await self.apply(router)
         self._ports.drop(port.id)
-        await self.apply(router)
         await self._site.on_stations_changed(port.network_id)
         return Leg(router, port, subnet)
 
@@ -167,17 +173,6 @@ class Routers:
         spec = self.specs.of(router)
         await self._site.plane.run(lambda fabric: fabric.networks.set_router(spec))
         await self.outside.follow()
-
-    def _require_four(self, wishes: Sequence[AddressWish] | None) -> None:
-        """Refuse a way out without IPv4, which masquerading and floating IPs need."""
-        versions: list[int] = [
-            self._tables.subnets.get(one.subnet_id).cidr.version for one in wishes or () if one.subnet_id
-        ]
-        versions += [
-            one.address.version if one.address else one.version or 4 for one in wishes or () if not one.subnet_id
-        ]
-        if versions and 4 not in versions:
-            raise InvalidInput("Invalid input for operation: external_fixed_ips need an address of IPv4 here.")
 
     def _new_gateway(self, router: Router, network_id: str, wishes: Sequence[AddressWish] | None) -> Gateway:
         if not self._tables.networks.get(network_id).external:
@@ -224,7 +219,7 @@ class Routers:
 
     def _take_back(self, router: Router, port: Port, *, made: bool) -> None:
         """Forget a leg that the data plane refused."""
-        self._tables.routers.restore(router)
+        _without_leg(self._tables.routers, router.id, port.id)
         if made:
             self._ports.drop(port.id)
         else:
@@ -247,14 +242,18 @@ class Routers:
 
     async def follow_scopes(self) -> None:
         """Bring all routers to the data plane, since subnets are in other address scopes now."""
-        for router in self._tables.routers:
-            await self.apply(router)
+        await self._apply_each(router.id for router in self._tables.routers)
         await self.outside.follow()
 
     async def follow_policy(self, policy_id: str) -> None:
         """Bring the routers that hold a QoS policy to the data plane, since its rules have changed."""
-        for router in self._tables.routers:
-            if policy_id in self.specs.policies(router).values():
+        holding = (one.id for one in self._tables.routers if policy_id in self.specs.policies(one).values())
+        await self._apply_each(holding)
+
+    async def _apply_each(self, router_ids: Iterable[str]) -> None:
+        """Bring routers to the data plane, each as it is when its turn comes."""
+        for router_id in tuple(router_ids):
+            if router := self._tables.routers.peek(router_id):
                 await self.apply(router)
 
     def _check_leg_not_needed(self, router: Router, leg: Port, subnet: Subnet) -> None:
@@ -307,7 +306,7 @@ class FloatingIps:
         before = self._tables.floating_ips.get(floating_id)
         after = self._tables.floating_ips.change(floating_id, **changes)
         if after.qos_policy != before.qos_policy:
-            with undone_on_failure(lambda: self._tables.floating_ips.restore(before)):
+            with undone_on_failure(lambda: self._tables.floating_ips.put_back(before, changes)):
                 for router_id in {after.router_id, *self._forwarded_by(floating_id)} - {""}:
                     await self._routers.apply(self._tables.routers.get(router_id))
         return after
@@ -327,8 +326,9 @@ class FloatingIps:
         if port_id and any(one.floating_ip_id == floating_id for one in self._tables.port_forwardings):
             raise FipInUseByPortForwarding(f"Floating IP {floating_id} in use by Port Forwarding resources.")
         inner, router_id = self._target(before, port_id, fixed) if port_id else (None, "")
-        after = self._tables.floating_ips.change(floating_id, port_id=port_id, fixed_address=inner, router_id=router_id)
-        with undone_on_failure(lambda: self._tables.floating_ips.restore(before)):
+        target = {"port_id": port_id, "fixed_address": inner, "router_id": router_id}
+        after = self._tables.floating_ips.change(floating_id, **target)
+        with undone_on_failure(lambda: self._tables.floating_ips.put_back(before, target)):
             for changed in {before.router_id, after.router_id} - {""}:
                 await self._routers.apply(self._tables.routers.get(changed))
         return after
@@ -342,13 +342,12 @@ class FloatingIps:
 
     async def forget_port(self, port_id: str) -> None:
         """Lead the floating addresses of a port nowhere, and forward no ports to it, since it is deleted."""
-        for forwarding in self._tables.port_forwardings:
-            if forwarding.port_id == port_id:
-                self._tables.port_forwardings.remove(forwarding.id)
-                await self._routers.apply(self._tables.routers.get(forwarding.router_id))
-        for floating in self._tables.floating_ips:
-            if floating.port_id == port_id:
-                await self.associate(floating.id, "")
+        forwardings, floating_ips = self._tables.port_forwardings, self._tables.floating_ips
+        while forwarding := next((one for one in forwardings if one.port_id == port_id), None):
+            forwardings.remove(forwarding.id)
+            await self._routers.apply(self._tables.routers.get(forwarding.router_id))
+        while floating := next((one for one in floating_ips if one.port_id == port_id), None):
+            await self.associate(floating.id, "")
 
     def _forget(self, floating_id: str, outer_port_id: str) -> None:
         self._tables.floating_ips.remove(floating_id)
@@ -386,6 +385,23 @@ class FloatingIps:
 
 def _located(floating: FloatingIp, outer: Port) -> FloatingIp:
     return replace(floating, address=IPv4Address(int(outer.fixed_ips[0].address)), gateway_port_id=outer.id)
+
+
+def _require_four(subnets: Table[Subnet], wishes: Sequence[AddressWish]) -> None:
+    """Refuse a way out without IPv4, which masquerading and floating IPs need."""
+    versions: list[int] = [subnets.get(one.subnet_id).cidr.version for one in wishes if one.subnet_id]
+    versions += [one.address.version if one.address else one.version or 4 for one in wishes if not one.subnet_id]
+    if versions and 4 not in versions:
+        raise InvalidInput("Invalid input for operation: external_fixed_ips need an address of IPv4 here.")
+
+
+def _with_leg(routers: Table[Router], router_id: str, port_id: str) -> Router:
+    return routers.change(router_id, interfaces=(*routers.get(router_id).interfaces, port_id))
+
+
+def _without_leg(routers: Table[Router], router_id: str, port_id: str) -> Router:
+    others = (other for other in routers.get(router_id).interfaces if other != port_id)
+    return routers.change(router_id, interfaces=tuple(others))
 
 
 def _leg(router: Router, ports: Iterable[Port], subnet_id: str, port_id: str) -> Port:

@@ -79,7 +79,7 @@ class Chaining:
         pairs = changes.get("port_pairs", before.port_pairs)
         self._check_pairs(pairs, but=group_id)
         group = self._tables.port_pair_groups.change(group_id, **changes)
-        with undone_on_failure(lambda: self._tables.port_pair_groups.restore(before)):
+        with undone_on_failure(lambda: self._tables.port_pair_groups.put_back(before, changes)):
             chains = [chain for chain in self._tables.port_chains if group_id in chain.groups]
             for chain in chains:
                 self._check_correlations(chain)
@@ -138,7 +138,7 @@ class Chaining:
             self._refuse_in_graph(chain_id)
         self._check_chain(replace(before, **changes))
         after = self._tables.port_chains.change(chain_id, **changes)
-        with undone_on_failure(lambda: self._tables.port_chains.restore(before)):
+        with undone_on_failure(lambda: self._tables.port_chains.put_back(before, changes)):
             await self._steering.follow([after])
         return after
 
