@@ -47,14 +47,14 @@ def with_server(file: Path, pop: str) -> Path:
 
 def apply(emu: Emu, file: Path) -> str:
     """Change the running emulation; what was told."""
-    done = emu.run("up", str(file))
+    done = emu.here("up", str(file))
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
 def plan(emu: Emu, file: Path) -> tuple[int, list[str]]:
     """Exit status and lines of a plan."""
-    done = emu.run("up", str(file), "--dry-run", "--exit-code")
+    done = emu.here("up", str(file), "--dry-run", "--exit-code")
     assert done.returncode in (0, 3), done.stderr
     return done.returncode, done.stdout.splitlines()
 
@@ -151,7 +151,7 @@ def test_a_plan_tells_what_up_would_do_and_does_nothing(emu: Emu) -> None:
             "+ endpoint users: attach c, image host",
         ],
     )
-    told = json.loads(emu.ok("up", str(file), "--dry-run", "-o", "json"))
+    told = json.loads(emu.here("up", str(file), "--dry-run", "-o", "json").stdout)
     assert [(row["action"], row["kind"], row["name"]) for row in told["changes"]] == [
         ("remove", "endpoint", "users"),
         ("change", "pop", "b"),
@@ -159,17 +159,17 @@ def test_a_plan_tells_what_up_would_do_and_does_nothing(emu: Emu) -> None:
         ("add", "endpoint", "users"),
     ]
     assert plan(emu, emu.topology) == (0, [])
-    assert emu.run("up", str(file), "--exit-code").returncode == 2
+    assert emu.here("up", str(file), "--exit-code").returncode == 2
 
 
 def test_what_cannot_be_done_is_refused_whole(emu: Emu) -> None:
     emu.up()
     host, port = emu.record().url.removeprefix("http://").split(":")
-    elsewhere = emu.run("up", str(emu.topology), "--listen", f"{host}:{int(port) ^ 1}")
+    elsewhere = emu.here("up", str(emu.topology), "--listen", f"{host}:{int(port) ^ 1}")
     assert (elsewhere.returncode, "listens on" in elsewhere.stderr) == (6, True)
-    assert emu.run("up", str(emu.topology), "--listen", f"{host}:{port}").returncode == 0
+    assert emu.here("up", str(emu.topology), "--listen", f"{host}:{port}").returncode == 0
     file = changed(emu, ("c: {}", "c: {managed_by: b}"), ("command: [sleep, infinity]", "image: no-such-image"))
-    refused = emu.run("up", str(file))
+    refused = emu.here("up", str(file))
     assert refused.returncode == 6
     assert "PoP `c`" in refused.stderr
     assert "no-such-image" in refused.stderr
@@ -255,7 +255,7 @@ def test_a_failure_half_way_is_told_and_the_same_command_goes_on(emu: Emu) -> No
     broken.write_text(
         wanted.read_text().replace("users: {attach: a}", "users: {attach: a}\n  bad: {attach: b, command: [/no/such]}")
     )
-    failed = emu.run("up", str(broken))
+    failed = emu.here("up", str(broken))
     assert failed.returncode == 1
     assert "/no/such" in failed.stderr
     assert plan(emu, broken) == (3, ["+ endpoint bad: attach b, image host"])
@@ -277,7 +277,7 @@ def test_further_endpoints_take_addresses_that_openstack_has_not_given_out(emu: 
         assert pings(emu, "100.64.1.254")
         assert pings(emu, "100.64.1.253")
         taken = cloud.network.create_ip(floating_network_id=network.id, floating_ip_address="100.64.1.251")
-        refused = emu.run("up", str(crowded(58)))
+        refused = emu.here("up", str(crowded(58)))
         assert refused.returncode != 0
         assert "100.64.1.251" in refused.stderr
         cloud.network.delete_ip(taken)

@@ -65,7 +65,7 @@ def test_a_clock_that_is_set_by_days_disturbs_nothing(emu: Emu, steps: tuple[int
     emu.topology.write_text(
         emu.topology.read_text() + f"servers:\n  cache: {{pop: a, command: [sleep, '{SLEEP_S}']}}\n"
     )
-    footprint = emu.up()
+    footprint = emu.up_by_command()
     emu.env["PYTHONPATH"] = usual
     cloud = site(emu.record(), "a")
     network_of(cloud, "10.7.0.0/24", "10.7.0.10", "10.7.0.99")

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
+from tests import plain_http
 from tests.scenario.clouds import FAST, let_in, network_of, route, site
 from tests.scenario.emu_command import ORIGIN, Emu
 from tests.waiting import eventually
@@ -327,7 +327,7 @@ def hostile(shared_emu: Emu) -> Iterator[Site]:
         cloud.network.create_security_group_rule(security_group_id=group.id, direction="ingress", ethertype="IPv6")
     headers = {"Authorization": f"Bearer {record.wan_token}"}
     wanted = {"tag": "joined", "members": {"a": ours.id, "c": there.id}}
-    made = httpx.post(f"{record.url}/emulator/v1/wan/connections", json=wanted, headers=headers, trust_env=False)
+    made = plain_http.post(f"{record.url}/emulator/v1/wan/connections", json=wanted, headers=headers, trust_env=False)
     assert (made.status_code, made.json()["vni"]) == (201, VNI)
     yield Site(shared_emu, near, far, ports)
     for cloud in (near, far):

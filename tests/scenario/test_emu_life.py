@@ -31,7 +31,7 @@ def round_trip_s(emu: Emu) -> float:
 
 
 def test_packets_take_the_declared_delay_and_follow_live_changes(emu: Emu) -> None:
-    footprint = emu.up()
+    footprint = emu.up_by_command()
     assert 2 * PATH_DELAY_S <= round_trip_s(emu) < 2 * PATH_DELAY_S + 0.2
 
     assert {left.split()[0] for left in footprint.leftovers()} >= {"process", "file"}  # what is asked for below is seen
@@ -47,7 +47,7 @@ def test_packets_take_the_declared_delay_and_follow_live_changes(emu: Emu) -> No
     emu.ok("link", "set", "bc", "--up")
     assert round_trip_s(emu) >= 2 * 0.041
 
-    emu.ok("down")
+    assert emu.aside("down").wait(30) == 0
     assert footprint.leftovers() == []
 
 
@@ -282,7 +282,7 @@ def test_down_cleans_up_after_a_killed_keeper(emu: Emu) -> None:
 def test_up_cleans_up_after_a_killed_keeper(emu: Emu) -> None:
     first = emu.up()
     kill_keeper(emu)
-    second = emu.up()
+    second = emu.up_by_command()
     # Files and their loop devices are the second one's, in the same home.
     assert [left for left in first.leftovers() if not left.startswith(("file", "loop device"))] == []
     assert round_trip_s(emu) >= 2 * PATH_DELAY_S

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from sonata.sdk.emulation_records import EmulationRecord
+from tests import plain_http
 from tests.scenario.clouds import FAST, boot, let_in, network_of, route, site
 from tests.scenario.emu_command import ORIGIN, Emu, kill, settle, wait_for_line
 from tests.scenario.test_emu_wan import through_proxy
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.root, pytest.mark.serial]
 
 def wan(record: EmulationRecord) -> httpx.Client:
     headers = {"Authorization": f"Bearer {record.wan_token}"}
-    return httpx.Client(base_url=f"{record.url}/emulator/v1", headers=headers, trust_env=False)
+    return plain_http.Client(base_url=f"{record.url}/emulator/v1", headers=headers, trust_env=False)
 
 
 def power_on(cloud: Any, *names: str) -> None:

@@ -13,6 +13,7 @@ import openstack
 import pytest
 
 from sonata.sdk.emulation_records import EmulationRecord
+from tests import plain_http
 from tests.scenario.clouds import let_in, site
 from tests.scenario.emu_command import ORIGIN, Emu, kill, settle
 
@@ -57,7 +58,7 @@ def wan(emu: Emu) -> Iterator[httpx.Client]:
     emu.up()
     record = emu.record()
     headers = {"Authorization": f"Bearer {record.wan_token}"}
-    with httpx.Client(base_url=f"{record.url}/emulator/v1", headers=headers, trust_env=False) as client:
+    with plain_http.Client(base_url=f"{record.url}/emulator/v1", headers=headers, trust_env=False) as client:
         yield client
 
 

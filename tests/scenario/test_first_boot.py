@@ -329,6 +329,7 @@ def repository(folder: Path) -> None:
 
 
 MIRRORED = """#cloud-config
+ssh_genkeytypes: [ed25519]
 write_files:
   - path: /etc/apt/sources.list
     content: "deb [trusted=yes] http://{mirror}:8000 ./\\n"

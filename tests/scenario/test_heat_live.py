@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
+from tests import plain_http
 from tests.scenario.clouds import site
 from tests.scenario.emu_command import Emu
 from tests.stock_client import Said, StockClient, needs_client
@@ -230,7 +230,7 @@ def test_a_service_lives_as_its_template_says(live: Live) -> None:
         if wanted == 4:  # a server has an address of its own for signals
             assert eventually(lambda: live.emu.ok("exec", "a/web-one", "--", *post) == "200")
         else:
-            assert eventually(lambda: httpx.post(made["outputs"]["alarm"]).status_code == 200)
+            assert eventually(lambda: plain_http.post(made["outputs"]["alarm"]).status_code == 200)
         assert eventually(lambda wanted=wanted: list(live.servers().values()) == ["ACTIVE"] * wanted)
 
     changed = live.stack("update", SERVICE, "--parameter", "label=two", "--parameter", "members=2")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sonata._lib.processes import ProcessId, is_running
 from sonata.errors import AdapterError
-from sonata.sdk.keepers import Keeper, Ties
+from sonata.model.topology import Pop, Topology
+from sonata.sdk import emulations
+from sonata.sdk.emulation_records import recorded
+from sonata.sdk.keepers import Keeper, Spawn, Ties, by_program
+from sonata.sdk.templates import TEMPLATE
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
@@ -36,6 +44,20 @@ def test_a_keeper_ends_when_its_starter_dies_before_it_was_told_anything() -> No
     told = subprocess.run([sys.executable, "-c", STARTER], capture_output=True, text=True, check=False)
     process = ProcessId(*json.loads(told.stdout))
     eventually(lambda: not is_running(process))
+
+
+@pytest.mark.parametrize("spawn", [by_program, TEMPLATE.spawn], ids=["program", "template"])
+def test_a_keeper_that_is_told_to_end_while_it_loads_ends_once_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
+    monkeypatch.setenv("SONATA_HOME", str(tmp_path))
+    begun = time.monotonic()
+    with Keeper(spawn) as keeper:
+        os.kill(keeper.process("early").pid, signal.SIGTERM)
+        with pytest.raises(AdapterError, match="emulation `early` died while it started"):
+            emulations.start(Topology("early", {"a": Pop("a")}), listen=("127.0.0.1", 0), keeper=keeper)
+    assert time.monotonic() - begun < emulations.GRACE_S, "it was killed"
+    assert list(recorded()) == []
 
 
 def test_a_keeper_that_died_is_told_by_the_name_of_its_emulation() -> None:

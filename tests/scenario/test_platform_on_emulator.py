@@ -15,8 +15,10 @@ from sonata.errors import SonataError
 from sonata.model.topology import Endpoint, Impairment, Link, Pop, Topology
 from sonata.sdk import emulations, platforms
 from sonata.sdk.emulator_client import EmulatorClient
+from sonata.sdk.keepers import Keeper
 from sonata.sdk.packages import build_package
 from sonata.sdk.platform_client import PlatformClient
+from sonata.sdk.templates import TEMPLATE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cdn"
 TOPOLOGY = Topology(
@@ -45,7 +47,9 @@ def archive(tmp_path: Path) -> bytes:
 @pytest.fixture
 def emulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[emulations.Emulation]:
     monkeypatch.setenv("SONATA_HOME", str(tmp_path / "home"))
-    with emulations.start(TOPOLOGY, name="two-sites", listen=("127.0.0.1", 0)) as running:
+    with Keeper(TEMPLATE.spawn) as keeper:
+        running = emulations.start(TOPOLOGY, name="two-sites", listen=("127.0.0.1", 0), keeper=keeper)
+    with running:
         yield running
 
 

@@ -64,21 +64,29 @@ def template() -> Iterator[Template]:
 def own_templates() -> list[psutil.Process]:
     """Templates among the children of this process, which takes in keepers, too, where it has run machines itself."""
     keepers = {record.process.pid for record in recorded()}
-    return [child for child in psutil.Process().children() if child.pid in templates() - keepers]
+    return [child for child in psutil.Process().children() if is_template(child) and child.pid not in keepers]
 
 
-def templates() -> set[int]:
-    """Processes from which keepers are forked, and those keepers, which have the same command line."""
-    found = psutil.process_iter(["cmdline"])
-    return {one.pid for one in found if "sonata.daemon.template" in (one.info["cmdline"] or ())}
+def templates_at(home: Path) -> list[psutil.Process]:
+    """Templates that were started at a home, and keepers forked from them, which have the same command line."""
+    return [one for one in psutil.process_iter() if is_template(one, home)]
+
+
+def is_template(process: psutil.Process, home: Path | None = None) -> bool:
+    """Whether a process is one, or a keeper forked from one; of this home, if it matters."""
+    try:
+        return "sonata.daemon.template" in process.cmdline() and (
+            home is None or process.environ().get("SONATA_HOME") == str(home)
+        )
+    except psutil.Error:
+        return False
 
 
 def test_a_script_runs_one_emulation_after_the_other_and_leaves_no_process(home: Path) -> None:
-    before = templates()
     told = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["s", "s"]
     assert told.stderr == ""
-    eventually(lambda: templates() <= before)
+    eventually(lambda: templates_at(home) == [])
 
 
 def test_a_keeper_that_is_told_nothing_ends_with_the_block(template: Template) -> None:
@@ -88,12 +96,11 @@ def test_a_keeper_that_is_told_nothing_ends_with_the_block(template: Template) -
     assert not is_running(process)
 
 
-def test_a_keeper_ends_when_its_starter_dies_and_so_does_the_template() -> None:
-    before = templates()
+def test_a_keeper_ends_when_its_starter_dies_and_so_does_the_template(home: Path) -> None:
     told = subprocess.run([sys.executable, "-c", STARTER], capture_output=True, text=True, check=False)
     process = ProcessId(*json.loads(told.stdout))
     eventually(lambda: not is_running(process))
-    eventually(lambda: templates() <= before)
+    eventually(lambda: templates_at(home) == [])
 
 
 def test_a_template_that_was_killed_is_replaced_and_its_emulations_live_on(home: Path, template: Template) -> None:

@@ -40,6 +40,7 @@ from sonata.api.emulator.app import emulator_app
 from sonata.api.emulator.socks import ManagementProxy
 from sonata.api.openstack.app import openstack_app, openstack_description
 from sonata.daemon.files import keep_files, require_files
+from sonata.daemon.keeper import ENDING
 from sonata.daemon.surfaces import surfaces
 from sonata.emulator.cloud.site import Kept
 from sonata.emulator.data_plane import DataPlane
@@ -271,6 +272,7 @@ def _watch_signals(end: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def _watch_lifeline(lifeline: int, end: asyncio.Event) -> None:

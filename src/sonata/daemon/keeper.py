@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,6 +32,8 @@ from sonata._lib.isolation import (
 )
 from sonata.errors import SonataError, Unsupported
 
+ENDING = frozenset((signal.SIGTERM,))
+"""Signals that wait until the first process has loaded and handles them."""
 _HOUSE = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET
 _OURSELVES = "0 {own} 1\n"
 
@@ -98,6 +101,8 @@ def _enter(report: int, go_on: Callable[[], NoReturn], with_users: bool, entered
     os.close(entered)
     os.read(mapped, 1)
     os.close(mapped)
+    # Pid 1 loses what it has no handler for (pid_namespaces(7)), unless that waits until it has one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     first = os.fork()
     if first == 0:
         _guarded(report, lambda: _become_first(go_on))

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests import plain_http
 from tests.contract.openstack.conftest import PASSWORD, Site
 from tests.waiting import eventually
 
@@ -21,7 +22,7 @@ class Connector:
     """Logs in as the connector does and keeps the endpoints of the catalog."""
 
     def __init__(self, site: Site) -> None:
-        self._http = httpx.Client(timeout=30)
+        self._http = plain_http.Client(timeout=30)
         password = {"user": {"name": "admin", "domain": {"id": "default"}, "password": PASSWORD}}
         body = {
             "auth": {
@@ -134,7 +135,7 @@ def vim(site: Site) -> Iterator[Connector]:
 
 def test_the_first_call_discovers_volumes_and_lists_zones(vim: Connector) -> None:
     root = vim.endpoints["volumev3"].removesuffix(f"/v3/{vim.project}")
-    answer = httpx.get(f"{root}/")
+    answer = plain_http.get(f"{root}/")
     assert answer.status_code in (200, 300)
     assert [(one["id"], one["status"]) for one in answer.json()["versions"]] == [("v3.0", "CURRENT")]
     (zone,) = vim.get("compute", "/os-availability-zone/detail")["availabilityZoneInfo"]

@@ -144,7 +144,9 @@ def test_servers_find_one_another_by_name(emulation: Emulation, access: Any) -> 
     assert "two.openstacklocal" in lines[3]
 
 
+# An RSA key, which is made where nothing is said, takes seconds; tests/scenario/test_first_boot.py waits for it.
 CONFIG = """#cloud-config
+ssh_genkeytypes: [ed25519]
 hostname: edge
 fqdn: edge.example.org
 manage_etc_hosts: true
@@ -250,7 +252,7 @@ def test_a_generated_key_opens_a_server_at_its_floating_address(emulation: Emula
     try:
         server = boot(
             access, "one", networks=[{"uuid": network.id}], key_name="generated",
-            user_data=encoded("#cloud-config\nruncmd: [/usr/sbin/sshd]\n"),
+            user_data=encoded("#cloud-config\nssh_genkeytypes: [ed25519]\nruncmd: [/usr/sbin/sshd]\n"),
         )  # fmt: skip
         finished(emulation, "access/one")
         (port,) = access.network.ports(device_id=server.id)

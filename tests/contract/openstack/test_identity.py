@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from openstack import exceptions
+from tests import plain_http
 from tests.contract.openstack.conftest import PASSWORD, Site
 
 USER, SECRET = "ada", "sufficiently long"
@@ -25,7 +26,7 @@ class Keystone:
     def __post_init__(self) -> None:
         self.base = f"{self.site.url}/access"
         self.admin = self.cloud.authorize()
-        self.http = httpx.Client(timeout=30)
+        self.http = plain_http.Client(timeout=30)
 
     def call(self, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
         headers = {"X-Auth-Token": token or self.admin, **more.pop("headers", {})}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import httpx
 import pytest
 from openstack import exceptions
+from tests import plain_http
 from tests.contract.openstack.conftest import PASSWORD, Site
 
 
@@ -20,7 +20,7 @@ def token_request(**changes: Any) -> dict[str, Any]:
 
 def test_the_catalog_follows_the_address_that_the_client_used(site: Site) -> None:
     base = site.url.replace("127.0.0.1", "localhost")
-    answer = httpx.post(f"{base}/core/identity/v3/auth/tokens", json=token_request())
+    answer = plain_http.post(f"{base}/core/identity/v3/auth/tokens", json=token_request())
     assert answer.status_code == 201
     urls = {service["type"]: service["endpoints"][0]["url"] for service in answer.json()["token"]["catalog"]}
     project = answer.json()["token"]["project"]["id"]
@@ -38,21 +38,21 @@ def test_the_catalog_follows_the_address_that_the_client_used(site: Site) -> Non
 
 def test_discovery_documents_lead_back_to_where_they_are(site: Site) -> None:
     root = f"{site.url}/access"
-    identity = httpx.get(f"{root}/identity")
+    identity = plain_http.get(f"{root}/identity")
     assert identity.status_code == 300
     assert identity.json()["versions"]["values"][0]["links"][0]["href"] == f"{root}/identity/v3/"
-    compute = httpx.get(f"{root}/compute/v2.1/").json()["version"]
+    compute = plain_http.get(f"{root}/compute/v2.1/").json()["version"]
     assert (compute["version"], compute["links"][0]["href"]) == ("2.96", f"{root}/compute/v2.1/")
-    assert httpx.get(f"{root}/image").status_code == 300
-    assert httpx.get(f"{root}/image/versions").status_code == 200
-    assert httpx.get(f"{root}/network/").json()["versions"][0]["id"] == "v2.0"
+    assert plain_http.get(f"{root}/image").status_code == 300
+    assert plain_http.get(f"{root}/image/versions").status_code == 200
+    assert plain_http.get(f"{root}/network/").json()["versions"][0]["id"] == "v2.0"
 
 
 @pytest.mark.parametrize(
     "changes", [{"password": "wrong"}, {"name": "nobody"}, {"password": None}, {"domain": {"name": "Other"}}]
 )
 def test_wrong_credentials_are_401(site: Site, changes: dict[str, Any]) -> None:
-    answer = httpx.post(f"{site.url}/access/identity/v3/auth/tokens", json=token_request(**changes))
+    answer = plain_http.post(f"{site.url}/access/identity/v3/auth/tokens", json=token_request(**changes))
     assert answer.status_code == 401
     assert answer.json()["error"]["title"] == "Unauthorized"
     assert "x-subject-token" not in answer.headers
@@ -69,18 +69,18 @@ def test_tokens_are_shown_checked_and_revoked_and_good_for_one_pop(site: Site, c
     token = cloud.authorize()
     url = f"{site.url}/access/identity/v3/auth/tokens"
     headers = {"X-Auth-Token": token, "X-Subject-Token": token}
-    shown = httpx.get(url, headers=headers).json()["token"]
+    shown = plain_http.get(url, headers=headers).json()["token"]
     assert (shown["project"]["name"], shown["user"]["name"]) == ("admin", "admin")
-    assert httpx.head(url, headers=headers).status_code == 200
-    assert httpx.get(f"{site.url}/core/compute/v2.1/servers", headers=headers).status_code == 401
-    assert httpx.get(f"{site.url}/access/compute/v2.1/servers", headers=headers).status_code == 200
+    assert plain_http.head(url, headers=headers).status_code == 200
+    assert plain_http.get(f"{site.url}/core/compute/v2.1/servers", headers=headers).status_code == 401
+    assert plain_http.get(f"{site.url}/access/compute/v2.1/servers", headers=headers).status_code == 200
     renewed = {"auth": {"identity": {"methods": ["token"], "token": {"id": token}}}}
-    assert httpx.post(url, json=renewed).status_code == 201
-    assert httpx.delete(url, headers=headers).status_code == 204
-    refused = httpx.get(f"{site.url}/access/compute/v2.1/servers", headers=headers)
+    assert plain_http.post(url, json=renewed).status_code == 201
+    assert plain_http.delete(url, headers=headers).status_code == 204
+    refused = plain_http.get(f"{site.url}/access/compute/v2.1/servers", headers=headers)
     assert refused.status_code == 401
     assert "www-authenticate" in refused.headers
-    assert httpx.get(f"{site.url}/access/compute/v2.1/servers").status_code == 401
+    assert plain_http.get(f"{site.url}/access/compute/v2.1/servers").status_code == 401
 
 
 def test_pops_know_nothing_of_one_another(site: Site, cloud: Any) -> None:
@@ -118,7 +118,7 @@ def test_unknown_things_are_404_in_the_services_own_words(
     site: Site, cloud: Any, service: str, path: str, key: str
 ) -> None:
     headers = {"X-Auth-Token": cloud.authorize()}
-    answer = httpx.get(f"{site.url}/access/{service}{path}", headers=headers)
+    answer = plain_http.get(f"{site.url}/access/{service}{path}", headers=headers)
     assert answer.status_code == 404
     assert answer.json()[key]["message"]
     assert answer.headers["x-openstack-request-id"].startswith("req-")
@@ -130,19 +130,19 @@ def test_unknown_things_are_404_in_the_services_own_words(
 )
 def test_a_body_that_is_no_object_is_400(site: Site, cloud: Any, path: str, body: bytes) -> None:
     headers = {"X-Auth-Token": cloud.authorize(), "Content-Type": "application/json"}
-    answer = httpx.post(f"{site.url}/access/{path}", content=body, headers=headers)
+    answer = plain_http.post(f"{site.url}/access/{path}", content=body, headers=headers)
     assert answer.status_code == 400
 
 
 def test_methods_that_a_path_has_not_are_405(site: Site, cloud: Any) -> None:
     headers = {"X-Auth-Token": cloud.authorize()}
-    assert httpx.patch(f"{site.url}/access/network/v2.0/networks", headers=headers).status_code == 405
+    assert plain_http.patch(f"{site.url}/access/network/v2.0/networks", headers=headers).status_code == 405
 
 
 def test_an_unknown_pop_is_404(site: Site) -> None:
-    assert httpx.get(f"{site.url}/mars/identity/v3").status_code == 404
-    assert httpx.get(f"{site.url}/access/dns/v2").status_code == 404
-    assert httpx.get(f"{site.url}/").status_code == 404
+    assert plain_http.get(f"{site.url}/mars/identity/v3").status_code == 404
+    assert plain_http.get(f"{site.url}/access/dns/v2").status_code == 404
+    assert plain_http.get(f"{site.url}/").status_code == 404
 
 
 def test_images_of_the_store_are_public(cloud: Any) -> None:
@@ -182,8 +182,8 @@ def test_a_wrong_upload_is_400(site: Site, cloud: Any) -> None:
     image = cloud.image.post("/images", json={"name": "bad", "disk_format": "raw", "container_format": "docker"}).json()
     headers = {"X-Auth-Token": cloud.authorize(), "Content-Type": "application/octet-stream"}
     url = f"{site.url}/access/image/v2/images/{image['id']}/file"
-    assert httpx.put(url, content=b"ELF", headers=headers).status_code == 400
-    assert httpx.put(url, content=b"OCI", headers={**headers, "Content-Type": "text/plain"}).status_code == 415
+    assert plain_http.put(url, content=b"ELF", headers=headers).status_code == 400
+    assert plain_http.put(url, content=b"OCI", headers={**headers, "Content-Type": "text/plain"}).status_code == 415
     assert cloud.image.get_image(image["id"]).status == "queued"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests import plain_http
 from tests.contract.openstack.conftest import Site
 
 from sonata.api.openstack.call import DEEPEST_BODY, LONGEST_BODY
@@ -23,7 +24,7 @@ COLLECTIONS = {
 @pytest.fixture
 def http(site: Site, cloud: Any) -> Iterator[httpx.Client]:
     headers = {"X-Auth-Token": cloud.authorize()}
-    with httpx.Client(base_url=f"{site.url}/access", headers=headers, timeout=30) as client:
+    with plain_http.Client(base_url=f"{site.url}/access", headers=headers, timeout=30) as client:
         yield client
 
 
@@ -62,6 +63,6 @@ def test_data_of_a_flavor_profile_that_are_nested_too_deeply_are_refused(http: h
 @pytest.mark.parametrize("service", ["compute", "network", "image"])
 @pytest.mark.parametrize("path", ["", "/nothing/of/this"])
 def test_who_has_no_token_is_told_where_to_get_one(site: Site, http: httpx.Client, service: str, path: str) -> None:
-    answer = httpx.get(f"{site.url}/access/{service}{path or COLLECTIONS[service]}")
+    answer = plain_http.get(f"{site.url}/access/{service}{path or COLLECTIONS[service]}")
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == f'Keystone uri="{site.url}/access/identity"'

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from tests import plain_http
 from tests.contract.openstack.conftest import Site
 from tests.stock_client import StockClient, needs_client
 
@@ -58,7 +59,7 @@ class Heat:
 
     def call(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """A request as it goes over the wire; redirects are not followed."""
-        return httpx.request(method, self.base + path, json=body, headers=self.headers, timeout=10)
+        return plain_http.request(method, self.base + path, json=body, headers=self.headers, timeout=10)
 
     def create(self, name: str, template: str, **more: Any) -> dict[str, Any]:
         """A stack after its creation, however that ended."""
@@ -77,7 +78,7 @@ class Heat:
     def show(self, name: str) -> dict[str, Any]:
         """A stack by its name."""
         location = self.call("GET", f"/stacks/{name}").headers["location"]
-        found: dict[str, Any] = httpx.get(location, headers=self.headers).json()["stack"]
+        found: dict[str, Any] = plain_http.get(location, headers=self.headers).json()["stack"]
         return found
 
     def settled(self, name: str, stack_id: str) -> dict[str, Any]:
@@ -232,9 +233,9 @@ outputs:
     for_servers = shown["attributes"]["endpoint"]
     assert for_servers.startswith("http://169.254.169.254/orchestration/v1/")
     url = heat.base + path + "/signal"
-    assert httpx.post(url, json={"id": "a"}, headers={"X-Auth-Token": "wrong"}).status_code == 401
+    assert plain_http.post(url, json={"id": "a"}, headers={"X-Auth-Token": "wrong"}).status_code == 401
     for signal in ({"id": "a", "data": "x"}, {"id": "b", "data": 7}):
-        assert httpx.post(url, json=signal, headers={"X-Auth-Token": token}).status_code == 200
+        assert plain_http.post(url, json=signal, headers={"X-Auth-Token": token}).status_code == 200
     stack = heat.settled("waiting", made["id"])
     assert stack["stack_status"] == "CREATE_COMPLETE", stack["stack_status_reason"]
     assert yaml.safe_load(outputs(stack)["data"]) == {"a": "x", "b": 7}
@@ -242,8 +243,8 @@ outputs:
     for action, by_secret, by_owner in (("suspend", 401, 400), ("resume", 200, 200)):
         heat.call("POST", f"/stacks/waiting/{made['id']}/actions", {action: None})
         heat.settled("waiting", made["id"])
-        assert httpx.post(url, json={"id": "a"}, headers={"X-Auth-Token": token}).status_code == by_secret
-        assert httpx.post(url, json={"id": "a"}, headers=heat.headers).status_code == by_owner
+        assert plain_http.post(url, json={"id": "a"}, headers={"X-Auth-Token": token}).status_code == by_secret
+        assert plain_http.post(url, json={"id": "a"}, headers=heat.headers).status_code == by_owner
 
 
 def test_a_scaling_policy_changes_its_group(heat: Heat) -> None:
@@ -264,7 +265,7 @@ outputs:
 """
     stack = heat.create("scaled", template)
     assert outputs(stack)["size"] == 1
-    assert httpx.post(outputs(stack)["url"]).status_code == 200
+    assert plain_http.post(outputs(stack)["url"]).status_code == 200
     told: dict[str, Any] = {}
     for _ in range(200):
         told = outputs(heat.show("scaled"))
@@ -304,7 +305,7 @@ def test_what_cannot_be_is_refused_in_heats_form(heat: Heat) -> None:
     assert "zaqar messaging endpoint is not in service catalog" in unheard.json()["error"]["message"]
     assert heat.call("GET", "/stacks?limit=1&sort_keys=stack_name").json()["stacks"][0]["stack_name"] == "taken"
     other = heat.base.replace(heat.project, "0" * 32)
-    assert httpx.get(f"{other}/stacks", headers=heat.headers).status_code == 403
+    assert plain_http.get(f"{other}/stacks", headers=heat.headers).status_code == 403
 
 
 def test_check_suspend_preview_and_adoption(heat: Heat) -> None:

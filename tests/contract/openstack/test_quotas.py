@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 import pytest
 from openstack import exceptions
+from tests import plain_http
 from tests.contract.openstack.conftest import Site
 from tests.contract.openstack.test_compute import network_of
 
 
 def api(site: Site, cloud: Any) -> httpx.Client:
     """HTTP as the administrator, for what the SDK hides."""
-    return httpx.Client(base_url=f"{site.url}/access", headers={"X-Auth-Token": cloud.authorize()}, timeout=30)
+    return plain_http.Client(base_url=f"{site.url}/access", headers={"X-Auth-Token": cloud.authorize()}, timeout=30)
 
 
 def test_network_quotas_refuse_what_is_too_much_and_leave_nothing(site: Site, cloud: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from openstack import exceptions
+from tests import plain_http
 from tests.contract.openstack.conftest import Site
 from tests.contract.openstack.test_compute import FAST, boot
 
@@ -26,7 +27,7 @@ def settled(cloud: Any, volume: Any, status: str) -> Any:
 def call(site: Site, cloud: Any, method: str, path: str, version: str = "3.70", **more: Any) -> httpx.Response:
     """A request as it is, without a project in its path."""
     headers = {"X-Auth-Token": cloud.authorize(), "OpenStack-API-Version": f"volume {version}"}
-    return httpx.request(method, f"{site.url}/access/volume{path}", headers=headers, **more)
+    return plain_http.request(method, f"{site.url}/access/volume{path}", headers=headers, **more)
 
 
 def test_a_volume_is_made_listed_changed_and_deleted(cloud: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+from tests import plain_http
 from tests.contract.openstack.conftest import PASSWORD, Site
 from tests.fakes.load_balancing import FakeDriver
 
@@ -73,7 +73,7 @@ def token_of(site: Site, project: str = "admin") -> dict[str, str]:
     password = {"user": {"name": "admin", "domain": {"id": "default"}, "password": PASSWORD}}
     scope = {"project": {"name": project, "domain": {"id": "default"}}}
     body = {"auth": {"identity": {"methods": ["password"], "password": password}, "scope": scope}}
-    answer = httpx.post(f"{site.url}/{POP}{TOKENS}", json=body, trust_env=False)
+    answer = plain_http.post(f"{site.url}/{POP}{TOKENS}", json=body, trust_env=False)
     return {"X-Auth-Token": answer.headers["x-subject-token"], "X-OpenStack-Nova-API-Version": "2.96"}
 
 
@@ -84,7 +84,7 @@ class World:
         self.site = site
         self.cloud: Cloud = site.clouds[POP]
         self.cloud.load_balancing.changes.drivers = {"haproxy": FakeDriver()}
-        self.http = httpx.Client(base_url=f"{site.url}/{POP}", headers=token_of(site), timeout=30, trust_env=False)
+        self.http = plain_http.Client(base_url=f"{site.url}/{POP}", headers=token_of(site), timeout=30, trust_env=False)
         self.project = next(one.id for one in self.cloud.tables.projects if one.name == "admin")
         self.network = ""
         self.subnet = ""
