@@ -108,7 +108,7 @@ class Emu:
         return self.footprint()
 
     def up_by_command(self) -> Footprint:
-        """The same by the command, as a process."""
+        """The same by the command, as a process, whose keeper sees what this process has mounted meanwhile."""
         self.ok("up", str(self.topology), "--listen", "127.0.0.1:0", "--detach")
         return self.footprint()
 

@@ -14,6 +14,7 @@ from tests.scenario.emu_command import Emu, kill, settle
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
+# Emulations are started by the command here: others come from a template, which need not see what is mounted later.
 SIZE_MIB = 24
 
 
@@ -50,7 +51,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(emu: Emu, disk: Path) -> None:
-    emu.up()
+    emu.up_by_command()
     cloud = site(emu.record(), "a")
     network = network_of(cloud, "10.7.0.0/24", "10.7.0.10", "10.7.0.99")
     first = boot(cloud, "first", network.id)
@@ -79,7 +80,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost_once_there_is_room(emu: Emu, di
     assert emu.run("exec", "a/second", "--", "true").returncode == 0
     settle()
     kill(emu)
-    emu.up()
+    emu.up_by_command()
     assert cloud.network.get_network(late.id).name == "late"
     assert {server.name for server in cloud.compute.servers()} == {"first", "second", "busy"}
     cloud.close()
@@ -93,7 +94,7 @@ def test_an_image_that_does_not_fit_is_refused_and_waits_for_data(emu: Emu, tmp_
     images.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", images], check=True)
     try:
-        emu.up()
+        emu.up_by_command()
         cloud = site(emu.record(), "a")
         image = cloud.image.create_image(name="big", disk_format="raw", container_format="bare", wait=False)
         answer = cloud.image.put(
