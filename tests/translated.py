@@ -17,6 +17,9 @@ PACE = 0.1 if TRANSLATED else 1.0
 TRIES = 12 if TRANSLATED else 4
 """How often a rate is measured until all of it has passed at least once: a core that stands still lets it pass by."""
 
+MEASURED_S = 3.0 if TRANSLATED else 1.0
+"""How long each measurement of a rate takes: what a standing core has kept back may pass at once when it goes on."""
+
 needs_processor = pytest.mark.skipif(
     TRANSLATED,
     reason="its bounds are shorter than an emulated processor takes for the work itself, or holds programs up for",

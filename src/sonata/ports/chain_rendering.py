@@ -121,7 +121,14 @@ class Flow:
     actions: str
 
 
-AnyStep = Step | SpeakIPv6 | Flow
+@dataclass(frozen=True, slots=True)
+class LeadNetworks:
+    """A PoP leads what chains mark from its networks through its IP layer; every chain needs that, none asks for it."""
+
+    pop: str
+
+
+AnyStep = Step | SpeakIPv6 | Flow | LeadNetworks
 
 
 @dataclass(frozen=True, slots=True)

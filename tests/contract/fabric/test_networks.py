@@ -11,7 +11,7 @@ import pytest
 
 from sonata.errors import Conflict, InvalidInput, NotFound
 from sonata.model.topology import Impairment
-from sonata.ports.fabric import LinkSpec, NetworkSpec, PatchSpec
+from sonata.ports.fabric import ChainSpec, Classifier, Hop, HopPort, LinkSpec, NetworkSpec, PatchSpec
 
 from .conftest import World, external, over, router_spec, span_of, tenant
 
@@ -150,6 +150,36 @@ def attacking_socket(world: World, source: str | None) -> socket.socket:
     if source:
         made.bind((source, 4790))
     return made
+
+
+def led_out(world: World, machine: str, network: str, target: str) -> bool:
+    """Whether a datagram comes out that a machine hands to the PoP which carries its network, instead of a router."""
+    bridge = world.fabric._world.bridge("p0", network)
+    nobody = "10.0.0.99"
+    assert world.run(machine, "ip", "neigh", "replace", nobody, "lladdr", bridge.mac, "dev", "eth0").returncode == 0
+    assert (
+        world.run(machine, "ip", "route", "replace", "default", "via", nobody, "onlink", "dev", "eth0").returncode == 0
+    )
+    with world.socket(target) as witness, world.socket(machine) as attacker:
+        witness.bind(("", 5000))
+        attacker.sendto(b"evil", (str(external(1, 10).ip), 5000))
+        witness.settimeout(0.3)
+        try:
+            return witness.recv(16) == b"evil"
+        except TimeoutError:
+            return False
+
+
+def test_a_network_without_router_leads_nowhere(world: World) -> None:
+    """Also not for who knows the MAC address of the bridge."""
+    world.line(2)
+    world.host("far", 1)
+    spanned(world)
+    assert not led_out(world, "m0", "blue", "far")
+    chain = ChainSpec("chain", "p0", (Classifier(source_port_id="m0-eth0", protocol="tcp"),), ())
+    hop = HopPort(world.port("function", 0, "blue", "10.0.0.20/24").mac, "blue", "m0-eth0")
+    world.fabric.steering.set_chain(replace(chain, hops=(Hop(hop, hop),)))
+    assert not led_out(world, "m0", "blue", "far")
 
 
 def test_a_router_hides_inner_sources_and_no_others(world: World) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-from tests.translated import PACE, TRIES
+from tests.translated import MEASURED_S, PACE, TRIES
 
 from sonata.errors import NotFound
 from sonata.ports.fabric import FilterRule, NetworkSpec, PortRate, PortShape
@@ -22,7 +22,7 @@ MBIT = 1e6 * PACE
 
 def holds(world: World, wanted_bps: float, *options: str) -> bool:
     """Whether TCP from a to b gets a layer 2 rate."""
-    return is_held(lambda: world.bits_per_second("a", "b", IPv4Address("10.0.0.11"), 1.0, *options), wanted_bps)
+    return is_held(lambda: world.bits_per_second("a", "b", IPv4Address("10.0.0.11"), MEASURED_S, *options), wanted_bps)
 
 
 def is_held(measure_bps: Callable[[], float], wanted_bps: float) -> bool:
@@ -32,6 +32,7 @@ def is_held(measure_bps: Callable[[], float], wanted_bps: float) -> bool:
     """
     for _ in range(TRIES):
         measured = measure_bps()
+        print(f"{measured / MBIT:.2f} of {wanted_bps / MBIT:.2f} Mbit/s")
         if not measured <= 1.1 * wanted_bps:
             return False
         if measured >= 0.75 * wanted_bps:
@@ -133,7 +134,7 @@ def routed_out(world: World, *shapes: PortShape) -> tuple[IPv4Address, ...]:
 
 def reaches_rate(world: World, server: str, address: IPv4Address, wanted_bps: float, *options: str) -> bool:
     """As `holds`, from the user to a floating address."""
-    return is_held(lambda: world.bits_per_second("user", server, address, 1.0, *options), wanted_bps)
+    return is_held(lambda: world.bits_per_second("user", server, address, MEASURED_S, *options), wanted_bps)
 
 
 @pytest.mark.skipif(not shutil.which("iperf3"), reason="needs iperf3")

@@ -13,7 +13,7 @@ from tests.sessions import CGROUP, labelled
 
 from sonata._lib.paths import data_home
 from sonata.adapters.runtime_oci import OciRuntime, leftover_cgroups
-from sonata.adapters.runtime_qemu import QemuRuntime, guest_kernels
+from sonata.adapters.runtime_qemu import QemuRuntime, find_all, guest_kernels
 from sonata.errors import Unsupported
 from sonata.ports.runtime import Runtime
 
@@ -29,8 +29,10 @@ def _made(engine: str, folder: Path, prefix: str) -> tuple[Runtime, ...]:
     try:
         if engine != "vm":
             return (OciRuntime(folder, prefix, engines=(engine,)),)
+        kernels = guest_kernels(data_home() / "images")
+        find_all(kernels)
         inner = OciRuntime(folder, prefix)
-        return QemuRuntime(folder / "vm", inner, guest_kernels(data_home() / "images")), inner
+        return QemuRuntime(folder / "vm", inner, kernels), inner
     except Unsupported as missing:
         pytest.skip(missing.message)
 

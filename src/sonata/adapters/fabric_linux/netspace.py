@@ -165,6 +165,10 @@ class Netspace:
         """Answer no ARP on an interface without addresses for those that the namespace has elsewhere."""
         self._set({f"ipv4/conf/{ifname}/arp_ignore": b"1"})
 
+    def forward_from(self, ifnames: Iterable[str], *, wanted: bool) -> None:
+        """Whether IPv4 packets that come in at interfaces are led on; what is bridged there is no matter of this."""
+        self._set({f"ipv4/conf/{ifname}/forwarding": b"1" if wanted else b"0" for ifname in ifnames})
+
     def accept_own(self, ifname: str) -> None:
         """Take packets from an interface that have an address of the namespace itself as their source."""
         self._set({f"ipv4/conf/{ifname}/accept_local": b"1"})

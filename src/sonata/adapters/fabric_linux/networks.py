@@ -14,36 +14,17 @@ from sonata._lib.netlink import Request
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
+from sonata.adapters.fabric_linux.guards import Guards
 from sonata.adapters.fabric_linux.netspace import Netspace, apply_each
-from sonata.adapters.fabric_linux.nftables import Nftables
-from sonata.adapters.fabric_linux.nsh_flows import HATCH
 from sonata.adapters.fabric_linux.patches import Patches
 from sonata.adapters.fabric_linux.routers_on_call import RoutersOnCall
 from sonata.adapters.fabric_linux.undoing import undone_by
-from sonata.adapters.fabric_linux.world import EXTERNAL_IFNAME, Bridge, World
+from sonata.adapters.fabric_linux.world import NETWORK_PREFIX, Bridge, World
 from sonata.errors import Conflict, InvalidInput
 from sonata.ports.fabric import EXTERNAL, NetworkSpec, PatchSpec, RouterSpec, SpanSpec
 
 _EVERYBODY = "00:00:00:00:00:00"
 _MAX_VNI = 2**24 - 1
-_TUNNELS = f"{{ {requests.VXLAN_PORT}, {requests.VXLAN_GPE_PORT} }}"
-_BRIDGE = "n"
-_UNLED = f'iifname "{_BRIDGE}*" iifname != "{HATCH}" meta mark & 0x30000000 == 0'
-_GUARD = f"""table ip guard {{
-chain tunnels {{ type filter hook prerouting priority raw; policy accept;
-iifname "{EXTERNAL_IFNAME}" udp dport {_TUNNELS} ip daddr & 255.192.0.255 == 100.64.0.1 drop
-}}
-chain own {{ type filter hook input priority filter; policy accept;
-{_UNLED} drop
-}}
-chain ways {{ type filter hook forward priority filter; policy accept;
-{_UNLED} oifname != "{_BRIDGE}*" drop
-}}
-}}
-"""
-"""Tunnels end at the PoPs' routers and begin there: what comes for one from an external network is forged. From a
-tenant network comes what a chain leads through the PoP's IP layer (its mark tells), and nothing else. What is bridged
-may pass the hook `forward`, too, from a bridge to itself."""
 
 Entry = tuple[str, IPv4Address]
 """A MAC address and the tunnel address behind which it is."""
@@ -73,13 +54,13 @@ class _Span:
 class LinuxNetworks:
     """Implements `ports.fabric.Networks`."""
 
-    def __init__(self, world: World, cables: Cables, cards: Cards, routers: RoutersOnCall, nftables: Nftables) -> None:
+    def __init__(self, world: World, cables: Cables, cards: Cards, routers: RoutersOnCall, guards: Guards) -> None:
         self._world = world
         self._cables = cables
         self._cards = cards
         self._routers = routers
-        self._nftables = nftables
-        world.on_pops_added.append(self._guard)
+        self._guards = guards
+        world.on_pops_added.append(self._refuse_forged)
         self._spans: dict[str, _Span] = {}
         self._patches = Patches(world, cables)
 
@@ -96,8 +77,8 @@ class LinuxNetworks:
                 )
                 for bridge in made
             )
+            self._guards.keep_apart(made)
             for bridge in made:
-                self._world.pop(bridge.spec.pop).netspace.answer_no_arp(bridge.ifname)
                 if not bridge.spec.up:
                     _set_state(self._world, bridge, up=False)
 
@@ -166,7 +147,7 @@ class LinuxNetworks:
             standing = None
         now = standing or _Span(span)
         self._spans[span.id] = now
-        self._guard()
+        self._refuse_forged()
         self._drop_tunnels(now, [pop for pop, tunnel in now.tunnels.items() if span.members.get(pop) != tunnel.network])
         for pop, network in span.members.items():
             if pop not in now.tunnels:
@@ -208,14 +189,10 @@ class LinuxNetworks:
         for span in self._spans.values():
             self._drop_tunnels(span, [pop for pop in pops if pop in span.tunnels])
 
-    def _guard(self) -> None:
+    def _refuse_forged(self) -> None:
         """While there are spans, every PoP refuses forged tunnel packets; later PoPs, too."""
-        if not self._spans:
-            return
-        for pop in self._world.pops.values():
-            if not pop.guarded:
-                self._nftables.load(pop.netspace, _GUARD)
-                pop.guarded = True
+        if self._spans:
+            self._guards.refuse_forged()
 
     def _stands(self, spec: NetworkSpec) -> bool:
         bridge = self._world.pop(spec.pop).bridges.get(spec.id)
@@ -287,4 +264,4 @@ def _set_state(world: World, bridge: Bridge, *, up: bool) -> None:
 
 def _plan(world: World, spec: NetworkSpec) -> Bridge:
     index = world.new_index()
-    return Bridge(index, f"{_BRIDGE}{index}", spec, "0a:02:" + index.to_bytes(4, "big").hex(":"))
+    return Bridge(index, f"{NETWORK_PREFIX}{index}", spec, "0a:02:" + index.to_bytes(4, "big").hex(":"))

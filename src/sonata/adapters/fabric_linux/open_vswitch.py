@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ class OpenVSwitch:
         database, server = self._folder / "conf.db", self._folder / "db.sock"
         self._run("ovsdb-tool", "create", str(database), _schema())
         self._launch("ovsdb-server", str(database), f"--remote=punix:{server}", f"--unixctl={self._folder}/db.ctl")
-        self.wait_until(server.exists, "its database takes no connections")
+        self.wait_until(lambda: _listens(server), "its database takes no connections")
         self._launch("ovs-vswitchd", f"unix:{server}", f"--unixctl={self._folder}/switch.ctl")
         logger.info("Open vSwitch started", extra={"pop": self.name, "pids": self.pids})
 
@@ -161,6 +162,12 @@ class OpenVSwitch:
         folder = str(self._folder)
         own = dict.fromkeys(("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"), folder)
         return {"PATH": _SEARCH, **own}
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody takes connections at a socket; its file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as trial:
+        return trial.connect_ex(str(path)) == 0
 
 
 def _schema() -> str:

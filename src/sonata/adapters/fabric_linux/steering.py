@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.chain_sites import ChainSites
 from sonata.adapters.fabric_linux.chain_steps import ChainSteps
-from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.renderers import made
 from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import InvalidInput, NotFound, SonataError, Unsupported
-from sonata.ports.chain_rendering import DEFAULT_RENDERER, NSH_RENDERER, ChainRenderer, Rendering
+from sonata.ports.chain_rendering import DEFAULT_RENDERER, NSH_RENDERER, ChainRenderer, LeadNetworks, Rendering
 from sonata.ports.fabric import ChainSpec, Hop
 
 logger = logging.getLogger(__name__)
@@ -40,13 +40,11 @@ class LinuxSteering:
         default: name of the renderer of chains that ask for none.
     """
 
-    def __init__(
-        self, world: World, nftables: Nftables, switches: FlowSwitches, default: str = DEFAULT_RENDERER
-    ) -> None:
+    def __init__(self, world: World, nftables: Nftables, steps: ChainSteps, default: str = DEFAULT_RENDERER) -> None:
         self._world = world
         self._nftables = nftables
         self._sites = ChainSites(world)
-        self._steps = ChainSteps(world, switches)
+        self._steps = steps
         self._default = default
         self._renderers: dict[str, ChainRenderer] = {}
         self._chains: dict[str, _Chain] = {}
@@ -165,7 +163,8 @@ class LinuxSteering:
     def _render(self, chain: _Chain) -> None:
         """Put a chain as it is to be in place of what stands of it: first what it needs, then its rules."""
         before, pop = chain.rendering, chain.spec.pop
-        after = chain.renderer.render(chain.number, chain.spec, self._sites.around(pop), before.rules)
+        rendered = chain.renderer.render(chain.number, chain.spec, self._sites.around(pop), before.rules)
+        after = replace(rendered, steps=(LeadNetworks(pop), *rendered.steps))
         self._steps.take(after.steps)
         try:
             self._nftables.load(self._world.pop(pop).netspace, after.rules)

@@ -18,6 +18,8 @@ from sonata.ports.fabric import LinkSpec, NetworkSpec, PopSpec, PortSpec
 
 EXTERNAL_IFNAME = "ext"
 """Name of the external network's bridge, which is the router's interface, in every PoP."""
+NETWORK_PREFIX = "net"
+"""What the names of tenant networks' bridges begin with, and no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Pop:
     """A PoP that stands, with its bridges and cards by network id and its routes to other PoPs.
 
     Args:
-        guarded: whether forged tunnel packets are refused at its external network.
+        guarded: whether it refuses forged tunnel packets, as long as it stands.
+        leads: whether it leads from its networks what chains mark.
         outside: its router's IPv6 addresses on its external network.
         inward: its routes over routers on its external network.
         guests: ports on its external network by their addresses, which belong to other PoPs' external networks.
@@ -61,6 +64,7 @@ class Pop:
     cards: dict[str, Card] = field(default_factory=dict)
     routes: dict[IPv4Network, IPv4Address] = field(default_factory=dict)
     guarded: bool = False
+    leads: bool = False
     outside: tuple[IPv6Interface, ...] = ()
     inward: dict[Prefix, Address] = field(default_factory=dict)
     guests: Mapping[IPv4Address, str] = field(default_factory=dict)
