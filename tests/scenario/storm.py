@@ -141,6 +141,10 @@ def _steps(cloud: Any, emulator: EmulatorClient, choices: random.Random) -> Iter
     def secure(group_id: str, any_: Picking) -> None:
         net.update_port(any_("port", choices) or "none", security_groups=[group_id])
 
+    def alter(port_id: str, _any: Picking) -> None:
+        mac = f"fa:16:3e:{choices.randrange(256):02x}:{choices.randrange(256):02x}:{choices.randrange(256):02x}"
+        net.update_port(port_id, **choices.choice(({"mac_address": mac}, {"device_id": "", "device_owner": ""})))
+
     def power(server_id: str, _any: Picking) -> None:
         choices.choice((compute.stop_server, compute.start_server))(server_id)
 
@@ -165,6 +169,7 @@ def _steps(cloud: Any, emulator: EmulatorClient, choices: random.Random) -> Iter
     yield "detach volume", detach
     yield "aim ip", aim
     yield "secure group", secure
+    yield "alter port", alter
     yield "power server", power
     yield "reboot server", lambda each, _any: compute.reboot_server(each, "HARD")
     yield "wake server", wake
