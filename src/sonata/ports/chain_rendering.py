@@ -121,14 +121,7 @@ class Flow:
     actions: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeadNetworks:
-    """A PoP leads what chains mark from its networks through its IP layer; every chain needs that, none asks for it."""
-
-    pop: str
-
-
-AnyStep = Step | SpeakIPv6 | Flow | LeadNetworks
+AnyStep = Step | SpeakIPv6 | Flow
 
 
 @dataclass(frozen=True, slots=True)

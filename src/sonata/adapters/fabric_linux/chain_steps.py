@@ -7,19 +7,17 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
-from sonata.adapters.fabric_linux.guards import Guards
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import SonataError
-from sonata.ports.chain_rendering import AnyStep, Flow, LeadNetworks, SpeakIPv6, Step
+from sonata.ports.chain_rendering import AnyStep, Flow, SpeakIPv6, Step
 
 
 class ChainSteps:
     """What chains changed in PoPs besides their rules."""
 
-    def __init__(self, world: World, switches: FlowSwitches, guards: Guards) -> None:
+    def __init__(self, world: World, switches: FlowSwitches) -> None:
         self._world = world
         self._switches = switches
-        self._guards = guards
         self._users: Counter[AnyStep] = Counter()
 
     def take(self, steps: Sequence[AnyStep]) -> None:
@@ -57,8 +55,6 @@ class ChainSteps:
             batch = list(several)
             if kind is SpeakIPv6:
                 netspace.enable_ipv6([step.interface for step in batch if isinstance(step, SpeakIPv6)])
-            elif kind is LeadNetworks:
-                self._guards.lead_chains(pop)
             elif kind is Flow:
                 self._switches.add(pop, [step for step in batch if isinstance(step, Flow)])
             else:
@@ -69,5 +65,3 @@ class ChainSteps:
         netspace.apply([step.undo for step in steps if isinstance(step, Step) and step.undo])
         netspace.disable_ipv6([step.interface for step in steps if isinstance(step, SpeakIPv6)])
         self._switches.remove(pop, [step for step in steps if isinstance(step, Flow)])
-        if any(isinstance(step, LeadNetworks) for step in steps):
-            self._guards.lead_nothing(pop)

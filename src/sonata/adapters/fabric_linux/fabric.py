@@ -8,7 +8,6 @@ from pathlib import Path
 from sonata._lib.descriptors import raise_limit
 from sonata.adapters.fabric_linux.cable import Cables
 from sonata.adapters.fabric_linux.cards import Cards
-from sonata.adapters.fabric_linux.chain_steps import ChainSteps
 from sonata.adapters.fabric_linux.checkpoints import Checkpoints
 from sonata.adapters.fabric_linux.filtering import LinuxFiltering
 from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
@@ -54,9 +53,7 @@ class LinuxFabric:
         guards = Guards(self._world, nftables)
         self._networks = LinuxNetworks(self._world, cables, cards, self._routers, guards)
         self._switches = FlowSwitches(self._world, folder)
-        self._steering = LinuxSteering(
-            self._world, nftables, ChainSteps(self._world, self._switches, guards), chain_renderer
-        )
+        self._steering = LinuxSteering(self._world, nftables, self._switches, guards, chain_renderer)
         self._filtering = LinuxFiltering(self._world, nftables)
         self._shaping = LinuxShaping(self._world, nftables)
         self._metering = LinuxMetering(self._world)

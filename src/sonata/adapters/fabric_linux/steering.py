@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from sonata._lib.values import dataclass
 from sonata.adapters.fabric_linux.chain_sites import ChainSites
 from sonata.adapters.fabric_linux.chain_steps import ChainSteps
+from sonata.adapters.fabric_linux.flow_switches import FlowSwitches
+from sonata.adapters.fabric_linux.guards import Guards
 from sonata.adapters.fabric_linux.nftables import Nftables
 from sonata.adapters.fabric_linux.renderers import made
 from sonata.adapters.fabric_linux.undoing import undone_by
 from sonata.adapters.fabric_linux.world import World
 from sonata.errors import InvalidInput, NotFound, SonataError, Unsupported
-from sonata.ports.chain_rendering import DEFAULT_RENDERER, NSH_RENDERER, ChainRenderer, LeadNetworks, Rendering
+from sonata.ports.chain_rendering import DEFAULT_RENDERER, NSH_RENDERER, ChainRenderer, Rendering
 from sonata.ports.fabric import ChainSpec, Hop
 
 logger = logging.getLogger(__name__)
@@ -40,11 +41,19 @@ class LinuxSteering:
         default: name of the renderer of chains that ask for none.
     """
 
-    def __init__(self, world: World, nftables: Nftables, steps: ChainSteps, default: str = DEFAULT_RENDERER) -> None:
+    def __init__(
+        self,
+        world: World,
+        nftables: Nftables,
+        switches: FlowSwitches,
+        guards: Guards,
+        default: str = DEFAULT_RENDERER,
+    ) -> None:
         self._world = world
         self._nftables = nftables
+        self._guards = guards
         self._sites = ChainSites(world)
-        self._steps = steps
+        self._steps = ChainSteps(world, switches)
         self._default = default
         self._renderers: dict[str, ChainRenderer] = {}
         self._chains: dict[str, _Chain] = {}
@@ -71,6 +80,7 @@ class LinuxSteering:
         made = _Chain(number, chain, renderer, before)
         with undone_by(lambda: self._put_back(made, standing)):
             self.on_sources_changed(chain.pop)
+            self._guards.lead_chains(chain.pop)
             self._render(made)
             self._chains[chain.id] = made
             self._tell_companions(made.rendering.companions | before.companions)
@@ -97,6 +107,8 @@ class LinuxSteering:
         self._nftables.load(netspace, chain.renderer.remove(chain.number))
         rendering, chain.rendering = chain.rendering, _NOTHING
         self._steps.undo(rendering.steps)
+        if not any(one.spec.pop == chain.spec.pop for one in self._chains.values() if one is not chain):
+            self._guards.lead_nothing(chain.spec.pop)
         del self._chains[chain_id]
         self._forget_sources(chain_id, None)
         self._tell_companions(rendering.companions)
@@ -163,8 +175,7 @@ class LinuxSteering:
     def _render(self, chain: _Chain) -> None:
         """Put a chain as it is to be in place of what stands of it: first what it needs, then its rules."""
         before, pop = chain.rendering, chain.spec.pop
-        rendered = chain.renderer.render(chain.number, chain.spec, self._sites.around(pop), before.rules)
-        after = replace(rendered, steps=(LeadNetworks(pop), *rendered.steps))
+        after = chain.renderer.render(chain.number, chain.spec, self._sites.around(pop), before.rules)
         self._steps.take(after.steps)
         try:
             self._nftables.load(self._world.pop(pop).netspace, after.rules)
