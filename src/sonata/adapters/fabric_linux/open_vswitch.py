@@ -166,8 +166,12 @@ class OpenVSwitch:
 
 def _listens(path: Path) -> bool:
     """Whether somebody takes connections at a socket; its file is there a moment earlier."""
-    with socket.socket(socket.AF_UNIX) as trial:
-        return trial.connect_ex(str(path)) == 0
+    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)  # the whole path may be too long for an address
+    try:
+        with socket.socket(socket.AF_UNIX) as trial:
+            return trial.connect_ex(f"/proc/self/fd/{folder}/{path.name}") == 0
+    finally:
+        os.close(folder)
 
 
 def _schema() -> str:
