@@ -85,7 +85,7 @@ def test_only_the_difference_is_changed_and_no_packet_of_others_is_lost(emu: Emu
     running = emu.aside("exec", "users", "--", "bash", "-c", f"{' '.join(flows)} echo begun >&2; {stop} >&2")
     assert running.stderr is not None
     assert "begun" in running.stderr.readline()
-    for _ in range(2):
+    for _ in range(5):
         assert "+ pop d" in apply(emu, file)
         assert pings(emu, LATE)
         assert "- pop d" in apply(emu, emu.topology)
