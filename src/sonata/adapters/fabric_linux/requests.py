@@ -347,10 +347,15 @@ def _main_table_rule(length: int) -> bytes:
 
 
 def neighbour(index: int, value: Address, mac: str, *, permanent: bool = False) -> Request:
-    """Tell an interface the MAC address of a neighbour; it may learn better later unless this is permanent."""
+    """Tell an interface the MAC address of a neighbour; it may learn better later unless this is permanent.
+
+    The kernel has one table for what may be learnt, of all namespaces (`gc_thresh3` in arp(7)). Where that is full it
+    will ask the neighbour itself, a moment later.
+    """
     body = _NDMSG.pack(_family(value), index, _NUD_PERMANENT if permanent else _NUD_STALE, 0, 0)
     body += attribute(_NDA_DST, value.packed) + attribute(_NDA_LLADDR, mac_bytes(mac))
-    return Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, f"neighbour {value}")
+    full = () if permanent else (errno.ENOBUFS,)
+    return Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, body, f"neighbour {value}", full)
 
 
 def delete_neighbour(index: int, value: Address) -> Request:

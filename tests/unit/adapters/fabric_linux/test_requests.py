@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from ipaddress import IPv4Address, IPv4Network
 from statistics import mean, pstdev
@@ -19,6 +20,12 @@ def options(body: bytes, kind: bytes) -> bytes:
     found = attributes(body[TCMSG:])
     assert found[1].rstrip(b"\0") == kind
     return found[2]
+
+
+def test_what_neighbours_tell_by_themselves_may_be_left_out_where_the_kernels_table_is_full() -> None:
+    station = (1, IPv4Address("100.64.0.10"), "02:00:00:00:00:01")
+    assert errno.ENOBUFS in requests.neighbour(*station).tolerate
+    assert errno.ENOBUFS not in requests.neighbour(*station, permanent=True).tolerate
 
 
 def test_a_queue_is_made_at_the_root_of_its_interface() -> None:
