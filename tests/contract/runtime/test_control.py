@@ -71,7 +71,7 @@ async def test_limits_change_while_a_machine_runs(runtime: Runtime, tmp_path: Pa
         pytest.skip(missing)
     await runtime.start(machine(tmp_path, "sleep", "1000", limits=Limits(memory_bytes=64 * 1024**2)))
     if is_virtual(runtime):
-        with pytest.raises(AdapterError, match="memory cannot change"):
+        with pytest.raises(AdapterError, match="memory and its disk cannot change"):
             await runtime.set_limits("m1", Limits(memory_bytes=512 * 1024**2))
         await runtime.set_limits("m1", Limits(cpus=0.5, memory_bytes=64 * 1024**2))
         return
