@@ -44,9 +44,7 @@ class Guards:
         """Have PoPs take nothing from new networks, but what chains mark."""
         for bridge in bridges:
             pop = self._world.pop(bridge.spec.pop)
-            pop.netspace.answer_no_arp(bridge.ifname)
-            if not pop.leads:
-                pop.netspace.forward_from([bridge.ifname], wanted=False)
+            pop.netspace.stay_apart(bridge.ifname, forwarding=pop.leads)
 
     def lead_chains(self, name: str) -> None:
         """Have a PoP lead from its networks what chains mark; idempotent."""

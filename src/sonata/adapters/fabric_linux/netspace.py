@@ -161,9 +161,10 @@ class Netspace:
         """
         self._ethtool(ifname, _ETHTOOL_STXCSUM)
 
-    def answer_no_arp(self, ifname: str) -> None:
-        """Answer no ARP on an interface without addresses for those that the namespace has elsewhere."""
-        self._set({f"ipv4/conf/{ifname}/arp_ignore": b"1"})
+    def stay_apart(self, ifname: str, *, forwarding: bool) -> None:
+        """Answer no ARP on an interface without addresses for those elsewhere, and forward from it only if wanted."""
+        wanted = b"1" if forwarding else b"0"
+        self._set({f"ipv4/conf/{ifname}/arp_ignore": b"1", f"ipv4/conf/{ifname}/forwarding": wanted})
 
     def forward_from(self, ifnames: Iterable[str], *, wanted: bool) -> None:
         """Whether IPv4 packets that come in at interfaces are led on; what is bridged there is no matter of this."""
