@@ -26,6 +26,7 @@ from sonata.cli import (
     output,
 )
 from sonata.cli.emu_options import Form, Name
+from sonata.cli.left_running import leave_running
 from sonata.errors import AdapterError, Conflict, InvalidInput, NotFound
 from sonata.sdk.emulation_records import DEFAULT_HOST, DEFAULT_PORT, EmulationRecord, find, load, log_of, recorded
 from sonata.sdk.emulator_client import EmulatorClient
@@ -102,7 +103,7 @@ def up(
         at, tell = address or (DEFAULT_HOST, DEFAULT_PORT), output.say
         emulation = emulations.start(topology, name=name, listen=at, engine=engine, progress=tell, keeper=keeper)
     if detach:
-        emulation.let_go()
+        leave_running(emulation)
         _tell_ready(emulation.record)
         return exit_codes.OK
     return _attend(emulation)

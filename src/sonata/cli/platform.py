@@ -10,6 +10,7 @@ import typer
 
 from sonata.cli import exit_codes, output
 from sonata.cli.connection import Data, Form, client_of, folder_of
+from sonata.cli.left_running import leave_running
 from sonata.errors import InvalidInput, NotFound
 from sonata.sdk import emulation_records, platforms
 from sonata.sdk.platform_client import PlatformClient
@@ -42,7 +43,7 @@ def up(
         output.say(f"attached to emulation {emulation.name}: {sites}")
     output.say(f"platform is ready on {platform.record.url}; data in {folder}")
     if detach:
-        platform.let_go()
+        leave_running(platform)
         return exit_codes.OK
     return _attend(platform)
 
