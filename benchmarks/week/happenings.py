@@ -6,10 +6,9 @@ import base64
 import itertools
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.week.life import Life
+from benchmarks.week.life import Life, Stay
 from benchmarks.week.site import Refused, Site
 from sonata.errors import SonataError
 from sonata.model.scenario import Scenario, Step
@@ -137,7 +136,7 @@ def image_id(site: Site) -> str:
     return found
 
 
-def new_server(life: Life, site: Site, stay: ExitStack, **more: Any) -> str:
+def new_server(life: Life, site: Site, stay: Stay, **more: Any) -> str:
     """Id of a server that runs, unless it has failed; it is deleted with the stay."""
     wanted = {"name": life.fresh(), "imageRef": image_id(site), "flavorRef": flavor_id(site), **more}
     wanted.setdefault("networks", [{"uuid": network_id(site)}])
@@ -249,9 +248,11 @@ def keep_volume(life: Life) -> None:
     snapshot = site.make(f"{storage}/snapshots", "snapshot", volume_id=volume, force=True)["id"]
     stay.callback(drop, "snapshot", snapshot)
     settle("snapshot", snapshot)
-    attached = f"{COMPUTE}/servers/{life.seed(site)['id']}/os-volume_attachments"
+    server = life.seed(site)["id"]
+    attached = f"{COMPUTE}/servers/{server}/os-volume_attachments"
     stay.callback(settle, "volume", volume)
     stay.callback(site.drop, f"{attached}/{volume}")
+    stay.callback(life.rouse, site, server)  # nothing is taken out of a server that has failed, or that just ends
     site.make(attached, "volumeAttachment", volumeId=volume)
     settle("volume", volume)
 

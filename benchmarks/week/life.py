@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -50,6 +50,22 @@ def topology(name: str) -> Topology:
     return Topology(name, pops, links, endpoints=endpoints, servers=servers)
 
 
+class Stay:
+    """What is to be unmade, the last first; a failure ends that, and is told before others that come of it."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], object]] = []
+
+    def callback(self, call: Callable[..., object], *args: Any, **named: Any) -> None:
+        """Have something called in the end."""
+        self._undo.append(partial(call, *args, **named))
+
+    def close(self) -> None:
+        """Unmake it all."""
+        while self._undo:
+            self._undo.pop()()
+
+
 class Life:
     """One emulation and those who use it.
 
@@ -69,11 +85,11 @@ class Life:
         self.numbers = count(1)
         self.joined = {name: _joined_network(site, place) for place, (name, site) in enumerate(self.sites.items())}
         self._now = 0
-        self._stays: list[tuple[int, ExitStack]] = []
+        self._stays: list[tuple[int, Stay]] = []
 
-    def stay(self) -> ExitStack:
+    def stay(self) -> Stay:
         """What is to be done after a while, the last first, to unmake what is about to be made."""
-        made = ExitStack()
+        made = Stay()
         self._stays.append((self._now + self.chance.randint(1, LONGEST_STAY), made))
         return made
 
@@ -130,8 +146,12 @@ class Life:
     def wake(self, site: Site) -> None:
         """Start all servers of the topology that are off."""
         for server in site.ask("GET", "/compute/v2.1/servers/detail")["servers"]:
-            if site.server(server["id"])["status"] in ("SHUTOFF", "ERROR"):
-                self.act(site, server["id"], {"reboot": {"type": "HARD"}})
+            self.rouse(site, server["id"])
+
+    def rouse(self, site: Site, server_id: str) -> None:
+        """Start a server if it is off, and wait until nothing goes on with it."""
+        if site.server(server_id)["status"] in ("SHUTOFF", "ERROR"):
+            self.act(site, server_id, {"reboot": {"type": "HARD"}})
 
     def act(self, site: Site, server_id: str, action: Mapping[str, Any]) -> Any:
         """Do something with a server, and wait until it is done."""
@@ -165,7 +185,7 @@ class Life:
         for site in self.sites.values():
             site.close()
 
-    def _end(self, due: list[ExitStack]) -> None:
+    def _end(self, due: list[Stay]) -> None:
         self._stays = [entry for entry in self._stays if entry[1] not in due]
         for made in reversed(due):
             made.close()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sonata._lib.processes import ProcessId, is_running
+from sonata._lib.processes import ProcessId, identify, is_running
 from sonata.errors import AdapterError
 from sonata.model.topology import Pop, Topology
-from sonata.sdk import emulations
+from sonata.sdk import emulations, keepers
 from sonata.sdk.emulation_records import recorded
 from sonata.sdk.keepers import Keeper, Spawn, Ties, by_program
 from sonata.sdk.templates import TEMPLATE
@@ -58,6 +58,24 @@ def test_a_keeper_that_is_told_to_end_while_it_loads_ends_once_it_has(
             emulations.start(Topology("early", {"a": Pop("a")}), listen=("127.0.0.1", 0), keeper=keeper)
     assert time.monotonic() - begun < emulations.GRACE_S, "it was killed"
     assert list(recorded()) == []
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("spawn", [by_program, TEMPLATE.spawn], ids=["program", "template"])
+def test_a_keeper_ends_with_the_block_that_was_interrupted_as_it_said_who_it_is(
+    monkeypatch: pytest.MonkeyPatch, spawn: Spawn
+) -> None:
+    said = []
+
+    def interrupted(pid: int) -> None:
+        said.append(identify(pid))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keepers, "identify", interrupted)
+    with pytest.raises(KeyboardInterrupt), Keeper(spawn) as keeper:
+        keeper.process("unknown")
+    assert said
+    assert not is_running(said[0])
 
 
 def test_a_keeper_that_died_is_told_by_the_name_of_its_emulation() -> None:

@@ -121,7 +121,8 @@ def remove_files(name: str) -> None:
         AdapterError: something in it cannot be removed.
     """
     outside.remove(saved_of(name))
-    _remove_left(name, folder_of(name))
+    _remove_but(name, _RECORD)
+    _remove_left(name, folder_of(name))  # the record last: who finds one waits for the end of the rest, or ends it
 
 
 def remove_run(name: str) -> None:
@@ -130,12 +131,7 @@ def remove_run(name: str) -> None:
     Raises:
         AdapterError: something of it cannot be removed.
     """
-    folder = folder_of(name)
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_dir() and path.name != _SAVED:
-            _remove_left(name, path)
-        elif path.is_file() and path.name != _RECORD:
-            path.unlink(missing_ok=True)
+    _remove_but(name, _RECORD, _SAVED)
 
 
 def remove_lock(name: str) -> None:
@@ -167,6 +163,17 @@ def find(name: str | None) -> EmulationRecord:
         what = f"no emulation `{name}` runs" if name else "no emulation runs"
         raise NotFound(what, hint="see `sonata emu ls`; start one with `sonata emu up FILE`")
     return running[0]
+
+
+def _remove_but(name: str, *kept: str) -> None:
+    folder = folder_of(name)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in kept:
+            continue
+        if path.is_dir():
+            _remove_left(name, path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _remove_left(name: str, folder: Path) -> None:

@@ -148,6 +148,7 @@ class Keeper:
         """End it, however far it is. Idempotent: blocks of it may be one in another."""
         if self._reports.closed:
             return
+        self._orders.close()  # it ends at that even if who it is was lost, at a Ctrl-C while it was read
         with suppress(errors.SonataError):  # it is dead already
             end_process(self.process("nameless"), grace_s=0.0)
         self._wait_for_start()
