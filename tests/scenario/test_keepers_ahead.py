@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -75,7 +76,25 @@ def test_a_keeper_ends_with_the_block_that_was_interrupted_as_it_said_who_it_is(
     with pytest.raises(KeyboardInterrupt), Keeper(spawn) as keeper:
         keeper.process("unknown")
     assert said
-    assert not is_running(said[0])
+    eventually(lambda: not is_running(said[0]))
+
+
+@pytest.mark.timeout(20)
+def test_a_keeper_ends_before_the_start_that_was_interrupted_as_it_was_spawned() -> None:
+    seen, held = os.pipe()
+    os.set_inheritable(held, True)
+
+    def interrupted(ties: Ties) -> Callable[[], object]:
+        command = [sys.executable, "-m", "sonata.daemon.keeper", *map(str, ties[:3])]
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=ties.log, pass_fds=(*ties[:3], held))
+        os.close(held)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Keeper(interrupted)
+    is_over, _, _ = select.select([seen], [], [], 0.05)  # less than it takes to load
+    os.close(seen)
+    assert is_over, "a process of it still has what it was given"
 
 
 def test_a_keeper_that_died_is_told_by_the_name_of_its_emulation() -> None:

@@ -67,12 +67,17 @@ class Keeper:
         self._log = os.memfd_create("keeper")
         self._process: ProcessId | None = None
         self._is_told = False
+        self._wait_for_start: Callable[[], object] = lambda: None
         try:
-            self._wait_for_start = spawn(Ties(report_write, lifeline_read, orders.fileno(), self._log))
-        finally:
-            os.close(report_write)
-            os.close(lifeline_read)
-            orders.close()
+            try:
+                self._wait_for_start = spawn(Ties(report_write, lifeline_read, orders.fileno(), self._log))
+            finally:
+                os.close(report_write)
+                os.close(lifeline_read)
+                orders.close()
+        except BaseException:
+            self._drop()  # it may have been spawned before the interruption
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +156,7 @@ class Keeper:
         self._orders.close()  # it ends at that even if who it is was lost, at a Ctrl-C while it was read
         with suppress(errors.SonataError):  # it is dead already
             end_process(self.process("nameless"), grace_s=0.0)
+        self.wait()
         self._wait_for_start()
         self.hang_up()
 
