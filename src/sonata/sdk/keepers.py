@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
@@ -68,16 +68,15 @@ class Keeper:
         self._process: ProcessId | None = None
         self._is_told = False
         self._wait_for_start: Callable[[], object] = lambda: None
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._drop)  # at an interruption it may have been spawned already
             try:
                 self._wait_for_start = spawn(Ties(report_write, lifeline_read, orders.fileno(), self._log))
             finally:
                 os.close(report_write)
                 os.close(lifeline_read)
                 orders.close()
-        except BaseException:
-            self._drop()  # it may have been spawned before the interruption
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> Self:
         return self
