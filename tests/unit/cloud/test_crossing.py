@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 import pytest
 from tests.unit.cloud.conftest import World
 
-from sonata.emulator.cloud.causes import NetworkInUse, PortBound
+from sonata.emulator.cloud.causes import NetworkInUse, PortBound, SubnetInUse
 from sonata.emulator.cloud.compute.nics import NicWish
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.entities.network import FloatingIp, Network, Port, Router, Subnet
@@ -381,6 +381,26 @@ async def test_a_network_that_gets_a_port_while_it_is_being_deleted_stays(
             await world.cloud.networks.delete(network.id)
     assert standing(world) == told(world)
     assert len(world.cloud.networks.subnets_of(network.id)) == 1
+    assert world.cloud.wiring.dhcp_ports.find(network.id)
+
+
+async def test_a_subnet_that_gets_a_port_while_it_is_being_deleted_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, subnet = await world.network()
+    release = world.cloud.networks.on_release
+
+    async def release_slowly(*ids: str) -> None:
+        await release(*ids)
+        await world.up(NicWish(network_id=network.id))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.cloud.networks, "on_release", release_slowly)
+        with pytest.raises(SubnetInUse):
+            await world.cloud.networks.delete_subnet(subnet.id)
+    assert standing(world) == told(world)
+    assert all(port.fixed_ips for port in world.cloud.tables.ports)
+    assert world.cloud.networks.subnets_of(network.id) == (subnet,)
     assert world.cloud.wiring.dhcp_ports.find(network.id)
 
 

@@ -214,12 +214,11 @@ class Networks:
         external = self._tables.networks.get(subnet.network_id).external
         if external and subnet.cidr.version == 4:
             raise Conflict(f"Subnet {subnet_id} belongs to the external network of this PoP and stays.")
-        if self._in_use(subnet):
-            raise SubnetInUse(
-                f"Unable to complete operation on subnet {subnet_id}: One or more ports have an IP allocation from "
-                "this subnet."
-            )
+        self._refuse_subnet_used(subnet)
         await self.on_release(subnet.network_id, subnet_id)
+        if self._in_use(subnet):  # by a port that has come meanwhile
+            await self.on_subnets_changed(subnet.network_id)
+        self._refuse_subnet_used(subnet)
         ports = self._ports_in(subnet_id)
         for port in ports:
             kept = tuple(fixed for fixed in port.fixed_ips if fixed.subnet_id != subnet_id)
@@ -243,6 +242,13 @@ class Networks:
         """Whether an address keeps a subnet; the network's services give theirs up, and so do hosts by themselves."""
         ports = [port for port in self._ports_in(subnet.id) if port.device_owner != DHCP_OWNER]
         return any(not subnet.is_automatic or port.device_owner.startswith("network:") for port in ports)
+
+    def _refuse_subnet_used(self, subnet: Subnet) -> None:
+        if self._in_use(subnet):
+            raise SubnetInUse(
+                f"Unable to complete operation on subnet {subnet.id}: One or more ports have an IP allocation from "
+                "this subnet."
+            )
 
     def _drop_subnet(self, subnet: Subnet) -> None:
         self._addresses.forget(subnet.id)
