@@ -22,7 +22,7 @@ from sonata.emulator.cloud import Cloud
 from sonata.emulator.cloud.entities.compute import Server
 from sonata.emulator.cloud.tables import Table, Tables, generation_of
 
-MOST_BODIES, LEAST_PIECES, MOST_PIECES = 64, 64, 4096
+MOST_BODIES, LEAST_PIECES, MOST_PIECES = 64, 8, 4096
 
 Key = tuple[object, ...]
 V = TypeVar("V")
