@@ -23,6 +23,8 @@ from benchmarks.surroundings import variable
 BLOCKS, HEAP, FREE_HEAP = "blocks of memory", "KiB of the C library in use", "KiB of the C library free"
 """Beside the types: blocks of Python's own allocator; what was allocated past it (glibc's mallinfo2(3))."""
 _SIZE = 2**20
+_INTERNED = 50_000
+"""Python's table of interned strings doubles, by 1 MiB, once it is full of those that are gone: here at the start."""
 _PATIENCE_S, _PAUSE_S = 60.0, 0.01
 _LOADED = """
 import collections, ctypes, gc, json, mmap, signal, sys, time
@@ -30,6 +32,8 @@ with open({setting!r}, "r+b") as _setting:
     _memory = memoryview(mmap.mmap(_setting.fileno(), {size}))
 _ahead, _counts, _text = _memory[:8].cast("d"), _memory[8:24].cast("Q"), _memory[24:]
 _wall, _wall_ns, _steady, _steady_ns = time.time, time.time_ns, time.monotonic, time.monotonic_ns
+_held = [sys.intern(f"interned {{number}}") for number in range({interned})]
+del _held
 time.time = lambda: _wall() + _ahead[0]
 time.monotonic = lambda: _steady() + _ahead[0]
 time.time_ns = lambda: _wall_ns() + int(_ahead[0] * 1e9)
@@ -116,4 +120,6 @@ class Clock:
 
 
 def _program(setting: Path) -> str:
-    return _LOADED.format(setting=str(setting), size=_SIZE, blocks=BLOCKS, of_heap=HEAP, free_heap=FREE_HEAP)
+    return _LOADED.format(
+        setting=str(setting), size=_SIZE, interned=_INTERNED, blocks=BLOCKS, of_heap=HEAP, free_heap=FREE_HEAP
+    )
