@@ -160,7 +160,7 @@ OBJECT = Kind(_read_object, dict, {"type": "object"})
 ANYTHING = Kind(as_is)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)  # two for each of a thousand servers; more would be old ones by and by
 def timestamp(seconds: float) -> str:
     """Unix time as OpenStack writes it; lists ask again and again for the same ones."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
