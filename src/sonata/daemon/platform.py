@@ -192,7 +192,7 @@ def _admin_token(data: Path) -> str:
     """The admin token of a data folder, made at its first start."""
     path = data / platform_records.TOKEN_FILE
     if not path.exists():
-        write_private(path, secrets.token_urlsafe(32) + "\n")
+        write_private(path, f"{secrets.token_urlsafe(32)}\n".encode())
     return path.read_text().strip()
 
 

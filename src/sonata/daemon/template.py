@@ -8,6 +8,7 @@ namespace.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -15,9 +16,12 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 gc.disable()  # nothing of what is imported here is garbage
+
+import anyio  # noqa: E402  # after the line before
+import uvicorn  # noqa: E402
 
 from sonata._lib.values import write_all  # noqa: E402  # after the line before
 from sonata.daemon.emulation import keep  # noqa: E402
@@ -40,8 +44,21 @@ def main() -> None:
                 _become_keeper(environment, descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
-            write_all()  # who starts a second keeper starts many
-            gc.freeze()
+            _do_ahead()
+
+
+def _do_ahead() -> None:
+    """Do what each keeper would do for itself when it is first called: who starts a second one starts many."""
+    write_all()
+    uvicorn.Config(_answer, log_config=None, lifespan="off").load()
+    asyncio.run(_answer({}, None, None))
+    gc.freeze()
+
+
+async def _answer(_scope: Any, _receive: Any, _send: Any) -> None:
+    """What any answer in pieces takes."""
+    async with anyio.create_task_group():
+        pass
 
 
 def _next_order(channel: socket.socket) -> tuple[dict[str, str], Sequence[int]] | None:

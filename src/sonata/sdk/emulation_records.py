@@ -103,7 +103,7 @@ def saved_of(name: str) -> Path:
 
 def save(record: EmulationRecord) -> None:
     """Write a record; only its owner can read it."""
-    write_private(folder_of(record.name) / _RECORD, encode(record).decode())
+    write_private(folder_of(record.name) / _RECORD, encode(record))
 
 
 def load(name: str) -> EmulationRecord | None:

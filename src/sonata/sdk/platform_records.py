@@ -40,7 +40,7 @@ def default_data() -> Path:
 
 def save(data: Path, record: PlatformRecord) -> None:
     """Write the record of a data folder."""
-    write_private(data / STATE_FILE, msgspec.json.encode(record).decode())
+    write_private(data / STATE_FILE, msgspec.json.encode(record))
 
 
 def load(data: Path) -> PlatformRecord | None:

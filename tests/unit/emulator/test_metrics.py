@@ -213,6 +213,12 @@ async def test_links_are_measured_when_somebody_asks_for_it(http: httpx.AsyncCli
     assert not any("measured" in name for name, _ in await samples(http))
 
 
+async def test_the_first_question_is_answered_before_the_first_even_time(http: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        answer = (await http.get("/query", params={"query": 'count_over_time(sonata_link_up{link="ab"}[1m])'})).json()
+        assert {row["value"] for row in answer["result"]} == {"1.0"}
+
+
 async def test_rules_are_recorded_and_told(observation: Observation, http: httpx.AsyncClient) -> None:
     rules = """
 groups:

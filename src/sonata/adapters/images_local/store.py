@@ -213,8 +213,7 @@ class LocalImages:
         )
         # Layers are stored by name alone, so that the folder may be moved.
         stored = replace(whole, layers=tuple(Path(layer.name) for layer in image.layers))
-        text = msgspec.json.encode(stored, enc_hook=str).decode()
-        write_private(self._folder / "images" / f"{image.name}.json", text)
+        write_private(self._folder / "images" / f"{image.name}.json", msgspec.json.encode(stored, enc_hook=str))
         return whole
 
     @contextlib.contextmanager

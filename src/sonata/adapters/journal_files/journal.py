@@ -41,7 +41,7 @@ class FileJournal:
     def save(self, name: str, document: Any) -> None:
         """Replace a document; see the port."""
         try:
-            write_private(private_folder(self._folder) / f"{name}{_SUFFIX}", encode(document).decode())
+            write_private(private_folder(self._folder) / f"{name}{_SUFFIX}", encode(document))
         except OSError as error:
             raise AdapterError(f"cannot save `{name}` in {self._folder}: {error.strerror}") from error
 

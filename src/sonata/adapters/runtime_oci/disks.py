@@ -60,12 +60,12 @@ class Disks:
         self._folder = folder
         self._spares = SpareDisks(folder, spares)
         self._trying = threading.Lock()
-        self._refusal: str | None = None
+        self._refusal: str | None = _excluded() or None
         self._places: dict[Path, Path] = {}
 
     @property
     def unenforced(self) -> str:
-        """Why disks have no size here, found out by trying once; empty when they have.
+        """Why disks have no size here; empty when they have. Found out by the first disk, or by a trial before it.
 
         Raises:
             OSError: it cannot be tried at this moment.
@@ -76,13 +76,9 @@ class Disks:
         return self._refusal
 
     def _tried(self) -> str:
-        if missing := ext4.missing_program():
-            return f"`{missing}`, which would give disks a size, is not installed (apt-get install e2fsprogs)"
-        if in_user_namespace():
-            return "without root no file system can be mounted from a file, so that what is written has no bound"
         try:
             with tempfile.TemporaryDirectory(dir=self._made(), prefix=_TRIAL) as scratch:
-                self.open(Path(scratch), _TRIAL_BYTES, _TRIAL)
+                self._open(Path(scratch), _TRIAL_BYTES, _TRIAL)
                 self.close(_TRIAL)
         except (OSError, SonataError) as error:
             if isinstance(error, OSError) and (error.errno in _PASSING or is_exhaustion(error)):
@@ -94,14 +90,28 @@ class Disks:
         """Mount the disk that a folder keeps, under a name; it is made where there is none, and brought to its size.
 
         Returns:
-            Where it is mounted; without a size the folder itself, which is then written to.
+            Where it is mounted; without a size, or where disks have none, the folder itself, which is then written to.
 
         Raises:
             OSError: the host's disk is full, or has no loop device.
             AdapterError: it cannot be brought to its size, or an earlier life does not let go of it.
         """
-        if size is None:
+        if size is None or self._refusal:
             return disk
+        image, is_new = disk / IMAGE, not (disk / IMAGE).exists()
+        try:
+            place = self._open(disk, size, name)
+        except (OSError, SonataError):
+            if not self.unenforced:
+                raise
+            if is_new:
+                image.unlink(missing_ok=True)
+            return disk
+        if place != disk:
+            self._refusal = ""
+        return place
+
+    def _open(self, disk: Path, size: int, name: str) -> Path:
         _require_room(disk)
         if (disk / "upper").is_dir() and not (disk / IMAGE).exists():
             logger.warning("disk `%s` was made where disks had no size, and keeps none", disk)
@@ -191,6 +201,15 @@ class Disks:
             mount(str(device), place, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, _OPTIONS)
         finally:
             os.close(held)
+
+
+def _excluded() -> str:
+    """Why disks cannot have a size here, as far as that is seen without trying; empty for nothing."""
+    if missing := ext4.missing_program():
+        return f"`{missing}`, which would give disks a size, is not installed (apt-get install e2fsprogs)"
+    if in_user_namespace():
+        return "without root no file system can be mounted from a file, so that what is written has no bound"
+    return ""
 
 
 def _require_room(disk: Path) -> None:

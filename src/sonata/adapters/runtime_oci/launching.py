@@ -144,8 +144,7 @@ class Launcher:
         shutil.rmtree(folder, ignore_errors=True)
         root, (name, *names) = folder / "root", disk_names(spec)
         layer = self._host_layer.path
-        limit = spec.limits.disk_bytes
-        size = None if limit is None or self._disks.unenforced else limit
+        size = spec.limits.disk_bytes
         machine.disk = spec.root.folder or self._disks.open(spec.root.disk or folder, size, name)
         mount_root(spec, spec.root, layer, Places(machine.disk, root), name_hosts=True)
         for one, target, name in zip(spec.attached, attached_roots(spec, folder), names, strict=True):

@@ -60,6 +60,7 @@ class MetricsApi:
         text = request.query_params.get("query", "")
         if not text:
             raise InvalidInput("`query` is missing", hint="e.g. sum by (pop) (rate(sonata_vnf_cpu_seconds_total[1m]))")
+        await self._observation.begin()
         answer = self._observation.query(text, _moment(request.query_params.get("time")))
         return JsonResponse({"at": answer.at, **_shown(answer.value)})
 

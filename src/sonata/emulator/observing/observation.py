@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 POPS_AT_ONCE = 32
 """PoPs whose counters are read before others have a turn in the data plane's thread."""
 _STEP_S = 1.0
+_FIRST_AFTER_S = 0.5
+"""Who has waited for the emulation goes before the first reading, which keeps a large one busy."""
 _MOST_OF_TIME, _LONGEST_S = 0.05, 15.0
 """How much of the time may go by in reading: what takes longer is read less often, but four times a minute."""
 
@@ -85,9 +87,15 @@ class Observation:
             self.history.record(at, readings)
             self.rules.evaluate(self.history, at)
 
+    async def begin(self) -> None:
+        """Have a first reading in the history: now where there is none yet."""
+        if not self.history.series_count:
+            await self.record()
+
     async def keep_recording(self) -> None:
         """Record at even times, until cancelled; where reading takes long, less often. A failure is told once."""
         told = ""
+        await asyncio.sleep(min(_FIRST_AFTER_S, self._every_s))
         while True:
             try:
                 await self.record()

@@ -42,13 +42,13 @@ class HaproxyDriver:
 
     Args:
         on_death: awaited with a load balancer's id when its HAProxy ended by itself.
-        drops_privileges: whether other user ids exist, so that workers need not be root in their namespace.
+        drops_privileges: tells whether other user ids exist, so that workers need not be root in their namespace.
     """
 
     name = "haproxy"
     flavor_capabilities: Mapping[str, str] = {}
 
-    def __init__(self, appliances: Appliances, on_death: Died, *, drops_privileges: bool = True) -> None:
+    def __init__(self, appliances: Appliances, on_death: Died, *, drops_privileges: Callable[[], bool]) -> None:
         self._appliances = appliances
         self._on_death = on_death
         self._drops_privileges = drops_privileges
@@ -80,7 +80,7 @@ class HaproxyDriver:
     async def deploy(self, plan: Plan) -> None:
         """Start HAProxy, or have it take over a new configuration without losing a connection."""
         folder = self._folder(plan.id)
-        text = render(plan, drops_privileges=self._drops_privileges)
+        text = render(plan, drops_privileges=self._drops_privileges())
         current = folder / "haproxy.cfg"
         running = self._appliances.is_running(plan.id)
         unchanged = running and current.exists() and current.read_text() == text

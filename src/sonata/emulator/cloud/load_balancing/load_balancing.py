@@ -30,10 +30,10 @@ class LoadBalancing:
         drivers: tuple[Driver, ...] | None = None,
     ) -> None:
         self.changes = Changes(site, ports, floating_ips)
-        drops = "uid" not in site.runtime.unenforced
+        revive, has_users = self.changes.revive, lambda: "uid" not in site.runtime.unenforced
         own: tuple[Driver, ...] = (
-            HaproxyDriver(appliances, self.changes.revive, drops_privileges=drops),
-            NftablesDriver(appliances, self.changes.revive),
+            HaproxyDriver(appliances, revive, drops_privileges=has_users),
+            NftablesDriver(appliances, revive),
         )
         self.changes.drivers.update({driver.name: driver for driver in (own if drivers is None else drivers)})
         self.balancers = LoadBalancers(site, ports, self.changes)
