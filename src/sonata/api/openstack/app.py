@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -53,22 +53,25 @@ def openstack_description(pops: Sequence[str]) -> Mapping[str, Any]:
 
 
 class Surface:
-    """Finds cloud, service and handler of a request, and answers in the service's own form.
-
-    `services` are the routes by path segment.
-    """
+    """Finds cloud, service and handler of a request, and answers in the service's own form."""
 
     def __init__(self, clouds: Mapping[str, Cloud], admin_password: str) -> None:
         self._clouds = clouds
-        self.services: Mapping[str, Routes] = {
-            "identity": identity_routes(admin_password),
-            "compute": compute_routes(),
-            "network": network_routes(),
-            "image": image_routes(),
-            "orchestration": orchestration_routes(),
-            "load-balancer": load_balancing_routes(),
-            "volume": volume_routes(),
+        self._makers: Mapping[str, Callable[[], Routes]] = {
+            "identity": lambda: identity_routes(admin_password),
+            "compute": compute_routes,
+            "network": network_routes,
+            "image": image_routes,
+            "orchestration": orchestration_routes,
+            "load-balancer": load_balancing_routes,
+            "volume": volume_routes,
         }
+        self._made: dict[str, Routes] = {}
+
+    @property
+    def services(self) -> Mapping[str, Routes]:
+        """The routes of all services, by path segment."""
+        return {service: self._routes(service) for service in self._makers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or join a client with a console."""
@@ -92,7 +95,7 @@ class Surface:
         await serve_console(socket, self._clouds.get(pop) if rest == CONSOLE else None)
 
     async def _answer(self, request: Request, request_id: str, pop: str, service: str, path: str) -> Reply:
-        if pop not in self._clouds or service not in self.services:
+        if pop not in self._clouds or service not in self._makers:
             raise NotFound(f"there is no service at /{pop}/{service}", hint="paths begin with /POP/SERVICE")
         cloud = self._clouds[pop]
         if service == "orchestration":
@@ -107,10 +110,16 @@ class Surface:
         headers = {**_version_headers(service, version), **reply.headers}
         return Reply(reply.body, reply.status, headers, reply.file)
 
+    def _routes(self, service: str) -> Routes:
+        """The routes of a service, which are laid out when it is first called."""
+        if service not in self._made:
+            self._made[service] = self._makers[service]()
+        return self._made[service]
+
     def _find(self, cloud: Cloud, request: Request, service: str, path: str) -> tuple[Target, dict[str, str]]:
         """The target of a request; what is not there is told to nobody without a token, as Keystone's filter does."""
         try:
-            return self.services[service].find(request.method, path)
+            return self._routes(service).find(request.method, path)
         except (NotFound, MethodNotAllowed):
             if service != "identity":
                 _caller(cloud, request)

@@ -228,7 +228,6 @@ class SecurityGroups:
 
 
 def _rule(group: SecurityGroup, direction: str, ethertype: str, **remote: Any) -> SecurityGroupRule:
-    rule = SecurityGroupRule(
-        project_id=group.project_id, security_group_id=group.id, direction=direction, ethertype=ethertype
+    return SecurityGroupRule(
+        project_id=group.project_id, security_group_id=group.id, direction=direction, ethertype=ethertype, **remote
     )
-    return replace(rule, **remote)
