@@ -16,6 +16,7 @@ from sonata.sdk.emulation_records import EmulationRecord
 from tests import plain_http
 from tests.scenario.clouds import let_in, site
 from tests.scenario.emu_command import ORIGIN, Emu, kill, settle
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
@@ -235,7 +236,7 @@ def test_the_proxy_reaches_management_addresses_and_nothing_else(emu: Emu) -> No
     emu.topology.write_text(emu.topology.read_text().replace("command: [sleep, infinity]", program))
     emu.up()
     record = emu.record()
-    assert through_proxy(record, ORIGIN, 8080) == (0, b"hello")
+    eventually(lambda: through_proxy(record, ORIGIN, 8080) == (0, b"hello"))
     assert through_proxy(record, ORIGIN, 8081)[0] == 4
     assert through_proxy(record, "100.64.9.10", 8080)[0] == 2
     assert through_proxy(record, "127.0.0.1", int(record.url.rpartition(":")[2]))[0] == 2
