@@ -42,6 +42,11 @@ def pair(world: World, network: str = "blue") -> tuple[PortSpec, PortSpec]:
     return a, b
 
 
+def passes(world: World, machine: str, target: IPv4Address | str) -> bool:
+    """Whether an address answers soon; most questions here are answered by silence."""
+    return world.run(machine, "ping", "-n", "-c1", "-W0.25", str(target)).returncode == 0
+
+
 def standing_rules(kind: str) -> Iterator[str]:
     """The lines with which sets, tables, ... begin in all network namespaces that this process holds."""
     for descriptor in Path("/proc/self/fd").iterdir():
@@ -100,13 +105,13 @@ def test_answers_pass_and_strangers_do_not(world: World) -> None:
     a, b = pair(world)
     for port in (a, b):
         secure(world, port, EVERYTHING_OUT)
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
     assert not udp_arrives(world, "a", "b", "10.0.0.11")
     with pytest.raises(TimeoutError):
         connected(world, "a", "b", "10.0.0.11")
     secure(world, b, EVERYTHING_OUT, PING_IN, FilterRule("ingress", protocol=UDP, ports=(5000, 5001)))
-    assert world.reaches("a", "10.0.0.11")
-    assert world.is_silent("b", "10.0.0.10")
+    assert passes(world, "a", "10.0.0.11")
+    assert not passes(world, "b", "10.0.0.10")
     assert udp_arrives(world, "a", "b", "10.0.0.11", 5001)
     assert not udp_arrives(world, "a", "b", "10.0.0.11", 5002)
     assert not udp_arrives(world, "b", "a", "10.0.0.10", 5001)
@@ -168,11 +173,11 @@ def test_rules_name_members_of_groups(world: World) -> None:
     _, b = pair(world)
     from_group = FilterRule("ingress", members="friends")
     world.fabric.filtering.set_filters("p0", [filter_of(b, from_group)], {})
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
     world.fabric.filtering.set_filters("p0", [], {"friends": [IPv4Network("10.0.0.10/32")]})
-    assert world.reaches("a", "10.0.0.11")
+    assert passes(world, "a", "10.0.0.11")
     world.fabric.filtering.set_filters("p0", [], {"friends": [IPv4Network("10.0.0.12/31"), IPv4Network("10.0.0.13")]})
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
 
 
 def test_rules_of_each_kind(world: World) -> None:
@@ -184,46 +189,46 @@ def test_rules_of_each_kind(world: World) -> None:
     with pytest.raises(TimeoutError):
         connected(world, "a", "b", "10.0.0.11", 8081)
     secure(world, b, FilterRule("ingress", protocol=ICMP, ports=(13, -1)))
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
     secure(world, b, FilterRule("ingress", protocol=ICMP, ports=(8, 0)))
-    assert world.reaches("a", "10.0.0.11")
+    assert passes(world, "a", "10.0.0.11")
     secure(world, b, FilterRule("ingress", version=6))
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
     secure(world, b, PING_IN)
     secure(world, a, FilterRule("egress", remote=IPv4Network("10.0.0.0/29")))
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
     secure(world, a, FilterRule("egress", remote=IPv4Network("10.0.0.8/29")))
-    assert world.reaches("a", "10.0.0.11")
+    assert passes(world, "a", "10.0.0.11")
     world.fabric.filtering.remove_filters("p0", [a.id, b.id])
-    assert world.reaches("b", "10.0.0.10")
+    assert passes(world, "b", "10.0.0.10")
 
 
 def test_a_stateless_filter_needs_rules_for_both_directions(world: World) -> None:
     world.pops(1)
     _, b = pair(world)
     secure(world, b, PING_IN, stateful=False)
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
     secure(world, b, PING_IN, FilterRule("egress", protocol=ICMP), stateful=False)
-    assert world.reaches("a", "10.0.0.11")
+    assert passes(world, "a", "10.0.0.11")
 
 
 def test_senders_are_who_they_say(world: World) -> None:
     world.pops(1)
     a, _ = pair(world)
     secure(world, a, EVERYTHING_OUT, PING_IN)
-    assert world.reaches("a", "10.0.0.11")
-    assert world.reaches("b", "10.0.0.10")
+    assert passes(world, "a", "10.0.0.11")
+    assert passes(world, "b", "10.0.0.10")
     world.run("a", "ip", "address", "add", "10.0.0.66/24", "dev", "eth0")
     ping = ("ping", "-n", "-c1", "-W0.25", "-I", "10.0.0.66", "10.0.0.11")
     assert world.run("a", *ping).returncode != 0
     # Its ARP lies, too: nobody learns the address.
-    assert world.is_silent("b", "10.0.0.66")
+    assert not passes(world, "b", "10.0.0.66")
     assert "lladdr" not in world.run("b", "ip", "neighbour", "show", "10.0.0.66").stdout
     world.fabric.filtering.set_filters("p0", [filter_of(a, EVERYTHING_OUT, PING_IN, more=["10.0.0.64/29"])], {})
     world.run("b", "ip", "neighbour", "flush", "all")
     assert world.run("a", *ping).returncode == 0
     world.run("a", "ip", "link", "set", "eth0", "address", "02:00:00:00:99:99")
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
 
 
 def test_nobody_plays_dhcp_server(world: World) -> None:
@@ -271,10 +276,10 @@ def test_floating_addresses_and_other_pops(world: World) -> None:
     secure(world, port, EVERYTHING_OUT)  # told before it is plugged in
     world.machine("server", port)
     user = world.host("user", 1)
-    assert world.reaches("server", user)
-    assert world.is_silent("user", floating)
+    assert passes(world, "server", user)
+    assert not passes(world, "user", floating)
     secure(world, port, EVERYTHING_OUT, FilterRule("ingress", protocol=ICMP, remote=IPv4Network(user)))
-    assert world.reaches("user", floating)
+    assert passes(world, "user", floating)
 
 
 def test_spans_are_filtered_at_both_ends(world: World) -> None:
@@ -287,8 +292,8 @@ def test_spans_are_filtered_at_both_ends(world: World) -> None:
         world.machine(port.machine, port)
         stations[pop] = [port.mac]
     world.fabric.networks.set_span(span_of(world, "blue", stations))
-    assert world.reaches("m0", "10.0.0.11")
-    assert world.is_silent("m1", "10.0.0.10")
+    assert passes(world, "m0", "10.0.0.11")
+    assert not passes(world, "m1", "10.0.0.10")
 
 
 def test_a_port_on_the_external_network(world: World) -> None:
@@ -300,15 +305,15 @@ def test_a_port_on_the_external_network(world: World) -> None:
     world.machine("server", port)
     neighbour = world.host("neighbour", 0)
     for other in (user, neighbour, external(0).ip):
-        assert world.reaches("server", other)
-    assert world.is_silent("user", here.ip)
-    assert world.is_silent("neighbour", here.ip)
+        assert passes(world, "server", other)
+    assert not passes(world, "user", here.ip)
+    assert not passes(world, "neighbour", here.ip)
     secure(world, port, EVERYTHING_OUT, PING_IN)
-    assert world.reaches("user", here.ip)
-    assert world.reaches("neighbour", here.ip)
+    assert passes(world, "user", here.ip)
+    assert passes(world, "neighbour", here.ip)
     secure(world, port, PING_IN)
-    assert world.is_silent("server", user)
-    assert world.reaches("user", here.ip)
+    assert not passes(world, "server", user)
+    assert passes(world, "user", here.ip)
 
 
 def test_filters_survive_what_happens_to_a_port(world: World) -> None:
@@ -317,15 +322,15 @@ def test_filters_survive_what_happens_to_a_port(world: World) -> None:
     a, b = pair(world)
     secure(world, b, EVERYTHING_OUT, PING_IN)
     world.fabric.underlay.set_link(b.id, Impairment(delay_s=0.002))
-    assert world.reaches("a", "10.0.0.11")
+    assert passes(world, "a", "10.0.0.11")
     assert not udp_arrives(world, "a", "b", "10.0.0.11")
     world.run("b", "ip", "link", "set", "eth0", "address", "02:00:00:00:99:99")
-    assert world.is_silent("b", "10.0.0.10")
+    assert not passes(world, "b", "10.0.0.10")
     world.fabric.machines.remove_ports([b.id])
     world.fabric.machines.add_ports([b])
     assert udp_arrives(world, "a", "b", "10.0.0.11")  # a filter goes with the port
     secure(world, b, EVERYTHING_OUT)
-    assert world.is_silent("a", "10.0.0.11")
+    assert not passes(world, "a", "10.0.0.11")
     assert a.id != b.id
 
 
@@ -346,7 +351,7 @@ def test_filters_that_go_leave_nothing(world: World) -> None:
     assert set(standing_rules("table")) == before
     world.fabric.machines.add_ports([b])
     world.fabric.filtering.set_filters("p0", [filter_of(b, from_group)], friends)
-    assert world.reaches("a", "10.0.0.11")
+    assert passes(world, "a", "10.0.0.11")
 
 
 ICMPV6, ECHO = 58, (128, -1)
@@ -393,16 +398,16 @@ def tcp6_connects(world: World, number: int) -> bool:
 
 def test_ipv6_is_filtered_by_its_own_rules(world: World) -> None:
     a, b = pair6(world)
-    assert world.reaches("a", "fd00:1::11")
+    assert passes(world, "a", "fd00:1::11")
     secure6(world, a, OUT6)
     secure6(world, b, OUT6, PING_IN, FilterRule("ingress", protocol=TCP))  # rules for IPv4 say nothing here
-    assert world.is_silent("a", "fd00:1::11")
+    assert not passes(world, "a", "fd00:1::11")
     assert not tcp6_connects(world, 80)
     # Neighbours are found whatever the rules are.
     assert b.mac in world.run("a", "ip", "-6", "neighbour", "show", "fd00:1::11").stdout
     secure6(world, b, OUT6, PING6_IN, FilterRule("ingress", 6, TCP, (80, 80), IPv6Network("fd00:1::10/128")))
-    assert world.reaches("a", "fd00:1::11")
-    assert world.is_silent("b", "fd00:1::10")
+    assert passes(world, "a", "fd00:1::11")
+    assert not passes(world, "b", "fd00:1::10")
     assert tcp6_connects(world, 80)
     assert not tcp6_connects(world, 81)
     secure6(world, b, OUT6, FilterRule("ingress", 6, TCP, (80, 80), IPv6Network("fd00:1::99/128")))

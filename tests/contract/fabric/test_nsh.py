@@ -164,7 +164,7 @@ def test_what_a_function_may_not_claim_goes_nowhere(site: World, change: str) ->
 
     before = at_rest(site, FORWARD)
     with knowing_nsh(site, "fw", lie):
-        assert site.is_silent("user", ORIGIN)
+        assert not site.reaches("user", ORIGIN)
     after = at_rest(site, FORWARD)
     assert after["dpi-eth0"] - before["dpi-eth0"] <= 1
     assert after["fw-eth0"] - before["fw-eth0"] <= 2

@@ -81,7 +81,7 @@ def test_who_sends_first_has_the_router_made(world: World, machine: str, target:
 def test_nobody_else_wakes_it(world: World) -> None:
     world.machine("other", world.port("other", 0, "blue", "10.0.0.11/24"))
     assert world.reaches("inside", "10.0.0.11")
-    assert world.is_silent("far", external(0, 250).ip)
+    assert not world.reaches("far", external(0, 250).ip)
     assert world.reaches("far", external(0).ip)
     assert not calls(world, 0.2)
     assert not stands(world)
@@ -90,7 +90,7 @@ def test_nobody_else_wakes_it(world: World) -> None:
 def test_a_router_that_waits_is_changed_and_removed(world: World) -> None:
     another = IPv4Address("100.64.0.202")
     world.fabric.networks.set_router(waiting(floating={another: INSIDE}))
-    assert world.is_silent("far", FLOATING)
+    assert not world.reaches("far", FLOATING)
     assert not calls(world, 0.2)
     with pytest.raises(NotFound):
         world.fabric.networks.set_router(waiting(interfaces=router_spec(0, [("red", "10.9.0.0/24")]).interfaces))

@@ -80,7 +80,7 @@ def test_answers_to_what_may_come_in_pass_through_the_chain(steered: tuple[World
     assert world.received("f-eth0")["f-eth0"] > before
     close(here, there)
     secure(world, b, FilterRule("ingress", protocol=TCP, ports=(81, 81)))
-    assert world.is_silent("a", "10.0.0.11")
+    assert not world.reaches("a", "10.0.0.11")
 
 
 def test_forged_senders_are_not_steered(steered: tuple[World, PortSpec, PortSpec]) -> None:
